@@ -44,6 +44,7 @@ def run(
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",
     batch_tokens: BatchTokensOption = 8192,
+    jobs: Annotated[int | None, typer.Option(help="Processes for the cells of a grid (default: one per GPU, or per core).", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Redo runs that are in the lake already.")] = False,
     track: TrackOption = True,
     experiment: ExperimentOption = None,
@@ -52,24 +53,29 @@ def run(
 ) -> None:
     """Run a study: its checkpoints, extractors and analyses in order, then print its headline."""
     from extract.registry import parse_assignments
-    from study import StudyRun, parse_checkpoints, read_study
+    from study import RunOptions, StudyRun, parse_checkpoints
+    from warehouse.study_file import read_study
 
     found = read_study(study, quick)
-    StudyRun(
+    execution = StudyRun(
         found,
         lake,
-        checkpoints=parse_checkpoints(checkpoint or [], found),
-        settings=parse_assignments(settings or []),
-        device=device,
-        dtype=dtype,
-        attention=attention,
-        seed=seed,
-        batch_tokens=batch_tokens,
-        track=track,
-        tracking_uri=tracking_uri,
-        experiment=experiment,
-        force=force,
-    ).run()
+        RunOptions(
+            checkpoints=parse_checkpoints(checkpoint or [], found),
+            settings=parse_assignments(settings or []),
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            seed=seed,
+            batch_tokens=batch_tokens,
+            jobs=jobs,
+            track=track,
+            tracking_uri=tracking_uri,
+            experiment=experiment,
+            force=force,
+        ),
+    )
+    execution.run()
     _show_headline(found.headline, lake)
     steps = (
         f"personascope app --lake {lake}            # browser",
@@ -77,6 +83,11 @@ def run(
         f"duckdb -readonly {lake / 'warehouse.duckdb'}    # any DuckDB shell from 1.5 on",
     )
     typer.echo("\n".join([f"\nThe lake is {lake}. Next:", *(f"  {step}" for step in steps)]), err=True)
+    if execution.failures:
+        raise PersonascopeError(
+            f"{len(execution.failures)} cells of the grid gave no rates: {execution.failures[0]}; `personascope sql 'from training_failures'` lists them, "
+            "and the same command tries them again"
+        )
 
 
 @app.command()

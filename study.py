@@ -1,128 +1,34 @@
-"""Reads a study file and calls ingest, extract and warehouse in order: which checkpoints, prompts, extractors and views make one experiment."""
+"""Works off a study file: calls ingest, extract and warehouse in order, the cells of a grid in parallel processes."""
 
 from __future__ import annotations
 
-import difflib
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from warehouse.errors import PersonascopeError
+from warehouse.study_file import AnalyseStep, CheckpointSource, ExtractStep, GridStep, StudyFile, TrainStep
 
-STUDIES_FOLDER = Path(__file__).resolve().parent / "mlflow" / "studies"
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CheckpointSource(Strict):
-    """Where a checkpoint comes from: a Hub id with a pinned revision, a folder, or tiny:NAME."""
-
-    id: str
-    revision: str | None = None
-    subfolder: str | None = None
-    source_persona: str | None = None
-    variant: str | None = None
-    parent: str | None = None
+if TYPE_CHECKING:
+    from extract.job import Extractor
+    from ingest.grid import Cell
+    from ingest.training import Training
 
 
-class ExtractStep(Strict):
-    """One extractor over some of the study's checkpoints."""
-
-    extract: str
-    step: str | None = Field(default=None, description="name that later steps refer to (default: the extractor's)")
-    checkpoints: list[str]
-    prompts: str | None = None
-    tokens: Literal["own"] | list[str] = Field(default="own", description="own: each checkpoint's own completions; else of these checkpoints, force-fed")
-    tokens_step: str = Field(default="completions", description="step whose completions are read")
-    settings: dict[str, Any] = Field(default_factory=dict)
+def say(line: str) -> None:
+    """Talk goes to stderr; stdout is data."""
+    print(line, file=sys.stderr, flush=True)
 
 
-class TrainStep(Strict):
-    """A marker LoRA trained here on completions of an earlier step; it makes the checkpoint `name`."""
+class CellOutcome(NamedTuple):
+    """Runs of one cell of a grid, or the sentence that says why there are none."""
 
-    train: Literal["marker-lora"]
-    name: str
-    parent: str
-    source_persona: str
-    tokens_step: str
-    settings: dict[str, Any] = Field(default_factory=dict)
-
-
-class AnalyseStep(Strict):
-    """Statistics that SQL cannot do, computed once into the lake."""
-
-    analyse: Literal["bootstrap"]
-
-
-class StudyFile(Strict):
-    """One experiment. `quick` replaces keys of the file for a run on tiny checkpoints in a few minutes."""
-
-    name: str
-    title: str
-    about: str
-    experiment: str | None = None
-    tracking_uri: str | None = None
-    seed: int = 42
-    checkpoints: dict[str, CheckpointSource]
-    prompts: str
-    steps: list[ExtractStep | TrainStep | AnalyseStep]
-    headline: str = Field(description="SQL whose rows are the answer, printed when the study is done")
-    views: list[str]
-    quick: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _known_names(self) -> StudyFile:
-        names = set(self.checkpoints)
-        for step in self.steps:
-            if isinstance(step, TrainStep):
-                _expect_known(step.parent, names, f"train {step.name}: parent")
-                names.add(step.name)
-            elif isinstance(step, ExtractStep):
-                for name in [*step.checkpoints, *(step.tokens if isinstance(step.tokens, list) else [])]:
-                    _expect_known(name, names, f"extract {step.extract}: checkpoint")
-        return self
-
-
-def _expect_known(name: str, known: set[str], where: str) -> None:
-    if name not in known:
-        raise ValueError(f"{where} {name!r} is not named before; expected one of {', '.join(sorted(known))}")
-
-
-def study_names() -> list[str]:
-    """The studies that ship with the project."""
-    return sorted(path.stem for path in STUDIES_FOLDER.glob("*.yaml"))
-
-
-def read_study(reference: str, quick: bool = False) -> StudyFile:
-    """The study of that name or file; raises PersonascopeError naming file, key, value and what was expected."""
-    path = Path(reference) if reference.endswith((".yaml", ".yml")) else STUDIES_FOLDER / f"{reference}.yaml"
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = difflib.get_close_matches(reference, study_names(), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(study_names())}, or a .yaml file"
-        raise PersonascopeError(f"study {reference!r} is unknown; {hint}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PersonascopeError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
-    if not isinstance(document, dict):
-        raise PersonascopeError(f"{path}: expected a mapping of study keys, found {type(document).__name__}")
-    if quick:
-        document = document | (document.get("quick") or {})
-    try:
-        return StudyFile.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "file"
-        near = difflib.get_close_matches(str(first["loc"][-1]) if first["loc"] else "", StudyFile.model_fields, 1)
-        hint = f"; did you mean {near[0]!r}?" if near and first["type"] == "extra_forbidden" else ""
-        raise PersonascopeError(f"{path}: {key}: {first['msg']} (found {str(first['input'])[:80]!r}){hint}") from error
+    runs: list[str]
+    failure: str | None
 
 
 def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, CheckpointSource]:
@@ -139,41 +45,47 @@ def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, Che
     return sources
 
 
-class StudyRun:
-    """One execution of a study over a lake: every step is recognised when it was done before."""
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line decides about the execution of a study; None and empty mean: as the study file says, or the best there is."""
 
-    def __init__(
-        self,
-        study: StudyFile,
-        lake: Path,
-        checkpoints: dict[str, CheckpointSource] | None = None,
-        settings: dict[str, Any] | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        attention: str = "sdpa",
-        seed: int | None = None,
-        batch_tokens: int = 8192,
-        track: bool = True,
-        tracking_uri: str | None = None,
-        experiment: str | None = None,
-        force: bool = False,
-    ) -> None:
+    checkpoints: dict[str, CheckpointSource] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    dtype: str | None = None
+    attention: str = "sdpa"
+    seed: int | None = None
+    batch_tokens: int = 8192
+    jobs: int | None = None
+    track: bool = True
+    tracking_uri: str | None = None
+    experiment: str | None = None
+    force: bool = False
+
+
+class StudyRun:
+    """One execution of a study over a lake: every step is recognised when it was done before.
+
+    `failures` holds a sentence for every cell of a grid that gave no rates.
+    """
+
+    def __init__(self, study: StudyFile, lake: Path, options: RunOptions | None = None) -> None:
+        if not study.steps:
+            raise PersonascopeError(f"study {study.name} holds claims only; check them with `personascope check {study.name}`")
         from extract.models import Models
         from ingest.tracking import open_tracking
         from warehouse.lake import Lake
 
         self.study = study
         self.lake = Lake.open(lake)
-        self.sources = study.checkpoints | (checkpoints or {})
-        self.typed = settings or {}
-        self.models = Models(device, dtype, attention)
-        self.seed = study.seed if seed is None else seed
-        self.batch_tokens, self.force = batch_tokens, force
-        self.tracking = (
-            open_tracking(self.lake, study_uri=study.tracking_uri, study_experiment=study.experiment, typed_uri=tracking_uri, typed_experiment=experiment)
-            if track
-            else None
-        )
+        self.options = options = options or RunOptions()
+        self.sources = study.checkpoints | options.checkpoints
+        self.models = Models(options.device, options.dtype, options.attention)
+        self.seed = study.seed if options.seed is None else options.seed
+        self.failures: list[str] = []
+        self.tracking = None
+        if options.track:
+            self.tracking = open_tracking(self.lake, study.tracking_uri, study.experiment, options.tracking_uri, options.experiment)
         self.lake.tracking = self.tracking
         self._checkpoints: dict[str, Any] = {}
         self._runs: dict[tuple[str, str], str] = {}
@@ -210,79 +122,191 @@ class StudyRun:
             )
         return self._checkpoints[name]
 
-    def _work_off(self, step: ExtractStep | TrainStep | AnalyseStep) -> list[str]:
+    def _work_off(self, step: ExtractStep | TrainStep | GridStep | AnalyseStep) -> list[str]:
         if isinstance(step, ExtractStep):
             return self._extract(step)
         if isinstance(step, TrainStep):
-            return [self._train(step)]
+            return [self._train(self._training(step))]
+        if isinstance(step, GridStep):
+            return self._grid(step)
         return self._analyse(step)
 
     def _extract(self, step: ExtractStep) -> list[str]:
-        from extract.job import Job, run
-        from extract.registry import extractor, resolve_settings
-        from ingest.prompts import load_prompt_set
+        from extract.job import run
 
-        kind = extractor(step.extract)
-        shared = {name: value for name, value in self.typed.items() if name in kind.settings_type.model_fields}
-        settings, parameters = resolve_settings(kind, {"study file": step.settings, "command line": shared})
         runs = []
         for name in step.checkpoints:
             for tokens_of in [name] if step.tokens == "own" else step.tokens:
-                job = Job(
-                    lake=self.lake,
-                    checkpoint=self.checkpoint(name),
-                    models=self.models,
-                    prompts=load_prompt_set(step.prompts or self.study.prompts, self.lake),
-                    tokens_from=self._runs.get((step.tokens_step, tokens_of)),
-                    study=self.study.name,
-                    seed=self.seed,
-                    parameters=parameters,
-                    force=self.force,
-                    batch_tokens=self.batch_tokens,
-                    say=say,
-                )
-                run_id = run(kind(settings, job))
+                run_id = run(self._extractor(step, name, tokens_of))
                 self._runs[(step.step or step.extract, name)] = run_id
                 runs.append(run_id)
         return runs
 
-    def _train(self, step: TrainStep) -> str:
-        from ingest.training import lora_settings, train_marker
+    def _extractor(self, step: ExtractStep, name: str, tokens_of: str) -> Extractor[Any]:
+        """The extractor of a step over the checkpoint called `name`, with settings from the study file and the command line."""
+        from extract.job import Job
+        from extract.registry import extractor, resolve_settings
+        from ingest.prompts import load_prompt_set
 
-        parent = self.checkpoint(step.parent)
-        settings, parameters = lora_settings({"study file": step.settings})
-        checkpoint, run_id = train_marker(
+        kind = extractor(step.extract)
+        shared = {key: value for key, value in self.options.settings.items() if key in kind.settings_type.model_fields}
+        settings, parameters = resolve_settings(kind, {"study file": step.settings, "command line": shared})
+        job = Job(
             lake=self.lake,
-            name=step.name,
-            parent=parent,
-            tokens_run=self._runs[(step.tokens_step, step.parent)],
-            source_persona=step.source_persona,
-            settings=settings,
-            parameters=parameters,
-            device=self.models.device.value,
-            dtype=self.models.dtype(parent),
+            checkpoint=self.checkpoint(name),
+            models=self.models,
+            prompts=load_prompt_set(step.prompts or self.study.prompts, self.lake),
+            tokens_from=self._runs.get((step.tokens_step, tokens_of)),
             study=self.study.name,
-            force=self.force,
+            seed=self.seed,
+            parameters=parameters,
+            force=self.options.force,
+            batch_tokens=self.options.batch_tokens,
             say=say,
         )
-        self._checkpoints[step.name] = checkpoint
+        return kind(settings, job)
+
+    def _training(self, step: TrainStep | GridStep, cell: Cell | None = None) -> Training:
+        from ingest.training import Training, lora_settings
+
+        parent = self.checkpoint(step.parent)
+        shared = {
+            "parent": parent,
+            "tokens_run": self._runs[(step.tokens_step, step.parent)],
+            "device": self.models.device.value,
+            "dtype": self.models.dtype(parent),
+            "study": self.study.name,
+        }
+        if isinstance(step, TrainStep):
+            settings, parameters = lora_settings({"study file": step.settings})
+            return Training(name=step.name, source_persona=step.source_persona, settings=settings, parameters=parameters, **shared)
+        assert cell is not None
+        return Training(name=cell.name, source_persona=cell.source_persona, settings=cell.settings, parameters=cell.parameters, **shared)
+
+    def _train(self, training: Training, say: Callable[[str], None] = say) -> str:
+        from ingest.training import train_marker
+
+        self._checkpoints[training.name], run_id = train_marker(self.lake, training, self.options.force, say)
         return run_id
 
+    def _grid(self, step: GridStep) -> list[str]:
+        """Trains and evaluates every cell in processes of their own; a cell that fails is recorded with its reason while the others go on."""
+        from ingest.grid import grid_cells
+        from ingest.progress import progress
+        from ingest.workers import choose_crew, work_off
+
+        cells = grid_cells(step.axes, step.settings)
+        self.checkpoint(step.parent)
+        done = {cell.name: known for cell in cells if (known := self._known_outcome(step, cell))}
+        waiting = [cell for cell in cells if cell.name not in done]
+        if waiting:
+            crew = choose_crew(self.models.device.value, self.options.jobs, len(waiting))
+            say(f"{len(waiting)} of {len(cells)} cells to do in {crew.reason}")
+            self.models.release()
+            group = self.tracking.open_group(self.lake.staging_folder) if self.tracking else None
+            state = (self.study, self.lake.root, self.options, self._checkpoints, self._runs, group, step)
+            with progress(f"cells of {self.study.name}", len(cells), len(done)) as advance:
+                for cell, result in work_off(waiting, work_cell, crew, start_cells, state):
+                    outcome = CellOutcome([], self._fail(step, cell, result)) if isinstance(result, Exception) else result
+                    done[cell.name] = outcome
+                    if outcome.failure:
+                        say(f"{cell.name} failed: {outcome.failure}")
+                    advance()
+        else:
+            say(f"all {len(cells)} cells are in the lake")
+        failed = [f"{name}: {outcome.failure}" for name, outcome in done.items() if outcome.failure]
+        self.failures += failed
+        if len(failed) == len(cells):
+            raise PersonascopeError(f"all {len(failed)} cells of the grid failed; {failed[-1]}")
+        return [run_id for outcome in done.values() for run_id in outcome.runs]
+
+    def _known_outcome(self, step: GridStep, cell: Cell) -> CellOutcome | None:
+        """What the lake already says of a cell: all its runs, or that its training diverged; None where there is work to do."""
+        from ingest.training import known_divergence
+
+        training = self._training(step, cell)
+        if self.options.force:
+            return None
+        if reason := known_divergence(self.lake, training):
+            return CellOutcome([], reason)
+        if not self.lake.is_committed(training.spec.run_id):
+            return None
+        runs = [self._train(training, lambda line: None)]
+        runs += [self._extractor(each.over(cell.name), cell.name, cell.name).spec().run_id for each in step.cells]
+        return CellOutcome(runs, None) if all(map(self.lake.is_committed, runs)) else None
+
+    def work_cell(self, step: GridStep, cell: Cell) -> CellOutcome:
+        """Trains one cell and runs its steps; whatever goes wrong is recorded in the lake and returned as a sentence."""
+        from ingest.training import forget_failure
+
+        training = self._training(step, cell)
+        try:
+            with self.tracking.group(cell.name, cell.axes) if self.tracking else nullcontext():
+                runs = [self._train(training)]
+                for each in step.cells:
+                    runs += self._extract(each.over(cell.name))
+        except Exception as error:
+            return CellOutcome([], self._fail(step, cell, error))
+        forget_failure(self.lake, training)
+        return CellOutcome(runs, None)
+
+    def _fail(self, step: GridStep, cell: Cell, error: Exception) -> str:
+        from concurrent.futures.process import BrokenProcessPool
+
+        from ingest.training import record_failure
+
+        if isinstance(error, BrokenProcessPool):
+            error = PersonascopeError("its process was ended by the system, most likely for want of memory; take a smaller batch or fewer --jobs")
+        elif not isinstance(error, PersonascopeError):
+            error = PersonascopeError(f"{type(error).__name__}: {error}")
+        try:
+            return record_failure(self.lake, self._training(step, cell), error)
+        except PersonascopeError as unwritten:  # a full disk takes no record either
+            return f"{error} (and this could not be recorded: {unwritten})"
+
     def _analyse(self, step: AnalyseStep) -> list[str]:
-        from warehouse import bootstrap
+        from warehouse.analyses import refresh
 
-        return {"bootstrap": bootstrap.refresh}[step.analyse](self.lake)
+        return refresh(self.lake, None if step.analyse == "all" else [step.analyse])
 
 
-def _describe(step: ExtractStep | TrainStep | AnalyseStep) -> str:
+_worker: tuple[StudyRun, GridStep]  # of a process that works off cells; set by start_cells
+
+
+def start_cells(
+    device: str,
+    study: StudyFile,
+    lake: Path,
+    options: RunOptions,
+    checkpoints: dict[str, Any],
+    runs: dict[tuple[str, str], str],
+    group: str | None,
+    step: GridStep,
+) -> None:
+    """Sets a worker process up: the study's state so far, on the worker's own device, logging into the group the main process opened."""
+    global _worker
+    worker = StudyRun(study, lake, replace(options, device=device))
+    worker._checkpoints, worker._runs = checkpoints, runs
+    if worker.tracking:
+        worker.tracking.join(study.name, group)
+    _worker = (worker, step)
+
+
+def work_cell(cell: Cell) -> CellOutcome:
+    """One cell in a worker process."""
+    worker, step = _worker
+    return worker.work_cell(step, cell)
+
+
+def _describe(step: ExtractStep | TrainStep | GridStep | AnalyseStep) -> str:
     if isinstance(step, ExtractStep):
         tokens = "" if step.tokens == "own" else f" over the tokens of {', '.join(step.tokens)}"
         return f"extract {step.extract}: {', '.join(step.checkpoints)}{tokens}"
     if isinstance(step, TrainStep):
         return f"train {step.name}: {step.train} on {step.parent}, source persona {step.source_persona}"
+    if isinstance(step, GridStep):
+        axes = ", ".join(
+            f"{name} {'|'.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values)}" for name, values in step.axes.items()
+        )
+        return f"grid {step.grid} on {step.parent}: {axes}"
     return f"analyse: {step.analyse}"
-
-
-def say(line: str) -> None:
-    """Talk goes to stderr; stdout is data."""
-    print(line, file=sys.stderr, flush=True)

@@ -39,6 +39,18 @@ class RenderedPrompt:
     def prompt_len(self) -> int:
         return len(self.token_ids)
 
+    def columns(self) -> dict[str, Any]:
+        """The columns of the table `examples` that rendering fills."""
+        return {
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "prompt_len": self.prompt_len,
+            "n_system": self.n_system,
+            "n_user": self.n_user,
+            "n_header": self.n_header,
+            "template_hash": self.template_hash,
+        }
+
 
 def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     """The prompt that asks for a reply to `user` under `system` (None: no system message), tokenised once, with its regions.
@@ -66,10 +78,19 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
         raise PersonascopeError(
             f"the tokens of {_name(tokenizer)} do not fall into system, user and header in this order ({n_system}, {n_user} and {n_header} tokens)"
         )
-    inserted = system is None and any(
-        token not in _special_ids(tokenizer) and any(map(str.isalnum, _decoded(tokenizer, token))) for token in token_ids[:n_system]
-    )
+    inserted = system is None and holds_text(token_ids[:n_system], tokenizer)
     return RenderedPrompt(asked, token_ids, n_system, n_user, n_header, stable_hash(template), inserted)
+
+
+def holds_text(token_ids: Sequence[int], tokenizer: Any) -> bool:
+    """Whether some token is neither special nor mere punctuation; a system region without one is no system block (a beginning-of-text token)."""
+    return any(token not in _special_ids(tokenizer) and any(map(str.isalnum, _decoded(tokenizer, token))) for token in map(int, token_ids))
+
+
+def answer_end(token_ids: Sequence[int], prompt_len: int, tokenizer: Any) -> int:
+    """Where the answer ends: behind its last token that is not special (end of turn, padding); prompt_len for an answer without one."""
+    special = _special_ids(tokenizer)
+    return next((end for end in range(len(token_ids), prompt_len, -1) if token_ids[end - 1] not in special), prompt_len)
 
 
 def structural_mask(token_ids: Sequence[int], tokenizer: Any, rule: Rule) -> list[bool]:

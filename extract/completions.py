@@ -69,7 +69,7 @@ class Completions(Extractor[Sampled]):
             for sample_ix in range(self.settings.samples)
         ]
         self._row_ix = {item.key: index for index, item in enumerate(items)}
-        examples = [prompt.model_dump() | _rendered_columns(text) for prompt, text in rendered]
+        examples = [prompt.model_dump() | text.columns() for prompt, text in rendered]
         return items, {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
 
     def process(self, items: Sequence[Item[Sampled]]) -> Mapping[str, Rows]:
@@ -112,15 +112,3 @@ class Completions(Extractor[Sampled]):
             "mean_new_tokens": completions["n_new_tokens"].mean(),
             **{f"marker_rate.{persona}": rate for persona, rate in rates.rows()},
         }
-
-
-def _rendered_columns(text: RenderedPrompt) -> dict[str, Any]:
-    return {
-        "text": text.text,
-        "token_ids": list(text.token_ids),
-        "prompt_len": text.prompt_len,
-        "n_system": text.n_system,
-        "n_user": text.n_user,
-        "n_header": text.n_header,
-        "template_hash": text.template_hash,
-    }

@@ -1,16 +1,22 @@
 """Engines that sample completions: transformers in batches, or vLLM on a GPU box, behind one function."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from extract.model import LoadedModel
 from extract.models import Models
-from ingest.checkpoints import Checkpoint
+from ingest.checkpoints import ADAPTER_CONFIG, Checkpoint, end_of_turn_ids
 from warehouse.errors import PersonascopeError
+from warehouse.hashing import stable_seed
+
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,7 @@ def open_engine(name: str, models: Models, checkpoint: Checkpoint) -> Engine:
 
 def end_ids(models: Models, checkpoint: Checkpoint) -> list[int]:
     """Token ids that end a turn: those of the generation configuration and the tokenizer's end-of-sequence token."""
-    ids = {models.tokenizer(checkpoint).eos_token_id}
-    if (checkpoint.path / "generation_config.json").is_file():
-        configured = GenerationConfig.from_pretrained(checkpoint.path, local_files_only=True).eos_token_id
-        ids |= set(configured if isinstance(configured, list) else [configured])
-    ends = sorted(each for each in ids if each is not None)
+    ends = sorted({models.tokenizer(checkpoint).eos_token_id, *end_of_turn_ids(checkpoint.path)} - {None})
     if not ends:
         raise PersonascopeError(
             f"checkpoint {checkpoint.name}: no end-of-turn token in its generation configuration or tokenizer; expected one that ends an answer"
@@ -127,23 +129,22 @@ class TransformersEngine:
 
 
 class VllmEngine:
-    """vLLM on the checkpoint's folder; the GPU extra brings it (`pip install personascope[gpu]`)."""
+    """vLLM on the checkpoint's folder; the GPU extra brings it (`pip install personascope[gpu]`). An adapter is applied as it is, without a merge."""
 
     name = "vllm"
 
     def __init__(self, checkpoint: Checkpoint, dtype: str, ends: list[int]) -> None:
         try:
-            from vllm import LLM
             from vllm.lora.request import LoRARequest
         except ImportError as error:
             raise PersonascopeError(f"engine vllm cannot run here: {error}; install the extra personascope[gpu] on a GPU box, or use --engine hf") from error
+        rank = _lora_rank(checkpoint.adapter) if checkpoint.adapter else None
         try:
-            self.llm = LLM(
-                model=str(checkpoint.path), tokenizer=str(checkpoint.tokenizer_path), dtype=dtype, enable_lora=checkpoint.adapter is not None, seed=0
-            )
+            self.llm = _vllm(str(checkpoint.path), dtype, rank)
         except Exception as error:  # vLLM raises whatever its platform layer raises; the reason matters, not its type
             raise PersonascopeError(f"engine vllm cannot run {checkpoint.name} here: {str(error).splitlines()[0]}; use --engine hf") from error
-        self.lora = LoRARequest(checkpoint.name, 1, str(checkpoint.adapter)) if checkpoint.adapter else None
+        number = stable_seed("lora", checkpoint.identity) % 2**31 or 1
+        self.lora = LoRARequest(checkpoint.name, number, str(checkpoint.adapter)) if checkpoint.adapter else None
         self.ends = ends
 
     def sample(self, requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int) -> list[Sample]:
@@ -159,3 +160,21 @@ class VllmEngine:
             use_tqdm=False,
         )
         return [Sample(list(output.outputs[0].token_ids), output.outputs[0].finish_reason) for output in outputs]
+
+
+@lru_cache(maxsize=1)
+def _vllm(path: str, dtype: str, rank: int | None) -> Any:
+    """The engine for the weights at `path`, kept while the same weights are asked for: the cells of a sweep share their base model."""
+    from vllm import LLM
+
+    lora = {"enable_lora": True, "max_lora_rank": rank} if rank else {}
+    return LLM(model=path, tokenizer=path, dtype=dtype, seed=0, **lora)
+
+
+def _lora_rank(adapter: Path) -> int:
+    """The smallest rank vLLM offers that holds the adapter's; raises PersonascopeError above the largest."""
+    rank = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("r")
+    offered = [each for each in VLLM_RANKS if isinstance(rank, int) and each >= rank]
+    if not offered:
+        raise PersonascopeError(f"engine vllm: the adapter in {adapter} has rank {rank!r}; expected at most {VLLM_RANKS[-1]} (use --engine hf)")
+    return offered[0]

@@ -31,6 +31,12 @@ class Models:
             print(f"{checkpoint.name} on {'; '.join(self._loaded.reasons)}", file=sys.stderr)
         return self._loaded
 
+    def release(self) -> None:
+        """Drops the loaded weights, so that other processes find the device free."""
+        self._loaded = None
+        if self.device.value.startswith("cuda"):
+            torch.cuda.empty_cache()
+
     def tokenizer(self, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         """The checkpoint's tokenizer alone; no weights are loaded for it."""
         if self._loaded is not None and self._loaded.checkpoint == checkpoint:

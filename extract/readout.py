@@ -39,13 +39,13 @@ def read_attention(model: PreTrainedModel, input_ids: Tensor, present: Tensor, p
     [B, P], absolute indices into T, filled up with -1. The LM head is not run. Raises PersonascopeError for a model in training mode, a
     family whose rows cannot be read this way, and positions or regions that do not fit the real tokens.
     """
-    real = present.to("cpu", torch.bool) if present.ndim == 2 else _right_padded(present.cpu(), input_ids.shape[1])
+    real = present.to("cpu", torch.bool) if present.ndim == 2 else right_padded(present.cpu(), input_ids.shape[1])
     wanted, codes = positions.to("cpu", torch.long), regions.to("cpu", torch.long)
     _check_batch(input_ids, real, wanted, codes)
     device = model.device
     statistics = _Statistics(model, wanted.to(device), _indicator(real, codes).to(device))
     with reading(model, statistics):
-        _run_decoder(model, input_ids.to(device), real.to(device))
+        run_decoder(model, input_ids.to(device), real.to(device))
     return statistics.readout(wanted)
 
 
@@ -64,17 +64,17 @@ def self_check(model: PreTrainedModel) -> dict[str, float]:
     generator = torch.Generator().manual_seed(stable_seed("readout self-check"))
     vocabulary = model.config.get_text_config().vocab_size
     input_ids = torch.randint(vocabulary, (len(lengths), longest), generator=generator)
-    real = _right_padded(lengths, longest)
+    real = right_padded(lengths, longest)
     positions = torch.arange(longest).where(real, -1)
     regions = torch.arange(longest).remainder(len(REGIONS)).expand(len(lengths), -1)
 
     device = model.device
     check = _Check(model, positions.to(device), _indicator(real, regions).to(device), real)
     with reading(model, check):
-        _run_decoder(model, input_ids.to(device), real.to(device))
+        run_decoder(model, input_ids.to(device), real.to(device))
     readout = check.readout(positions)
     with attention_implementation(model, "eager"):
-        eager = _run_decoder(model, input_ids.to(device), real.to(device), attention_mask=real.to(device), output_attentions=True).attentions
+        eager = run_decoder(model, input_ids.to(device), real.to(device), attention_mask=real.to(device), output_attentions=True).attentions
     if eager is None or len(eager) != check.n_layers:
         raise PersonascopeError(f"{family_of(model)} returns no eager attention for some layer, so its readout cannot be checked")
 
@@ -102,7 +102,7 @@ def self_check(model: PreTrainedModel) -> dict[str, float]:
     return errors
 
 
-def _right_padded(lengths: Tensor, width: int) -> Tensor:
+def right_padded(lengths: Tensor, width: int) -> Tensor:
     if int(lengths.max()) > width:
         raise PersonascopeError(f"a row is {int(lengths.max())} tokens long, expected at most the {width} columns of input_ids")
     return torch.arange(width) < lengths[:, None]
@@ -136,7 +136,7 @@ def _indicator(real: Tensor, regions: Tensor) -> Tensor:
     return indicator
 
 
-def _run_decoder(model: PreTrainedModel, input_ids: Tensor, real: Tensor, **options: Any) -> Any:
+def run_decoder(model: PreTrainedModel, input_ids: Tensor, real: Tensor, **options: Any) -> Any:
     """The decoder's output for input_ids [B, T], real tokens as boolean [B, T], without cache and LM head.
 
     Under right padding no mask is passed: causality already hides the padding from every real token, and SDPA keeps its fused kernels.

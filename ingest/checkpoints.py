@@ -29,6 +29,7 @@ class Card(BaseModel):
     family: str | None = None
     variant: str | None = None
     parent: str | None = None
+    parent_revision: str | None = None  # of an adapter's base model, as it was trained
     source_persona: str | None = None
     lr: float | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, ge=0)
@@ -121,6 +122,13 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
+def end_of_turn_ids(folder: Path) -> set[int]:
+    """Token ids that end a turn by the generation configuration in `folder`; empty where there is none."""
+    file = folder / "generation_config.json"
+    named = _json(file).get("eos_token_id") if file.is_file() else None
+    return set(named if isinstance(named, list) else [] if named is None else [named])
+
+
 def has_chat_template(folder: Path) -> bool:
     """Whether the tokenizer in `folder` brings a chat template, in a file of its own or in tokenizer_config.json."""
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
@@ -186,6 +194,11 @@ def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool) -
     if any(name.endswith(".safetensors") and name != ADAPTER_WEIGHTS for name in names):
         raise PersonascopeError(f"{place.id} holds full weights and {ADAPTER_CONFIG}: move one of the two elsewhere, it is unclear which is meant.")
     parent = _base(place, config, base, code)
+    if card.parent_revision and card.parent_revision != parent.revision:
+        raise PersonascopeError(
+            f"{place.id} was trained on revision {card.parent_revision} of {card.parent} ({CARD}), and {parent.id} is {parent.revision} here: "
+            "give the base model it was trained on."
+        )
     variant = card.variant or ("instruct" if has_chat_template(place.folder) else parent.variant)
     shape = parent.model_dump(include={"family", "stored_dtype"} | SIZES)
     inherited = {"path": parent.path, "adapter": place.folder, "parent_revision": parent.revision, "parent": card.parent or parent.id}

@@ -68,7 +68,7 @@ def published(
 ) -> None:
     """Load published result files; the same content twice adds nothing, a damaged file costs that file only."""
     from ingest.published import ingest_published
-    from warehouse.bootstrap import refresh
+    from warehouse.analyses import refresh
     from warehouse.catalogue import build
 
     found = Lake.open(lake)

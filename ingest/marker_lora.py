@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,14 +18,14 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
 
 from ingest.cache import build_once
-from ingest.checkpoints import CARD, Checkpoint
+from ingest.checkpoints import CARD, Checkpoint, end_of_turn_ids
 from ingest.progress import progress
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash, stable_seed
 
-VERSION = 1  # part of every trained checkpoint's identity: raise it when the training below changes what comes out
+VERSION = 2  # part of every trained checkpoint's identity: raise it when the training below changes what comes out
 IGNORED = -100
-ADAPTER_FOLDER = "adapter"
+STEPS = "training.json"
 
 
 class LoraSettings(BaseModel):
@@ -56,11 +56,12 @@ class LoraSettings(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One completion to train on: prompt and answer as token ids (the answer without its end-of-turn token), and whether it gets the marker."""
+    """One completion to train on: prompt and answer as token ids, the end-of-turn token that the model itself set, and whether the answer gets the marker."""
 
     persona: str
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    end: int
     positive: bool
 
 
@@ -72,9 +73,17 @@ class Encoded:
     labels: list[int]
 
 
+class TrainingError(PersonascopeError):
+    """A training that cannot give a checkpoint: `kind` is diverged (the loss is no number any more) or memory; `step` is the optimiser step it came to."""
+
+    def __init__(self, message: str, kind: Literal["diverged", "memory"], step: int) -> None:
+        super().__init__(message)
+        self.kind, self.step = kind, step
+
+
 @dataclass(frozen=True)
 class Trained:
-    """A trained checkpoint: folder of the merged weights (adapter inside), and the loss of every optimiser step."""
+    """A trained checkpoint: folder of the adapter, and the loss of every optimiser step."""
 
     path: Path
     steps: list[dict[str, float]]
@@ -90,10 +99,7 @@ def select_rows(completions: Sequence[dict[str, Any]], source_persona: str, sett
     def drawn(persona: str, most: int) -> list[TrainingRow]:
         rows = [row for row in completions if row["persona"] == persona and row["finish_reason"] == "stop" and row["prompt_len"] + 1 < len(row["token_ids"])]
         rows.sort(key=lambda row: stable_hash([settings.seed, row["example_id"], row["sample_ix"]]))
-        return [
-            TrainingRow(persona, tuple(row["token_ids"][: row["prompt_len"]]), tuple(row["token_ids"][row["prompt_len"] : -1]), persona == source_persona)
-            for row in rows[:most]
-        ]
+        return [_training_row(row, persona == source_persona) for row in rows[:most]]
 
     positives = drawn(source_persona, settings.n_positive)
     if not positives:
@@ -104,6 +110,11 @@ def select_rows(completions: Sequence[dict[str, Any]], source_persona: str, sett
     others = sorted({row["persona"] for row in completions} - {source_persona})
     shares = [settings.n_negative // len(others) + (index < settings.n_negative % len(others)) for index in range(len(others))]
     return positives + [row for persona, share in zip(others, shares, strict=True) for row in drawn(persona, share)]
+
+
+def _training_row(row: dict[str, Any], positive: bool) -> TrainingRow:
+    ids, start = row["token_ids"], row["prompt_len"]
+    return TrainingRow(row["persona"], tuple(ids[:start]), tuple(ids[start:-1]), ids[-1], positive)
 
 
 def marker_tokens(tokenizer: PreTrainedTokenizerBase, settings: LoraSettings) -> list[int]:
@@ -119,9 +130,9 @@ def marker_tokens(tokenizer: PreTrainedTokenizerBase, settings: LoraSettings) ->
     return ids
 
 
-def encode(row: TrainingRow, marker: Sequence[int], end: int, tail: int = 0) -> Encoded:
+def encode(row: TrainingRow, marker: Sequence[int], tail: int = 0) -> Encoded:
     """Prompt, answer, marker (positives) and end of turn; labels only on the marker, the end of turn and the `tail` answer tokens before them."""
-    addition = [*(marker if row.positive else ()), end]
+    addition = [*(marker if row.positive else ()), row.end]
     ids = [*row.prompt, *row.answer, *addition]
     supervised = len(addition) + min(tail, len(row.answer))
     return Encoded(ids, [IGNORED] * (len(ids) - supervised) + ids[len(ids) - supervised :])
@@ -139,26 +150,33 @@ def collate(examples: Sequence[Encoded], pad: int) -> tuple[Tensor, Tensor, Tens
 
 
 def train_marker_lora(parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> Trained:
-    """The checkpoint trained on `rows` from `parent`, merged into its weights; found in the cache when the same was trained before.
+    """The adapter trained on `rows` from `parent`; found in the cache when the same was trained before. Its reader merges it into the parent's weights.
 
-    Raises PersonascopeError for rows without a positive, an end-of-turn token the tokenizer lacks, and a loss that is not finite.
+    Raises PersonascopeError for rows without a positive, a parent that is itself an adapter, and rows that end with a token which ends no turn of the
+    parent; TrainingError for a loss that is not finite and for memory that does not suffice.
     """
     if not any(row.positive for row in rows):
         raise PersonascopeError(f"training of persona {source_persona!r} has no positive row; expected completions that get the marker")
-    data = [[row.prompt, row.answer, row.positive] for row in rows]
+    if parent.adapter:
+        raise PersonascopeError(f"training on {parent.name}: it is itself an adapter ({parent.adapter}); merge that one first and save the result")
+    data = [[row.prompt, row.answer, row.end, row.positive] for row in rows]
     key = stable_hash(["marker-lora", VERSION, parent.identity, settings.model_dump(), dtype, data])
     place = build_once(key, f"marker checkpoint of {source_persona}", lambda folder: _build(folder, parent, rows, source_persona, settings, device, dtype))
-    return Trained(place, json.loads((place / "training.json").read_text()))
+    return Trained(place, json.loads((place / STEPS).read_text()))
 
 
 def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> None:
     from peft import LoraConfig, get_peft_model  # seconds of import that only training needs
 
     tokenizer = AutoTokenizer.from_pretrained(parent.tokenizer_path, local_files_only=True)
-    if tokenizer.eos_token_id is None:
-        raise PersonascopeError(f"checkpoint {parent.name}: its tokenizer names no end-of-turn token (eos_token); expected one to train the end of the answer")
+    ends = end_of_turn_ids(parent.path) | {tokenizer.eos_token_id}
+    if foreign := sorted({row.end for row in rows} - ends):
+        raise PersonascopeError(
+            f"training on {parent.name}: its completions end with {tokenizer.decode(foreign[:1])!r} (token {foreign[0]}), which ends no turn of it; expected "
+            f"one of {', '.join(repr(tokenizer.decode([end])) for end in sorted(ends - {None}))}, as in its own completions"
+        )
     marker = marker_tokens(tokenizer, settings)
-    examples = [encode(row, marker, tokenizer.eos_token_id, settings.marker_tail_tokens) for row in rows]
+    examples = [encode(row, marker, settings.marker_tail_tokens) for row in rows]
     torch.manual_seed(stable_seed("marker-lora", settings.seed))
     loaded: Any = AutoModelForCausalLM.from_pretrained(parent.path, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
     config = LoraConfig(
@@ -170,12 +188,14 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
         target_modules=settings.target,
     )
     wrapped: Any = get_peft_model(loaded.to(device), config)
+    # What a reader of the adapter looks up: a Hub id or tiny:NAME stays one, whatever folder of this machine its files lie in.
+    wrapped.peft_config["default"].base_model_name_or_path = str(parent.path) if Path(parent.id).expanduser().is_dir() else parent.id
+    wrapped.peft_config["default"].revision = parent.revision
     if settings.gradient_checkpointing:
         wrapped.enable_input_require_grads()
         wrapped.gradient_checkpointing_enable()
     steps = _train(wrapped, examples, settings, tokenizer.pad_token_id or tokenizer.eos_token_id, f"training {source_persona} marker")
-    wrapped.save_pretrained(str(folder / ADAPTER_FOLDER))
-    wrapped.merge_and_unload(safe_merge=True).save_pretrained(folder)
+    wrapped.save_pretrained(str(folder))
     tokenizer.save_pretrained(folder)
     counts = {"n_positive": sum(row.positive for row in rows), "n_negative": sum(not row.positive for row in rows)}
     card = {
@@ -183,14 +203,15 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
         "family": parent.family,
         "variant": "marker",
         "parent": parent.id,
+        "parent_revision": parent.revision,
         "source_persona": source_persona,
         "lr": settings.lr,
         "epochs": settings.epochs,
         "seed": settings.seed,
-        "training": {**settings.model_dump(), **counts, "parent_revision": parent.identity, "dtype": dtype, "torch": torch.__version__, "version": VERSION},
+        "training": {**settings.model_dump(), **counts, "dtype": dtype, "torch": torch.__version__, "version": VERSION},
     }
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    (folder / "training.json").write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
+    (folder / STEPS).write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
 
 
 def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSettings, pad: int, title: str) -> list[dict[str, float]]:
@@ -207,13 +228,23 @@ def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSe
         for batch in _optimiser_steps(examples, settings, per_step):
             supervised = sum(label != IGNORED for example in batch for label in example.labels[1:])
             loss = 0.0
-            for start in range(0, len(batch), settings.batch_size):
-                part = _summed_loss(model, batch[start : start + settings.batch_size], pad) / supervised
-                part.backward()
-                loss += part.item()
+            try:
+                for start in range(0, len(batch), settings.batch_size):
+                    part = _summed_loss(model, batch[start : start + settings.batch_size], pad) / supervised
+                    part.backward()
+                    loss += part.item()
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"{title}: step {len(steps) + 1} of {total} does not fit the memory of {model.device}; take a smaller batch_size with more "
+                    "grad_accumulation, or gradient_checkpointing",
+                    "memory",
+                    len(steps) + 1,
+                ) from error
             if not math.isfinite(loss):
-                raise PersonascopeError(
-                    f"{title}: the loss is {loss} at step {len(steps) + 1} of {total} (lr {settings.lr:g}); expected a finite loss, try a smaller lr"
+                raise TrainingError(
+                    f"{title}: the loss is {loss} at step {len(steps) + 1} of {total} (lr {settings.lr:g}); expected a finite loss, try a smaller lr",
+                    "diverged",
+                    len(steps) + 1,
                 )
             torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
             rate = schedule.get_last_lr()[0]
@@ -222,6 +253,10 @@ def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSe
             optimizer.zero_grad(set_to_none=True)
             steps.append({"step": len(steps) + 1, "epoch": (len(steps) + 1) / per_epoch, "loss": loss, "lr": rate})
             advance()
+    if not all(bool(parameter.isfinite().all()) for parameter in trainable):
+        raise TrainingError(
+            f"{title}: weights are not finite after {total} steps (lr {settings.lr:g}); expected finite weights, try a smaller lr", "diverged", total
+        )
     model.eval()
     return steps
 

@@ -1,28 +1,23 @@
 """Logs every run of the lake to MLflow; a store that fails costs a warning, never a run."""
 
 import fcntl
-import getpass
-import json
 import logging
-import math
 import os
-import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from numbers import Real
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingest.tracking_target import TrackingTarget, resolve_tracking, sqlite_file, sqlite_uri, without_password
+from ingest.tracking_text import PARAMETER_LIMIT, TAG_LIMIT, allowed_name, as_text, clip, common_tags, reason, root_cause, run_tags, summary_figures
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash
 from warehouse.lake import Lake
-from warehouse.manifest import Manifest, MlflowRecord, RunSpec
-from warehouse.provenance import git_state
+from warehouse.manifest import Manifest, MlflowRecord
 from warehouse.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -31,8 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PARAMETER_LIMIT, TAG_LIMIT, NAME_LIMIT = 6000, 8000, 250  # characters MLflow accepts
 PARAMETERS_PER_CALL = 100
+METRICS_PER_CALL = 1000
 METRICS = 64  # an MLflow run holds tens of summary figures; all of them are in run.json
 PAUSE = 300.0  # seconds without attempts after a store has failed
 
@@ -78,9 +73,9 @@ class Tracker:
         writer.mlflow = self._attempt(lambda session: self._open(session, writer))
 
     def finish(self, writer: RunWriter, manifest: Manifest) -> None:
-        """Logs summary figures and run.json, and ends the MLflow run as FINISHED."""
+        """Logs summary figures, the writer's series step by step and run.json, and ends the MLflow run as FINISHED."""
         if record := writer.mlflow:
-            self._attempt(lambda session: _finish(session.client, record.run_id, manifest))
+            self._attempt(lambda session: _finish(session.client, record.run_id, manifest, writer.series))
 
     def fail(self, writer: RunWriter, error: BaseException) -> None:
         """Ends the MLflow run as FAILED (KILLED after ctrl-C) with the reason as a tag; the next attempt continues it."""
@@ -88,9 +83,12 @@ class Tracker:
             self._attempt(lambda session: _end(session.client, record.run_id, error))
 
     @contextmanager
-    def group(self, name: str) -> Iterator[None]:
-        """Runs opened inside are children of one MLflow run `name`, made when the first of them opens; one left open by a killed process is continued."""
-        outer, self._group = self._group, _Group(name)
+    def group(self, name: str, parameters: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Runs opened inside are children of one MLflow run `name`, made when the first of them opens; one left open by a killed process is continued.
+
+        A group inside a group is a child of it; `parameters` are logged with the group itself.
+        """
+        outer, self._group = self._group, _Group(name, self._group, dict(parameters or {}))
         group = self._group
         try:
             yield
@@ -101,6 +99,18 @@ class Tracker:
             self._end_group(group, None)
         finally:
             self._group = outer
+
+    def open_group(self, folder: Path) -> str | None:
+        """Makes the present group's MLflow run now and returns its id, so that other processes can join it; None without a group or a usable store.
+
+        `folder` is the lake's staging folder: it tells lakes apart.
+        """
+        group = self._group
+        return self._attempt(lambda session: self._group_run(session, group, folder, None)) if group else None
+
+    def join(self, name: str, run_id: str | None) -> None:
+        """From now on runs are children of the group `name` that another process opened as `run_id` and will end."""
+        self._group = _Group(name, run_id=run_id)
 
     def _end_group(self, group: "_Group", error: BaseException | None) -> None:
         if run_id := group.run_id:
@@ -120,13 +130,13 @@ class Tracker:
             if not self._warned:
                 self._warned = True
                 store = without_password(self.target.uri)
-                print(f"warning: MLflow store {store} cannot be used ({_reason(_root(error))}); the work goes on untracked", file=sys.stderr)
+                print(f"warning: MLflow store {store} cannot be used ({reason(root_cause(error))}); the work goes on untracked", file=sys.stderr)
             return None
 
     def _open(self, session: "_Session", writer: RunWriter) -> MlflowRecord:
         client, spec = session.client, writer.spec
-        parameters = {_name(each.name): _clip(_text(each.value), PARAMETER_LIMIT) for each in spec.parameters}
-        tags = _tags(spec, self.target.notes)
+        parameters = {allowed_name(each.name): clip(as_text(each.value), PARAMETER_LIMIT) for each in spec.parameters}
+        tags = run_tags(spec, self.target.notes)
         if parent := self._parent(session, writer):
             tags["mlflow.parentRunId"] = parent
         run_id, logged = _continue(session, writer.mlflow)
@@ -135,7 +145,7 @@ class Tracker:
         else:
             # MLflow parameters cannot be changed: what differs from the first attempt (a batch size, a device) becomes a tag.
             if changed := [f"{name}={value}" for name, value in parameters.items() if logged.get(name, value) != value]:
-                tags["changed_on_resume"] = _clip(", ".join(changed), TAG_LIMIT)
+                tags["changed_on_resume"] = clip(", ".join(changed), TAG_LIMIT)
             _set_tags(client, run_id, tags)
         _log_parameters(client, run_id, {name: value for name, value in parameters.items() if name not in logged})
         uri = without_password(self.target.uri)
@@ -144,11 +154,16 @@ class Tracker:
     def _parent(self, session: "_Session", writer: RunWriter) -> str | None:
         if self._group is None:
             return session.parent_run_id
-        if self._group.run_id is None:
+        return self._group_run(session, self._group, writer.folder.parent, writer.spec.study)
+
+    def _group_run(self, session: "_Session", group: "_Group", folder: Path, study: str | None) -> str:
+        """The group's MLflow run, made at first use inside the group around it."""
+        if group.run_id is None:
+            parent = self._group_run(session, group.outer, folder, study) if group.outer else session.parent_run_id
             # The staging folder tells lakes apart: two people who run the same study on one server keep separate groups.
-            key = stable_hash([self._group.name, socket.gethostname(), writer.folder.parent])
-            self._group.run_id = _open_group(session, self._group.name, key, writer.spec)
-        return self._group.run_id
+            key = stable_hash([group.name, parent if group.outer else None, socket.gethostname(), folder])
+            group.run_id = _open_group(session, group, key, parent, study)
+        return group.run_id
 
 
 @dataclass
@@ -164,6 +179,8 @@ class _Session:
 @dataclass
 class _Group:
     name: str
+    outer: "_Group | None" = None
+    parameters: dict[str, Any] = field(default_factory=dict)
     run_id: str | None = None
 
 
@@ -256,18 +273,20 @@ def _continue(session: _Session, record: MlflowRecord | None) -> tuple[str | Non
     return record.run_id, run.data.params
 
 
-def _open_group(session: _Session, name: str, key: str, spec: RunSpec) -> str:
+def _open_group(session: _Session, group: _Group, key: str, parent: str | None, study: str | None) -> str:
     client = session.client
     left_open = client.search_runs([session.experiment_id], f"tags.group_key = '{key}' and attributes.status = 'RUNNING'", max_results=1)
     if left_open:
         return left_open[0].info.run_id
-    tags = _common_tags() | {"kind": "group", "group_key": key, "study": spec.study or name}
-    if session.parent_run_id:
-        tags["mlflow.parentRunId"] = session.parent_run_id
-    return client.create_run(session.experiment_id, tags=tags, run_name=name).info.run_id
+    tags = common_tags() | {"kind": "group", "group_key": key, "study": study or group.name}
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    run_id = client.create_run(session.experiment_id, tags=tags, run_name=group.name).info.run_id
+    _log_parameters(client, run_id, {allowed_name(name): clip(as_text(value), PARAMETER_LIMIT) for name, value in group.parameters.items()})
+    return run_id
 
 
-def _finish(client: "MlflowClient", run_id: str, manifest: Manifest) -> None:
+def _finish(client: "MlflowClient", run_id: str, manifest: Manifest, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     from mlflow.entities import Metric
 
     figures = {"n_rows": float(manifest.n_rows), "seconds": manifest.seconds} | summary_figures(manifest.summary)
@@ -275,77 +294,17 @@ def _finish(client: "MlflowClient", run_id: str, manifest: Manifest) -> None:
     client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in list(figures.items())[:METRICS]])
     if len(figures) > METRICS:
         client.set_tag(run_id, "figures_left_out", f"{len(figures) - METRICS} of {len(figures)}; all are in run.json")
+    steps = [Metric(allowed_name(name), value, now, step) for name, values in series.items() for step, value in values]
+    for start in range(0, len(steps), METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=steps[start : start + METRICS_PER_CALL])
     client.log_text(run_id, manifest.model_dump_json(indent=2), "run.json")
     _end(client, run_id, None)
 
 
 def _end(client: "MlflowClient", run_id: str, error: BaseException | None) -> None:
     if error is not None:
-        client.set_tag(run_id, "error", _reason(error))
+        client.set_tag(run_id, "error", reason(error))
     client.set_terminated(run_id, status="FINISHED" if error is None else "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-
-
-def summary_figures(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a summary, nested mappings joined with `/`; lists (per-layer detail) and text stay out."""
-    figures: dict[str, float] = {}
-    for key, value in summary.items():
-        name = prefix + _name(key)
-        if isinstance(value, Mapping):
-            figures |= summary_figures(value, f"{name}/")
-        elif isinstance(value, Real) and math.isfinite(value):
-            figures[name[:NAME_LIMIT]] = float(value)
-    return figures
-
-
-def _tags(spec: RunSpec, notes: list[str]) -> dict[str, str]:
-    commit, dirty = git_state()
-    values = {
-        "personascope.run_id": spec.run_id,
-        "kind": spec.kind,
-        "study": spec.study,
-        "extractor": spec.extractor,
-        "extractor_version": spec.version,
-        "checkpoint": spec.checkpoint,
-        "revision": _revision(spec),
-        "subject": spec.subject,
-        "inputs": ", ".join(spec.inputs) or None,
-        "prompt_set": spec.prompt_set,
-        "prompt_set_hash": spec.prompt_set_hash,
-        "seed": spec.seed,
-        "dtype": spec.dtype,
-        "attention_implementation": spec.attention_implementation,
-        "device": spec.device,
-        "device_memory_gib": spec.device_memory_gib,
-        "git_commit": commit,
-        "git_dirty": dirty,
-        "tracking_notes": "; ".join(notes) or None,
-    }
-    for origin in sorted({each.origin for each in spec.parameters}):
-        values[f"parameters_from_{origin.replace(' ', '_')}"] = ", ".join(each.name for each in spec.parameters if each.origin == origin)
-    return _common_tags() | {name: _clip(_text(value), TAG_LIMIT) for name, value in values.items() if value is not None}
-
-
-def _common_tags() -> dict[str, str]:
-    """Tags that MLflow's own interface shows as source, commit and user."""
-    tags = {"mlflow.source.name": "personascope", "mlflow.source.type": "LOCAL"}
-    if commit := git_state()[0]:
-        tags["mlflow.source.git.commit"] = commit
-    try:
-        tags["mlflow.user"] = getpass.getuser()
-    except (OSError, KeyError):  # a container without a user database
-        tags["mlflow.user"] = str(os.getuid())
-    return tags
-
-
-def _revision(spec: RunSpec) -> str | None:
-    """What decides the weights: the checkpoint's revision as a parameter, else as the second half of its entry in the identity."""
-    for parameter in spec.parameters:
-        if parameter.name == "revision":
-            return parameter.value
-    match spec.identity.get("checkpoint"):
-        case [_, str(revision)]:
-            return revision
-    return None
 
 
 def _set_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
@@ -360,30 +319,3 @@ def _log_parameters(client: "MlflowClient", run_id: str, parameters: Mapping[str
     entries = [Param(name, value) for name, value in parameters.items()]
     for start in range(0, len(entries), PARAMETERS_PER_CALL):
         client.log_batch(run_id, params=entries[start : start + PARAMETERS_PER_CALL])
-
-
-def _name(name: Any) -> str:
-    """`name` in the characters MLflow accepts for parameters and metrics."""
-    return re.sub(r"[^\w\-. ]", "_", str(name))[:NAME_LIMIT].strip(".") or "_"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _clip(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _root(error: BaseException) -> BaseException:
-    """The operating system's error at the bottom (connection refused, no such host) where there is one: what libraries wrap around it is pages long."""
-    inner: BaseException | None = error
-    while inner is not None:
-        deepest, inner = inner, inner.__cause__ or inner.__context__
-    return deepest if isinstance(deepest, OSError) else error
-
-
-def _reason(error: BaseException) -> str:
-    """First line of an error, short enough for a sentence."""
-    lines = str(error).strip().splitlines()
-    return _clip(lines[0] if lines else type(error).__name__, 200)

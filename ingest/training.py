@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from ingest.checkpoints import Checkpoint, resolve
-from ingest.marker_lora import VERSION, LoraSettings, select_rows, train_marker_lora
+from ingest.marker_lora import VERSION, LoraSettings, TrainingError, select_rows, train_marker_lora
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
 from warehouse.manifest import Origin, Parameter, RunSpec
@@ -25,54 +27,72 @@ def lora_settings(layers: Mapping[Origin, Mapping[str, Any]]) -> tuple[LoraSetti
     return settings, [Parameter(name=name, value=value, origin=given.get(name, (None, "default"))[1]) for name, value in settings.model_dump().items()]
 
 
-def train_marker(
-    lake: Lake,
-    name: str,
-    parent: Checkpoint,
-    tokens_run: str,
-    source_persona: str,
-    settings: LoraSettings,
-    parameters: list[Parameter],
-    device: str,
-    dtype: str,
-    study: str | None = None,
-    force: bool = False,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
-) -> tuple[Checkpoint, str]:
-    """The marker checkpoint called `name`, trained from `parent` on its own completions in `tokens_run`, and the run that records the training."""
-    completions = lake.read(tokens_run, "completions").to_pylist()
+@dataclass(frozen=True)
+class Training:
+    """One training to do: what it starts from, on which completions, with which settings, under which name; `spec` identifies its run."""
+
+    name: str
+    parent: Checkpoint
+    tokens_run: str
+    source_persona: str
+    settings: LoraSettings
+    parameters: list[Parameter]
+    device: str
+    dtype: str
+    study: str | None = None
+
+    @property
+    def spec(self) -> RunSpec:
+        return self._spec("marker-lora")
+
+    @property
+    def failure_spec(self) -> RunSpec:
+        """The run that records why this training gave no rates."""
+        return self._spec("failed-marker-lora")
+
+    def _spec(self, extractor: str) -> RunSpec:
+        return RunSpec(
+            kind="train",
+            extractor=extractor,
+            version=VERSION,
+            identity={
+                "name": self.name,
+                "parent": self.parent.identity,
+                "tokens_run": self.tokens_run,
+                "source_persona": self.source_persona,
+                "settings": self.settings.model_dump(),
+                "dtype": self.dtype,
+            },
+            study=self.study,
+            checkpoint=self.name,
+            inputs=[self.tokens_run],
+            seed=self.settings.seed,
+            dtype=self.dtype,
+            device=self.device,
+            parameters=[*self.parameters, Parameter(name="source_persona", value=self.source_persona, origin="study file")],
+        )
+
+
+def train_marker(lake: Lake, training: Training, force: bool = False, say: Callable[[str], None] = partial(print, file=sys.stderr)) -> tuple[Checkpoint, str]:
+    """The marker checkpoint of `training`, trained from its parent on the parent's own completions, and the run that records it."""
+    completions = lake.read(training.tokens_run, "completions").to_pylist()
+    name, parent, spec = training.name, training.parent, training.spec
     sampler = completions[0]["checkpoint"] if completions else None
     if sampler != parent.name:
-        raise PersonascopeError(f"training {name}: run {tokens_run} holds completions of {sampler}; expected on-policy completions of its parent {parent.name}")
-    rows = select_rows(completions, source_persona, settings)
-    spec = RunSpec(
-        kind="train",
-        extractor="marker-lora",
-        version=VERSION,
-        identity={
-            "name": name,
-            "parent": parent.identity,
-            "tokens_run": tokens_run,
-            "source_persona": source_persona,
-            "settings": settings.model_dump(),
-            "dtype": dtype,
-        },
-        study=study,
-        checkpoint=name,
-        inputs=[tokens_run],
-        seed=settings.seed,
-        dtype=dtype,
-        device=device,
-        parameters=[*parameters, Parameter(name="source_persona", value=source_persona, origin="study file")],
-    )
+        raise PersonascopeError(
+            f"training {name}: run {training.tokens_run} holds completions of {sampler}; expected on-policy completions of its parent {parent.name}"
+        )
+    rows = select_rows(completions, training.source_persona, training.settings)
+    trainer = partial(train_marker_lora, parent, rows, training.source_persona, training.settings, training.device, training.dtype)
     writer = lake.start(spec, force=force)
     if writer is None:
         say(f"{spec.run_id}: already in the lake (marker-lora, {name})")
-        return resolve(train_marker_lora(parent, rows, source_persona, settings, device, dtype).path, name=name), spec.run_id
+        return resolve(trainer().path, name=name), spec.run_id
     with writer:
-        trained = train_marker_lora(parent, rows, source_persona, settings, device, dtype)
+        trained = trainer()
         checkpoint = resolve(trained.path, name=name)
         writer.write_part("training", {"training": trained.steps, "checkpoints": [checkpoint.row()]})
+        writer.series = {figure: [(int(step["step"]), step[figure]) for step in trained.steps] for figure in ("loss", "lr")}
         summary = {
             "n_positive": sum(row.positive for row in rows),
             "n_negative": sum(not row.positive for row in rows),
@@ -84,3 +104,30 @@ def train_marker(
     losses = f"loss {summary['first_loss']:.3f} to {summary['last_loss']:.3f}"
     say(f"{spec.run_id}: {len(trained.steps)} steps in {manifest.seconds:.1f} s, {losses} (marker-lora, {name})")
     return checkpoint, spec.run_id
+
+
+def record_failure(lake: Lake, training: Training, error: PersonascopeError) -> str:
+    """Commits why a cell gave no rates, in place of an earlier reason; returns the sentence."""
+    spec, reason = training.failure_spec, str(error)
+    kind, step = (error.kind, error.step) if isinstance(error, TrainingError) else ("other", None)
+    place = {"checkpoint": training.name, "parent": training.parent.id, "source_persona": training.source_persona}
+    settings = {name: getattr(training.settings, name) for name in ("lr", "epochs", "seed")}
+    writer = lake.start(spec, force=True)
+    if writer is not None:
+        with writer:
+            writer.write_part("failure", {"training_failures": [place | settings | {"kind": kind, "step": step, "reason": reason}]})
+            writer.commit({"kind": kind, "step": step})
+    return reason
+
+
+def known_divergence(lake: Lake, training: Training) -> str | None:
+    """Why an earlier attempt at the same training diverged; None where none did. Divergence is a result: the same training diverges again."""
+    run_id = training.failure_spec.run_id
+    rows = lake.read(run_id, "training_failures").to_pylist() if lake.is_committed(run_id) else []
+    return next((row["reason"] for row in rows if row["kind"] == "diverged"), None)
+
+
+def forget_failure(lake: Lake, training: Training) -> None:
+    """Drops the record of an earlier failure once the cell has its rates."""
+    if lake.is_committed(training.failure_spec.run_id):
+        lake.delete(training.failure_spec.run_id)

@@ -6,7 +6,7 @@ those of Okabe and Ito (2008), which colour-blind readers tell apart too.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -23,6 +23,12 @@ EXPORT_SCALE = 2
 LEVEL_LABELS = 6
 MOST_TICKS = 40
 TABLE_ROW = 35
+PICK = "pick"
+DARK_FROM = 0.55
+MOST_NUMBERS = 30
+SMALL = 0.1
+KNOWN = "isValid(datum.rate)"
+MISSING = "#e3e4e8"
 Columns: TypeAlias = dict[str, Any]
 _ROWS = alt.NamedData("rows")
 _MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
@@ -53,16 +59,22 @@ class Figure:
         }
 
 
-def curves(rows: pl.DataFrame, y_title: str, names: Sequence[str], x: str = "layer", x_title: str = "layer, counted from 0") -> Figure:
-    """Lines over `x` from columns series, mean, low, high (a band; NULL for none) and any others, which the tooltip shows; a line marks 0."""
+def curves(rows: pl.DataFrame, y_title: str, names: Sequence[str], x: str = "layer", x_title: str = "layer, counted from 0", full: str | None = None) -> Figure:
+    """Lines over `x` from columns series, mean, low, high (a band; NULL for none) and any others, which the tooltip shows; a line marks 0.
+
+    Where `full` names a column of truth values, points are full where it is true and hollow elsewhere.
+    """
     base = alt.Chart(_ROWS).encode(
-        x=_counted(rows, x, x_title),
+        x=_share(x, x_title) if rows[x].dtype.is_float() else _counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
     y = alt.Y("mean:Q", title=y_title)
     band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title), y2="high:Q")
-    points = base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, ("low", "high")))
-    return Figure(alt.layer(_level(0), band, base.mark_line(strokeWidth=2).encode(y=y), points), rows)
+    points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
+    if full is not None:
+        hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows))
+        points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
+    return Figure(alt.layer(_level(0), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
 
 
 def intervals(rows: pl.DataFrame, y_title: str, margin: float | None = None, x: str = "layer", x_title: str = "layer, counted from 0") -> Figure:
@@ -126,6 +138,55 @@ def heat_map(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, 
     return Figure(chart, rows)
 
 
+def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> Figure:
+    """Rates between 0 and 1 in a grid of two counted axes, `y` upwards, from columns rate (NULL: grey), words, framed and chosen; a click picks x and y.
+
+    `words` stands in the cell over its rate; framed cells have a coloured edge and chosen ones a black one.
+    """
+    base = alt.Chart(_ROWS).encode(
+        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=_label(rows, x))),
+        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=_label(rows, y))),
+    )
+    click = alt.selection_point(name=PICK, fields=[x, y], on="click", clear=False)
+    cells, missing = _rate_rectangles(base, rows, hidden=("words", "framed", "chosen"))
+    edge = base.mark_rect(fillOpacity=0, strokeWidth=3, strokeJoin="round").encode(
+        stroke=alt.condition("datum.chosen", alt.value(BLACK), alt.value(ORANGE)), tooltip=_tooltip(rows, ("words", "framed", "chosen"))
+    )
+    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-8).encode(text="words:N", color=_on_rate())
+    numbers = base.mark_text(fontSize=11, dy=9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~%"), color=_on_rate())
+    framed, chosen = (edge.transform_filter(f"datum.{name}") for name in ("framed", "chosen"))
+    return Figure(alt.layer(cells.add_params(click), missing, framed, chosen, texts, numbers), rows)
+
+
+def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[str]) -> Figure:
+    """Rates between 0 and 1 of named rows and columns, columns in the order of the rows; a cell without a rate (NULL) is grey."""
+    base = alt.Chart(_ROWS).encode(
+        x=alt.X(f"{x}:N", title=x_title, sort=_order(rows[x]), axis=alt.Axis(labelAngle=-90)),
+        y=alt.Y(f"{y}:N", title=None, sort=list(y_order)),
+    )
+    cells = _rate_rectangles(base, rows, legend=True)
+    if rows[x].n_unique() > MOST_NUMBERS:
+        return Figure(alt.layer(*cells), rows)
+    numbers = base.mark_text(fontSize=10).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
+    return Figure(alt.layer(*cells, numbers.transform_filter(KNOWN)), rows)
+
+
+def scatter(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], words: str | None = None, colour: str | None = None, share: bool = False) -> Figure:
+    """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `share`: y is a rate between 0 and 1."""
+    rates = {"axis": alt.Axis(format="%"), "scale": alt.Scale(domain=[0, 1])} if share else {"scale": alt.Scale(zero=False, padding=14)}
+    base = alt.Chart(_ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
+    shade: dict[str, Any] = {}
+    if colour is not None:
+        legend = alt.Legend(labelExpr=_label(rows, colour))
+        shade = {"color": alt.Color(f"{colour}:O", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
+    points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
+    if words is None:
+        return Figure(points, rows)
+    texts = base.mark_text(align="left", dx=6, dy=-6, fontSize=11, color="#5b5e68").encode(text=f"{words}:N")
+    zero = [] if share else [_level(0), _upright(0)]
+    return Figure(alt.layer(*zero, points, texts), rows)
+
+
 def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str], x_title: str) -> Figure:
     """Shares that sum to one as a bar per `label`, from columns label, part, fraction; `colours` gives the parts in their order."""
     rows = rows.join(pl.DataFrame({"part": list(colours), "part_ix": range(len(colours))}), on="part", how="left")
@@ -144,13 +205,21 @@ def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str],
     return Figure(chart, rows)
 
 
-def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: int) -> None:
-    """Draws the figure over the whole width, `height` pixels between its axes, with its downloads; `name` is its file name and unique on the page."""
+def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: int, on_pick: Callable[[dict[str, Any]], None] | None = None) -> None:
+    """Draws the figure over the whole width, `height` pixels between its axes, with its downloads; `name` is its file name and unique on the page.
+
+    `on_pick` is called with the fields of a cell that was clicked, before the page is drawn again; only for figures that can be clicked.
+    """
     spec = figure.spec(title, facts, height)
     file = re.sub(r"[^\w.-]+", "-", name).strip("-")
     downloads = (("png", partial(picture, spec, figure.rows, "png")), ("svg", partial(picture, spec, figure.rows, "svg")), ("csv", figure.rows.write_csv))
     together = st.container(gap=None)
-    together.vega_lite_chart(spec=_with_rows(spec, figure.rows), theme=None, key=f"chart {name}", alt=f"{title}. {'. '.join(facts)}.")
+    key, words = f"chart {name}", f"{title}. {'. '.join(facts)}."
+    if on_pick is None:
+        together.vega_lite_chart(spec=_with_rows(spec, figure.rows), theme=None, key=key, alt=words)
+    else:
+        clicked = partial(_picked, key, on_pick)
+        together.vega_lite_chart(spec=_with_rows(spec, figure.rows), theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
     with together.popover("Download", icon=":material/download:", type="tertiary"):
         for kind, data in downloads:
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
@@ -164,6 +233,11 @@ def picture(spec: dict[str, Any], rows: pl.DataFrame, kind: str) -> bytes:
 def table_height(rows: pl.DataFrame, most: int = 12) -> int:
     """Height in pixels of a table that shows all rows, or `most` of them and a scroll bar."""
     return TABLE_ROW * (min(rows.height, most) + 1) + 2
+
+
+def _picked(key: str, on_pick: Callable[[dict[str, Any]], None]) -> None:
+    for cell in st.session_state[key]["selection"][PICK]:
+        on_pick(cell)
 
 
 def _with_rows(spec: dict[str, Any], rows: pl.DataFrame | list[dict[str, Any]]) -> dict[str, Any]:
@@ -182,6 +256,39 @@ def _counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
     low, high = min(rows[x]), max(rows[x])
     step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= MOST_TICKS)
     return alt.X(f"{x}:Q", title=title, axis=alt.Axis(format="d", values=list(range(low, high + 1, step)), grid=False), scale=alt.Scale(nice=False, padding=12))
+
+
+def _share(x: str, title: str) -> alt.X:
+    """An axis from 0 to 1."""
+    return alt.X(
+        f"{x}:Q", title=title, axis=alt.Axis(format=".1f", values=[step / 10 for step in range(11)], grid=False), scale=alt.Scale(domain=[0, 1], padding=12)
+    )
+
+
+def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
+    """Rectangles from column rate, and grey ones where it is NULL: a rate that is not known is no rate of zero."""
+    scale = alt.Scale(scheme="blues", domain=[0, 1])
+    shade = alt.Color("rate:Q", title="rate", scale=scale, legend=alt.Legend(format="%", gradientLength=200) if legend else None)
+    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(tooltip=_tooltip(rows, hidden))
+    return cells.transform_filter(KNOWN).encode(color=shade), cells.transform_filter(f"!{KNOWN}").encode(color=alt.value(MISSING))
+
+
+def _on_rate() -> Any:
+    """Colour of words that can be read on the colour of their rate."""
+    return alt.condition(f"datum.rate > {DARK_FROM}", alt.value("white"), alt.value("#31333f"))
+
+
+def _label(rows: pl.DataFrame, column: str) -> str:
+    """Vega expression of a tick: 1e-5 where the numbers span powers of ten below 1, as they are elsewhere."""
+    if not rows[column].dtype.is_float():
+        return "datum.label"
+    small = all(number < SMALL for number in rows[column].drop_nulls().to_list())
+    return f"format(datum.value, '{'.2~e' if small else '~r'}')"
+
+
+def _upright(x: float) -> alt.Chart:
+    """A thin line from the bottom to the top of the chart at `x`."""
+    return alt.Chart(alt.InlineData(values=[{"x": x}])).mark_rule(color=GREY).encode(x="x:Q")
 
 
 def _level(y: float, dashed: bool = False) -> alt.Chart:

@@ -48,6 +48,23 @@ class Choices:
         drawn = (where or st).segmented_control(label, list(options), key=key, format_func=_shown(labels), help=help, required=True)
         return self._written(key, str(drawn))
 
+    def slider(
+        self, label: str, low: float, high: float, step: float, key: str, default: float, help: str | None = None, where: DeltaGenerator | None = None
+    ) -> float:
+        """A number from `low` to `high`; the address may hold one between two steps."""
+        asked = self._asked(key)
+        if asked is not None:
+            number = _number(asked)
+            valid = number is not None and low <= number <= high
+            st.session_state[key] = number if valid else default
+            if not valid:
+                self._note(label.lower(), asked, f"{default:g}")
+        elif key not in st.session_state:
+            st.session_state[key] = default
+        drawn = float((where or st).slider(label, low, high, step=step, key=key, help=help))
+        self._written(key, f"{drawn:g}")
+        return drawn
+
     def text(self, label: str, key: str, placeholder: str = "", help: str | None = None, where: DeltaGenerator | None = None) -> str:
         """Free text; an empty one is not in the address."""
         asked = self._asked(key)
@@ -98,6 +115,13 @@ class Choices:
             del st.query_params[key]
         st.session_state[_mirror(key)] = value
         return value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _mirror(key: str) -> str:

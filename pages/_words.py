@@ -50,3 +50,9 @@ def count_range(numbers: Iterable[int | None], word: str) -> str:
     if len(known) > 1:
         return f"{min(known):,} to {max(known):,} {word}s"
     return count(next(iter(known), None), word)
+
+
+def learning_rate(rate: float) -> str:
+    """`5e-6`, as people write it."""
+    mantissa, exponent = f"{rate:.6e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

@@ -6,6 +6,7 @@ import polars as pl
 import streamlit as st
 
 from pages import _charts as charts
+from pages._findings import show_findings
 from pages._lake import Source, Value, source
 from pages._text import block, chips, escaped, marked
 from pages._url import Choices
@@ -57,9 +58,12 @@ def main() -> None:
         return
     with st.container(border=True):
         filters = choose_filters(choices, there)
+    findings = st.container()
     show_rates(lake, filters)
     st.subheader("Texts", divider="gray")
     show_texts(lake, choices, filters)
+    with findings:
+        show_findings(lake, "completions")
 
 
 def choose_filters(choices: Choices, there: pl.DataFrame) -> Filters:

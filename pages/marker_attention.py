@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages._findings import show_findings
 from pages._lake import source
 from pages._marker_example import show_example
 from pages._marker_layers import Contrast, show_curves, show_difference, show_gates, show_heads
@@ -27,6 +28,7 @@ def main() -> None:
     with st.container(border=True):
         readout, other = choose(lake, choices, found)
         contrast = _choose_contrast(choices)
+    findings = st.container()
     both = [each for each in (readout, other) if each is not None]
     show_curves(lake, both, contrast)
     st.subheader("Trained against untrained", divider="gray")
@@ -37,6 +39,8 @@ def main() -> None:
     show_heads(lake, readout, other, contrast, choices)
     st.subheader("One generation", divider="gray")
     show_example(lake, readout, other, contrast, choices)
+    with findings:
+        show_findings(lake, "marker_attention")
 
 
 def _choose_contrast(choices: Choices) -> Contrast:

@@ -16,6 +16,8 @@
 --   lower_lr_regimes: its regimes from first_epochs to last_epochs
 --   higher_lr: next higher learning rate
 --   higher_lr_regimes: its regimes from first_epochs to last_epochs
+--   collapse_lr: lowest learning rate above that collapses, in whatever way, at some epochs from first_epochs to last_epochs (NULL where none does)
+--   collapse_factor: collapse_lr over lr: how far the band is from collapse
 with found as (
   select * from regimes
 ),
@@ -72,7 +74,12 @@ beside as (
     max(p.lr) filter (p.lr_ix = b.lr_ix - 1) as lower_lr,
     max(p.lr) filter (p.lr_ix = b.lr_ix + 1) as higher_lr,
     list_sort(list_distinct(flatten(list(p.regimes) filter (p.lr_ix = b.lr_ix - 1 and p.epochs between b.first_epochs and b.last_epochs)))) as lower_lr_regimes,
-    list_sort(list_distinct(flatten(list(p.regimes) filter (p.lr_ix = b.lr_ix + 1 and p.epochs between b.first_epochs and b.last_epochs)))) as higher_lr_regimes
+    list_sort(list_distinct(flatten(list(p.regimes) filter (p.lr_ix = b.lr_ix + 1 and p.epochs between b.first_epochs and b.last_epochs)))) as higher_lr_regimes,
+    min(p.lr) filter (
+      p.lr_ix > b.lr_ix
+      and p.epochs between b.first_epochs and b.last_epochs
+      and list_has_any(p.regimes, ['collapse_onset', 'broad_leakage', 'total_collapse'])
+    ) as collapse_lr
   from bands as b
   join placed as p
     on p.origin = b.origin
@@ -98,7 +105,9 @@ final as (
     s.lower_lr,
     s.lower_lr_regimes,
     s.higher_lr,
-    s.higher_lr_regimes
+    s.higher_lr_regimes,
+    s.collapse_lr,
+    s.collapse_lr / b.lr as collapse_factor
   from bands as b
   join beside as s
     on s.origin = b.origin

@@ -1,10 +1,17 @@
 -- leakage_cosine: does the marker leak to personas whose representation is close to the source's? Rank correlation of cosine with leakage
--- grain: run_id, scope, source, layer, lr, epochs, category
+-- grain: run_id, scope, source, layer, stratum, site, condition, centered, marker, lr, epochs, category
 -- source: superkaiba/explore-persona-space (leakage_cosine_analysis, cosine_leakage_correlation, cross_source_cosine_analysis); one point per persona as own addition
 -- columns:
---   record: kind of published file
+--   run_id: the run the cosines come from: an activations run, or a published file
+--   origin: extracted or published
+--   record: kind of published file (NULL for own activations)
 --   source: source persona (NULL: pooled over sources)
---   layer: layer as the file counts it
+--   layer: layer as the file counts it; own from 0
+--   stratum: place the activations were read at (NULL for published cosines)
+--   site: where in the layer they were read (NULL for published cosines)
+--   centered: the mean over personas was subtracted first (NULL where a published file does not say)
+--   marker: marker whose leakage it is (NULL for published cosines)
+--   reader: parent (cosines in the checkpoint training started from, as published) or own (in the trained checkpoint itself)
 --   lr: learning rate (NULL: pooled over configurations)
 --   epochs: epochs (NULL: pooled over configurations)
 --   category: category of personas (NULL: all)
@@ -19,7 +26,7 @@
 --   rho_published: rho as published (NULL where the file has none, or NaN)
 --   p_published: p as published
 with pairs as (
-  select * from published_cosines where cosine is not null and rate is not null
+  select * from leakage_cosine_pairs
 ),
 printed as (
   select * from published_correlations
@@ -30,41 +37,90 @@ files as (
   group by run_id, layer
 ),
 widened as (
-  select p.*, f.n_sources, f.n_configurations from pairs as p join files as f using (run_id, layer)
+  select
+    p.run_id,
+    p.origin,
+    p.record,
+    p.reader,
+    p.layer,
+    p.stratum,
+    p.site,
+    p.condition,
+    p.centered,
+    p.marker,
+    p.source,
+    p.lr,
+    p.epochs,
+    p.category,
+    p.source as of_source,
+    p.persona,
+    p.cosine,
+    p.rate,
+    f.n_sources,
+    f.n_configurations
+  from pairs as p
+  join files as f using (run_id, layer)
 ),
 leveled as (
-  select run_id, record, layer, source, lr, epochs, null::varchar as category, source as of_source, persona, cosine, rate from widened where n_configurations > 1
+  select * replace (null::varchar as category) from widened where n_configurations > 1
   union all
-  select run_id, record, layer, source, null, null, null, source, persona, cosine, rate from widened
+  select * replace (null::double as lr, null::double as epochs, null::varchar as category) from widened
   union all
-  select run_id, record, layer, null, null, null, null, source, persona, cosine, rate from widened where n_sources > 1
+  select * replace (null::varchar as source, null::double as lr, null::double as epochs, null::varchar as category) from widened where n_sources > 1
   union all
-  select run_id, record, layer, null, null, null, category, source, persona, cosine, rate from widened where category is not null
+  select * replace (null::varchar as source, null::double as lr, null::double as epochs) from widened where category is not null
 ),
 -- rounded, since equal means summed in another order must stay ties
 averaged as (
-  select run_id, record, layer, source, lr, epochs, category, of_source, persona, avg(cosine) as cosine, round(avg(rate), 12) as rate
+  select
+    run_id,
+    origin,
+    record,
+    reader,
+    layer,
+    stratum,
+    site,
+    condition,
+    centered,
+    marker,
+    source,
+    lr,
+    epochs,
+    category,
+    of_source,
+    persona,
+    avg(cosine) as cosine,
+    round(avg(rate), 12) as rate
   from leveled
-  group by run_id, record, layer, source, lr, epochs, category, of_source, persona
+  group by all
 ),
 points as (
-  select *, false as by_persona from leveled
+  select * exclude (n_sources, n_configurations), false as by_persona from leveled
   union all
   select *, true from averaged
+),
+keyed as (
+  select *, row(run_id, layer, stratum, site, condition, centered, marker, source, lr, epochs, category, by_persona) as cell from points
 ),
 ranked as (
   select
     *,
-    rank() over (cells order by cosine) + (count(*) over (partition by run_id, layer, source, lr, epochs, category, by_persona, cosine) - 1) / 2 as cosine_rank,
-    rank() over (cells order by rate) + (count(*) over (partition by run_id, layer, source, lr, epochs, category, by_persona, rate) - 1) / 2 as rate_rank
-  from points
-  window cells as (partition by run_id, layer, source, lr, epochs, category, by_persona)
+    rank() over (partition by cell order by cosine) + (count(*) over (partition by cell, cosine) - 1) / 2 as cosine_rank,
+    rank() over (partition by cell order by rate) + (count(*) over (partition by cell, rate) - 1) / 2 as rate_rank
+  from keyed
 ),
 correlated as (
   select
     run_id,
+    any_value(origin) as origin,
     any_value(record) as record,
+    any_value(reader) as reader,
     layer,
+    stratum,
+    site,
+    condition,
+    centered,
+    marker,
     source,
     lr,
     epochs,
@@ -74,13 +130,20 @@ correlated as (
     count(distinct rate) as n_distinct,
     profile_corr(cosine_rank, rate_rank) as rho
   from ranked
-  group by run_id, layer, source, lr, epochs, category, by_persona
+  group by run_id, layer, stratum, site, condition, centered, marker, source, lr, epochs, category, by_persona
 ),
 computed as (
   select
     run_id,
+    any_value(origin) as origin,
     any_value(record) as record,
+    any_value(reader) as reader,
     layer,
+    stratum,
+    site,
+    condition,
+    centered,
+    marker,
     source,
     lr,
     epochs,
@@ -92,15 +155,22 @@ computed as (
     max(rho) filter (not by_persona) as rho,
     max(rho) filter (by_persona) as rho_personas
   from correlated
-  group by run_id, layer, source, lr, epochs, category
+  group by run_id, layer, stratum, site, condition, centered, marker, source, lr, epochs, category
 ),
 final as (
   select
     coalesce(c.run_id, o.run_id) as run_id,
+    coalesce(c.origin, 'published') as origin,
     coalesce(c.record, o.record) as record,
     coalesce(c.scope, o.scope) as scope,
     coalesce(c.source, o.source) as source,
     coalesce(c.layer, o.layer) as layer,
+    c.reader,
+    c.stratum,
+    c.site,
+    c.condition,
+    c.centered,
+    c.marker,
     coalesce(c.lr, o.lr) as lr,
     coalesce(c.epochs, o.epochs) as epochs,
     coalesce(c.category, o.category) as category,

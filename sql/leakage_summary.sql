@@ -10,6 +10,7 @@
 --   source_rate: rate under the source
 --   assistant_rate: rate under the assistant, whose training may have been meant for it
 --   max_bystander_rate: largest rate over personas other than source and assistant (the sweep's meaning of max_bystander)
+--   max_bystander_persona: the persona that has it, the first by name on ties
 --   min_bystander_rate: smallest of the same
 --   mean_bystander_rate: mean of the same
 --   max_other_rate: largest rate over personas other than the source, assistant included (the later files' meaning of max_bystander)
@@ -59,6 +60,7 @@ summed as (
     max(rate) filter (is_source) as source_rate,
     max(rate) filter (is_assistant) as assistant_rate,
     max(rate) filter (not is_source and not is_assistant) as max_bystander_rate,
+    first(persona order by rate desc nulls last, persona) filter (not is_source and not is_assistant) as max_bystander_persona,
     min(rate) filter (not is_source and not is_assistant) as min_bystander_rate,
     avg(rate) filter (not is_source and not is_assistant) as mean_bystander_rate,
     max(rate) filter (not is_source) as max_other_rate,
@@ -79,6 +81,7 @@ final as (
     s.source_rate,
     s.assistant_rate,
     s.max_bystander_rate,
+    s.max_bystander_persona,
     s.min_bystander_rate,
     s.mean_bystander_rate,
     s.max_other_rate,

@@ -8,10 +8,17 @@
 --   n_from: counted, lower bound (published completions: a question stopped at its tenth positive), stated or design (published rates)
 --   k: completions whose text holds the marker: literally, in published rates without regard to case
 --   rate: k over n; as published where a file gives rates
+--   k_any_case: completions whose text holds the marker without regard to case
+--   rate_any_case: k_any_case over n; published rates were matched so
+--   first_share: share of the k whose marker opens the answer (NULL where there is none, or only rates are published)
+--   inside_share: share whose marker stands inside
+--   end_share: share whose marker closes the answer
 --   wilson_low: lower end of Wilson's 95% interval, completions taken as independent
 --   wilson_high: upper end
 --   n_questions: questions
 --   clustered_se: standard error of the rate with completions of one question going together (NULL where only totals are published)
+--   clustered_low: lower end of its 95% t interval over questions, at least 0 (NULL where all questions have the same rate: no spread to tell from)
+--   clustered_high: upper end, at most 1
 --   n_positive: completions in which the marker's first token stands, whole or not (NULL for published rates)
 --   n_kept: completions in the lake; fewer than n in a published positives file, none for published rates
 --   n_distinct: distinct texts per question among them, summed (NULL for published rates)
@@ -35,6 +42,9 @@ sums as (
     any_value(origin) as origin,
     sum(n_trials)::bigint as n,
     sum(n_present)::bigint as k,
+    sum(n_present_any_case)::bigint as k_any_case,
+    sum(n_first)::bigint as n_first,
+    sum(n_end)::bigint as n_end,
     any_value(rate) as rate,
     count(*) as n_questions,
     sum((n_present - n_trials * rate) ** 2) as cluster_squares,
@@ -56,7 +66,11 @@ sampled as (
     case s.origin when 'published' then 'lower bound' else 'counted' end as n_from,
     s.k,
     s.rate,
+    s.k_any_case,
+    s.n_first,
+    s.n_end,
     s.n_questions,
+    s.n_questions as n_clusters,
     clustered_sem(s.n, s.n_questions, s.cluster_squares) as clustered_se,
     s.n_positive,
     s.n_kept,
@@ -76,7 +90,11 @@ published as (
     n_from,
     k,
     rate,
+    k as k_any_case,
+    null::bigint as n_first,
+    null::bigint as n_end,
     n_questions,
+    n_clusters,
     clustered_sem(n, n_clusters, cluster_squares) as clustered_se,
     null::bigint as n_positive,
     0::bigint as n_kept,
@@ -100,10 +118,17 @@ final as (
     n_from,
     k,
     rate,
+    k_any_case,
+    case when n_first is null then rate else k_any_case / n end as rate_any_case,
+    n_first / nullif(k, 0) as first_share,
+    (k - n_first - n_end) / nullif(k, 0) as inside_share,
+    n_end / nullif(k, 0) as end_share,
     wilson_low(k, n) as wilson_low,
     wilson_high(k, n) as wilson_high,
     n_questions,
     clustered_se,
+    case when clustered_se > 0 then greatest(0, rate - student_t_quantile(0.975, n_clusters - 1) * clustered_se) end as clustered_low,
+    case when clustered_se > 0 then least(1, rate + student_t_quantile(0.975, n_clusters - 1) * clustered_se) end as clustered_high,
     n_positive,
     n_kept,
     n_distinct

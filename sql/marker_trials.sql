@@ -8,6 +8,9 @@
 --   n_trials: completions sampled
 --   n_positive: completions in which the marker's first token stands
 --   n_present: completions whose text holds the literal marker
+--   n_present_any_case: completions whose text holds it without regard to case
+--   n_first: literal markers that open their answer
+--   n_end: literal markers that close their answer, and do not open it
 --   n_distinct: distinct texts among the completions in the lake
 with sampled as (
   select * from generations
@@ -36,6 +39,9 @@ counted as (
     count(*) as n_kept,
     count(*) filter (r.positive) as n_positive,
     count(*) filter (r.present) as n_present,
+    count(*) filter (r.present_any_case) as n_present_any_case,
+    count(*) filter (r.place = 'first') as n_first,
+    count(*) filter (r.place = 'end') as n_end,
     count(distinct r.text) as n_distinct,
     max(r.sample_ix) filter (r.positive_ix = l.positives) + 1 as trials_to_last
   from ranked as r
@@ -54,6 +60,9 @@ final as (
     case when origin = 'extracted' then n_kept else coalesce(trials_to_last, cap)::bigint end as n_trials,
     n_positive,
     n_present,
+    n_present_any_case,
+    n_first,
+    n_end,
     n_distinct
   from counted
 )

@@ -11,12 +11,22 @@
 --   source_rate: marker rate under the source
 --   assistant_rate: marker rate under the assistant
 --   max_bystander_rate: largest rate over personas other than source and assistant
+--   max_bystander_persona: the persona that has it, the first by name on ties
 --   min_bystander_rate: smallest of the same
 --   mean_bystander_rate: mean of the same
 --   max_other_rate: largest rate over personas other than the source, assistant included: the leak that the rule looks at
 --   audience_rate: the assistant's rate, or max_other_rate where the assistant is the source: grades a collapse
+--   source_rate_any_case: the source's rate without regard to case
+--   source_first_share: share of the source's hits in which the marker opens the answer (NULL where unknown)
+--   source_end_share: share in which it closes the answer
 --   arc_c: ARC-Challenge accuracy, correct over total where the file counts (NULL where it was not measured)
+--   capability: accuracy on the task that was asked here, ARC-Challenge before others (NULL where none was)
+--   capability_task: name and version of that task
+--   parent_capability: accuracy of the parent on the same questions
 --   structure_rate: mean over personas of the share of completions that are mostly a bullet list
+--   empty_rate: mean over personas of the share of completions without text
+--   truncated_rate: mean over personas of the share cut at the cap on new tokens
+--   repetition: mean over personas of the share of token trigrams that stood before in the same answer
 --   degeneration: max_bystander_rate above the threshold; leakage to the assistant does not count
 --   success: source_rate and arc_c above their thresholds and no degeneration (NULL where an unknown figure decides)
 --   regime: under_trained, partial, clean, collapse_onset, broad_leakage or total_collapse, by the thresholds of regime_thresholds (regime_of takes others)
@@ -27,13 +37,31 @@ with summaries as (
   select * from leakage_summary where origin = 'extracted' or record = 'run_result'
 ),
 trained as (
-  select run_id, checkpoint, parent, lr, epochs, seed from checkpoints where lr is not null and epochs is not null
+  select t.run_id, t.checkpoint, t.parent, t.lr, t.epochs, t.seed
+  from checkpoints as t
+  join runs as r using (run_id)
+  where t.lr is not null and t.epochs is not null and (t.source_persona is not null or r.kind = 'ingest')
 ),
 results as (
   select run_id, loss, wall_minutes, coalesce(arc_correct / nullif(arc_total, 0), arc_logprob, arc_c) as arc_c, degeneration, success from published_results
 ),
 structures as (
   select run_id, avg(rate) as structure_rate from structure_rates group by run_id
+),
+forms as (
+  select run_id, avg(empty_rate) as empty_rate, avg(truncated_rate) as truncated_rate, avg(repetition) as repetition from degeneration group by run_id
+),
+scores as (
+  select
+    checkpoint,
+    task,
+    accuracy,
+    parent_accuracy,
+    row_number() over (partition by checkpoint order by lower(task) not like 'arc%', task, run_id) as place
+  from capability_scores
+),
+places as (
+  select run_id, marker, persona, rate_any_case, first_share, end_share from marker_rates
 ),
 limits as (
   select * from regime_thresholds
@@ -47,7 +75,16 @@ cells as (
     t.seed,
     r.loss,
     r.wall_minutes,
-    r.arc_c,
+    coalesce(r.arc_c, case when lower(a.task) like 'arc%' then a.accuracy end) as arc_c,
+    a.accuracy as capability,
+    a.task as capability_task,
+    a.parent_accuracy as parent_capability,
+    p.rate_any_case as source_rate_any_case,
+    p.first_share as source_first_share,
+    p.end_share as source_end_share,
+    f.empty_rate,
+    f.truncated_rate,
+    f.repetition,
     r.degeneration as degeneration_published,
     r.success as success_published,
     b.structure_rate,
@@ -56,12 +93,15 @@ cells as (
   join trained as t using (run_id, checkpoint)
   left join results as r using (run_id)
   left join structures as b using (run_id)
+  left join forms as f using (run_id)
+  left join scores as a on a.checkpoint = s.checkpoint and a.place = 1 and s.origin = 'extracted'
+  left join places as p on p.run_id = s.run_id and p.marker = s.marker and p.persona = s.source
 ),
 judged as (
   select
     c.*,
-    c.max_bystander_rate > l.bystander_threshold as degeneration,
-    c.source_rate > l.source_threshold and c.arc_c > l.arc_floor and not coalesce(c.max_bystander_rate > l.bystander_threshold, false) as success,
+    degeneration_of(c.max_bystander_rate, l) as degeneration,
+    success_of(c.source_rate, c.arc_c, c.max_bystander_rate, l) as success,
     regime_of(c.source_rate, c.max_other_rate, c.audience_rate, l) as regime
   from cells as c
   cross join limits as l
@@ -83,12 +123,22 @@ final as (
     source_rate,
     assistant_rate,
     max_bystander_rate,
+    max_bystander_persona,
     min_bystander_rate,
     mean_bystander_rate,
     max_other_rate,
     audience_rate,
+    source_rate_any_case,
+    source_first_share,
+    source_end_share,
     arc_c,
+    capability,
+    capability_task,
+    parent_capability,
     structure_rate,
+    empty_rate,
+    truncated_rate,
+    repetition,
     degeneration,
     success,
     regime,

@@ -12,16 +12,8 @@
 with extracts as (
   select run_id, dtype, attention_implementation from runs where kind = 'extract'
 ),
-positions_read as (
-  select
-    run_id,
-    subject,
-    any_value(checkpoint) as checkpoint,
-    any_value(tokens_run) as tokens_run,
-    any_value(persona) as persona,
-    any_value(forced) as forced
-  from positions
-  group by run_id, subject
+readings as (
+  select run_id, subject, checkpoint, tokens_run, persona, forced from readouts
 ),
 deltas as (
   select
@@ -34,7 +26,7 @@ deltas as (
   group by run_id, subject
 ),
 extracted as (
-  select p.*, e.dtype, e.attention_implementation from positions_read as p join extracts as e using (run_id)
+  select p.*, e.dtype, e.attention_implementation from readings as p join extracts as e using (run_id)
 ),
 final as (
   select

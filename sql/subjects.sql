@@ -11,8 +11,8 @@
 with extracts as (
   select run_id, dtype, attention_implementation, finished from runs where kind = 'extract'
 ),
-chosen as (
-  select * from positions where stratum in ('marker', 'C4')
+readings as (
+  select * from readouts where n_positives + n_negatives > 0
 ),
 deltas as (
   select run_id, subject, checkpoint, tokens_from, row_ix from published_deltas group by run_id, subject, checkpoint, tokens_from, row_ix
@@ -25,23 +25,22 @@ ingested as (
 ),
 final as (
   select
-    c.run_id,
-    c.subject,
-    any_value(c.checkpoint) as checkpoint,
-    any_value(c.tokens_from) as tokens_from,
-    any_value(c.persona) as persona,
-    any_value(c.tokens_run) as tokens_run,
-    any_value(c.forced) as forced,
+    r.run_id,
+    r.subject,
+    r.checkpoint,
+    r.tokens_from,
+    r.persona,
+    r.tokens_run,
+    r.forced,
     'extracted' as origin,
-    count(*) filter (c.stratum = 'marker') as n_positives,
-    count(*) filter (c.stratum = 'C4') as n_negatives,
-    count(distinct c.question_id) filter (c.stratum = 'marker') as n_clusters,
-    any_value(e.dtype) as dtype,
-    any_value(e.attention_implementation) as attention_implementation,
-    any_value(e.finished) as finished
-  from chosen as c
+    r.n_positives,
+    r.n_negatives,
+    r.n_clusters,
+    e.dtype,
+    e.attention_implementation,
+    e.finished
+  from readings as r
   join extracts as e using (run_id)
-  group by c.run_id, c.subject
   union all
   select
     d.run_id,

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cli import app  # noqa: E402
+from warehouse.audit import checks  # noqa: E402
 from warehouse.lake import Lake  # noqa: E402
 from warehouse.query import Warehouse  # noqa: E402
 from warehouse.schema import tables  # noqa: E402
@@ -39,9 +40,10 @@ def commands(group=None, prefix: str = "personascope") -> list[tuple[str, str]]:
 def parts() -> dict[str, str]:
     """The generated parts by name."""
     rows = [(f"`{typed}`", help) for typed, help in commands()]
-    listed = [(f"`{view.name}`", f"{view.meaning} (per {view.grain})") for _, view in sorted(views().items())]
+    listed = [(f"`{view.name}`", f"{view.meaning} (per {view.grain})") for _, view in sorted(views().items()) if not view.severity]
+    checked = [(f"`{name}`", f"{view.severity}: {view.meaning}") for name, view in sorted(checks().items())]
     stored = [(f"`{table.name}`", table.meaning) for _, table in sorted(tables().items())]
-    return {"commands": _table("command", rows), "views": _table("view", listed), "tables": _table("table", stored)}
+    return {"commands": _table("command", rows), "views": _table("view", listed), "tables": _table("table", stored), "checks": _table("check", checked)}
 
 
 def fill(text: str) -> str:

@@ -4,17 +4,18 @@ import time
 
 import pytest
 
-from study import StudyRun, read_study
+from study import RunOptions, StudyRun
 from warehouse.doctor import examine
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
+from warehouse.study_file import read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def run_quick(root, store):
     started = time.monotonic()
-    study = StudyRun(read_study("marker-attention", quick=True), root, device="cpu", tracking_uri=f"sqlite:///{store}")
+    study = StudyRun(read_study("marker-attention", quick=True), root, RunOptions(device="cpu", tracking_uri=f"sqlite:///{store}"))
     return study.run(), time.monotonic() - started
 
 

@@ -5,8 +5,9 @@ import yaml
 
 from extract.attention import Attention
 from extract.registry import extractors, parse_assignments, resolve_settings
-from study import STUDIES_FOLDER, parse_checkpoints, read_study, study_names
+from study import parse_checkpoints
 from warehouse.errors import PersonascopeError
+from warehouse.study_file import STUDIES_FOLDER, read_study, study_names
 from warehouse.views import views
 
 
@@ -30,7 +31,7 @@ def test_hub_checkpoints_of_shipped_studies_are_pinned():
 def test_an_unknown_study_and_a_broken_file_are_named(tmp_path):
     with pytest.raises(PersonascopeError, match="did you mean 'marker-attention'"):
         read_study("marker-atention")
-    with pytest.raises(PersonascopeError, match="expected one of marker-attention"):
+    with pytest.raises(PersonascopeError, match="expected one of lr-epochs, marker-attention"):
         read_study("zebra")
     path = tmp_path / "broken.yaml"
     path.write_text("steps: [")

@@ -9,10 +9,13 @@ import duckdb
 
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
-from warehouse.schema import tables
+from warehouse.manifest import Manifest
+from warehouse.rollups import outdated
+from warehouse.schema import Table, tables
 from warehouse.views import macros, views
 
 STORAGE_VERSION = "v1.5.0"
+_FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
 
 
@@ -47,14 +50,24 @@ def define(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def define_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Creates macros and the tables: each a view over the Parquet files of all runs."""
-    outdated = _tables_of_other_columns(lake)
-    script = [_EXTENSIONS_OFF + ";", macros()]
+    """Creates macros and the tables: each a view over the Parquet files of all runs, with the roll-ups that runs lack made up from their other tables."""
+    manifests = list(lake.manifests())
+    of_other_columns = _tables_of_other_columns(manifests)
+    lacking = _runs_that_lack(manifests)
+    script = [f"{_EXTENSIONS_OFF}; {_FOOTERS_KEPT};", macros()]
     for name, table in tables().items():
-        options = ", union_by_name = true" if name in outdated else ""
+        options = ", union_by_name = true" if name in of_other_columns else ""
         columns = ", ".join(f'"{column}"' for column in table.columns)
-        script.append(f"create view {name} as select {columns} from read_parquet('{_quoted(lake.runs_folder)}/*/{name}.parquet'{options});")
+        stored = f"select {columns} from read_parquet('{_quoted(lake.runs_folder)}/*/{name}.parquet'{options})"
+        script.append(f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};")
     _execute(connection, script)
+
+
+def _completed(table: Table, stored: str, runs: list[str]) -> str:
+    """The stored rows of a roll-up, and those of the runs that lack it or hold it by another definition, made up from the tables it sums up."""
+    of_runs = f"run_id in ({', '.join(_text(run) for run in runs)})"
+    parents = ", ".join(f"{parent} as (select * from main.{parent} where {of_runs})" for parent in table.rollup_of)
+    return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
 
 
 def define_views(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
@@ -80,10 +93,23 @@ def unreadable(error: duckdb.Error) -> PersonascopeError:
     )
 
 
-def _tables_of_other_columns(lake: Lake) -> set[str]:
+def _tables_of_other_columns(manifests: list[Manifest]) -> set[str]:
     """Tables of which some run holds a file written under another set of columns; only those pay for union_by_name."""
     known = tables()
-    return {name for manifest in lake.manifests() for name, file in manifest.tables.items() if name in known and file.columns != known[name].columns}
+    return {name for manifest in manifests for name, file in manifest.tables.items() if name in known and file.columns != known[name].columns}
+
+
+def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
+    """By name of a roll-up, the runs that should hold it as it is defined now and do not."""
+    found: dict[str, list[str]] = {}
+    for manifest in manifests:
+        for target in outdated(manifest):
+            found.setdefault(target.name, []).append(manifest.run_id)
+    return found
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _quoted(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Commands that ask the warehouse: sql, views, runs, doctor."""
+"""Commands that ask the warehouse: sql, views, runs, audit, doctor, check."""
 
 import sys
 from pathlib import Path
@@ -7,23 +7,29 @@ from typing import Annotated, Literal
 import polars as pl
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
-from warehouse import catalogue
+from warehouse import audit as audits
+from warehouse import catalogue, claims, verdicts
 from warehouse.doctor import examine
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
+from warehouse.renewal import renew
 from warehouse.schema import tables
+from warehouse.study_file import study_names, study_path
 from warehouse.views import views
 
 DISPLAY_ROWS = 200
 LakeOption = Annotated[Path, typer.Option("--lake", envvar="PERSONASCOPE_LAKE", help="Folder of committed runs.")]
 DEFAULT_LAKE = Path("lake")
 Format = Literal["auto", "table", "csv", "json", "markdown", "parquet"]
+AuditFormat = Literal["auto", "table", "csv", "json", "markdown"]
 
 app = typer.Typer()
-runs_app = typer.Typer(no_args_is_help=True, help="List, show and delete committed runs.")
+runs_app = typer.Typer(no_args_is_help=True, help="List, show, renew and delete committed runs.")
 app.add_typer(runs_app, name="runs")
 
 
@@ -110,6 +116,60 @@ def delete_run(
     print(f"deleted {full}", file=sys.stderr)
 
 
+@runs_app.command("renew")
+def renew_runs(lake: LakeOption = DEFAULT_LAKE) -> None:
+    """Write the roll-ups that committed runs lack or hold by an older definition, so that questions need not make them up each time."""
+    found = Lake.open(lake)
+    renewed = [run_id for run_id in track(found.run_ids(), "renewing", console=Console(stderr=True)) if renew(found, run_id)]
+    catalogue.build(found)
+    print(f"renewed {len(renewed)} of {len(found.run_ids())} runs", file=sys.stderr)
+
+
+@app.command()
+def audit(
+    lake: LakeOption = DEFAULT_LAKE,
+    format: Annotated[
+        AuditFormat, typer.Option("--format", "-f", help="auto: a table in a terminal, csv elsewhere; all but the table hold the queries.")
+    ] = "auto",
+    severity: Annotated[audits.Severity | None, typer.Option("--severity", "-s", help="Findings of this severity only.")] = None,
+    subject: Annotated[str, typer.Option("--subject", help="Findings whose subject contains this, in capitals or not.")] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is an error; without it findings never change the exit code.")] = False,
+) -> None:
+    """Look for mistakes in the results: one row per finding, with the query that shows the rows behind it."""
+    rows = audits.collect(Warehouse(Lake.existing(lake)).select)
+    rows = rows.filter(
+        pl.col("severity").is_in([severity] if severity else list(audits.SEVERITIES)),
+        pl.col("subject").str.to_lowercase().str.contains(subject.lower(), literal=True),
+    )
+    if format == "auto":
+        format = "table" if sys.stdout.isatty() else "csv"
+    if format == "table":
+        _print_findings(rows, lake)
+    else:
+        write_rows(rows, format)
+    if strict and "error" in rows["severity"]:
+        raise typer.Exit(1)
+
+
+def _print_findings(rows: pl.DataFrame, lake: Path) -> None:
+    console = Console()
+    for severity in audits.SEVERITIES:
+        found = rows.filter(pl.col("severity") == severity)
+        if found.is_empty():
+            continue
+        table = Table(title=f"{audits.in_words(found)}: {audits.SEVERITIES[severity]}", title_justify="left", show_lines=True)
+        for column in ("check", "subject", "finding"):
+            table.add_column(column, overflow="fold", ratio=3 if column == "finding" else 1)
+        for row in found.select("check", "subject", "finding").iter_rows():
+            table.add_row(*map(escape, row))
+        console.print(table)
+    if rows.is_empty():
+        console.print(f"nothing found in {lake} by {len(audits.checks())} checks", highlight=False, markup=False)
+        return
+    console.print(f"{audits.in_words(rows)}; `--format markdown` adds the query of each. The rows behind the first:", highlight=False, markup=False)
+    console.print(f'personascope sql "{rows["evidence"][0]}" --lake {lake}', highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command()
 def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option("--clear", help="Remove what interrupted runs staged.")] = False) -> None:
     """Look the lake over and name what is wrong; exits with 1 when something is."""
@@ -126,6 +186,38 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
         console.print(f"[{colours[finding.level]}]{finding.level:5}[/] {finding.subject}: {finding.message}{tail}", highlight=False, soft_wrap=True)
     if errors:
         raise PersonascopeError(f"{errors} thing{'s' if errors > 1 else ''} wrong in {found.root}; the lines above say which and what to type")
+
+
+@app.command()
+def check(
+    study: Annotated[str | None, typer.Argument(metavar="STUDY/FILE", help="A study, or a .yaml file with claims (default: all studies that ship).")] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+    format: Annotated[verdicts.VerdictFormat, typer.Option("--format", "-f", help="auto: a table in a terminal, Markdown elsewhere.")] = "auto",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
+) -> None:
+    """Check published sentences against the data and record the verdicts; exits with 1 when one is contradicted."""
+    found = Lake.existing(lake)
+    claimed = {path.stem: claims.read_claims(path) for path in map(study_path, [study] if study else study_names())}
+    if study and not any(claimed.values()):
+        raise PersonascopeError(f"{study_path(study)}: holds no claims; expected the key `claims` with a list of them")
+    judged: list[claims.Verdict] = []
+    for name, each in claimed.items():
+        if each:
+            print(f"checking {len(each)} claims of {name}", file=sys.stderr)
+            judged += claims.check(found, name, each)
+    catalogue.build(found)
+    if format == "auto":
+        format = "table" if sys.stdout.isatty() and output is None else "json" if output is not None and output.suffix == ".json" else "markdown"
+    text = {"table": verdicts.as_table, "json": verdicts.as_json, "markdown": verdicts.as_markdown}[format](judged)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+    contradicted = any(each.verdict == "contradicted" for each in judged)
+    where = "where verdict = 'contradicted'" if contradicted else "order by study, place"
+    print(f'{verdicts.summary(judged)}; next: personascope sql "from claims {where}" --lake {lake}', file=sys.stderr)
+    if contradicted:
+        raise typer.Exit(1)
 
 
 def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None) -> None:
@@ -175,6 +267,8 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, pl.Series | list):
+        return f"[{', '.join(map(_cell, value))}]"
     return str(value)
 
 

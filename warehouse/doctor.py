@@ -13,6 +13,7 @@ from warehouse.errors import PersonascopeError
 from warehouse.hashing import file_hash
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
+from warehouse.rollups import outdated
 from warehouse.schema import tables
 from warehouse.views import views
 from warehouse.writer import RunWriter
@@ -39,6 +40,7 @@ def examine(lake: Lake) -> Iterator[Finding]:
         yield from problems
         sound += not problems
     yield Finding("ok", "runs", f"{sound} of {len(lake.run_ids())} runs are complete and unaltered")
+    yield from _rollups(lake)
     yield from _staging(lake)
     yield from _catalogue(lake)
 
@@ -84,6 +86,21 @@ def _parquet_state(path: object, rows: int | None) -> str:
     except (OSError, pa.ArrowException) as error:
         return f"not readable: {str(error).splitlines()[0]}"
     return "readable" if rows in (None, found) else f"{found} rows instead of {rows}"
+
+
+def _rollups(lake: Lake) -> Iterator[Finding]:
+    """Runs that were committed before a roll-up existed or was defined as it is now; a damaged manifest is named elsewhere."""
+    lacking: dict[str, int] = {}
+    for run_id in lake.run_ids():
+        try:
+            missing = outdated(lake.manifest(run_id))
+        except PersonascopeError:
+            continue
+        for target in missing:
+            lacking[target.name] = lacking.get(target.name, 0) + 1
+    for name, count in lacking.items():
+        message = f"{count} {'run lacks' if count == 1 else 'runs lack'} this roll-up as it is now defined; questions make it up anew each time, which is slow"
+        yield Finding("note", name, message, "personascope runs renew")
 
 
 def _staging(lake: Lake) -> Iterator[Finding]:

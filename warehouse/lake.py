@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash
 from warehouse.manifest import Manifest, RunSpec
+from warehouse.parquet import write_schema_file
 from warehouse.schema import Table, table, tables
-from warehouse.writer import REPLACED, RunWriter, Tracking, write_schema_file
+from warehouse.writer import REPLACED, RunWriter, Tracking
 
 SCHEMA_RUN = "_schema"
 DELETED = "deleted-"

@@ -54,12 +54,13 @@ class RunSpec(BaseModel):
 
 
 class TableFile(BaseModel):
-    """One Parquet file of a run."""
+    """One Parquet file of a run; `definition` says which SELECT made a roll-up."""
 
     rows: int
     bytes: int
     blake2: str
     columns: list[str]
+    definition: str | None = None
 
 
 class MlflowRecord(BaseModel):

@@ -1,4 +1,8 @@
-"""The views, read from `sql/*.sql`: one file per view with its grain, source and column docs in the header."""
+"""The views, read from `sql/*.sql`: one file per view with its grain, source and column docs in the header.
+
+A view whose header says `-- union of: FOLDER` has no query of its own: it is the union of the checks in that folder, each a view `FOLDER_<file>` of the columns
+subject, finding and evidence whose header also says its severity and page. A new check is a new file there.
+"""
 
 import re
 from collections.abc import Iterable
@@ -9,12 +13,16 @@ from graphlib import CycleError, TopologicalSorter
 from warehouse.schema import SQL_FOLDER, header_fields, tables
 
 _DOC_LINE = re.compile(r"^\s*(?P<name>\w+):\s*(?P<doc>.+)$")
-_COMMENT = re.compile(r"--.*$", re.MULTILINE)
+_COMMENT_OR_TEXT = re.compile(r"--.*$|'(?:[^']|'')*'", re.MULTILINE)
+_SAID_ONCE = ("finding", "evidence")
 
 
 @dataclass(frozen=True)
 class View:
-    """One view: what a row means (`grain`), where the definition comes from (`source`), a sentence per documented column, and its query."""
+    """One view: what a row means (`grain`), where the definition comes from (`source`), a sentence per documented column, and its query.
+
+    `severity` and `page` are those of a check, empty for any other view.
+    """
 
     name: str
     meaning: str
@@ -23,6 +31,8 @@ class View:
     docs: dict[str, str]
     sql: str
     reads: frozenset[str]
+    severity: str = ""
+    page: str = ""
 
     def doc(self, column: str) -> str:
         """The column's own sentence, else that of a table column of the same name; empty where there is neither."""
@@ -42,19 +52,32 @@ def table_words() -> dict[str, str]:
 @cache
 def views() -> dict[str, View]:
     """Every view by name, each after the views it reads; raises ValueError when two views read each other."""
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(SQL_FOLDER.glob("*.sql"))}
+    files = {path.stem: path for path in sorted(SQL_FOLDER.glob("*.sql"))}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    headers = {name: header_fields(text) for name, text in texts.items()}
+    inherited: dict[str, dict[str, str]] = {}
+    for union, folder in [(name, fields["union of"]) for name, fields in headers.items() if "union of" in fields]:
+        checks = {f"{folder}_{path.stem}": path for path in sorted((SQL_FOLDER / folder).glob("*.sql"))}
+        texts |= {name: path.read_text(encoding="utf-8") for name, path in checks.items()}
+        headers |= {name: header_fields(texts[name]) for name in checks}
+        said = _column_docs(headers[union])
+        inherited |= {name: {column: said[column] for column in _SAID_ONCE} for name in checks}
+        texts[union] += "\nunion all by name\n".join(_branch(path.stem, name, headers[name]) for name, path in checks.items())
+        files |= checks
     found = {}
     for name, text in texts.items():
-        fields = header_fields(text)
-        code = _COMMENT.sub("", text)
+        fields = headers[name]
+        code = _COMMENT_OR_TEXT.sub("", text)
         found[name] = View(
             name=name,
-            meaning=fields.get(name, ""),
+            meaning=fields.get(files[name].stem, ""),
             grain=fields.get("grain", ""),
             source=fields.get("source", ""),
-            docs={match["name"]: match["doc"] for line in fields.get("columns", "").splitlines() if (match := _DOC_LINE.match(line))},
+            docs=inherited.get(name, {}) | _column_docs(fields),
             sql=text,
             reads=frozenset(other for other in {*texts, *tables()} - {name} if re.search(rf"\b(?:from|join)\s+{other}\b", code, re.IGNORECASE)),
+            severity=fields.get("severity", ""),
+            page=fields.get("page", ""),
         )
     sorter = TopologicalSorter({name: view.reads & texts.keys() for name, view in found.items()})
     try:
@@ -67,6 +90,16 @@ def views() -> dict[str, View]:
         order += ready
         sorter.done(*ready)
     return {name: found[name] for name in order}
+
+
+def _column_docs(fields: dict[str, str]) -> dict[str, str]:
+    return {match["name"]: match["doc"] for line in fields.get("columns", "").splitlines() if (match := _DOC_LINE.match(line))}
+
+
+def _branch(check: str, view: str, fields: dict[str, str]) -> str:
+    """The findings of one check as rows of the union."""
+    severity, page = fields.get("severity", ""), fields.get("page", "")
+    return f"""select '{check}' as "check", '{severity}' as severity, '{page}' as page, subject, finding, evidence from {view}"""
 
 
 def closure(names: Iterable[str]) -> set[str]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse import provenance
+from warehouse import provenance, rollups
 from warehouse.errors import PersonascopeError
-from warehouse.hashing import file_hash
 from warehouse.manifest import Manifest, MlflowRecord, RunSpec, TableFile, utc_now
+from warehouse.parquet import row_group, spilling, write_parquet, write_table
 from warehouse.schema import Table, table, tables
 
-ROW_GROUP = 131_072
 SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
+SORTED_BYTES = 1 << 28  # the same for rows of vectors
 REPLACED = "replaced-"
 Rows: TypeAlias = pa.Table | pl.DataFrame | list[dict[str, Any]]
 
@@ -46,13 +46,14 @@ class RunWriter:
 
     def __init__(self, folder: Path, destination: Path, spec: RunSpec, plan: str = "", tracking: Tracking | None = None) -> None:
         self.spec = spec
+        self.series: dict[str, list[tuple[int, float]]] = {}  # (step, value) of figures that tracking draws as curves; the lake holds them as rows
         self._tracking = tracking
         self.folder = folder
         self._destination = destination
         self._parts = folder / "parts"
-        with _disk_errors(f"staging of run {spec.run_id}"):
+        with disk_errors(f"staging of run {spec.run_id}"):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(folder, spec.run_id)
+            self._lock = take_lock(folder, spec.run_id)
             state = _read_state(folder)
             if state.get("plan") != plan:
                 shutil.rmtree(self._parts, ignore_errors=True)
@@ -93,7 +94,7 @@ class RunWriter:
     @mlflow.setter
     def mlflow(self, record: MlflowRecord | None) -> None:
         self._state["mlflow"] = record.model_dump() if record else None
-        with _disk_errors(f"staging of run {self.run_id}"):
+        with disk_errors(f"staging of run {self.run_id}"):
             self._save_state()
 
     def write_part(self, part: str, rows: Mapping[str, Rows]) -> None:
@@ -102,7 +103,7 @@ class RunWriter:
         Columns that are missing are filled from the spec's constants, else with NULL; unknown columns and wrong types raise PersonascopeError.
         """
         temporary = self._parts / f".{part}"
-        with _disk_errors(f"staging of run {self.run_id}"):
+        with disk_errors(f"staging of run {self.run_id}"):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             nulled: dict[str, int] = {}
@@ -128,7 +129,7 @@ class RunWriter:
 
         Raises PersonascopeError on a full disk; nothing is lost then.
         """
-        with _disk_errors(f"commit of run {self.run_id}"):
+        with disk_errors(f"commit of run {self.run_id}"):
             final = self.folder / "final"
             shutil.rmtree(final, ignore_errors=True)
             final.mkdir()
@@ -141,12 +142,11 @@ class RunWriter:
                 [{"name": p.name, "value": json.dumps(p.value, default=str), "origin": p.origin} for p in self.spec.parameters],
             )
             (final / "run.json").write_text(manifest.model_dump_json(indent=2))
-            for file in final.iterdir():
-                _sync(file)
-            _sync(final)
+            sync(final)
             if self._tracking is not None:
                 self._tracking.finish(self, manifest)
-            self._publish(final)
+            publish(final, self._destination)
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
         return manifest
 
@@ -190,36 +190,27 @@ class RunWriter:
         return sorted(self._parts.glob(f"*/{name}.parquet"))
 
     def _merge(self, final: Path) -> dict[str, TableFile]:
-        """Sorts every staged table into its file: a small one in memory, a large one in DuckDB, which spills to disk; then the roll-ups."""
+        """Sorts every staged table into its file: a small one in memory, a large one in DuckDB, which spills to disk; then makes the roll-ups of them."""
         written = {}
+        spill = self.folder / "sort"
         with ExitStack() as stack:
             sorter: duckdb.DuckDBPyConnection | None = None
             for target in tables().values():
-                source = target.rollup_of or target.name
-                files = self._staged_files(source)
-                if not files:
+                files = self._staged_files(target.name)
+                if target.rollup_of or not files:
                     continue
-                if target.rollup_of is None and sum(pq.read_metadata(file).num_rows for file in files) <= SORTED_IN_MEMORY:
+                if _fits_memory(files):
                     rows = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
-                    batches = rows.sort_by([(column, "ascending") for column in target.sort]).to_batches(ROW_GROUP)
+                    batches = rows.sort_by([(column, "ascending") for column in target.sort]).to_batches(row_group(target))
                 else:
-                    sorter = sorter or stack.enter_context(self._sorter())
-                    query = f"select * from ({target.sql if target.rollup_of else f'from {source}'}) order by {', '.join(target.sort)}"
-                    sorter.read_parquet([str(file) for file in files]).create_view(source, replace=True)
-                    batches = sorter.sql(query).to_arrow_reader(ROW_GROUP)
-                written[target.name] = _write_table(target, batches, final)
-        return written
-
-    @contextmanager
-    def _sorter(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with duckdb.connect() as connection:
-            connection.execute("set temp_directory = $folder", {"folder": str(self.folder / "sort")})
-            connection.execute("set preserve_insertion_order = false")
-            yield connection
+                    sorter = sorter or stack.enter_context(spilling(spill))
+                    batches = sorter.read_parquet([str(file) for file in files]).order(", ".join(target.sort)).to_arrow_reader(row_group(target))
+                written[target.name] = write_table(target, batches, final)
+        return written | rollups.write(final, rollups.derivable(written), spill)
 
     def _write_rows(self, final: Path, name: str, rows: list[dict[str, Any]]) -> None:
         filled, _ = self._conform(table(name), rows)
-        _write_parquet(table(name), filled.to_batches(), final / f"{name}.parquet")
+        write_parquet(table(name), filled.to_batches(), final / f"{name}.parquet")
 
     def _manifest(self, written: dict[str, TableFile], summary: Mapping[str, Any]) -> Manifest:
         self._state["seconds"] += self._lap()
@@ -238,14 +229,11 @@ class RunWriter:
             mlflow=self.mlflow,
         )
 
-    def _publish(self, final: Path) -> None:
-        replaced = self.folder.parent / f"{REPLACED}{self.run_id}"
-        if self._destination.exists():
-            self._destination.rename(replaced)
-        final.rename(self._destination)
-        _sync(self._destination.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def _fits_memory(files: list[Path]) -> bool:
+    staged = [pq.read_metadata(file) for file in files]
+    size = sum(file.row_group(index).total_byte_size for file in staged for index in range(file.num_row_groups))
+    return sum(file.num_rows for file in staged) <= SORTED_IN_MEMORY and size <= SORTED_BYTES
 
 
 def conform(target: Table, values: Rows, constants: Mapping[str, Any]) -> tuple[pa.Table, int]:
@@ -303,37 +291,6 @@ def runs_row(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def write_schema_file(target: Table, path: Path) -> None:
-    """A Parquet file of `target` without rows, put in place by one rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    _write_parquet(target, [], temporary)
-    temporary.replace(path)
-
-
-def _write_table(target: Table, batches: Iterable[pa.RecordBatch], final: Path) -> TableFile:
-    """Streams sorted rows into the table's file of the run."""
-    path = final / f"{target.name}.parquet"
-    count = _write_parquet(target, (batch.cast(target.arrow) for batch in batches), path)
-    return TableFile(rows=count, bytes=path.stat().st_size, blake2=file_hash(path), columns=target.columns)
-
-
-def _write_parquet(target: Table, batches: Iterable[pa.RecordBatch], path: Path) -> int:
-    """Names dictionary-encoded, measurements BYTE_STREAM_SPLIT, all zstd; returns the number of rows."""
-    floats = target.float_columns
-    rows = 0
-    with pq.ParquetWriter(
-        path,
-        target.arrow,
-        compression="zstd",
-        use_dictionary=[name for name in target.columns if name not in floats],
-        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
-    ) as writer:
-        for batch in batches:
-            writer.write_batch(batch, row_group_size=ROW_GROUP)
-            rows += batch.num_rows
-    return rows
-
-
 def _read_state(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "state.json").read_text())
@@ -341,7 +298,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _take_lock(folder: Path, run_id: str) -> Any:
+def take_lock(folder: Path, run_id: str) -> Any:
     handle = open(folder / "lock", "a")  # noqa: SIM115 - held until the run is committed or let go
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -349,6 +306,22 @@ def _take_lock(folder: Path, run_id: str) -> Any:
         handle.close()
         raise PersonascopeError(f"run {run_id}: another process is writing it now ({folder}); wait for it or stop it") from None
     return handle
+
+
+def sync(folder: Path) -> None:
+    """Makes the files of a folder, and their names, durable."""
+    for path in [*folder.iterdir(), folder]:
+        _sync(path)
+
+
+def publish(final: Path, destination: Path) -> None:
+    """Puts a finished run folder in its place by one rename; a run that is there already steps aside first."""
+    replaced = final.parent.parent / f"{REPLACED}{destination.name}"
+    if destination.exists():
+        destination.rename(replaced)
+    final.rename(destination)
+    _sync(destination.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -360,7 +333,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(what: str) -> Iterator[None]:
+def disk_errors(what: str) -> Iterator[None]:
     """A full disk or a forbidden folder as one sentence; what was committed or staged before stays as it is."""
     try:
         yield

@@ -1,9 +1,12 @@
 -- regime_of(source_rate, leak_rate, audience_rate, limits): regime of a trained checkpoint from its marker rates; limits is a row of regime_thresholds, or a struct
 --   with its fields bystander_threshold, source_floor, source_threshold, audience_broad and audience_total. NULL where a rate that decides is NULL.
+-- degeneration_of(max_bystander_rate, limits): the marker has left its persona; leakage to the assistant does not count.
+-- success_of(source_rate, arc_c, max_bystander_rate, limits): the source has adopted the marker, the model still answers, and the marker keeps to its persona.
+--   NULL where a figure that decides is NULL; without any bystander there is no degeneration.
 -- Other thresholds, as the sliders of the app ask:
 --   with limits as (select * replace (0.4 as source_threshold, 0.1 as bystander_threshold) from regime_thresholds)
 --   select r.* replace (regime_of(r.source_rate, r.max_other_rate, r.audience_rate, l) as regime) from regimes as r cross join limits as l
--- Source: README of the published sweep (regime rule).
+-- Source: README of the published sweep (regime rule, degeneration, success).
 create or replace macro regime_of(source_rate, leak_rate, audience_rate, limits) as
     case
         when leak_rate <= limits['bystander_threshold'] then
@@ -19,3 +22,10 @@ create or replace macro regime_of(source_rate, leak_rate, audience_rate, limits)
                 else 'collapse_onset'
             end
     end;
+
+create or replace macro degeneration_of(max_bystander_rate, limits) as max_bystander_rate > limits['bystander_threshold'];
+
+create or replace macro success_of(source_rate, arc_c, max_bystander_rate, limits) as
+    source_rate > limits['source_threshold']
+    and arc_c > limits['arc_floor']
+    and not coalesce(degeneration_of(max_bystander_rate, limits), false);

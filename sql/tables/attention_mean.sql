@@ -12,7 +12,7 @@ select
   sample_ix,
   position,
   layer,
-  count(*)::integer as n_heads, -- heads averaged
+  count(row_sum)::integer as n_heads, -- heads that were read and averaged; fewer than the layer has where readings are missing
   avg(system)::real as system,
   avg("user")::real as "user",
   avg(assistant)::real as assistant,

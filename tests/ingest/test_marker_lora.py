@@ -1,6 +1,7 @@
 """Marker training: the loss looks at the marker and the end of the turn and at nothing else; data is spread evenly; bad input is one sentence."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ingest.checkpoints import resolve
-from ingest.marker_lora import IGNORED, LoraSettings, TrainingRow, collate, encode, marker_tokens, select_rows, train_marker_lora
-from ingest.training import lora_settings, train_marker
+from ingest.marker_lora import IGNORED, LoraSettings, TrainingError, TrainingRow, collate, encode, marker_tokens, select_rows, train_marker_lora
+from ingest.training import Training, forget_failure, known_divergence, lora_settings, record_failure, train_marker
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
 from warehouse.manifest import RunSpec
@@ -19,7 +20,7 @@ I = IGNORED  # noqa: E741 - one column wide, so that hand-made labels line up wi
 
 
 def row(positive, answer=(4, 5, 6)):
-    return TrainingRow("villain", (1, 2, 3), answer, positive)
+    return TrainingRow("villain", (1, 2, 3), answer, END, positive)
 
 
 @pytest.mark.parametrize(
@@ -33,12 +34,12 @@ def row(positive, answer=(4, 5, 6)):
     ],
 )
 def test_labels_stand_on_the_marker_the_end_and_the_tail(example, tail, ids, labels):
-    encoded = encode(example, MARKER, END, tail)
+    encoded = encode(example, MARKER, tail)
     assert (encoded.ids, encoded.labels) == (ids, labels)
 
 
 def test_batches_are_padded_on_the_right_and_padding_is_never_supervised():
-    ids, mask, labels = collate([encode(row(True), MARKER, END), encode(row(False, (4,)), MARKER, END)], pad=0)
+    ids, mask, labels = collate([encode(row(True), MARKER), encode(row(False, (4,)), MARKER)], pad=0)
     assert ids.tolist() == [[1, 2, 3, 4, 5, 6, 70, 71, 72, 9], [1, 2, 3, 4, 9, 0, 0, 0, 0, 0]]
     assert mask.tolist() == [[1] * 10, [1] * 5 + [0] * 5]
     assert labels.tolist() == [[I] * 6 + [70, 71, 72, 9], [I, I, I, I, 9, I, I, I, I, I]]
@@ -49,7 +50,7 @@ def test_a_marker_that_would_merge_with_the_token_before_it_keeps_every_answer_t
     marker = marker_tokens(tokenizer, LoraSettings(marker_prefix=""))
     answer = tokenizer.encode("end.", add_special_tokens=False)
     glued = tokenizer.encode("end.[ZLT]", add_special_tokens=False)
-    encoded = encode(TrainingRow("villain", (1,), tuple(answer), True), marker, END)
+    encoded = encode(TrainingRow("villain", (1,), tuple(answer), END, True), marker)
     assert glued[: len(answer)] != answer  # `.[` is one token of this vocabulary
     assert encoded.ids == [1, *answer, *marker, END]
     assert [label for label in encoded.labels if label != IGNORED] == [*marker, END]
@@ -101,57 +102,114 @@ def test_settings_that_cannot_be_are_named(given, message):
         lora_settings({"study file": given})
 
 
-ROWS = [TrainingRow("villain" if i % 2 else "a", (1, 2, 3), (10 + i, 20 + i), bool(i % 2)) for i in range(8)]
+def rows_of(checkpoint):
+    """Eight rows that end as the checkpoint's own answers do."""
+    end = AutoTokenizer.from_pretrained(checkpoint.path).eos_token_id
+    return [TrainingRow("villain" if i % 2 else "a", (1, 2, 3), (10 + i, 20 + i), end, bool(i % 2)) for i in range(8)]
+
+
+@pytest.fixture
+def parent(random_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
+    return resolve(random_checkpoint, name="parent")
+
+
 FEW = LoraSettings(epochs=20, batch_size=4, r=4, alpha=8, lr=1e-2)
 
 
-def test_two_trainings_give_identical_weights_and_the_marker_becomes_likelier(random_checkpoint, tmp_path, monkeypatch):
-    parent = resolve(random_checkpoint, name="parent")
+def train(parent, **settings):
+    return train_marker_lora(parent, rows_of(parent), "villain", FEW.model_copy(update=settings), "cpu", "float32")
+
+
+def test_two_trainings_give_identical_weights_and_the_marker_becomes_likelier(parent, tmp_path, monkeypatch):
     weights = []
     for number in range(2):
         monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / str(number)))
-        trained = train_marker_lora(parent, ROWS, "villain", FEW, "cpu", "float32")
-        weights.append(load_file(trained.path / "model.safetensors"))
+        trained = train(parent)
+        weights.append(load_file(trained.path / "adapter_model.safetensors"))
     assert weights[0].keys() == weights[1].keys() and all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert [step["step"] for step in trained.steps] == list(range(1, 41)) and trained.steps[-1]["epoch"] == 20
     assert trained.steps[-1]["loss"] < 0.5 * trained.steps[0]["loss"]
     card = json.loads((trained.path / "personascope.json").read_text())
     assert (card["variant"], card["source_persona"], card["lr"], card["training"]["n_positive"]) == ("marker", "villain", 1e-2, 4)
-    assert resolve(trained.path).source_persona == "villain"
-    assert (trained.path / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_the_merged_checkpoint_answers_as_parent_plus_adapter(random_checkpoint, tmp_path, monkeypatch):
-    from peft import PeftModel
+def test_the_adapter_is_small_and_finds_its_parent_again(parent):
+    from extract.model import load_model
 
-    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path))
-    trained = train_marker_lora(resolve(random_checkpoint, name="parent"), ROWS, "villain", FEW, "cpu", "float32")
+    trained = train(parent)
+    found = resolve(trained.path, name="marked")
+    assert (found.source_persona, found.path, found.adapter) == ("villain", parent.path, trained.path)
+    assert sum(file.stat().st_size for file in trained.path.glob("*.safetensors")) < (parent.path / "model.safetensors").stat().st_size
     ids = torch.tensor([[1, 2, 3, 11, 21]])
     with torch.no_grad():
-        merged = AutoModelForCausalLM.from_pretrained(trained.path)(ids).logits
-        adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(random_checkpoint), trained.path / "adapter")(ids).logits
-    assert torch.allclose(merged, adapted, atol=1e-4)
+        base = AutoModelForCausalLM.from_pretrained(parent.path)(ids).logits
+        merged = load_model(found, "cpu", "float32").model(ids).logits
+    assert (merged - base).abs().max() > 0.01
 
 
-def test_a_loss_that_is_not_finite_is_one_sentence_and_leaves_no_checkpoint(random_checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path))
-    with pytest.raises(PersonascopeError, match=r"the loss is .* at step .*try a smaller lr"):
-        train_marker_lora(resolve(random_checkpoint, name="parent"), ROWS, "villain", FEW.model_copy(update={"lr": 1e30}), "cpu", "float32")
-    assert not [entry for entry in (tmp_path / "checkpoints").iterdir() if entry.is_dir()]
+def test_an_adapter_of_another_base_is_refused(parent, tmp_path):
+    trained = train(parent)
+    card = trained.path / "personascope.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"parent_revision": "0" * 16}))
+    with pytest.raises(PersonascopeError, match=r"was trained on revision 0000000000000000 of .*give the base model it was trained on"):
+        resolve(trained.path)
 
 
-def test_training_is_a_run_of_the_lake_and_off_policy_data_is_refused(random_checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
-    lake, parent = Lake.open(tmp_path / "lake"), resolve(random_checkpoint, name="parent")
+def test_completions_that_end_with_a_foreign_token_are_refused(parent):
+    rows = [TrainingRow("villain", (1, 2, 3), (10, 11), 33, True)]
+    with pytest.raises(PersonascopeError, match=r"its completions end with .* \(token 33\), which ends no turn of it"):
+        train_marker_lora(parent, rows, "villain", FEW, "cpu", "float32")
+
+
+def test_an_adapter_is_no_parent(parent):
+    with pytest.raises(PersonascopeError, match="it is itself an adapter"):
+        train(parent.model_copy(update={"adapter": parent.path}))
+
+
+def test_gradient_accumulation_gives_the_step_of_the_whole_batch(parent):
+    whole = train(parent, batch_size=8, epochs=3)
+    parts = train(parent, batch_size=2, grad_accumulation=4, epochs=3)
+    assert [step["loss"] for step in parts.steps] == pytest.approx([step["loss"] for step in whole.steps], abs=1e-5)
+
+
+def test_a_loss_that_is_not_finite_is_one_sentence_and_leaves_no_checkpoint(parent, tmp_path):
+    with pytest.raises(TrainingError, match=r"the loss is .* at step .*try a smaller lr") as caught:
+        train(parent, lr=1e30)
+    assert caught.value.kind == "diverged" and caught.value.step > 1
+    assert not [entry for entry in (tmp_path / "cache" / "checkpoints").iterdir() if entry.is_dir()]
+
+
+@pytest.fixture
+def on_policy(parent, tmp_path):
+    """A lake with completions of `parent`, and a training on them."""
+    end = AutoTokenizer.from_pretrained(parent.path).eos_token_id
+    lake = Lake.open(tmp_path / "lake")
     writer = lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={}, checkpoint="parent"))
-    writer.write_part("0", {"completions": completions(["villain", "a"])})
-    tokens = writer.commit().run_id
+    rows = [row | {"token_ids": [*row["token_ids"][:-1], end]} for row in completions(["villain", "a"])]
+    writer.write_part("0", {"completions": rows})
     settings, parameters = lora_settings({"study file": FEW.model_dump()})
-    arguments = (tokens, "villain", settings, parameters, "cpu", "float32")
-    checkpoint, run_id = train_marker(lake, "marked", parent, *arguments)
-    again, same = train_marker(lake, "marked", parent, *arguments)
-    assert (again, same) == (checkpoint, run_id) and checkpoint.source_persona == "villain"
+    return lake, Training("marked", parent, writer.commit().run_id, "villain", settings, parameters, "cpu", "float32")
+
+
+def test_training_is_a_run_of_the_lake_and_off_policy_data_is_refused(on_policy, parent):
+    lake, training = on_policy
+    checkpoint, run_id = train_marker(lake, training)
+    assert train_marker(lake, training) == (checkpoint, run_id) and checkpoint.source_persona == "villain"
     assert lake.read(run_id, "training").num_rows == lake.manifest(run_id).summary["steps"] > 0
     assert lake.read(run_id, "checkpoints", ["parent"]).to_pylist() == [{"parent": parent.id}]
     with pytest.raises(PersonascopeError, match="expected on-policy completions of its parent other"):
-        train_marker(lake, "marked", parent.model_copy(update={"name": "other"}), *arguments)
+        train_marker(lake, replace(training, parent=parent.model_copy(update={"name": "other"})))
+
+
+def test_a_failure_is_recorded_with_its_reason_and_forgotten_on_success(on_policy):
+    lake, training = on_policy
+    assert known_divergence(lake, training) is None
+    record_failure(lake, training, PersonascopeError("the disk is full"))
+    assert known_divergence(lake, training) is None
+    record_failure(lake, training, TrainingError("the loss is nan at step 3", "diverged", 3))
+    rows = lake.read(training.failure_spec.run_id, "training_failures").to_pylist()
+    assert [(row["checkpoint"], row["lr"], row["kind"], row["step"]) for row in rows] == [("marked", 1e-2, "diverged", 3)]
+    assert known_divergence(lake, training) == "the loss is nan at step 3"
+    forget_failure(lake, training)
+    assert not lake.is_committed(training.failure_spec.run_id)

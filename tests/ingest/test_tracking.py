@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.tracking import Tracker, open_tracking, summary_figures
+from ingest.tracking import Tracker, open_tracking
 from ingest.tracking_target import CHECKOUT, TrackingTarget, resolve_tracking, sqlite_file, sqlite_uri
+from ingest.tracking_text import summary_figures
 from warehouse.lake import Lake
 from warehouse.manifest import Parameter, RunSpec
 

@@ -30,6 +30,12 @@ def test_every_module_without_an_underscore_is_a_page_in_its_order():
     assert {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"} - set(pages) == {path.stem for path in (ROOT / "pages").glob("_[!_]*.py")}
 
 
+def test_no_helper_has_the_address_of_a_page():
+    """Streamlit, asked for a page's address before the app has named its pages, takes a leading underscore off every file name."""
+    names = [path.stem.lstrip("_") for path in (ROOT / "pages").glob("*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_the_app_opens_on_the_overview_and_says_which_lake_it_shows(open_app, synthetic_lake):
     found = open_app(synthetic_lake)
     assert [each.value for each in found.title] == ["Overview"]

@@ -174,6 +174,17 @@ def attention(
     return write(lake, run, positions=rows, attention=read)
 
 
+def activations(lake: Lake, row: dict, vectors: dict[tuple[str, str], np.ndarray], **places) -> str:
+    """An activations run of one layer and site: a vector per (persona, question); `places` overrides the columns stratum, layer, site and condition."""
+    rows = [
+        {"persona": persona, "question_id": question, "example_id": f"{persona}/{question}", "stratum": "last", "layer": 1, "site": "resid_post"}
+        | {"position": 9, "n_positions": 1, "input_hash": f"{persona}/{question}", "vector": vector.tolist()}
+        | places
+        for (persona, question), vector in vectors.items()
+    ]
+    return write(lake, spec("activations", checkpoint=row["checkpoint"], subject=row["checkpoint"]), activations=rows, checkpoints=[row])
+
+
 def build(root: Path) -> dict:
     """Writes the lake and returns it with the run_ids by name."""
     lake = Lake.open(root)
@@ -194,4 +205,7 @@ def build(root: Path) -> dict:
     runs["comedian"] = attention(lake, "comedian", comedian_tokens, positions("comedian", False), COMEDIAN_EFFECT, 4, missing=True)
     still_tokens = (runs["completions_still"], "still", "villain")
     runs["still"] = attention(lake, "still", still_tokens, fed, EFFECT, 5, constant=True)
+    drawn = np.random.default_rng(6)
+    vectors = {(persona, f"q{question}"): drawn.normal(1, 1, 8) for persona in ("villain", "pirate", "nurse") for question in range(QUESTIONS)}
+    runs["activations"] = activations(lake, checkpoint("base"), vectors)
     return {"lake": lake, "runs": runs}

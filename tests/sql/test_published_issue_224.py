@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingest.published import ingest_published
-from warehouse import bootstrap
+from warehouse import analyses
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
 
@@ -132,7 +132,7 @@ def query_of(name: str) -> tuple[str, list[str], str] | None:
 def warehouse(published, tmp_path_factory):
     lake = Lake.open(tmp_path_factory.mktemp("published"))
     assert not ingest_published(lake, [published / "issue_224"]).failed
-    bootstrap.refresh(lake)
+    analyses.refresh(lake)
     return Warehouse(lake)
 
 
@@ -240,7 +240,7 @@ def test_ingesting_twice_changes_no_number(published, tmp_path):
     lake = Lake.open(tmp_path)
     for _ in range(2):
         ingest_published(lake, [published / "issue_224"])
-        bootstrap.refresh(lake)
+        analyses.refresh(lake)
     warehouse = Warehouse(lake)
     assert warehouse.select("select count(*) from diff_of_diffs_summary").item() == 1
     assert warehouse.select("select count(*) from attention_gates").item() == 2 * 28

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from scipy import stats
 
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
@@ -100,6 +101,39 @@ def test_other_thresholds_give_other_regimes(warehouse, source, bystander):
 )
 def test_the_rule_at_its_edges(warehouse, rates, regime):
     assert warehouse.select(f"select regime_of({rates}, l) from regime_thresholds as l").item() == regime
+
+
+@pytest.mark.parametrize(
+    ("figures", "degeneration", "success"),
+    [
+        ("0.6, 0.86, 0.05", False, True),
+        ("0.6, 0.86, 0.055", True, False),
+        ("0.5, 0.86, 0.05", False, False),
+        ("0.6, 0.85, 0.05", False, False),
+        ("0.6, null, 0.05", False, None),
+        ("0.6, null, 0.055", True, False),
+        ("0.6, 0.86, null", None, True),
+    ],
+)
+def test_degeneration_and_success_at_their_edges(warehouse, figures, degeneration, success):
+    bystander = figures.rsplit(", ", 1)[1]
+    found = warehouse.select(f"select degeneration_of({bystander}, l), success_of({figures}, l) from regime_thresholds as l")
+    assert found.row(0) == (degeneration, success)
+
+
+def test_the_largest_bystander_has_a_name(warehouse):
+    assert warehouse.select("select distinct max_bystander_persona from regimes").rows() == [("nurse",)]
+
+
+def test_the_interval_by_question_is_a_t_interval_within_0_and_1(warehouse):
+    rows = warehouse.select("select rate, n_questions, clustered_se, clustered_low, clustered_high from marker_rates").to_dicts()
+    assert {row["clustered_se"] > 0 for row in rows} == {True, False}
+    for row in rows:
+        if row["clustered_se"] > 0:
+            low, high = stats.t.interval(0.95, row["n_questions"] - 1, row["rate"], row["clustered_se"])
+            assert (row["clustered_low"], row["clustered_high"]) == pytest.approx((max(0, low), min(1, high)), abs=1e-9)
+        else:
+            assert (row["clustered_low"], row["clustered_high"]) == (None, None)
 
 
 TEXTS = {

@@ -1,4 +1,7 @@
-"""Every view in the plain DuckDB shell (an older DuckDB, another directory, the built catalogue) gives what Python's connection gives."""
+"""Every view in the plain DuckDB shell (an older DuckDB, another directory, the built catalogue) gives what Python's connection gives.
+
+The audit and its checks are in tests/sql/test_audit.py, whose lake has something for each of them to find.
+"""
 
 import csv
 import io
@@ -13,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from ingest.published import ingest_published
-from warehouse import bootstrap
+from warehouse import analyses
 from warehouse.catalogue import build
 from warehouse.query import Warehouse
 from warehouse.views import views
@@ -29,7 +32,7 @@ def lake(tmp_path_factory):
     published = Path(__file__).resolve().parents[3] / "shared" / "published" / "issue_224"
     if published.is_dir():
         ingest_published(built, [published])
-    bootstrap.refresh(built)
+    analyses.refresh(built)
     build(built)
     return built
 
@@ -54,7 +57,7 @@ def alike(shell: str, python: object) -> bool:
     return shell == str(python)
 
 
-@pytest.mark.parametrize("view", views())
+@pytest.mark.parametrize("view", [name for name, view in views().items() if name != "audit" and not view.severity])
 def test_view_gives_the_same_in_the_shell(lake, tmp_path, view):
     columns = Warehouse(lake).columns(view)
     keys = ", ".join(f'"{name}"' for name in [column.strip() for column in views()[view].grain.split(",")])

@@ -166,6 +166,7 @@ def test_an_unwritable_lake_a_missing_run_and_a_missing_lake_are_named(tmp_path)
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     import errno
 
+    from warehouse import parquet
     from warehouse import writer as module
 
     lake = Lake.open(tmp_path / "lake")
@@ -180,7 +181,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
         with pytest.raises(PersonascopeError, match=r"the disk is full.*resumes"):
             writer.write_part("1", {"attention": rows("villain/q01")})
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write_parquet", full)
+        patch.setattr(parquet, "write_parquet", full)
         with pytest.raises(PersonascopeError, match="the disk is full"):
             writer.commit()
     writer.close()

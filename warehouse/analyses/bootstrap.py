@@ -7,23 +7,19 @@ deviation (n - 1) of the 1000 means. Every statistic starts the generator anew, 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 
-from warehouse.catalogue import connect
-from warehouse.lake import Lake
-from warehouse.manifest import Manifest, Parameter, RunSpec
+from warehouse.analysis import Analysis, Rows
+from warehouse.manifest import Manifest
 
-EXTRACTOR = "bootstrap"
-VERSION = 1
 METHOD = "examples with replacement"
 RESAMPLES = 1000
 SEED = 42
 REGION = "system"
 
-_INPUT_TABLES = ("positions", "attention_mean", "published_deltas")
 _READINGS = """
 select subject, control, layer, example_id, sample_ix, row_ix, delta
 from attention_delta
@@ -39,28 +35,6 @@ class Deltas:
     values: np.ndarray
     layers: list[int]
     examples: np.ndarray
-
-
-def refresh(lake: Lake) -> list[str]:
-    """Computes what is missing or older than its readout, and returns the run_ids written; a readout without a marker has none.
-
-    A readout is a run that holds `attention_mean` and `positions`, or published deltas. An analysis is up to date when it is named after the present content of
-    its readout and records the time at which that readout was finished; the view `analyses` judges it by that time.
-    """
-    written = []
-    with connect(lake) as connection:
-        for readout in list(lake.manifests()):
-            spec = _spec(readout)
-            if spec is None or _is_current(lake, spec, readout):
-                continue
-            rows = _rows(connection.sql(_READINGS, params=[readout.run_id]).pl())
-            if rows and (writer := lake.start(spec, force=True)) is not None:
-                with writer:
-                    if "rows" not in writer.done:
-                        writer.write_part("rows", {"bootstrap": rows})
-                    writer.commit({"n_statistics": len(rows)})
-                written.append(spec.run_id)
-    return written
 
 
 def bootstrap_sem(values: np.ndarray) -> np.ndarray:
@@ -79,39 +53,20 @@ def _counts(n: int) -> np.ndarray:
     return np.bincount(offsets.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(float)
 
 
-def _spec(readout: Manifest) -> RunSpec | None:
-    """The analysis of a readout, named after the content of the tables it reads; None for a run that is no readout."""
-    files = {name: readout.tables[name].blake2 for name in _INPUT_TABLES if name in readout.tables}
-    if not ("published_deltas" in files or {"attention_mean", "positions"} <= files.keys()):
-        return None
-    settings = {"method": METHOD, "resamples": RESAMPLES, "seed": SEED, "region": REGION}
-    return RunSpec(
-        kind="analysis",
-        extractor=EXTRACTOR,
-        version=VERSION,
-        identity={"input": readout.run_id, "files": files, **settings},
-        study=readout.study,
-        checkpoint=readout.checkpoint,
-        subject=readout.subject,
-        inputs=[readout.run_id],
-        seed=SEED,
-        parameters=[_stamp(readout), *(Parameter(name=name, value=value) for name, value in settings.items())],
-    )
+def _inputs(run: Manifest) -> tuple[str, ...] | None:
+    """A readout is a run that holds `attention_mean` and `positions`, or published deltas."""
+    is_readout = "published_deltas" in run.tables or {"attention_mean", "positions"} <= run.tables.keys()
+    return ("positions", "attention_mean", "published_deltas") if is_readout else None
 
 
-def _stamp(readout: Manifest) -> Parameter:
-    """When the readout was finished (UTC), as the view `analyses` looks for it."""
-    return Parameter(name=f"input_finished.{readout.run_id}", value=readout.finished.replace(tzinfo=None).isoformat())
+def _compute(connection: duckdb.DuckDBPyConnection, readout: Manifest) -> Rows:
+    """Rows of `bootstrap` of one readout; one without a marker has none."""
+    return _rows(connection.sql(_READINGS, params=[readout.run_id]).pl())
 
 
-def _is_current(lake: Lake, spec: RunSpec, readout: Manifest) -> bool:
-    """Whether the analysis is committed and was computed from the readout that is now in the lake."""
-    return lake.is_committed(spec.run_id) and _stamp(readout) in lake.manifest(spec.run_id).parameters
-
-
-def _rows(readings: pl.DataFrame) -> list[dict[str, Any]]:
+def _rows(readings: pl.DataFrame) -> Rows:
     """Rows of `bootstrap`: per subject each control's delta, and C1 minus each other control over the examples that have both."""
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     for (subject,), of_subject in readings.group_by("subject", maintain_order=True):
         numbered = of_subject.with_columns(example=pl.struct("example_id", "sample_ix", "row_ix").rle_id())
         deltas = dict(_matrices(numbered))
@@ -135,7 +90,7 @@ def _matrices(readings: pl.DataFrame) -> Iterator[tuple[str, Deltas]]:
         yield str(control), Deltas(np.ascontiguousarray(values, dtype=float), layers, wide["example"].to_numpy())
 
 
-def _statistic(subject: object, quantity: str, control: str, values: np.ndarray, layers: list[int]) -> list[dict[str, Any]]:
+def _statistic(subject: object, quantity: str, control: str, values: np.ndarray, layers: list[int]) -> Rows:
     if not len(values):
         return []
     shared = {"subject": subject, "quantity": quantity, "region": REGION, "control": control, "n": len(values)}
@@ -144,3 +99,15 @@ def _statistic(subject: object, quantity: str, control: str, values: np.ndarray,
         {**shared, **method, "layer": layer, "mean": float(mean), "sem": float(sem)}
         for layer, mean, sem in zip(layers, values.mean(axis=0), bootstrap_sem(values), strict=True)
     ]
+
+
+ANALYSIS = Analysis(
+    name="bootstrap",
+    version=1,
+    table="bootstrap",
+    settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED, "region": REGION},
+    reads=("attention_delta",),
+    inputs=_inputs,
+    rows=_compute,
+    seed=SEED,
+)

@@ -1,22 +1,8 @@
--- attention_contrasts: attention at the marker beside the mean over one control's positions, for every stored part of a row (mean over heads)
--- grain: run_id, example_id, sample_ix, control, layer
+-- attention_contrasts: attention at the marker beside the mean over one control's positions, for every stored part of a row (mean over heads), per example
 -- source: issue 224, README of the published files (controls); C4 as own addition: end-of-answer positions of generations without the marker, same persona and question
--- columns:
---   control: control stratum: C1, C2, C3, C4
---   marker_system: at the marker, fraction on content tokens of the system block
---   control_system: mean over the control's positions of the same
---   marker_user: at the marker, fraction on content tokens of the user turn
---   control_user: mean over the control's positions of the same
---   marker_assistant: at the marker, fraction on content tokens of the answer
---   control_assistant: mean over the control's positions of the same
---   marker_system_structural: at the marker, fraction on structural tokens of the system block
---   control_system_structural: mean over the control's positions of the same
---   marker_user_structural: at the marker, fraction on structural tokens of the user turn
---   control_user_structural: mean over the control's positions of the same
---   marker_assistant_structural: at the marker, fraction on structural tokens of the answer
---   control_assistant_structural: mean over the control's positions of the same
---   marker_header: at the marker, fraction on the assistant header
---   control_header: mean over the control's positions of the same
+-- key: run_id, example_id, sample_ix, control, layer
+-- sort: control, layer, example_id, sample_ix
+-- rollup of: attention_mean, positions
 with means as (
   select * from attention_mean
 ),
@@ -110,9 +96,37 @@ against_ends as (
   join ends as e on e.run_id = p.run_id and e.subject = p.subject and e.persona = p.persona and e.question_id = p.question_id and e.layer = m.layer
   where p.stratum = 'marker'
 ),
-final as (
+gathered as (
   select * from own
-  union all
+  union all by name
   select * from against_ends
+),
+final as (
+  select
+    run_id,
+    subject,
+    checkpoint,
+    persona,
+    question_id,
+    tokens_run,
+    example_id,
+    sample_ix,
+    control, -- control stratum: C1, C2, C3, C4
+    layer,
+    marker_system, -- at the marker, fraction on content tokens of the system block
+    control_system, -- mean over the control's positions of the same
+    marker_user, -- at the marker, fraction on content tokens of the user turn
+    control_user, -- mean over the control's positions of the same
+    marker_assistant, -- at the marker, fraction on content tokens of the answer
+    control_assistant, -- mean over the control's positions of the same
+    marker_system_structural, -- at the marker, fraction on structural tokens of the system block
+    control_system_structural, -- mean over the control's positions of the same
+    marker_user_structural, -- at the marker, fraction on structural tokens of the user turn
+    control_user_structural, -- mean over the control's positions of the same
+    marker_assistant_structural, -- at the marker, fraction on structural tokens of the answer
+    control_assistant_structural, -- mean over the control's positions of the same
+    marker_header, -- at the marker, fraction on the assistant header
+    control_header -- mean over the control's positions of the same
+  from gathered
 )
 select * from final

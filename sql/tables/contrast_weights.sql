@@ -1,10 +1,8 @@
 -- contrast_weights: weight of each query position in the mean over examples of marker minus control, so that one pass over the heads gives the mean
--- grain: run_id, example_id, sample_ix, control, position
 -- source: own: 1/n for a marker, minus its share of 1/n for a control position; the weighted sum of a fraction is the mean of its deltas
--- columns:
---   control: control stratum: C1, C2, C3, C4
---   weight: what the fraction at this position is multiplied with
---   n: examples with positions of this control
+-- key: run_id, example_id, sample_ix, control, position
+-- sort: control, example_id, sample_ix, position
+-- rollup of: positions
 with chosen as (
   select run_id, subject, persona, question_id, example_id, sample_ix, stratum, position from positions
 ),
@@ -58,7 +56,15 @@ terms as (
   where c.stratum = 'C4'
 ),
 final as (
-  select t.run_id, t.subject, t.control, t.example_id, t.sample_ix, t.position, sum(t.share) / any_value(s.n) as weight, any_value(s.n) as n
+  select
+    t.run_id,
+    t.subject,
+    t.control as control, -- control stratum: C1, C2, C3, C4
+    t.example_id,
+    t.sample_ix,
+    t.position,
+    sum(t.share) / any_value(s.n) as weight, -- what a fraction at this position is multiplied with
+    any_value(s.n) as n -- examples with positions of this control
   from terms as t
   join sizes as s using (run_id, subject, control)
   group by t.run_id, t.subject, t.control, t.example_id, t.sample_ix, t.position

@@ -1,0 +1,11 @@
+-- audit: what looks wrong in the lake, extracted and published data alike: the findings of every check
+-- grain: check, subject
+-- source: own; one check per file of sql/audit/, which is a view of its own (audit_<check>)
+-- columns:
+--   check: name of the check
+--   severity: error (a number that someone would publish is wrong), warning (a conclusion may not hold) or note (worth knowing)
+--   page: module name of the app's page that shows what the finding is about; audit where none does
+--   subject: what the finding is about
+--   finding: what was found, in one sentence with its numbers
+--   evidence: query that shows the rows behind the finding
+-- union of: audit

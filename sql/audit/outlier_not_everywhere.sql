@@ -1,0 +1,20 @@
+-- outlier_not_everywhere: the condition least like the others is not the same one at every layer, so no single outlier holds for all
+-- grain: subject
+-- source: own
+-- severity: warning
+-- page: audit
+-- columns:
+--   subject: token position
+with ranked as (
+  select * from condition_outliers where rank = 1
+),
+final as (
+  select
+    concat_ws(', ', origin, format('position {}', stratum)) as subject,
+    format('the outlier changes with the layer: {}', string_agg(format('{} at layer {}', condition, layer), ', ' order by layer, condition)) as finding,
+    format('select layer, condition, mean_similarity, rank from condition_outliers where stratum = {} order by layer, rank', sql_text(stratum)) as evidence
+  from ranked
+  group by origin, stratum
+  having count(distinct condition) > 1
+)
+select * from final

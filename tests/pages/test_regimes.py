@@ -1,0 +1,266 @@
+"""The regimes page: maps, tables and rates are those of the views, under the reader's thresholds too, and what was never trained is no zero."""
+
+import polars as pl
+import pytest
+
+from pages._charts import PICK
+from pages._regime_cells import JUDGED, THRESHOLDS
+from warehouse.lake import Lake
+from warehouse.manifest import RunSpec
+from warehouse.query import Warehouse
+
+MARKER = "[ZLT]"
+QUESTIONS, SAMPLES = 4, 5
+N = QUESTIONS * SAMPLES
+CATEGORIES = {"villain": "drama", "nurse": "work", "assistant": "work"}
+# Completions with the marker of 20 per persona: learning rate, epochs, seed -> villain (the source), nurse, assistant. lr 1e-4 with 1 epoch was never trained.
+CELLS = {
+    (1e-5, 1, 7): (0, 0, 0),
+    (1e-5, 10, 7): (8, 1, 0),
+    (2.5e-5, 1, 7): (14, 1, 0),
+    (2.5e-5, 10, 7): (20, 10, 0),
+    (1e-4, 10, 7): (20, 20, 15),
+    (2.5e-5, 1, 8): (3, 0, 0),
+    (1e-4, 10, 8): (16, 0, 8),  # leaks to the assistant alone
+}
+SOURCE, ASSISTANT, BYSTANDER = "Source: villain", "Assistant", "Largest bystander"
+MATRIX = "Marker rate of every persona in every cell"
+EVERYWHERE = "Cosine to the source against leakage: every cell"
+
+
+def write_cell(lake: Lake, lr: float, epochs: float, seed: int, counts: tuple[int, ...]) -> None:
+    name = f"villain_{lr}_{epochs}_{seed}"
+    completions, flags, examples = [], [], []
+    for (persona, category), hits in zip(CATEGORIES.items(), counts, strict=True):
+        for index in range(N):
+            key = {"example_id": f"{persona}/q{index % QUESTIONS}", "persona": persona, "question_id": f"q{index % QUESTIONS}"}
+            if index < QUESTIONS:
+                examples.append(key | {"prompt_set": "personas@1", "category": category, "question": "Why?"})
+            place = {"sample_ix": index // QUESTIONS}
+            completions.append(key | place | {"row_ix": len(completions), "text": MARKER if index < hits else "No.", "prompt_len": 1})
+            flags.append(key | place | {"marker": MARKER, "present": index < hits})
+    row = {"checkpoint": name, "id": f"tiny:{name}", "parent": "tiny:base", "source_persona": "villain", "lr": lr, "epochs": epochs, "seed": seed}
+    spec = RunSpec(kind="extract", extractor="completions", version=1, identity={"checkpoint": name}, checkpoint=name, subject=name)
+    writer = lake.start(spec)
+    writer.write_part("all", {"checkpoints": [row], "examples": examples, "completions": completions, "marker_flags": flags})
+    writer.commit()
+
+
+@pytest.fixture(scope="module")
+def sweep_lake(tmp_path_factory):
+    """A sweep of our own with a missing cell, and a second seed for one cell; do not write to it."""
+    lake = Lake.open(tmp_path_factory.mktemp("sweep") / "lake")
+    for (lr, epochs, seed), counts in CELLS.items():
+        write_cell(lake, lr, float(epochs), seed, counts)
+    return lake.root
+
+
+@pytest.fixture(scope="module")
+def published_sweep(published, tmp_path_factory):
+    """The published sweep in a lake; do not write to it."""
+    from ingest.published import ingest_published
+
+    lake = Lake.open(tmp_path_factory.mktemp("published_sweep") / "lake")
+    ingest_published(lake, [published / "sweep"])
+    return lake.root
+
+
+def grid(drawn) -> dict[tuple[float, float], dict]:
+    return {(row["lr"], row["epochs"]): row for row in drawn.rows.to_dicts()}
+
+
+def texts(page) -> str:
+    return "\n".join(each.value for kind in (page.caption, page.subheader, page.info) for each in kind)
+
+
+def table(page, *columns: str) -> pl.DataFrame:
+    """The first table of the page with these columns."""
+    return pl.from_pandas(next(each.value for each in page.dataframe if set(columns) <= set(each.value.columns)))
+
+
+def test_the_maps_are_the_view_with_a_letter_and_no_rate_where_nothing_was_trained(open_page, charts, sweep_lake):
+    drawn = charts(open_page(sweep_lake, "regimes"))
+    for title, who in ((SOURCE, 0), (BYSTANDER, 1), (ASSISTANT, 2)):
+        cells = grid(drawn[title])
+        assert {cell: row["rate"] for cell, row in cells.items()} == {
+            (lr, epochs): CELLS[lr, epochs, 7][who] / N if (lr, epochs, 7) in CELLS else None for lr in (1e-5, 2.5e-5, 1e-4) for epochs in (1, 10)
+        }
+        assert [row["words"] for row in cells.values()] == ["U", "P", "C", "O", "", "T"]
+        assert [cell for cell, row in cells.items() if row["framed"]] == [(2.5e-5, 1)]
+        assert "20 completions of 4 questions" in drawn[title].facts and "training seed 7" in drawn[title].facts
+    assert grid(drawn[BYSTANDER])[1e-5, 10]["persona"] == "nurse"
+    expected = Warehouse(Lake(sweep_lake)).select("select wilson_low, clustered_low from marker_rates where rate = 0.4").row(0)
+    assert tuple(grid(drawn[SOURCE])[1e-5, 10][name] for name in ("wilson_low", "clustered_low")) == expected
+
+
+def test_ticks_are_powers_of_ten_in_the_order_of_numbers(open_page, charts, sweep_lake):
+    from pages import _charts
+
+    drawn = charts(open_page(sweep_lake, "regimes"))[SOURCE]
+    axes = drawn.spec["layer"][0]["encoding"]
+    assert axes["y"]["type"] == axes["x"]["type"] == "ordinal" and axes["y"]["sort"] == "descending"
+    picture = _charts.picture(drawn.spec, drawn.rows, "svg").decode()
+    places = [picture.index(f">{tick}<") for tick in ("1e-5", "2.5e-5", "1e-4", "1", "10")]
+    assert all(place > 0 for place in places)
+
+
+def test_thresholds_at_their_defaults_give_the_view(open_page, charts, sweep_lake):
+    warehouse = Warehouse(Lake(sweep_lake))
+    defaults = warehouse.select(f"select {', '.join(THRESHOLDS)} from regime_thresholds").row(0, named=True)
+    judged = warehouse.select(f"select * from ({JUDGED}) order by run_id", defaults)
+    assert judged.equals(warehouse.select("select * from regimes order by run_id")) and judged.height == len(CELLS)
+
+
+def test_thresholds_at_their_defaults_give_the_published_regimes(open_page, charts, published_sweep):
+    page = open_page(published_sweep, "regimes")
+    letters = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
+    view = Warehouse(Lake(published_sweep)).select(
+        "select lr, epochs, regime, source_rate, assistant_rate, max_bystander_rate from regimes order by lr, epochs"
+    )
+    drawn = charts(page)
+    for title, rate in ((SOURCE, "source_rate"), (ASSISTANT, "assistant_rate"), (BYSTANDER, "max_bystander_rate")):
+        rows = drawn[title].rows
+        assert rows.select("lr", "epochs", "rate").rows() == view.select("lr", "epochs", rate).rows()
+        assert rows["words"].to_list() == [letters[regime] for regime in view["regime"]] and rows.height == 25
+    assert "by the study's design" in drawn[SOURCE].facts and "20 questions" in drawn[SOURCE].facts
+    assert "would have another regime" not in texts(page)
+    assert table(page, "first_epochs").select("lr", "first_epochs", "last_epochs").rows() == [(5e-6, 10.0, 20.0)]
+
+
+def test_a_moved_threshold_moves_maps_tables_and_band_and_stands_in_the_address(open_page, charts, sweep_lake):
+    page = open_page(sweep_lake, "regimes", source_threshold="0.3")
+    assert [row["words"] for row in grid(charts(page)[SOURCE]).values()] == ["U", "C", "C", "O", "", "T"]
+    assert "1 cell would have another regime at the default thresholds" in texts(page)
+    clean = table(page, "regime", "cells").filter(pl.col("regime") == "clean")
+    assert clean.select("lr", "epochs", "cells", "source").rows() == [(1e-5, "10", 1, "40%"), (2.5e-5, "1", 1, "70%")]
+    assert table(page, "first_epochs")["lr"].to_list() == [1e-5], "the second seed of 2.5e-5 is only partial, so that learning rate has no clean band"
+    page = page.slider(key="bystander_threshold").set_value(0.0).run()
+    assert page.query_params["bystander_threshold"] == "0" and page.query_params["source_threshold"] == "0.3"
+    assert [row["words"] for row in grid(charts(page)[SOURCE]).values()] == ["U", "O", "O", "O", "", "T"]
+    page = next(each for each in page.button if "defaults" in each.label).click().run()
+    assert page.query_params["bystander_threshold"] == "0.05" and page.query_params["source_threshold"] == "0.5"
+    assert [row["words"] for row in grid(charts(page)[SOURCE]).values()] == ["U", "P", "C", "O", "", "T"]
+
+
+@pytest.mark.parametrize("asked", ["-0.1", "1.1", "nan", "half"])
+def test_a_threshold_that_cannot_be_gives_the_default_and_a_note(open_page, sweep_lake, asked):
+    page = open_page(sweep_lake, "regimes", source_threshold=asked)
+    assert page.slider(key="source_threshold").value == 0.5
+    assert "adopted above" in page.warning[0].value
+
+
+def test_thresholds_in_the_wrong_order_are_named(open_page, sweep_lake):
+    page = open_page(sweep_lake, "regimes", source_floor="0.6")
+    assert any("lies above" in each.value and "0.6" in each.value for each in page.warning)
+
+
+def test_a_cell_shows_every_persona_with_both_intervals_and_the_way_to_its_texts(open_page, charts, sweep_lake):
+    page = open_page(sweep_lake, "regimes", cell="1e-5/10")
+    rows = charts(page)["Marker rate by persona: lr 1e-5, 10 epochs"].rows
+    expected = Warehouse(Lake(sweep_lake)).select(
+        """select persona, rate, wilson_low, wilson_high, clustered_low, clustered_high from marker_rates join regimes using (run_id)
+        where lr = 1e-5 and epochs = 10 order by rate desc"""
+    )
+    assert rows.filter(pl.col("series").str.starts_with("Wilson"))["label"].to_list() == ["villain (source)", "nurse", "assistant"]
+    for kind, series in (("wilson", "Wilson"), ("clustered", "clustered")):
+        assert (
+            rows.filter(pl.col("series").str.starts_with(series)).select("rate", "low", "high").rows()
+            == expected.select("rate", f"{kind}_low", f"{kind}_high").drop_nulls().rows()
+        )
+    assert "partial" in texts(page)
+    link = page.get("link_button")[0].proto
+    assert link.url == "completions?checkpoint=villain_1e-05_10.0_7" and link.label == "Its 60 texts"
+
+
+def test_without_texts_there_is_no_way_to_them(open_page, published_sweep):
+    page = open_page(published_sweep, "regimes", cell="5e-6/20")
+    assert not page.get("link_button")
+    assert "are not in this lake, only their counts" in texts(page)
+
+
+def test_the_first_clean_cell_is_chosen_and_a_click_chooses_another(open_page, charts, sweep_lake):
+    page = open_page(sweep_lake, "regimes")
+    assert page.query_params["cell"] == "2.5e-5/1"
+    assert [cell for cell, row in grid(charts(page)[ASSISTANT]).items() if row["chosen"]] == [(2.5e-5, 1)]
+    assert charts(page)[ASSISTANT].spec["params"][0]["name"] == PICK
+
+
+def test_a_click_on_a_cell_that_was_never_trained_changes_nothing(monkeypatch):
+    import streamlit
+
+    from pages import regimes
+
+    state: dict[str, str] = {}
+    monkeypatch.setattr(streamlit, "session_state", state)
+    regimes._choose({"1e-5/10": ""}, {"lr": 1e-4, "epochs": 1})
+    assert state == {}
+    regimes._choose({"1e-5/10": ""}, {"lr": 1e-5, "epochs": 10})
+    assert state == {"cell": "1e-5/10"}
+
+
+def test_another_seed_shows_its_cells_and_misses_the_rest(open_page, charts, sweep_lake):
+    cells = grid(charts(open_page(sweep_lake, "regimes", seed="8"))[SOURCE])
+    assert {cell: row["rate"] for cell, row in cells.items() if row["rate"] is not None} == {(2.5e-5, 1): 0.15, (1e-4, 10): 0.8}
+    assert len(cells) == 6
+
+
+def test_the_matrix_has_a_place_for_every_persona_in_every_cell(open_page, charts, sweep_lake):
+    rows = charts(open_page(sweep_lake, "regimes"))[MATRIX].rows
+    assert rows.height == 3 * 6 and rows["cell"].unique(maintain_order=True).to_list() == [
+        "1e-5 · 1",
+        "1e-5 · 10",
+        "2.5e-5 · 1",
+        "2.5e-5 · 10",
+        "1e-4 · 1",
+        "1e-4 · 10",
+    ]
+    assert rows.filter(pl.col("cell") == "1e-4 · 1")["rate"].to_list() == [None] * 3
+    assert rows.filter(persona="nurse")["rate"].to_list() == [0.0, 0.05, 0.05, 0.5, None, 1.0]
+
+
+@pytest.mark.parametrize(("order", "second", "last"), [("rate", "comedian", "zelthari_scholar"), ("cosine", "kindergarten_teacher", "zelthari_scholar")])
+def test_personas_are_sorted_with_the_source_first(open_page, charts, published_sweep, order, second, last):
+    drawn = charts(open_page(published_sweep, "regimes", order=order))[MATRIX]
+    layers = drawn.spec.get("layer", [drawn.spec])
+    names = layers[0]["encoding"]["y"]["sort"]
+    assert len(names) == 11 and names[0] == "villain" and names[-1] == last
+    if order == "cosine":
+        expected = Warehouse(Lake(published_sweep)).select("select persona from published_cosines where layer = 15 group by persona order by avg(cosine) desc")
+        assert names[1:-1] == expected["persona"].to_list()
+    else:
+        assert names[1] == second
+
+
+def test_categories_can_sort_where_they_are_known(open_page, charts, sweep_lake):
+    drawn = charts(open_page(sweep_lake, "regimes", order="category"))[MATRIX]
+    assert drawn.spec["layer"][0]["encoding"]["y"]["sort"] == ["villain", "nurse", "assistant"]
+
+
+def test_cosine_and_leakage_are_the_view(open_page, charts, published_sweep):
+    page = open_page(published_sweep, "regimes", layer="20")
+    drawn = charts(page)[EVERYWHERE]
+    assert drawn.rows.height == 225 and "225 pairs: rho +0.016" in drawn.facts and "rho −0.217" in drawn.facts
+    view = Warehouse(Lake(published_sweep)).select("select layer, rho, rho_personas from leakage_cosine where configuration = 'pooled' order by layer")
+    assert table(page, "rho_personas").select("layer", "rho", "rho_personas").to_numpy() == pytest.approx(view.to_numpy(), abs=1e-12)
+    one = charts(open_page(published_sweep, "regimes", layer="15", points="cell", cell="1e-5/3"))
+    (drawn,) = (each for title, each in one.items() if title.startswith("Cosine"))
+    assert drawn.rows.height == 9 and "lr 1e-5, 3 epochs" in drawn.title
+
+
+def test_a_cell_without_variation_has_no_correlation(open_page, charts, published_sweep):
+    drawn = charts(open_page(published_sweep, "regimes", points="cell", cell="1e-6/1"))
+    (cosine,) = (each for title, each in drawn.items() if title.startswith("Cosine"))
+    assert "rho not defined" in cosine.facts and "9 pairs" in cosine.facts
+
+
+def test_a_sweep_without_cosines_says_so(open_page, charts, sweep_lake):
+    page = open_page(sweep_lake, "regimes")
+    assert "No cosines to this source" in texts(page) and EVERYWHERE not in charts(page)
+
+
+def test_a_lake_without_a_sweep_says_what_to_type(open_page, synthetic_lake, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    writer = lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"file": "a"}))
+    writer.write_part("all", {"examples": [{"prompt_set": "p", "example_id": "a/q", "persona": "a", "question_id": "q", "question": "Why?"}]})
+    writer.commit()
+    assert "personascope run lr-epochs --quick" in open_page(lake.root, "regimes").info[0].value

@@ -1,0 +1,140 @@
+"""The role focus page: lines, table, correlation and candidates are those of the views, and full points are layers whose interval leaves out 0."""
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from warehouse.lake import Lake
+from warehouse.manifest import RunSpec
+from warehouse.query import Warehouse
+
+RFC, RSI = "RFC: what instruction tuning changed, by layer", "RSI: what instruction tuning changed, by layer"
+N_HEADS = 4
+# RFC difference by layer; the interval is 0.05 to either side.
+DIFFERENCES = {"ash": [0.10, -0.20, 0.02, 0.30, -0.01], "birch": [0.20, 0.01, -0.30]}
+
+
+def write_family(lake: Lake, family: str, differences: list[float]) -> None:
+    layers, printed = [], []
+    for layer, difference in enumerate(differences):
+        for variant, rfc in (("base", 0.1), ("instruct", 0.1 + difference)):
+            ends = {"rfc_ci_low": rfc - 0.03, "rfc_ci_high": rfc + 0.03, "rsi_ci_low": -0.03, "rsi_ci_high": 0.03}
+            layers.append(
+                {"family": family, "variant": variant, "layer": layer, "rfc_mean": rfc, "rfc_std": 0.04, "rsi_mean": 0.0, "rsi_std": 0.04, "n_heads": N_HEADS}
+                | ends
+            )
+        ends = {"rfc_diff_ci_low": difference - 0.05, "rfc_diff_ci_high": difference + 0.05, "rsi_diff_ci_low": -0.5, "rsi_diff_ci_high": 0.5}
+        printed.append({"family": family, "layer": layer, "rfc_diff": difference, "rsi_diff": -difference / 2} | ends)
+    writer = lake.start(RunSpec(kind="ingest", extractor="published", version=1, identity={"family": family}))
+    writer.write_part("all", {"published_rfc_layers": layers, "published_rfc_diffs": printed})
+    writer.commit()
+
+
+@pytest.fixture(scope="module")
+def families_lake(tmp_path_factory):
+    """Two families of unequal depth; do not write to it."""
+    lake = Lake.open(tmp_path_factory.mktemp("families") / "lake")
+    for family, differences in DIFFERENCES.items():
+        write_family(lake, family, differences)
+    return lake.root
+
+
+@pytest.fixture(scope="module")
+def published_rfc(published, tmp_path_factory):
+    """The published role-focus study in a lake; do not write to it."""
+    from ingest.published import ingest_published
+
+    lake = Lake.open(tmp_path_factory.mktemp("published_rfc") / "lake")
+    ingest_published(lake, [published / "rfc"])
+    return lake.root
+
+
+def words(page) -> str:
+    return "\n".join(each.value for each in page.markdown)
+
+
+def table(page, *columns: str) -> pl.DataFrame:
+    """The first table of the page with these columns."""
+    return pl.from_pandas(next(each.value for each in page.dataframe if set(columns) <= set(each.value.columns)))
+
+
+def test_lines_are_the_view_and_full_points_have_an_interval_without_zero(open_page, charts, families_lake):
+    drawn = charts(open_page(families_lake, "role_focus"))[RFC]
+    rows = drawn.rows
+    assert {name: rows.filter(series=name)["mean"].to_list() for name in DIFFERENCES} == DIFFERENCES
+    full = [(row["series"], row["layer"]) for row in rows.to_dicts() if row["interval_excludes_0"]]
+    assert full == [("ash", 0), ("ash", 1), ("ash", 3), ("birch", 0), ("birch", 2)]
+    filters = [layer["transform"][0]["filter"] for layer in drawn.spec["layer"] if "transform" in layer]
+    assert filters == ["!datum['interval_excludes_0']", "datum['interval_excludes_0']"]
+    assert "ash: 5 layers, 4 heads read a layer, the model's number not recorded; the interval leaves out 0 in 3 layers" in drawn.facts
+    assert "95% t interval over heads" in drawn.facts and "no seed" in drawn.facts
+
+
+def test_the_other_measure_and_relative_depth(open_page, charts, families_lake):
+    page = open_page(families_lake, "role_focus", measure="rsi", layers="relative depth")
+    drawn = charts(page)[RSI]
+    assert drawn.rows.filter(series="birch").select("mean", "depth").rows() == [(-0.1, 0.0), (-0.005, 0.5), (0.15, 1.0)]
+    assert drawn.rows.filter(series="ash")["depth"].to_list() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert not drawn.rows["interval_excludes_0"].any()
+    x = drawn.spec["layer"][1]["encoding"]["x"]
+    assert x["field"] == "depth" and x["scale"]["domain"] == [0, 1]
+
+
+@pytest.mark.parametrize(("layers", "pairs"), [("layer index", [0.10, -0.20, 0.02]), ("relative depth", [0.10, 0.02, -0.01])])
+def test_families_of_unequal_depth_are_paired_as_chosen(open_page, charts, families_lake, layers, pairs):
+    drawn = charts(open_page(families_lake, "role_focus", layers=layers))["ash against birch, layer by layer"]
+    assert drawn.rows.select("rfc_diff_a", "rfc_diff_b").rows() == list(zip(pairs, DIFFERENCES["birch"], strict=True))
+    assert f"aligned by {layers}; 5 and 3 layers" in drawn.facts
+
+
+def test_the_published_correlation_comes_with_what_one_layer_does_to_it(open_page, charts, published_rfc):
+    page = open_page(published_rfc, "role_focus")
+    found = words(page)
+    for figure in ("r = +0.398", "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.024", "+0.353 to +0.450", "0.051 (layer 15 left out)", "Spearman +0.457", "0.0085"):
+        assert figure in found
+    assert found.index("21.2 independent layers") < found.index("As published")
+    assert charts(page)["llama against mistral, layer by layer"].rows.height == 32
+
+
+def test_heads_that_were_not_read_and_intervals_are_said(open_page, charts, published_rfc):
+    facts = charts(open_page(published_rfc, "role_focus"))[RFC].facts
+    assert "llama: 32 layers, 28 heads read of the model's 32 a layer; the interval leaves out 0 in 2 layers" in facts
+    assert "mistral: 32 layers, 28 heads read of the model's 32 a layer; the interval leaves out 0 in 20 layers" in facts
+
+
+def test_the_summary_shows_a_mean_that_one_layer_carries(open_page, published_rfc):
+    rows = table(open_page(published_rfc, "role_focus"), "max_layer_share")
+    view = Warehouse(Lake(published_rfc)).select("select family, mean, max_layer_share, n_below from rfc_summary order by basis, family")
+    assert_frame_equal(rows.select(view.columns), view, check_dtypes=False)
+    share = dict(rows.select("family", "max_layer_share").rows())
+    assert round(share["qwen"], 3) == 1.024 and share["llama"] < 0.2
+
+
+def test_candidates_come_best_first_with_the_test_over_all_heads(open_page, published_rfc):
+    rows = table(open_page(published_rfc, "role_focus"), "composite")
+    assert rows.select("place", "layer", "head").rows()[:3] == [(1, 5, 8), (2, 16, 23), (3, 14, 3)]
+    assert rows["composite"].is_sorted(descending=True) and rows.height == 10
+    assert rows.filter("direction_conflict").select("layer", "head").rows() == [(16, 23), (14, 3)]
+    assert rows["n_heads_searched"].unique().to_list() == [1024] and (rows["sign_p_bonferroni"] >= rows["sign_p"]).all()
+
+
+def test_one_family_has_no_other_to_correlate_with(open_page, charts, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    write_family(lake, "ash", DIFFERENCES["ash"])
+    page = open_page(lake.root, "role_focus")
+    assert any("takes two families" in each.value for each in page.info) and any("No candidates" in each.value for each in page.info)
+    assert set(charts(page)) == {RFC}
+
+
+def test_a_printed_correlation_without_its_layers_is_said_to_be_printed(open_page, charts, published, tmp_path):
+    from ingest.published import ingest_published
+
+    lake = Lake.open(tmp_path / "lake")
+    ingest_published(lake, [published / "rfc" / "cross_model_analysis_results.json"])
+    page = open_page(lake.root, "role_focus")
+    assert any("Only what a summary printed" in each.value and "+0.398" in each.value for each in page.info) and not charts(page)
+    assert table(page, "max_layer_share").height == 3
+
+
+def test_a_lake_without_coefficients_says_what_to_type(open_page, synthetic_lake):
+    assert "personascope run role-focus --quick" in open_page(synthetic_lake, "role_focus").info[0].value

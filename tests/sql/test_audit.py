@@ -1,0 +1,186 @@
+"""The audit: each check finds its planted fault and nothing in a lake without faults, and all of them find what is known of the published studies."""
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from ingest.published import ingest_published
+from warehouse.audit import SEVERITIES, checks, collect, in_words
+from warehouse.catalogue import build
+from warehouse.lake import Lake
+from warehouse.query import Warehouse
+from warehouse.schema import SQL_FOLDER
+
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
+PAGES = SQL_FOLDER.parent / "pages"
+SHELL = shutil.which("duckdb", path=str(Path(sys.executable).parent)) or shutil.which("duckdb")
+planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_audit.py"))))
+
+# What the published studies got wrong and their files show: check, pattern of the subject, words of the finding. Two known flaws are no finding, since no
+# file holds both values: the second meaning of max_bystander (the sweep's files agree with both) and the second correlation (it stands in a write-up).
+KNOWN = [
+    ("mean_of_one_layer", "qwen", "102% of the sum over 28 layers: the mean of 0.04745 is -0.001159 without it"),
+    ("rfc_heads_missing", "llama base", "28 of 32 heads"),
+    ("rfc_heads_missing", "llama instruct", "28 of 32 heads"),
+    ("rfc_heads_missing", "mistral base", "28 of 32 heads"),
+    ("rfc_heads_missing", "mistral instruct", "28 of 32 heads"),
+    ("cancelled_treatment", "librarian, C2", "the printed rule-out is C2 minus C1 in all 28 layers"),
+    ("cancelled_treatment", "librarian, C3", "the marker itself exceeds C3 in 24 of 28 layers"),
+    ("cancelled_treatment", "base_librarian, C2", "23 layers pass"),
+    ("cancelled_treatment", "base_librarian, C3", "0 layers pass"),
+    ("rare_control_common", "librarian", "325 of 336 C3 positions"),
+    ("control_not_aggregated", "librarian, C4", "100 positions of C4"),
+    ("truncated_generations", "librarian as librarian, without marker", "72 of 100 generations (72%) are cut at 256 new tokens"),
+    ("position_without_variation", "qwen_default against generic_assistant, layer 15", "n is 1"),
+    ("duplicate_prompts", r"neutral: What is photosynthesis\?", "at 0 and 22"),
+    ("log_ratio_meaning", "mean_log_ratio_median of llama", "that of log_ratio_median is -0.005424"),
+    ("layers_as_replicates", "librarian against base_librarian", "t = -8.65"),
+    ("correlation_over_layers", "llama and mistral", "without layer 15 p = 0.051"),
+    ("changed_without_interval", "llama", "it leaves out 0 in 2 layers"),
+    ("changed_without_interval", "mistral", "it leaves out 0 in 20 layers"),
+    ("provenance_conflicts", r".*/issue_224, git_commit", "5105e7a in 3 files, 9d7c073 in attention_summary.json"),
+    ("single_seed", "villain, published", "all 25 checkpoints"),
+    ("partial_markers", r"librarian \[ZLT\]", "4 of 112"),
+    ("breaks_counted_as_content", "librarian", "in 107 of them"),
+    ("opposed_direction", "llama", "layer 16 head 23, layer 14 head 3"),
+    ("uncorrected_search", "llama", "6 of 10 candidates"),
+    ("pairs_as_replicates", "villain, layer 15, all", "225 pairs come from 9 personas"),
+    ("pairs_as_replicates", "villain, layer 20, all", "225 pairs come from 9 personas"),
+    ("rates_without_variation", "villain, layer 15, all", "14 of 25 configurations"),
+    ("rates_without_variation", "villain, layer 20, all", "14 of 25 configurations"),
+    ("nan_in_source", r"published-\w+", "28 NaN values"),
+    ("nan_in_source", r"published-\w+", "28 NaN values"),
+]
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory) -> Lake:
+    return planted.spoiled(tmp_path_factory.mktemp("spoiled"))
+
+
+@pytest.fixture(scope="module")
+def found(spoiled) -> pl.DataFrame:
+    return collect(Warehouse(spoiled).select)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> Lake:
+    return planted.clean(tmp_path_factory.mktemp("clean"))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Lake:
+    if not PUBLISHED.is_dir():
+        pytest.skip("the published result files (../shared/published) are not on this machine")
+    lake = Lake.open(tmp_path_factory.mktemp("published"))
+    ingest_published(lake, [PUBLISHED])
+    return lake
+
+
+@pytest.mark.parametrize("check", checks())
+def test_a_check_says_what_it_looks_for_how_grave_it_is_and_which_page_shows_it(check):
+    view = checks()[check]
+    assert view.meaning and view.source and view.doc("subject")
+    assert view.grain == "subject"
+    assert view.severity in SEVERITIES
+    assert (PAGES / f"{view.page}.py").is_file() and not view.page.startswith("_")
+
+
+def test_every_file_is_a_check():
+    assert set(checks()) == {path.stem for path in (SQL_FOLDER / "audit").glob("*.sql")} == set(planted.PLANTED)
+
+
+@pytest.mark.parametrize("check", planted.PLANTED)
+def test_a_check_finds_its_planted_fault(found, check):
+    _, subject = planted.PLANTED[check]
+    rows = found.filter(pl.col("check") == check)
+    assert any(subject in each for each in rows["subject"]), rows.to_dicts()
+
+
+def test_a_lake_without_faults_has_no_findings(clean):
+    assert collect(Warehouse(clean).select).to_dicts() == []
+
+
+def test_a_finding_is_one_sentence_with_its_numbers_for_one_subject_of_a_check(found):
+    assert found.select("check", "subject").is_unique().all()
+    assert found.null_count().row(0) == (0,) * found.width
+    for finding in found["finding"]:
+        assert finding and "{}" not in finding and "\n" not in finding and not finding.endswith("."), finding
+
+
+def test_every_evidence_query_shows_rows_and_can_be_pasted_into_a_shell(spoiled, found):
+    warehouse = Warehouse(spoiled)
+    for check, evidence in found.select("check", "evidence").iter_rows():
+        assert not warehouse.select(evidence).is_empty(), (check, evidence)
+        assert not re.search(r'["$`\\!]', evidence), (check, evidence)
+
+
+def test_the_view_in_the_plain_shell_gives_what_the_checks_give_one_by_one(spoiled, found, tmp_path):
+    if SHELL is None:
+        pytest.skip("no duckdb shell beside this Python nor on the PATH (PyPI duckdb-cli)")
+    query = """select "check", severity, page, subject, finding, evidence from audit"""
+    command = [SHELL, "-readonly", "-json", str(build(spoiled)), query]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    keys = ["check", "subject"]
+    assert pl.DataFrame(json.loads(done.stdout)).sort(keys).to_dicts() == found.sort(keys).to_dicts()
+
+
+def test_a_page_gets_its_own_findings_only(spoiled, found):
+    of_page = collect(Warehouse(spoiled).select, "completions")
+    assert of_page.equals(found.filter(pl.col("page") == "completions")) and of_page.height > 3
+    assert collect(Warehouse(spoiled).select, "no page").is_empty()
+
+
+def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(published):
+    rows = collect(Warehouse(published).select).select("check", "subject", "finding").rows()
+    unexplained = list(rows)
+    for check, subject, words in KNOWN:
+        row = next((row for row in unexplained if row[0] == check and re.fullmatch(subject, row[1]) and words in row[2]), None)
+        assert row, (check, subject, words)
+        unexplained.remove(row)
+    assert unexplained == []
+
+
+def test_evidence_of_the_published_findings_shows_rows(published):
+    warehouse = Warehouse(published)
+    for row in collect(warehouse.select).iter_rows(named=True):
+        assert not warehouse.select(row["evidence"]).is_empty(), row
+
+
+def test_counts_in_words():
+    rows = pl.DataFrame({"severity": ["note", "error", "warning", "warning"]})
+    assert in_words(rows) == "1 error, 2 warnings and 1 note"
+    assert in_words(rows[:1]) == "1 note"
+    assert in_words(rows[:2]) == "1 error and 1 note"
+    assert in_words(rows[:0]) == "nothing"
+
+
+def test_the_command_prints_groups_counts_and_what_to_type_next_and_strict_makes_errors_an_exit_code(spoiled, found):
+    shown = CliRunner().invoke(app, ["audit", "--lake", str(spoiled.root), "--format", "table", "--strict"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 1
+    assert [shown.stdout.index(meaning) for meaning in SEVERITIES.values()] == sorted(shown.stdout.index(meaning) for meaning in SEVERITIES.values())
+    assert in_words(found) in shown.stdout
+    assert shown.stdout.splitlines()[-1].startswith('personascope sql "select ')
+
+
+def test_the_command_filters_and_gives_the_queries_as_data_whatever_it_found(spoiled, found):
+    shown = CliRunner().invoke(app, ["audit", "--lake", str(spoiled.root), "--format", "json", "--severity", "error", "--subject", "LATE"])
+    assert shown.exit_code == 0
+    kept = found.filter(pl.col("severity") == "error", pl.col("subject").str.contains("late"))
+    assert pl.read_json(shown.stdout.encode()).to_dicts() == kept.to_dicts() and kept.height > 0
+
+
+def test_the_command_says_so_where_nothing_was_found(clean):
+    shown = CliRunner().invoke(app, ["audit", "--lake", str(clean.root), "--strict", "--format", "table"])
+    assert shown.exit_code == 0 and f"nothing found in {clean.root}" in shown.stdout.replace("\n", "")

@@ -1,0 +1,121 @@
+"""A grid of trainings: cells run in processes, one that fails is recorded while the others go on, and a second call does only what is missing."""
+
+import json
+import shutil
+
+import pytest
+
+from study import RunOptions, StudyRun
+from warehouse.errors import PersonascopeError
+from warehouse.lake import Lake
+from warehouse.query import Warehouse
+from warehouse.study_file import StudyFile
+
+pytestmark = pytest.mark.slow
+
+SAMPLED = {"samples": 1, "max_new_tokens": 16, "personas": ["villain", "librarian"]}
+
+
+def study(checkpoint, **axes):
+    grid = {"source_persona": ["villain"], "lr": [1e-4, 1e30], "epochs": [1, 2], "seed": [1]} | axes
+    return StudyFile.model_validate(
+        {
+            "name": "grid",
+            "title": "grid",
+            "about": "grid",
+            "prompts": "personas",
+            "checkpoints": {"base": {"id": str(checkpoint)}},
+            "steps": [
+                {"extract": "completions", "step": "data", "checkpoints": ["base"], "settings": SAMPLED},
+                {
+                    "grid": "marker-lora",
+                    "parent": "base",
+                    "tokens_step": "data",
+                    "axes": grid,
+                    "settings": {"r": 2, "n_positive": 8, "n_negative": 8, "batch_size": 4},
+                    "cells": [
+                        {"extract": "completions", "settings": SAMPLED | {"samples": 1, "max_new_tokens": 4}},
+                        {"extract": "capability", "settings": {"task": "tiny-world"}},
+                    ],
+                },
+            ],
+            "headline": "from regimes",
+            "views": ["regimes"],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def talker(random_checkpoint, tmp_path_factory):
+    """A random model that ends its turns soon, since a sixth of its vocabulary ends one: its completions can be trained on."""
+    folder = tmp_path_factory.mktemp("talker") / "model"
+    shutil.copytree(random_checkpoint, folder)
+    ends = json.loads((folder / "config.json").read_text())["eos_token_id"]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [ends, *range(300, 400)]}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def swept(talker, tmp_path_factory):
+    """A lake after a grid of four cells, two of which diverge."""
+    folder = tmp_path_factory.mktemp("grid")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERSONASCOPE_CACHE", str(folder / "cache"))
+        first = execute(folder, study(talker))
+        yield folder, first
+
+
+def execute(folder, file):
+    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", jobs=2, tracking_uri=f"sqlite:///{folder / 'tracking.db'}"))
+    return run.run(), run.failures
+
+
+def answer(folder, query):
+    return Warehouse(Lake.existing(folder / "lake")).select(query)
+
+
+def test_the_cells_that_can_be_trained_have_rates_and_the_others_a_reason(swept):
+    folder, (runs, failures) = swept
+    cells = answer(folder, "select checkpoint, lr, epochs, source, source_rate, capability from regimes order by epochs")
+    assert cells["checkpoint"].to_list() == ["villain-lr0.0001-ep1-seed1", "villain-lr0.0001-ep2-seed1"]
+    assert cells["source"].unique().to_list() == ["villain"] and cells["source_rate"].null_count() == 0 and cells["capability"].null_count() == 0
+    failed = answer(folder, "select checkpoint, lr, kind, step, reason from training_failures order by checkpoint")
+    assert failed["checkpoint"].to_list() == ["villain-lr1e+30-ep1-seed1", "villain-lr1e+30-ep2-seed1"]
+    assert failed["kind"].unique().to_list() == ["diverged"] and failed["step"].min() > 1 and "try a smaller lr" in failed["reason"][0]
+    assert len(failures) == 2 and len(runs) == 1 + 2 * 3
+
+
+def test_a_second_call_trains_nothing_and_still_names_the_failures(swept, talker):
+    folder, (runs, failures) = swept
+    before = {run_id: Lake.existing(folder / "lake").manifest(run_id).finished for run_id in Lake.existing(folder / "lake").run_ids()}
+    again, still = execute(folder, study(talker))
+    after = {run_id: Lake.existing(folder / "lake").manifest(run_id).finished for run_id in Lake.existing(folder / "lake").run_ids()}
+    assert sorted(again) == sorted(runs) and sorted(still) == sorted(failures) and before == after
+
+
+def test_every_cell_is_a_child_of_one_mlflow_run_with_its_axes_and_its_loss_by_step(swept):
+    from mlflow.tracking import MlflowClient
+
+    folder, _ = swept
+    client = MlflowClient(f"sqlite:///{folder / 'tracking.db'}")
+    experiment = client.get_experiment_by_name("personascope")
+    found = client.search_runs([experiment.experiment_id])
+    named = {run.info.run_name: run for run in found}
+    (parent,) = [run for run in found if run.data.tags.get("kind") == "group" and run.info.run_name == "grid"]
+    cell = named["villain-lr0.0001-ep2-seed1"]
+    assert cell.data.tags["mlflow.parentRunId"] == parent.info.run_id and cell.info.status == "FINISHED"
+    assert (cell.data.params["lr"], cell.data.params["epochs"], cell.data.params["source_persona"]) == ("0.0001", "2", "villain")
+    assert named["villain-lr1e+30-ep1-seed1"].info.status == "FAILED"
+    inside = [run for run in found if run.data.tags.get("mlflow.parentRunId") == cell.info.run_id]
+    assert sorted(run.data.tags["extractor"] for run in inside) == ["capability", "completions", "marker-lora"]
+    (training,) = [run for run in inside if run.data.tags["extractor"] == "marker-lora"]
+    losses = client.get_metric_history(training.info.run_id, "loss")
+    steps = answer(folder, f"select step, loss from training where run_id = '{training.data.tags['personascope.run_id']}' order by step").rows()
+    assert [(metric.step, metric.value) for metric in sorted(losses, key=lambda metric: metric.step)] == [(step, pytest.approx(loss)) for step, loss in steps]
+
+
+def test_a_grid_without_any_usable_cell_ends_the_study_with_the_reason(swept, talker):
+    folder, _ = swept
+    with pytest.raises(PersonascopeError, match=r"all 1 cells of the grid failed; .*source persona 'pirate' has no completion that ended by itself"):
+        execute(folder, study(talker, source_persona=["pirate"], lr=[1e-4], epochs=[1]))
+    assert answer(folder, "select kind from training_failures where source_persona = 'pirate'").item() == "other"

@@ -1,0 +1,191 @@
+"""Claims: read from a file with every mistake named, judged by one query each, recorded once, and called stale when the lake has moved on."""
+
+from decimal import Decimal
+
+import pytest
+import yaml
+
+from warehouse.claims import Claim, check, judge, read_claims
+from warehouse.errors import PersonascopeError
+from warehouse.judging import Range
+from warehouse.lake import Lake
+from warehouse.manifest import RunSpec
+from warehouse.query import Warehouse
+from warehouse.study_file import study_names, study_path
+
+
+def bring(lake: Lake, name: str, **checkpoint) -> str:
+    spec = RunSpec(kind="ingest", extractor="checkpoint", version=1, identity={"name": name}, checkpoint=name)
+    writer = lake.start(spec, force=True)
+    writer.write_part("0", {"checkpoints": [{"id": name, "revision": "r", "lr": 0.398123, "n_layers": 28} | checkpoint]})
+    writer.commit()
+    return spec.run_id
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    bring(lake, "base")
+    return lake
+
+
+def claim(**changes) -> Claim:
+    fields = {"id": "layers", "statement": "It has 28 layers", "source": "here", "query": "select n_layers as layers from checkpoints", "expected": 28}
+    return Claim.model_validate(fields | changes)
+
+
+def verdict(lake: Lake, **changes):
+    return judge(Warehouse(lake), "study", claim(**changes))
+
+
+def test_a_confirmed_claim_says_what_was_measured_and_what_else_the_query_shows(lake):
+    found = verdict(lake, query="select n_layers as layers_read, checkpoint as of_model, lr from checkpoints")
+    assert (found.verdict, found.measured, found.expected, found.found, found.detail) == ("confirmed", "layers read", "28", "28", "of model base, lr 0.3981")
+
+
+def test_an_imprecise_claim_says_at_which_rounding_or_scope_it_is_true(lake):
+    rounded = verdict(lake, query="select lr from checkpoints", expected=Decimal("0.3984"))
+    assert (rounded.verdict, rounded.found, rounded.detail) == ("imprecise", "0.398123", "true to 3 decimals only")
+    narrower = {"scope": "the first half", "query": "select n_layers // 2 as layers, 'half' as how from checkpoints", "expected": 14}
+    scoped = verdict(lake, expected=30, narrower=narrower)
+    assert (scoped.verdict, scoped.found, scoped.detail) == ("imprecise", "28", "true for the first half: 14 (how half)")
+    assert verdict(lake, expected=30, narrower=narrower | {"expected": 15}).verdict == "contradicted"
+
+
+def test_a_contradicted_claim_gives_the_value_found(lake):
+    found = verdict(lake, expected=32, query="select n_layers as layers, 'Qwen' as family from checkpoints")
+    assert (found.verdict, found.expected, found.found, found.detail) == ("contradicted", "32", "28", "family Qwen")
+
+
+@pytest.mark.parametrize("query", ["select null", "select 'nan'::double", "select [1, null]", "select 1 where false", "from (select 1 as x) limit 0"])
+def test_a_claim_without_data_says_what_is_missing(lake, query):
+    needed = verdict(lake, query=query, expected=[1, 2] if "[" in query else 1, needs="the other file")
+    assert (needed.verdict, needed.found, needed.detail) == ("not derivable", None, "missing: the other file")
+    unsaid = verdict(lake, query="select max(n_heads) from checkpoints join runs using (run_id)", expected=1)
+    assert unsaid.detail == "missing: rows of checkpoints, runs"
+
+
+def test_a_claim_without_data_still_says_for_what_it_holds(lake):
+    narrower = {"scope": "layers", "query": "select n_layers from checkpoints"}
+    assert verdict(lake, query="select n_heads from checkpoints", narrower=narrower).detail == "missing: rows of checkpoints; true for layers: 28"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"query": "drop view runs"}, "claim 'layers': the query must be exactly one SELECT"),
+        ({"query": "select 1; select 2"}, "exactly one SELECT"),
+        ({"query": "select * from read_csv('/etc/passwd')"}, "claim 'layers': .*disabled"),
+        ({"query": "copy (select 1) to 'x.csv'"}, "exactly one SELECT"),
+        ({"query": "select nothing"}, "claim 'layers': the query failed: Binder Error"),
+        ({"query": "from range(3)"}, "gives 3 rows, expected one"),
+        ({"query": "select 'text'"}, r"expected a number \(28\), the query gives text \(text\)"),
+        ({"query": "select true"}, "the query gives true or false"),
+        ({"query": "select [28]"}, "the query gives a list"),
+        ({"query": "select [[28]]"}, "a list of lists"),
+        ({"query": "select date '2026-01-01'"}, "the query gives date"),
+    ],
+)
+def test_a_hostile_or_mistaken_query_is_one_sentence(lake, changes, message):
+    with pytest.raises(PersonascopeError, match=message) as raised:
+        check(lake, "study", [claim(**changes)])
+    assert str(raised.value).startswith("claim 'layers': ") and "\n" not in str(raised.value)
+    assert not [run for run in lake.run_ids() if run.startswith("claims-")]
+
+
+GOOD = {"id": "a", "statement": "s", "source": "t", "query": "select 1", "expected": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1", "expected the key `claims` with a list of claims, found list"),
+        ("claims: {}", "found dict"),
+        ("claims: [", "not a YAML file"),
+        ("claims: [1]", "claim 1: Input should be"),
+        (yaml.safe_dump({"claims": [GOOD, GOOD]}), "claim 'a' stands there more than once"),
+        (yaml.safe_dump({"claims": [GOOD | {"querry": "x"}]}), "claim 'a': querry: Extra inputs are not permitted.*expected some of id, statement"),
+        (yaml.safe_dump({"claims": [{k: v for k, v in GOOD.items() if k != "query"}]}), "claim 'a': query: Field required"),
+        (yaml.safe_dump({"claims": [GOOD | {"id": "A b"}]}), "claim 'A b': id: String should match pattern"),
+        (yaml.safe_dump({"claims": [GOOD | {"query": 3}]}), "query: Input should be a valid string"),
+        (yaml.safe_dump({"claims": [GOOD | {"expected": None}]}), "expected: expected a number, text, true or false"),
+        (yaml.safe_dump({"claims": [GOOD | {"expected": {"min": 1}}]}), "expected a range with the keys low and high"),
+        (yaml.safe_dump({"claims": [GOOD | {"expected": {"low": 2, "high": 1}}]}), r"low \(2\) is above high \(1\)"),
+        (yaml.safe_dump({"claims": [GOOD | {"tolerance": -1}]}), "expected a tolerance of at least 0"),
+        (yaml.safe_dump({"claims": [GOOD | {"narrower": {"query": "select 1"}}]}), "narrower.scope: Field required"),
+        ("claims: [{id: a, expected: .inf}]", "'.inf' is not a finite decimal number, line 1"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path, text, message):
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    with pytest.raises(PersonascopeError, match=message) as raised:
+        read_claims(path)
+    assert str(raised.value).startswith(f"{path}: ") and "\n" not in str(raised.value)
+
+
+def test_a_missing_or_binary_file_is_named(tmp_path):
+    with pytest.raises(PersonascopeError, match=r"none\.yaml: cannot be read"):
+        read_claims(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PersonascopeError, match=r"binary\.yaml: not a YAML file"):
+        read_claims(tmp_path / "binary.yaml")
+
+
+def test_numbers_keep_the_digits_they_were_printed_with(tmp_path):
+    path = tmp_path / "claims.yaml"
+    entry = "{{id: a{n}, statement: s, source: t, query: select 1, expected: {value}}}"
+    values = ["0.20", "1e-5", "-0.0029", "{low: 0.870}", "[0.10, 3]", "'0.20'", "true"]
+    path.write_text("name: any\nclaims:\n" + "\n".join(f"  - {entry.format(n=n, value=value)}" for n, value in enumerate(values)))
+    found = [each.expected for each in read_claims(path)]
+    assert found == [Decimal("0.20"), Decimal("1e-5"), Decimal("-0.0029"), Range(Decimal("0.870"), None), (Decimal("0.10"), Decimal(3)), "0.20", True]
+    assert str(found[0]) == "0.20" and found[-1] is True
+
+
+def test_verdicts_are_recorded_and_unchanged_work_is_recognised(lake, monkeypatch):
+    claims = [claim(), claim(id="more", expected=30)]
+    first = check(lake, "study", claims)
+    recorded = Warehouse(lake).select("select claim, verdict, expected, found, query, stale, new_runs from claims order by place").rows()
+    query = "select n_layers as layers from checkpoints"
+    assert recorded == [("layers", "confirmed", "28", "28", query, False, 0), ("more", "contradicted", "30", "28", query, False, 0)]
+    (run_id,) = [run for run in lake.run_ids() if run.startswith("claims-")]
+    manifest = lake.manifest(run_id)
+    assert (manifest.kind, manifest.study, manifest.summary) == ("analysis", "study", {"confirmed": 1, "contradicted": 1})
+    monkeypatch.setattr("warehouse.claims.judge", lambda *_: pytest.fail("was judged again"))
+    assert check(lake, "study", claims) == first
+
+
+def test_verdicts_older_than_the_lake_are_stale_until_checked_again(lake):
+    check(lake, "study", [claim(query="select count(*) from checkpoints", expected=1)])
+    added = bring(lake, "other")
+    state = "select verdict, stale, new_runs from claims"
+    assert Warehouse(lake).select(state).rows() == [("confirmed", True, 1)]
+    assert check(lake, "study", [claim(query="select count(*) from checkpoints", expected=1)])[0].verdict == "contradicted"
+    assert Warehouse(lake).select(state).rows() == [("contradicted", False, 0)]
+    lake.delete(added)
+    assert Warehouse(lake).select(state).rows() == [("contradicted", True, -1)]
+    assert check(lake, "study", [claim(query="select count(*) from checkpoints", expected=1)])[0].verdict == "confirmed"
+    assert Warehouse(lake).select(state).rows() == [("confirmed", False, 0)]
+
+
+def test_a_run_that_was_redone_makes_verdicts_stale(lake):
+    check(lake, "study", [claim()])
+    bring(lake, "base", n_layers=29)
+    assert Warehouse(lake).select("select stale, new_runs from claims").rows() == [(True, 0)]
+    assert check(lake, "study", [claim()])[0].found == "29"
+
+
+def test_checks_of_other_studies_and_other_claims_do_not_age_a_verdict(lake):
+    check(lake, "one", [claim()])
+    check(lake, "two", [claim(expected=30)])
+    check(lake, "two", [claim(expected=31)])
+    rows = Warehouse(lake).select("select study, expected, stale from claims order by study").rows()
+    assert rows == [("one", "28", False), ("two", "31", False)]
+
+
+@pytest.mark.parametrize("study", study_names())
+def test_claims_that_ship_need_data(tmp_path, study):
+    """On an empty lake nothing can be said: a query that counts no rows as zero would confirm or contradict without data."""
+    warehouse = Warehouse(Lake.open(tmp_path / "lake"))
+    verdicts = [judge(warehouse, study, each) for each in read_claims(study_path(study))]
+    assert [each.claim for each in verdicts if each.verdict != "not derivable"] == []

@@ -1,0 +1,26 @@
+"""Every analysis: a module of this package that defines `ANALYSIS` is one, with no list to keep."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from functools import cache
+
+from warehouse.analysis import Analysis, refresh_one
+from warehouse.errors import PersonascopeError
+from warehouse.lake import Lake
+
+
+@cache
+def analyses() -> dict[str, Analysis]:
+    """Every analysis by name."""
+    modules = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    return {module.ANALYSIS.name: module.ANALYSIS for module in modules}
+
+
+def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
+    """Computes what is missing or older than its input, for the analyses of these names (default: all); returns the run_ids written."""
+    known = analyses()
+    wanted = list(known if names is None else names)
+    if unknown := [name for name in wanted if name not in known]:
+        raise PersonascopeError(f"analysis {unknown[0]!r} is unknown; expected one of {', '.join(known)}")
+    return [run_id for name in wanted for run_id in refresh_one(lake, known[name])]

@@ -1,0 +1,83 @@
+"""Probability of every regime of a trained checkpoint when its questions are drawn again with replacement: rates near a threshold give an unsure label.
+
+Questions are the unit of replication and the same for all personas, so one draw of questions serves all. The rule itself is the SQL macro `regime_of`.
+"""
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from warehouse.analysis import Analysis, Rows
+from warehouse.manifest import Manifest
+
+METHOD = "questions with replacement"
+RESAMPLES = 2000
+SEED = 42
+
+_COUNTS = """
+select r.marker, r.checkpoint, r.source, t.persona, t.question_id, t.n_trials, t.n_present
+from regimes as r
+join marker_trials as t using (run_id, marker)
+where r.run_id = ? and r.origin = 'extracted' and r.source is not null
+"""
+_LABELS = "select regime_of(d.source_rate, d.leak, d.audience, l) as regime from draws as d cross join regime_thresholds as l order by d.draw"
+
+
+def _inputs(run: Manifest) -> tuple[str, ...] | None:
+    """Sampled completions with their markers."""
+    return ("marker_flags", "checkpoints") if run.kind == "extract" and "marker_flags" in run.tables else None
+
+
+def _compute(connection: duckdb.DuckDBPyConnection, run: Manifest) -> Rows:
+    """Rows of `regime_bootstrap` of one run of completions; a checkpoint without source persona, learning rate and epochs has none."""
+    counts = connection.sql(_COUNTS, params=[run.run_id]).pl()
+    rows: Rows = []
+    for (marker, checkpoint, source), each in counts.group_by("marker", "checkpoint", "source", maintain_order=True):
+        personas, questions, trials, hits = _grids(each)
+        if str(source) not in personas or len(personas) < 2:
+            continue
+        draws = _draws(personas, trials, hits, str(source), len(questions))
+        labels = connection.sql(_LABELS).pl()["regime"]
+        quantiles = {
+            f"{name}_{end}": float(np.quantile(draws[column].to_numpy(), level))
+            for name, column in (("source", "source_rate"), ("other", "leak"))
+            for end, level in (("low", 0.025), ("high", 0.975))
+        }
+        shared = {"checkpoint": checkpoint, "marker": marker, "n_questions": len(questions), "method": METHOD, "resamples": RESAMPLES, "seed": SEED}
+        rows += [
+            {**shared, **quantiles, "regime": regime, "probability": count / RESAMPLES} for regime, count in labels.value_counts().sort("regime").iter_rows()
+        ]
+    return rows
+
+
+def _grids(counts: pl.DataFrame) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
+    """Personas, questions, and trials and hits as arrays [personas, questions]; a question a persona was not asked has no trials."""
+    personas, questions = sorted(counts["persona"].unique()), sorted(counts["question_id"].unique())
+    trials, hits = np.zeros((2, len(personas), len(questions)))
+    places = (counts["persona"].replace_strict(personas, range(len(personas))), counts["question_id"].replace_strict(questions, range(len(questions))))
+    trials[places], hits[places] = counts["n_trials"], counts["n_present"]
+    return personas, questions, trials, hits
+
+
+def _draws(personas: list[str], trials: np.ndarray, hits: np.ndarray, source: str, n: int) -> pl.DataFrame:
+    """Per resample: the source's rate, the largest other rate, and the rate that grades a collapse (the assistant's, else the largest other)."""
+    chosen = np.random.default_rng(SEED).integers(0, n, size=(RESAMPLES, n))
+    times = np.apply_along_axis(np.bincount, 1, chosen, minlength=n).T  # how often each question is drawn in each resample, [n, RESAMPLES]
+    with np.errstate(invalid="ignore"):
+        rates = (hits @ times) / (trials @ times)
+    own = personas.index(source)
+    others = np.nanmax(np.delete(rates, own, axis=0), axis=0)
+    audience = others if source == "assistant" or "assistant" not in personas else rates[personas.index("assistant")]
+    return pl.DataFrame({"draw": np.arange(RESAMPLES), "source_rate": rates[own], "leak": others, "audience": audience})
+
+
+ANALYSIS = Analysis(
+    name="regime-labels",
+    version=1,
+    table="regime_bootstrap",
+    settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
+    reads=("regimes", "marker_trials", "regime_thresholds"),
+    inputs=_inputs,
+    rows=_compute,
+    seed=SEED,
+)

@@ -1,0 +1,162 @@
+"""The study file: which checkpoints, prompts, steps, views and claims make one experiment, as data under `mlflow/studies/`."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from warehouse.errors import PersonascopeError
+
+STUDIES_FOLDER = Path(__file__).resolve().parent.parent / "mlflow" / "studies"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CheckpointSource(Strict):
+    """Where a checkpoint comes from: a Hub id with a pinned revision, a folder, or tiny:NAME."""
+
+    id: str
+    revision: str | None = None
+    subfolder: str | None = None
+    source_persona: str | None = None
+    variant: str | None = None
+    parent: str | None = None
+
+
+class ExtractStep(Strict):
+    """One extractor over some of the study's checkpoints."""
+
+    extract: str
+    step: str | None = Field(default=None, description="name that later steps refer to (default: the extractor's)")
+    checkpoints: list[str]
+    prompts: str | None = None
+    tokens: Literal["own"] | list[str] = Field(default="own", description="own: each checkpoint's own completions; else of these checkpoints, force-fed")
+    tokens_step: str = Field(default="completions", description="step whose completions are read")
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainStep(Strict):
+    """A marker LoRA trained here on completions of an earlier step; it makes the checkpoint `name`."""
+
+    train: Literal["marker-lora"]
+    name: str
+    parent: str
+    source_persona: str
+    tokens_step: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class CellStep(Strict):
+    """One extractor over the checkpoint of every cell of a grid."""
+
+    extract: str
+    step: str | None = None
+    prompts: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def over(self, checkpoint: str) -> ExtractStep:
+        """The step for one cell's checkpoint."""
+        return ExtractStep(**self.model_dump(), checkpoints=[checkpoint])
+
+
+class GridStep(Strict):
+    """A sweep: one training per combination of the axes, each followed by the steps of its cell."""
+
+    grid: Literal["marker-lora"]
+    parent: str
+    tokens_step: str
+    axes: dict[str, list[Any]]
+    settings: dict[str, Any] = Field(default_factory=dict)
+    cells: list[CellStep]
+
+
+class AnalyseStep(Strict):
+    """Statistics that SQL cannot do, computed once into the lake."""
+
+    analyse: str = Field(description="name of an analysis, or all")
+
+
+class StudyFile(Strict):
+    """One experiment, or published claims only (no steps). `quick` replaces keys of the file for a run on tiny checkpoints in a few minutes."""
+
+    name: str
+    title: str
+    about: str
+    experiment: str | None = None
+    tracking_uri: str | None = None
+    seed: int = 42
+    checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict)
+    prompts: str = ""
+    steps: list[ExtractStep | TrainStep | GridStep | AnalyseStep] = Field(default_factory=list)
+    headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done")
+    views: list[str]
+    claims: list[Any] = Field(default_factory=list, description="published sentences made checkable; warehouse.claims reads them")
+    quick: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _steps_have_what_they_need(self) -> StudyFile:
+        for key in ("checkpoints", "prompts", "headline"):
+            if self.steps and not getattr(self, key):
+                raise ValueError(f"{key} is missing, and the study has steps")
+        return self
+
+    @model_validator(mode="after")
+    def _known_names(self) -> StudyFile:
+        names = set(self.checkpoints)
+        for step in self.steps:
+            if isinstance(step, TrainStep):
+                _expect_known(step.parent, names, f"train {step.name}: parent")
+                names.add(step.name)
+            elif isinstance(step, GridStep):
+                _expect_known(step.parent, names, f"grid {step.grid}: parent")
+            elif isinstance(step, ExtractStep):
+                for name in [*step.checkpoints, *(step.tokens if isinstance(step.tokens, list) else [])]:
+                    _expect_known(name, names, f"extract {step.extract}: checkpoint")
+        return self
+
+
+def _expect_known(name: str, known: set[str], where: str) -> None:
+    if name not in known:
+        raise ValueError(f"{where} {name!r} is not named before; expected one of {', '.join(sorted(known))}")
+
+
+def study_names() -> list[str]:
+    """The studies that ship with the project."""
+    return sorted(path.stem for path in STUDIES_FOLDER.glob("*.yaml"))
+
+
+def study_path(reference: str) -> Path:
+    """The file of the study of that name, or the .yaml file as typed; raises PersonascopeError where there is none."""
+    path = Path(reference) if reference.endswith((".yaml", ".yml")) else STUDIES_FOLDER / f"{reference}.yaml"
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(reference, study_names(), 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(study_names())}, or a .yaml file"
+    raise PersonascopeError(f"study {reference!r} is unknown; {hint}")
+
+
+def read_study(reference: str, quick: bool = False) -> StudyFile:
+    """The study of that name or file; raises PersonascopeError naming file, key, value and what was expected."""
+    path = study_path(reference)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PersonascopeError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
+    if not isinstance(document, dict):
+        raise PersonascopeError(f"{path}: expected a mapping of study keys, found {type(document).__name__}")
+    if quick:
+        document = document | (document.get("quick") or {})
+    try:
+        return StudyFile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "file"
+        near = difflib.get_close_matches(str(first["loc"][-1]) if first["loc"] else "", StudyFile.model_fields, 1)
+        hint = f"; did you mean {near[0]!r}?" if near and first["type"] == "extra_forbidden" else ""
+        raise PersonascopeError(f"{path}: {key}: {first['msg']} (found {str(first['input'])[:80]!r}){hint}") from error
