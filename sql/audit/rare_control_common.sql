@@ -14,11 +14,13 @@ frequencies as (
 typical as (
   select run_id, example_id, sample_ix, middle from answer_rarity
 ),
+counts as materialized ( -- else every answer of a run is joined with every token of it first
+  select c.*, f.n from chosen as c join frequencies as f on f.run_id = c.tokens_run and f.token_id = c.token_id
+),
 placed as (
-  select c.*, f.n, t.middle
-  from chosen as c
+  select c.*, t.middle
+  from counts as c
   join typical as t on t.run_id = c.tokens_run and t.example_id = c.example_id and t.sample_ix = c.sample_ix
-  join frequencies as f on f.run_id = c.tokens_run and f.token_id = c.token_id
 ),
 counted as (
   select

@@ -146,6 +146,8 @@ def test_the_clean_band_is_two_cells_of_one_learning_rate(warehouse):
         "lower_lr_regimes": ["under_trained"],
         "higher_lr": 1e-5,
         "higher_lr_regimes": ["broad_leakage", "collapse_onset"],
+        "collapse_lr": 1e-5,
+        "collapse_factor": pytest.approx(2),
     }
 
 
