@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from extract import commands as extract_commands
-from extract.commands import AttentionOption, BatchTokensOption, DeviceOption, DtypeOption, ExperimentOption, SettingsOption, TrackingUriOption, TrackOption
+from extract.commands import (
+    AttentionOption,
+    BatchTokensOption,
+    DeviceOption,
+    DtypeOption,
+    ExperimentOption,
+    SegmentationOption,
+    SettingsOption,
+    TrackingUriOption,
+    TrackOption,
+)
 from ingest import commands as ingest_commands
 from warehouse import commands as warehouse_commands
 from warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
@@ -39,6 +49,7 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="On tiny checkpoints, in a few minutes on two cores.")] = False,
     checkpoint: Annotated[list[str] | None, typer.Option(help="NAME=ID or NAME=ID@REVISION instead of the study file's; repeatable.")] = None,
     settings: SettingsOption = None,
+    segmentation: SegmentationOption = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw (default: the study file's).")] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -62,7 +73,7 @@ def run(
         lake,
         RunOptions(
             checkpoints=parse_checkpoints(checkpoint or [], found),
-            settings=parse_assignments(settings or []),
+            settings=parse_assignments(settings or []) | ({"segmentation": segmentation} if segmentation is not None else {}),
             device=device,
             dtype=dtype,
             attention=attention,

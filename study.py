@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from warehouse.errors import PersonascopeError
-from warehouse.study_file import AnalyseStep, CheckpointSource, ExtractStep, GridStep, StudyFile, TrainStep
+from warehouse.study_file import AnalyseStep, CellStep, CheckpointSource, ExtractStep, GridStep, StudyFile, TrainStep
 
 if TYPE_CHECKING:
     from extract.job import Extractor
@@ -79,6 +80,7 @@ class StudyRun:
         self.study = study
         self.lake = Lake.open(lake)
         self.options = options = options or RunOptions()
+        _check_settings(study, options.settings)
         self.sources = study.checkpoints | options.checkpoints
         self.models = Models(options.device, options.dtype, options.attention)
         self.seed = study.seed if options.seed is None else options.seed
@@ -195,7 +197,7 @@ class StudyRun:
         from ingest.progress import progress
         from ingest.workers import choose_crew, work_off
 
-        cells = grid_cells(step.axes, step.settings)
+        cells = grid_cells(step.axes, step.settings, step.name)
         self.checkpoint(step.parent)
         done = {cell.name: known for cell in cells if (known := self._known_outcome(step, cell))}
         waiting = [cell for cell in cells if cell.name not in done]
@@ -232,8 +234,14 @@ class StudyRun:
         if not self.lake.is_committed(training.spec.run_id):
             return None
         runs = [self._train(training, lambda line: None)]
-        runs += [self._extractor(each.over(cell.name), cell.name, cell.name).spec().run_id for each in step.cells]
-        return CellOutcome(runs, None) if all(map(self.lake.is_committed, runs)) else None
+        for each in step.cells:
+            wanted = each.over(cell.name, step.parent)
+            (reader,) = wanted.checkpoints
+            runs.append(self._extractor(wanted, reader, cell.name).spec().run_id)
+            if not self.lake.is_committed(runs[-1]):
+                return None
+            self._runs[(wanted.step or wanted.extract, reader)] = runs[-1]
+        return CellOutcome(runs, None)
 
     def work_cell(self, step: GridStep, cell: Cell) -> CellOutcome:
         """Trains one cell and runs its steps; whatever goes wrong is recorded in the lake and returned as a sentence."""
@@ -244,7 +252,7 @@ class StudyRun:
             with self.tracking.group(cell.name, cell.axes) if self.tracking else nullcontext():
                 runs = [self._train(training)]
                 for each in step.cells:
-                    runs += self._extract(each.over(cell.name))
+                    runs += self._extract(each.over(cell.name, step.parent))
         except Exception as error:
             return CellOutcome([], self._fail(step, cell, error))
         forget_failure(self.lake, training)
@@ -296,6 +304,19 @@ def work_cell(cell: Cell) -> CellOutcome:
     """One cell in a worker process."""
     worker, step = _worker
     return worker.work_cell(step, cell)
+
+
+def _check_settings(study: StudyFile, typed: dict[str, Any]) -> None:
+    """Refuses a typed setting that no extractor of the study has, which would change nothing."""
+    from extract.registry import extractor
+
+    steps = [each for step in study.steps for each in (step.cells if isinstance(step, GridStep) else [step])]
+    known = {name for step in steps if isinstance(step, ExtractStep | CellStep) for name in extractor(step.extract).settings_type.model_fields}
+    for name in typed:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(sorted(known))}"
+            raise PersonascopeError(f"study {study.name}: no extractor of its steps has the setting {name!r}; {hint}")
 
 
 def _describe(step: ExtractStep | TrainStep | GridStep | AnalyseStep) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,11 +11,12 @@ import pyarrow as pa
 import torch
 from pydantic import Field
 
-from extract.chat import REGIONS, region_codes, structural_mask
+from extract import midrun
+from extract.chat import REGIONS, Rule, region_codes, structural_mask
 from extract.job import Extractor, Item, Settings
 from extract.marker import marker_spellings
 from extract.readout import Readout, read_attention, self_check
-from extract.strata import Query, end_of_answer, marker_queries, token_frequencies
+from extract.strata import Query, end_queries, marker_queries, token_frequencies
 from extract.tokens import TokensRun, check_same_tokens, read_tokens, subject_of
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash
@@ -28,10 +29,15 @@ class AttentionSettings(Settings):
 
     marker: str = Field(default="[ZLT]", description="literal marker string")
     persona: str | None = Field(default=None, description="persona whose generations are read (default: the one the tokens' checkpoint was trained on)")
-    structural: Literal["decoded", "published"] = Field(default="decoded", description="rule for structural tokens of segmentation B")
-    trajectory: int = Field(default=9, ge=0, description="steps before the marker that are read too")
+    segmentation: Rule = Field(
+        default="decoded", description="structural tokens of segmentation B: line breaks also where fused with punctuation (decoded), or as published"
+    )
+    trajectory: int = Field(default=9, ge=0, description="steps before the marker, and before the end of answers without it, that are read too")
     max_positives: int | None = Field(default=None, ge=1, description="generations with the marker (default: all)")
-    max_negatives: int | None = Field(default=None, ge=0, description="generations without it, for C4 (default: all that ended by themselves)")
+    max_negatives: int | None = Field(
+        default=None, ge=0, description="generations without it, for C4 and its trajectory (default: all that ended by themselves)"
+    )
+    stop_at_gate: bool = Field(default=False, exclude=True, description="stop when the mid-run gate over the first 50 examples is not passed")
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,14 @@ class Generation:
 
 
 class Attention(Extractor[Generation]):
-    """`attention`: the readout at marker and control positions of a completions run, by the checkpoint that sampled it or any other (force-feeding)."""
+    """`attention`: the readout at marker and control positions of a completions run, by the checkpoint that sampled it or any other (force-feeding).
+
+    The first round reads the first 50 positives in the order of the completions run, which numbers its rows repeat by repeat: they cover the questions evenly
+    and depend on neither length nor batch. The mid-run gate looks at them, warns and goes on, unless `stop_at_gate` is set.
+    """
 
     name = "attention"
-    version = 1
+    version = 2
     settings_type = AttentionSettings
     settings: AttentionSettings
 
@@ -99,8 +109,8 @@ class Attention(Extractor[Generation]):
         frequencies = token_frequencies(ids[length:] for ids, length in self.tokens.rows.select("token_ids", "prompt_len").iter_rows())
         marker = {token for spelling in marker_spellings(self.tokenizer, self.settings.marker) for token in spelling}
         generations = []
-        for row in positives.iter_rows(named=True):
-            structural = structural_mask(row["token_ids"], self.tokenizer, self.settings.structural)
+        for row in positives.sort("row_ix", "example_id", "sample_ix", nulls_last=True).iter_rows(named=True):
+            structural = structural_mask(row["token_ids"], self.tokenizer, self.settings.segmentation)
             queries = marker_queries(
                 row["token_ids"],
                 row["prompt_len"],
@@ -122,14 +132,26 @@ class Attention(Extractor[Generation]):
                 "for five C1 control positions; expected longer answers"
             )
         for row in negatives.iter_rows(named=True):
-            structural = structural_mask(row["token_ids"], self.tokenizer, self.settings.structural)
-            end = end_of_answer(row["token_ids"], row["prompt_len"], structural)
-            if end is not None:
-                generations.append(_generation(row, structural, [Query("C4", end)]))
+            structural = structural_mask(row["token_ids"], self.tokenizer, self.settings.segmentation)
+            if queries := end_queries(row["token_ids"], row["prompt_len"], structural, self.settings.trajectory):
+                generations.append(_generation(row, structural, queries))
         self._counts["n_negatives"] = len(generations) - self._counts["n_positives"]
         self._check = self_check(self.loaded.model)
         items = [Item(f"{each.example_id}#{each.sample_ix}", max(each.positions) + 1, each) for each in generations]
-        return items, {"positions": self._position_rows(generations), "checkpoints": [self.job.checkpoint.row()]}
+        n_first = min(midrun.EXAMPLES, self._counts["n_positives"])
+        self._first, self._later = items[:n_first], items[n_first:]
+        return self._first, {"positions": self._position_rows(generations), "checkpoints": [self.job.checkpoint.row()]}
+
+    def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[Generation]]:
+        if number > 1:
+            return []
+        positions = self._position_rows([item.value for item in self._first])
+        self._gate = midrun.gate(pl.DataFrame(writer.read_staged("attention")), pl.DataFrame(positions))
+        outcome = f"{writer.spec.subject}: {self._gate.sentence()}"
+        if self.settings.stop_at_gate and not self._gate.passed:
+            raise PersonascopeError(f"{outcome}; stopped as stop_at_gate asks, and the same command without it goes on from here")
+        self.job.say(outcome)
+        return self._later
 
     def process(self, items: Sequence[Item[Generation]]) -> Mapping[str, Rows]:
         generations = [item.value for item in items]
@@ -148,7 +170,11 @@ class Attention(Extractor[Generation]):
 
     def summary(self, writer: RunWriter) -> dict[str, Any]:
         sums = writer.read_staged("attention").column("row_sum").to_numpy()
-        return {**self._counts, **{f"self_check.{name}": value for name, value in self._check.items()}, "max_row_sum_error": float(np.abs(sums - 1).max())}
+        return {
+            **self._counts,
+            **{f"self_check.{name}": value for name, value in self._check.items()},
+            "max_row_sum_error": float(np.abs(sums - 1).max()),
+        } | self._gate.summary()
 
     def _cohorts(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
         """Generations of the persona with a whole marker, and those without one that the model ended itself; and how many were left out and why."""

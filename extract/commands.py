@@ -17,6 +17,9 @@ TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Log the r
 ExperimentOption = Annotated[str | None, typer.Option(help="MLflow experiment.")]
 TrackingUriOption = Annotated[str | None, typer.Option(help="MLflow tracking URI.")]
 SettingsOption = Annotated[list[str] | None, typer.Option("--set", "-s", help="A setting of the extractor, name=value; repeatable.")]
+SegmentationOption = Annotated[
+    str | None, typer.Option(help="Structural tokens of the attention readout: decoded (line breaks also where fused with punctuation) or published.")
+]
 
 
 @app.command()
@@ -31,6 +34,7 @@ def extract(
     tokens_from: Annotated[str | None, typer.Option(help="Completions run to read; another checkpoint's tokens force-feed this one.")] = None,
     settings: SettingsOption = None,
     engine: Annotated[str | None, typer.Option(help="hf or vllm, for completions.")] = None,
+    segmentation: SegmentationOption = None,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 42,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -62,8 +66,7 @@ def extract(
         raise PersonascopeError(f"extract {name}: no checkpoint; expected --checkpoint with a Hub id, a folder or tiny:NAME")
     found = Lake.open(lake)
     typed: dict[str, Any] = parse_assignments(settings or [])
-    if engine is not None:
-        typed["engine"] = engine
+    typed |= {option: value for option, value in (("engine", engine), ("segmentation", segmentation)) if value is not None}
     resolved, parameters = resolve_settings(kind, {"command line": typed})
     models = Models(device, dtype, attention, trust_remote_code)
     if track:

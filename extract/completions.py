@@ -1,15 +1,16 @@
-"""Samples completions of a checkpoint for a prompt set, with marker flags on the way."""
+"""Samples completions of a checkpoint for a prompt set, with marker flags on the way: a fixed number, or until enough of them hold the marker."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from extract.chat import RenderedPrompt, render
 from extract.engines import Engine, Request, open_engine
-from extract.job import Extractor, Item, Settings
+from extract.job import Extractor, Item, Job, Settings
 from extract.marker import find_marker, marker_spellings
 from ingest.prompts import Prompt, PromptSet
 from warehouse.errors import PersonascopeError
@@ -22,22 +23,38 @@ class CompletionSettings(Settings):
     """How completions are sampled."""
 
     personas: list[str] | None = Field(default=None, description="personas to sample (default: all of the prompt set)")
-    samples: int = Field(default=10, ge=1, description="completions per example")
+    samples: int = Field(default=10, ge=1, description="completions per example, where no number of positives is wanted")
+    positives: int | None = Field(
+        default=None, ge=1, description="stop a persona after the round of one completion per example in which it has this many with the whole marker"
+    )
+    trials: int | None = Field(default=None, ge=1, validate_default=True, description="with positives: completions per example at most")
     temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int = Field(default=256, ge=1)
     marker: str = Field(default="[ZLT]", description="literal string to flag")
     engine: Literal["hf", "vllm"] = "hf"
 
+    @field_validator("trials")
+    @classmethod
+    def _together_with_positives(cls, trials: int | None, info: ValidationInfo) -> int | None:
+        if (trials is None) != (info.data.get("positives") is None):
+            raise ValueError("positives and trials go together: how many are wanted, and how many completions per example to try at most")
+        return trials
+
 
 Sampled = tuple[Prompt, RenderedPrompt, int]
 
 
 class Completions(Extractor[Sampled]):
-    """`completions`: texts and tokens, one row per example and repeat; the seed of a sample depends on checkpoint, prompt and repeat alone."""
+    """`completions`: texts and tokens, one row per example and repeat; the seed of a sample depends on checkpoint, prompt and repeat alone.
+
+    Until enough hold the marker (`positives`), sampling goes in rounds of one completion for every example of every persona that is not there yet; all
+    completions are kept. Which round is a persona's last depends on its samples alone, so neither batches nor a kill change what exists. A rate from such a
+    run counts all trials made; stopping on success raises its expectation, by about rate * (1 - rate) / positives at most.
+    """
 
     name = "completions"
-    version = 1
+    version = 2
     settings_type = CompletionSettings
     settings: CompletionSettings
 
@@ -62,22 +79,29 @@ class Completions(Extractor[Sampled]):
 
     def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
         self._spellings = marker_spellings(self.tokenizer, self.settings.marker)
-        rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
-        items = [
-            Item(f"{prompt.example_id}#{sample_ix}", len(text.token_ids) + self.settings.max_new_tokens, (prompt, text, sample_ix))
-            for prompt, text in rendered
-            for sample_ix in range(self.settings.samples)
-        ]
-        self._row_ix = {item.key: index for index, item in enumerate(items)}
-        examples = [prompt.model_dump() | text.columns() for prompt, text in rendered]
-        return items, {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
+        self._rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
+        self._row_ix: dict[str, int] = {}
+        repeats = self.settings.samples if self.settings.positives is None else 1
+        examples = [prompt.model_dump() | text.columns() for prompt, text in self._rendered]
+        return self._items(range(repeats)), {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
+
+    def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[Sampled]]:
+        if self.settings.positives is None or number == self.settings.trials:
+            return []
+        flags = pl.DataFrame(writer.read_staged("marker_flags"))
+        found = flags.group_by("persona").agg((pl.col("present") & pl.col("complete")).sum().alias("positives"))
+        enough = found.filter(pl.col("positives") >= self.settings.positives)["persona"].to_list()
+        return self._items(range(number, number + 1), set(enough))
+
+    def _items(self, repeats: range, finished: AbstractSet[str] = frozenset()) -> list[Item[Sampled]]:
+        """One item per repeat and example of the personas that are not finished, numbered on; every example has a repeat before any has the next."""
+        wanted = [(prompt, text, sample_ix) for sample_ix in repeats for prompt, text in self._rendered if prompt.persona not in finished]
+        items = [Item(f"{prompt.example_id}#{ix}", len(text.token_ids) + self.settings.max_new_tokens, (prompt, text, ix)) for prompt, text, ix in wanted]
+        self._row_ix |= {item.key: index for index, item in enumerate(items, len(self._row_ix))}
+        return items
 
     def process(self, items: Sequence[Item[Sampled]]) -> Mapping[str, Rows]:
-        checkpoint = self.job.checkpoint
-        requests = [
-            Request(text.token_ids, stable_seed("sample", self.job.seed, checkpoint.identity, prompt.example_id, text.token_ids, sample_ix))
-            for prompt, text, sample_ix in (item.value for item in items)
-        ]
+        requests = [request_of(self.job, *item.value) for item in items]
         samples = self.engine.sample(requests, self.settings.temperature, self.settings.top_p, self.settings.max_new_tokens)
         completions, flags = [], []
         for item, request, sample in zip(items, requests, samples, strict=True):
@@ -105,10 +129,17 @@ class Completions(Extractor[Sampled]):
         flags = pl.DataFrame(writer.read_staged("marker_flags"))
         completions = pl.DataFrame(writer.read_staged("completions"))
         rates = flags.group_by("persona").agg(pl.col("present").mean()).sort("persona")
+        rounds = flags.group_by("persona").agg(pl.col("sample_ix").max() + 1).sort("persona") if self.settings.positives else pl.DataFrame()
         return {
             "n_completions": completions.height,
             "n_empty": completions.filter(pl.col("text").str.strip_chars() == "").height,
             "share_cut_at_cap": (completions["finish_reason"] == "length").mean(),
             "mean_new_tokens": completions["n_new_tokens"].mean(),
             **{f"marker_rate.{persona}": rate for persona, rate in rates.rows()},
+            **{f"trials_per_example.{persona}": number for persona, number in rounds.rows()},
         }
+
+
+def request_of(job: Job, prompt: Prompt, text: RenderedPrompt, sample_ix: int) -> Request:
+    """What an engine is asked for one sample; its seed is decided by the run's seed, the checkpoint, the prompt and the number of the repeat."""
+    return Request(text.token_ids, stable_seed("sample", job.seed, job.checkpoint.identity, prompt.example_id, text.token_ids, sample_ix))

@@ -1,6 +1,7 @@
 """Engines that sample completions: transformers in batches, or vLLM on a GPU box, behind one function."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -134,6 +135,8 @@ class VllmEngine:
     name = "vllm"
 
     def __init__(self, checkpoint: Checkpoint, dtype: str, ends: list[int]) -> None:
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is data
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         try:
             from vllm.lora.request import LoRARequest
         except ImportError as error:

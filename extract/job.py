@@ -1,4 +1,4 @@
-"""What an extractor is asked to do (`Job`), what it declares (`Extractor`), and the one loop that runs every extractor."""
+"""What an extractor is asked to do (`Job`), what it declares (`Extractor`), and the one loop that runs every extractor, round by round."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from ingest.prompts import PromptSet
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash
 from warehouse.lake import Lake
-from warehouse.manifest import Kind, Parameter, RunSpec
+from warehouse.manifest import Kind, Manifest, Parameter, RunSpec
 from warehouse.writer import Rows, RunWriter
 
 T = TypeVar("T")
 
 
 class Settings(BaseModel):
-    """Settings of an extractor: all of them decide the result and belong to the run's identity."""
+    """Settings of an extractor: they decide the result and belong to the run's identity.
+
+    One that decides only whether work goes on after a result is declared with `exclude=True`: it is recorded, but makes no other run.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -90,7 +93,14 @@ class Extractor(ABC, Generic[T]):
 
     @abstractmethod
     def prepare(self) -> tuple[Sequence[Item[T]], Mapping[str, Rows]]:
-        """The items to process and the rows that are known before any of them; raises PersonascopeError on bad input."""
+        """The items to process first and the rows that are known before any of them; raises PersonascopeError on bad input."""
+
+    def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[T]]:
+        """The items of round `number` (1, 2, ...), asked for when every item before is staged in `writer`; none: the work is done.
+
+        A resumed run asks again, with rows of later rounds staged already: the answer may depend on rows of earlier rounds only.
+        """
+        return []
 
     @abstractmethod
     def process(self, items: Sequence[Item[T]]) -> Mapping[str, Rows]:
@@ -100,9 +110,13 @@ class Extractor(ABC, Generic[T]):
     def summary(self, writer: RunWriter) -> dict[str, Any]:
         """The few figures that describe the run, from what was staged."""
 
+    def conclude(self, manifest: Manifest) -> None:
+        """Looks at the committed run, also at one that is recognised; raises PersonascopeError where its result forbids what was to follow."""
+
     def base_spec(self, identity: Mapping[str, Any], **fields: Any) -> RunSpec:
         """A RunSpec with what every extractor shares: checkpoint revision, settings, dtype, attention implementation and seed decide the run."""
         job = self.job
+        attention = fields.pop("attention_implementation", job.models.attention)
         device, memory = job.models.device_name()
         dtype = job.models.dtype(job.checkpoint)
         return RunSpec(
@@ -114,14 +128,14 @@ class Extractor(ABC, Generic[T]):
                 "settings": self.settings.model_dump(mode="json"),
                 "seed": job.seed,
                 "dtype": dtype,
-                "attention": job.models.attention,
+                "attention": attention,
                 **identity,
             },
             study=job.study,
             checkpoint=job.checkpoint.name,
             seed=job.seed,
             dtype=dtype,
-            attention_implementation=job.models.attention,
+            attention_implementation=attention,
             device=device,
             device_memory_gib=memory,
             parameters=job.parameters,
@@ -144,27 +158,35 @@ def run(extractor: Extractor[Any]) -> str:
     job, spec = extractor.job, extractor.spec()
     if job.lake.is_committed(spec.run_id) and not job.force:
         job.say(f"{spec.run_id}: already in the lake ({extractor.name}, {job.checkpoint.name})")
+        extractor.conclude(job.lake.manifest(spec.run_id))
         return spec.run_id
     items, known = extractor.prepare()
-    batches = cut_batches(items, job.batch_tokens)
-    writer = job.lake.start(spec, plan=stable_hash([[item.key for item in batch] for batch in batches]), force=job.force)
+    first = [[item.key for item in batch] for batch in cut_batches(items, job.batch_tokens)]
+    writer = job.lake.start(spec, plan=stable_hash([job.batch_tokens, first]), force=job.force)
     if writer is None:
         return spec.run_id
     with writer:
-        _work_off(extractor, writer, batches, known)
+        if "known" not in writer.done:
+            writer.write_part("known", known)
+        number = 0
+        while items:
+            _work_off(extractor, writer, number, cut_batches(items, job.batch_tokens))
+            number += 1
+            items = extractor.next_round(number, writer)
         manifest = writer.commit(extractor.summary(writer))
     job.say(f"{spec.run_id}: {manifest.n_rows:,} rows in {manifest.seconds:.1f} s ({extractor.name}, {job.checkpoint.name})")
+    extractor.conclude(manifest)
     return spec.run_id
 
 
-def _work_off(extractor: Extractor[Any], writer: RunWriter, batches: Sequence[Sequence[Item[Any]]], known: Mapping[str, Rows]) -> None:
+def _work_off(extractor: Extractor[Any], writer: RunWriter, number: int, batches: Sequence[Sequence[Item[Any]]]) -> None:
+    """One round: every batch that is not staged yet, each a part of its own."""
     done = writer.done
-    if "known" not in done:
-        writer.write_part("known", known)
-    names = [f"{number:06d}" for number in range(len(batches))]
+    names = [f"{number:03d}-{batch:06d}" for batch in range(len(batches))]
     finished = sum(item.weight for name, batch in zip(names, batches, strict=True) if name in done for item in batch)
     total = sum(item.weight for batch in batches for item in batch)
-    with progress(f"{extractor.name} · {extractor.job.checkpoint.name}", total, finished) as advance:
+    title = f"{extractor.name} · {extractor.job.checkpoint.name}" + (f" · round {number + 1}" if number else "")
+    with progress(title, total, finished) as advance:
         for name, batch in zip(names, batches, strict=True):
             if name not in done:
                 writer.write_part(name, merge_rows(_process_halving(extractor, batch)))

@@ -20,6 +20,10 @@ class Models:
         self._typed = (device, dtype)
         self._loaded: LoadedModel | None = None
 
+    def with_attention(self, attention: str) -> "Models":
+        """The same choices under another attention implementation, nothing loaded yet; these models themselves where it is theirs."""
+        return self if attention == self.attention else Models(*self._typed, attention, self.trust_remote_code)
+
     def dtype(self, checkpoint: Checkpoint) -> str:
         return choose_dtype(self.device.value, self._typed[1], checkpoint).value
 

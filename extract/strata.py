@@ -1,4 +1,4 @@
-"""Chooses query positions: the marker, its paired controls within the generation, and the steps that lead to it.
+"""Chooses query positions: the marker, its paired controls within the generation, and the steps that lead to it or to the end of an answer without it.
 
 Strata follow the published marker-attention study (issue 224), with C3 as it was meant (rarest tokens, by frequency over the run's completions). Draws are
 seeded per example from its own name, so they are the same for every reader of the same tokens and do not depend on the order of rows.
@@ -67,10 +67,22 @@ def marker_queries(
     rarest = sorted(content(prompt_len, t_marker), key=lambda t: (frequencies[token_ids[t]], token_ids[t], t))
     pool = rarest[: max(C3_SIZE, len(rarest) // C3_SHARE)]
     queries += [Query("C3", int(t)) for t in sorted(draw.choice(pool, min(C3_SIZE, len(pool)), replace=False))]
-    queries += [Query(f"t-{step}", t_marker - step) for step in range(1, trajectory + 1) if t_marker - step >= prompt_len]
-    return queries
+    return queries + _steps_before(t_marker, prompt_len, trajectory)
+
+
+def end_queries(token_ids: Sequence[int], prompt_len: int, structural: Sequence[bool], trajectory: int) -> list[Query]:
+    """Queries of a negative generation that the model ended itself: `C4`, the end of its answer, and the same steps before it as before a marker.
+
+    Empty for an answer of structural tokens only.
+    """
+    end = end_of_answer(token_ids, prompt_len, structural)
+    return [] if end is None else [Query("C4", end), *_steps_before(end, prompt_len, trajectory)]
 
 
 def end_of_answer(token_ids: Sequence[int], prompt_len: int, structural: Sequence[bool]) -> int | None:
     """Last answer position that is not structural (end of turn, newlines); None for an answer of structural tokens only."""
     return next((t for t in range(len(token_ids) - 1, prompt_len - 1, -1) if not structural[t]), None)
+
+
+def _steps_before(t: int, prompt_len: int, trajectory: int) -> list[Query]:
+    return [Query(f"t-{step}", t - step) for step in range(1, trajectory + 1) if t - step >= prompt_len]

@@ -29,10 +29,10 @@ class Cell:
         return {"source_persona": self.source_persona, **{axis: getattr(self.settings, axis) for axis in AXES[1:]}}
 
 
-def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) -> list[Cell]:
+def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name: str | None = None) -> list[Cell]:
     """The cells of a grid, longest training first, so that parallel workers end together.
 
-    `axes` maps axis names to values, `fixed` holds the other LoRA settings. Raises PersonascopeError for an unknown axis (with the nearest known one), an
+    `axes` maps axis names to values, `fixed` holds the other LoRA settings, `name` is a pattern such as `{source_persona}-seed{seed}`. Raises PersonascopeError for an unknown axis (with the nearest known one), an
     axis without values or with the same value twice, a setting that is fixed and an axis, and any value LoraSettings refuses.
     """
     for axis, values in axes.items():
@@ -51,7 +51,9 @@ def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) -> l
         chosen = dict(zip(axes, values, strict=True))
         persona = str(chosen.pop("source_persona"))
         settings, parameters = lora_settings({"study file": shared | chosen})
-        cells.append(Cell(_name(persona, settings, axes), persona, settings, parameters))
+        cells.append(Cell(_name(persona, settings, axes) if name is None else _named(name, persona, settings), persona, settings, parameters))
+    if len({cell.name for cell in cells}) < len(cells):
+        raise PersonascopeError(f"grid: the name {name!r} is the same for several cells; expected every axis with several values in it")
     return sorted(cells, key=lambda cell: (-cell.settings.epochs, -cell.settings.marker_tail_tokens, cell.name))
 
 
@@ -60,3 +62,11 @@ def _name(persona: str, settings: LoraSettings, axes: Mapping[str, Sequence[Any]
     name = f"{persona}-lr{settings.lr:g}-ep{settings.epochs}-seed{settings.seed}"
     name += f"-tail{settings.marker_tail_tokens}" if "marker_tail_tokens" in axes else ""
     return name + (f"-r{settings.r}" if "r" in axes else "")
+
+
+def _named(pattern: str, persona: str, settings: LoraSettings) -> str:
+    """The pattern with the cell's axes filled in."""
+    try:
+        return pattern.format(source_persona=persona, **settings.model_dump(include=set(AXES)))
+    except (KeyError, IndexError, ValueError) as error:
+        raise PersonascopeError(f"grid: the name {pattern!r} cannot be filled in ({error}); expected axes in braces: {', '.join(AXES)}") from error

@@ -195,7 +195,7 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
         wrapped.enable_input_require_grads()
         wrapped.gradient_checkpointing_enable()
     steps = _train(wrapped, examples, settings, tokenizer.pad_token_id or tokenizer.eos_token_id, f"training {source_persona} marker")
-    wrapped.save_pretrained(str(folder))
+    wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # LoRA leaves them as they are
     tokenizer.save_pretrained(folder)
     counts = {"n_positive": sum(row.positive for row in rows), "n_negative": sum(not row.positive for row in rows)}
     card = {

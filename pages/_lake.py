@@ -14,6 +14,7 @@ from warehouse.query import Warehouse
 
 ENVIRONMENT = "PERSONASCOPE_LAKE"
 DEFAULT = "lake"
+KEPT = ("marker_rates", "regimes")  # small, and read by most questions of a page
 Value = str | int | float | bool | None
 
 
@@ -62,7 +63,7 @@ def _modified(path: Path) -> int:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _warehouse(root: str, fingerprint: str) -> Warehouse:
-    return Warehouse(Lake.existing(root))
+    return Warehouse(Lake.existing(root), kept=KEPT)
 
 
 @st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")

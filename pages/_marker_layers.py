@@ -1,7 +1,5 @@
 """The marker study by layer and head: curves, difference of differences, gates, heat map."""
 
-from dataclasses import dataclass
-
 import polars as pl
 import streamlit as st
 
@@ -10,63 +8,25 @@ from pages._lake import Source
 from pages._readouts import Readout
 from pages._text import plain
 from pages._url import Choices
-from pages._words import CONTROL_MEANINGS, REGION_NAMES, count, p_value, signed
+from pages._words import count, p_value, signed
+from warehouse.figures.difference_of_differences import difference, margin_of
+from warehouse.figures.layer_curves import Contrast, curves
 
-CURVE_HEIGHT = 340
-DIFFERENCE_HEIGHT = 280
+__all__ = ["Contrast", "show_curves", "show_difference", "show_gates", "show_heads"]
+
 GATE_HEIGHT = 26
 PASSES, FAILS, UNKNOWN = "passes", "does not", "cannot be told"
 GATE_LOOKS = {PASSES: (charts.BLUE, "✓"), FAILS: ("#d9dbe1", ""), UNKNOWN: ("#f6f0d8", "")}
 TOP_HEADS = 12
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """What is compared: marker minus `control`, on one region of the keys."""
-
-    control: str
-    segmentation: str
-    region: str
-
-    @property
-    def region_name(self) -> str:
-        return REGION_NAMES[self.segmentation, self.region]
-
-
 def show_curves(lake: Source, readouts: list[Readout], contrast: Contrast) -> None:
     """Marker minus control by layer, one line a readout, with bands of one standard error."""
-    frames = [
-        lake.select(
-            """select $series as series, layer, mean_delta as mean, mean_delta - coalesce(clustered_sem, sem_delta) as low,
-              mean_delta + coalesce(clustered_sem, sem_delta) as high, clustered_sem, sem_delta as sem, sem_method, n, n_clusters as questions,
-              marker_mean as at_marker, control_mean as at_control
-            from region_deltas_by_layer
-            where subject = $subject and (run_id = $run_id or origin = 'published') and origin = $origin
-              and control = $control and segmentation = $segmentation and region = $region
-            order by layer""",
-            series=each.name,
-            subject=each.subject,
-            run_id=each.run_id,
-            origin=each.origin,
-            control=contrast.control,
-            segmentation=contrast.segmentation,
-            region=contrast.region,
-        )
-        for each in readouts
-    ]
-    rows = pl.concat(frames)
-    if rows.is_empty():
+    drawing = curves(lake, readouts, contrast)
+    if drawing is None:
         _say_what_there_is(lake, readouts[0], contrast)
-        return
-    figure = charts.curves(rows, "marker minus control, share of attention", [each.name for each in readouts])
-    clustered = rows["clustered_sem"].null_count() == 0
-    facts = [
-        f"persona {readouts[0].persona}; line: mean over generations and heads; "
-        f"band: ± 1 standard error, {'clustered by question' if clustered else 'generations taken as independent'}",
-        *(f"{each.name}: {each.sample(frame['n'], frame['questions'])}" for each, frame in zip(readouts, frames, strict=True) if not frame.is_empty()),
-    ]
-    title = f"Attention to the {contrast.region_name}: at the marker, minus {CONTROL_MEANINGS[contrast.control]}"
-    charts.show(figure, "layer curves", title, facts, CURVE_HEIGHT)
+    else:
+        charts.show_drawing(drawing)
 
 
 def _say_what_there_is(lake: Source, readout: Readout, contrast: Contrast) -> None:
@@ -83,31 +43,16 @@ def _say_what_there_is(lake: Source, readout: Readout, contrast: Contrast) -> No
 
 def show_difference(lake: Source, readout: Readout, other: Readout | None) -> None:
     """Trained minus base on identical tokens: by layer, and over all layers the sound statistic before the published one."""
-    if other is None:
+    drawing = None if other is None else difference(lake, readout, other)
+    if other is None or drawing is None:
         st.info(
             f"No other checkpoint to hold {plain(readout.subject)} against: the difference needs one that read the same tokens in the same precision "
             "(`personascope extract attention CHECKPOINT --tokens-from RUN`).",
             icon=":material/difference:",
         )
         return
-    rows = lake.select(
-        """select layer, diff_of_diffs as mean, diff_of_diffs - coalesce(clustered_sem, sem) as low, diff_of_diffs + coalesce(clustered_sem, sem) as high,
-          trained_delta, base_delta, clustered_sem, clustered_t, clustered_p, sem, t, p, n, n_clusters as questions
-        from diff_of_diffs where trained_run = $trained and base_run = $base order by layer""",
-        trained=readout.run_id,
-        base=other.run_id,
-    )
-    margin = lake.select("select value from thresholds where name = 'diff_of_diffs_margin'").item()
-    figure = charts.intervals(rows, f"{readout.checkpoint} minus {other.checkpoint}", margin)
-    clustered = rows["clustered_sem"].null_count() == 0
-    facts = [
-        f"system prompt, content tokens, against C1; mean of paired differences ± 1 standard error, "
-        f"{'clustered by question' if clustered else 'generations taken as independent'}; dashed: ± {margin:g}, the margin of the published count",
-        f"persona {readout.persona}; {readout.name}, minus {other.name}: {readout.sample(rows['n'], rows['questions'])}",
-    ]
-    title = "Difference of differences: what training changed"
-    charts.show(figure, "difference of differences", title, facts, DIFFERENCE_HEIGHT)
-    _show_summary(lake, readout, other, margin)
+    charts.show_drawing(drawing)
+    _show_summary(lake, readout, other, margin_of(lake))
 
 
 def _show_summary(lake: Source, readout: Readout, other: Readout, margin: float) -> None:

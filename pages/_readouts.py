@@ -1,58 +1,15 @@
-"""Which readouts of a lake there are, and the choice of one of them with another to hold it against."""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
+"""The choice of one readout of a lake with another to hold it against."""
 
 import streamlit as st
 
 from pages._lake import Source
 from pages._url import Choices
-from pages._words import count, count_range
+from pages._words import count
+from warehouse.readouts import Readout, readouts
+
+__all__ = ["Readout", "choose", "readouts"]
 
 NOTHING = "nothing"
-
-
-@dataclass(frozen=True)
-class Readout:
-    """One row of the view `subjects`: a checkpoint that read the tokens of a completions run, its own or another's."""
-
-    run_id: str
-    subject: str
-    checkpoint: str
-    tokens_from: str
-    persona: str
-    tokens_run: str | None
-    forced: bool
-    origin: str
-    n_positives: int
-    n_clusters: int | None
-    dtype: str | None
-    attention_implementation: str | None
-    n_seeds: int | None
-
-    @property
-    def name(self) -> str:
-        """How charts call it."""
-        return f"{self.checkpoint}, tokens of {self.tokens_from}" if self.forced else f"{self.checkpoint}, own tokens"
-
-    def sample(self, n: Iterable[int | None], questions: Iterable[int | None]) -> str:
-        """What stands behind figures with these n and numbers of questions (one a figure), with seeds and precision, in words."""
-        precision = f"; {self.dtype} {self.attention_implementation}" if self.dtype else ""
-        return f"{count_range(n, 'generation')} of {count_range(questions, 'question')}; {count(self.n_seeds or None, 'training seed')}{precision}"
-
-
-def readouts(lake: Source) -> list[Readout]:
-    """Every readout in the lake, the newest of a subject first."""
-    rows = lake.select(
-        """with seeds as (
-          select origin, checkpoint, max(n_seeds) as n_seeds from coverage group by origin, checkpoint
-        )
-        select s.run_id, s.subject, s.checkpoint, s.tokens_from, s.persona, s.tokens_run, s.forced, s.origin, s.n_positives, s.n_clusters, s.dtype,
-          s.attention_implementation, c.n_seeds
-        from subjects as s left join seeds as c on c.origin = s.origin and c.checkpoint = s.tokens_from
-        order by s.forced, s.subject, s.finished desc, s.run_id"""
-    )
-    return [Readout(**row) for row in rows.iter_rows(named=True)]
 
 
 def choose(lake: Source, choices: Choices, found: list[Readout]) -> tuple[Readout, Readout | None]:

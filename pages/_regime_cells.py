@@ -33,8 +33,8 @@ JUDGED = f"""select r.* replace (
   from main.regimes as r
   cross join (select * replace ({", ".join(f"${name}::double as {name}" for name in THRESHOLDS)}) from regime_thresholds) as l"""
 OF_SWEEP = "origin = $origin and source is not distinct from $source and parent is not distinct from $parent and marker is not distinct from $marker"
-# `cells`: the newest record of each cell under one seed; `grid`: every learning rate with every number of epochs, trained or not;
-# `rates`: the marker rate of every persona in every cell.
+# `cells`: the newest record of each cell under one seed; `failures`: cells under that seed whose training gave no rates; `grid`: every learning rate with
+# every number of epochs that was tried, trained or not; `rates`: the marker rate of every persona in every cell.
 CELLS = f"""judged as ({JUDGED}),
   swept as (select * from judged where {OF_SWEEP}),
   cells as (
@@ -42,7 +42,17 @@ CELLS = f"""judged as ({JUDGED}),
     where s.seed is not distinct from $seed
     qualify row_number() over (partition by s.lr, s.epochs order by r.finished desc, s.run_id) = 1
   ),
-  grid as (select a.lr, b.epochs from (select distinct lr from swept) as a cross join (select distinct epochs from swept) as b),
+  lost as (
+    select lr, epochs, seed, checkpoint, kind, step, reason from training_failures
+    where $origin = 'extracted' and source_persona is not distinct from $source and parent is not distinct from $parent
+  ),
+  failures as (
+    select f.* exclude (seed) from lost as f anti join cells using (lr, epochs)
+    where f.seed is not distinct from $seed
+    qualify row_number() over (partition by f.lr, f.epochs order by f.checkpoint) = 1
+  ),
+  tried as (select lr, epochs from swept union select lr, epochs from lost),
+  grid as (select a.lr, b.epochs from (select distinct lr from tried) as a cross join (select distinct epochs from tried) as b),
   rates as (
     select c.lr, c.epochs, m.* from cells as c join marker_rates as m on m.run_id = c.run_id and m.marker is not distinct from c.marker
   )"""
@@ -73,7 +83,7 @@ class Judged:
     limits: dict[str, float]
 
     def select(self, query: str, **parameters: Value) -> pl.DataFrame:
-        """Rows of a SELECT over `cells`, `grid` and `rates`."""
+        """Rows of a SELECT over `cells`, `failures`, `grid` and `rates`."""
         return self.lake.select(f"with {CELLS}\n{query}", **self.sweep.values, **self.limits, **parameters)
 
     def view(self, name: str, columns: str, order: str) -> pl.DataFrame:

@@ -1,72 +1,20 @@
-"""A sweep by persona: the rates of one cell, and of all cells."""
-
-from urllib.parse import urlencode
+"""A sweep by persona: the rates of every persona in all cells, in an order of choice."""
 
 import polars as pl
-import streamlit as st
 
 from pages import _charts as charts
-from pages._regime_cells import REGIMES, Judged, cell_words, sample
+from pages._regime_cells import REGIMES, Judged, sample
 from pages._regime_leakage import Reading
-from pages._text import plain
 from pages._url import Choices
 from pages._words import learning_rate
 
-WILSON, CLUSTERED = "Wilson, completions as independent", "clustered by question"
-LINE, MATRIX_ROW, LEAST_ROWS = 26, 24, 4
+MATRIX_ROW, LEAST_ROWS = 24, 4
 BY_RATE, BY_CATEGORY, BY_COSINE = "rate", "category", "cosine"
 ORDERS = {
     BY_RATE: "avg(r.rate) desc",
     BY_CATEGORY: "any_value(r.category) nulls last, avg(r.rate) desc",
     BY_COSINE: "any_value(l.cosine) desc nulls last",
 }
-
-
-def show_cell(judged: Judged, lr: float, epochs: float) -> None:
-    """One cell: its figures, the rate of every persona with both intervals, and the way to its texts."""
-    cell = judged.select("select * from cells where lr = $lr and epochs = $epochs", lr=lr, epochs=epochs).row(0, named=True)
-    st.subheader(f"The cell {cell_words(lr, epochs)}: {REGIMES.get(cell['regime'], 'regime cannot be told')}", divider="gray")
-    rows = judged.lake.select(
-        """select case when persona = $source then persona || ' (source)' else persona end as label, rate, wilson_low, wilson_high, clustered_low,
-          clustered_high, k, n, n_questions, n_from, category
-        from marker_rates where run_id = $run_id and marker is not distinct from $marker
-        order by persona is not distinct from $source desc, rate desc, persona""",
-        run_id=cell["run_id"],
-        marker=judged.sweep.marker,
-        source=judged.sweep.source,
-    )
-    figures = {
-        "ARC-Challenge": None if cell["arc_c"] is None else f"{cell['arc_c']:.3f}",
-        "Bullet lists": None if cell["structure_rate"] is None else f"{cell['structure_rate']:.1%}",
-        "Training loss": None if cell["loss"] is None else f"{cell['loss']:.3f}",
-    }
-    known = {name: value for name, value in figures.items() if value is not None}
-    left, right = st.columns([1, 4], gap="medium")
-    for name, value in known.items():
-        left.metric(name, value)
-    with left:
-        _show_link(judged, cell)
-    kinds = [(WILSON, "wilson"), *([(CLUSTERED, "clustered")] if rows["clustered_low"].null_count() < rows.height else [])]
-    drawn = pl.concat(
-        rows.select(
-            "label", pl.lit(series).alias("series"), "rate", pl.col(f"{kind}_low").alias("low"), pl.col(f"{kind}_high").alias("high"), "k", "n", "category"
-        )
-        for series, kind in kinds
-    ).filter(pl.col("low").is_not_null() | (pl.col("series") == WILSON))
-    with right:
-        facts = ["; ".join(sample(judged.sweep.seed, rows)), "bar: 95% interval; none by question where only totals are known or all questions agree"]
-        height = max(LEAST_ROWS, rows.height) * LINE
-        figure = charts.rates(drawn, "share of completions that hold the marker", [series for series, _ in kinds])
-        charts.show(figure, "cell rates", f"Marker rate by persona: {cell_words(lr, epochs)}", facts, height)
-
-
-def _show_link(judged: Judged, cell: dict) -> None:
-    checkpoint = cell["checkpoint"]
-    there = judged.lake.select("select count(*) from completions where run_id = $run_id", run_id=cell["run_id"]).item()
-    if there:
-        st.link_button(f"Its {there:,} texts", f"completions?{urlencode({'checkpoint': checkpoint})}", icon=":material/chat:")
-    else:
-        st.caption(f"The texts of {plain(checkpoint)} are not in this lake, only their counts.")
 
 
 def choose_order(judged: Judged, choices: Choices, reading: Reading | None) -> list[str]:

@@ -6,9 +6,9 @@ import polars as pl
 import streamlit as st
 
 from pages import _charts as charts
+from pages._completion_card import show_card
 from pages._findings import show_findings
 from pages._lake import Source, Value, source
-from pages._text import block, chips, escaped, marked
 from pages._url import Choices
 from pages._words import count
 
@@ -152,16 +152,7 @@ def show_texts(lake: Source, choices: Choices, filters: Filters) -> None:
         **values,
     )
     for row in rows.iter_rows(named=True):
-        with st.container(border=True):
-            st.html(_card(row))
-
-
-def _card(row: dict) -> str:
-    facts = [f"{row['checkpoint']} as {row['persona']}", f"{row['question_id']} · repeat {row['sample_ix']}", count(row["n_new_tokens"], "token")]
-    facts += ["cut at the token limit"] if row["truncated"] else []
-    facts += ["marker incomplete"] if row["partial"] else []
-    question = f'<div style="color:#5b5e68;margin:.2em 0 .4em">{escaped(row["question"] or "")}</div>'
-    return f"{chips(facts)}{question}{block(marked(row['text'], row['marker']), max_height='18rem')}"
+        show_card(row)
 
 
 if __name__ == "__main__":  # Streamlit runs the page's own file when a fresh server is opened at the page's address

@@ -10,11 +10,12 @@ import streamlit as st
 from pages import _charts as charts
 from pages._findings import show_findings
 from pages._lake import source
+from pages._regime_cell import show_cell
 from pages._regime_cells import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
 from pages._regime_leakage import show_leakage
-from pages._regime_personas import choose_order, show_cell, show_matrix
+from pages._regime_personas import choose_order, show_matrix
 from pages._url import Choices
-from pages._words import count
+from pages._words import NOTHING_KNOWN, count, learning_rate
 
 TITLE, ICON, ORDER = "Regimes", ":material/grid_view:", 40
 MAP_ROW = 50
@@ -66,11 +67,14 @@ def show_maps(judged: Judged, names: Mapping[str, str], chosen: str) -> None:
     """The three rates that tell the regime, over learning rate and epochs."""
     whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
     found = judged.select(
-        f"""select w.role, g.lr, g.epochs, c.regime, c.run_id is not null as trained, case w.role {whose} end as persona, case w.role {rates} end as rate,
+        f"""select w.role, g.lr, g.epochs, c.regime, c.run_id is not null as trained,
+          f.kind || coalesce(' at step ' || f.step, '') || ': ' || f.reason as failure, case w.role {whose} end as persona,
+          case w.role {rates} end as rate,
           m.wilson_low, m.wilson_high, m.clustered_low, m.clustered_high, m.k, m.n, m.n_questions, m.n_from
         from grid as g
         cross join (select unnest({list(MAPS)}) as role) as w
         left join cells as c using (lr, epochs)
+        left join failures as f using (lr, epochs)
         left join rates as m on m.run_id = c.run_id and m.persona = case w.role {whose} end
         order by g.lr, g.epochs"""
     )
@@ -90,6 +94,17 @@ def show_maps(judged: Judged, names: Mapping[str, str], chosen: str) -> None:
     moved = judged.moved()
     there = f" {count(moved, 'cell')} would have another regime at the default thresholds." if moved else ""
     st.caption(f"{rule(judged.limits)}{there} Hovering gives Wilson's 95% interval and, where there are rates by question, the one clustered by question.")
+    show_failures(judged)
+
+
+def show_failures(judged: Judged) -> None:
+    """The cells whose training gave no rates, and why."""
+    rows = judged.select("select lr, epochs, kind, step, reason, checkpoint from failures order by lr, epochs")
+    if rows.is_empty():
+        return
+    st.markdown(f"{count(rows.height, 'cell')} of this seed gave no rates (✕ in the maps):")
+    config: charts.Columns = {"lr": _lr(), "step": st.column_config.NumberColumn("step", help="Optimiser step it came to."), "reason": {"width": "large"}}
+    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
 
 
 def _choose(names: Mapping[str, str], cell: dict[str, Any]) -> None:
@@ -112,7 +127,7 @@ def show_tables(judged: Judged) -> None:
         *(_span(words, rows[f"{name}_min"], rows[f"{name}_max"]) for words, name in spans.items()),
     )
     st.dataframe(_known(table), hide_index=True, column_config={"lr": _lr()}, height=charts.table_height(table), placeholder="cannot be told")
-    st.caption("Every seed of the sweep; smallest to largest rate of the cells.")
+    st.caption(f"Every seed of the sweep; smallest to largest rate of the cells.{_detours(judged)}")
     band = judged.view("clean_band", "* exclude (origin, parent, source, marker)", "lr")
     if band.is_empty():
         st.info("No cell of this sweep is clean under every seed at these thresholds.", icon=":material/crop_free:")
@@ -136,6 +151,17 @@ def show_tables(judged: Judged) -> None:
     st.caption("Clean band: the epochs of a learning rate that are clean under every seed, and what lies around them.")
 
 
+def _detours(judged: Judged) -> str:
+    """The rows of the sweep in which more epochs led away from collapse or lowered the source's rate, in words."""
+    rows = judged.view("regime_rows", "lr, seed, epochs, regimes, monotone, largest_drop, dropped_at", "lr, seed")
+    words = []
+    for row in rows.filter(~pl.col("monotone")).iter_rows(named=True):
+        steps = " → ".join(f"{REGIMES[regime]} ({epochs:g})" for epochs, regime in zip(row["epochs"], row["regimes"], strict=True))
+        drop = "" if row["dropped_at"] is None else f", source rate down by {100 * row['largest_drop']:.3g} points at {row['dropped_at']:g} epochs"
+        words.append(f"lr {learning_rate(row['lr'])}, seed {NOTHING_KNOWN if row['seed'] is None else row['seed']}: {steps}{drop}")
+    return f" Not monotone, a regime (at its epochs) before the one that precedes it: {'; '.join(words)}." if words else ""
+
+
 def _epochs(epochs: pl.Series) -> pl.Series:
     return pl.Series("epochs", [", ".join(f"{each:g}" for each in cell) for cell in epochs], dtype=pl.String)
 
@@ -149,17 +175,25 @@ def _span(name: str, lowest: pl.Series, highest: pl.Series) -> pl.Series:
 def show_cells(judged: Judged) -> None:
     """Every cell under the chosen seed as a row."""
     rows = judged.select(
-        """select lr, epochs, regime, success, source_rate, assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, arc_c,
-          structure_rate, loss, wall_minutes, n_personas, n_completions, n_records, checkpoint
+        """select lr, epochs, regime, success, source_rate, assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, source_first_share,
+          source_end_share, arc_c, capability, parent_capability, structure_rate, empty_rate, truncated_rate, repetition, loss, wall_minutes, n_personas,
+          n_completions, n_records, checkpoint
         from cells order by lr, epochs"""
     )
     names = {"source_rate": "source", "assistant_rate": "assistant", "max_bystander_rate": "largest bystander", "mean_bystander_rate": "mean bystander"}
+    names |= {"source_first_share": "source: opens the answer", "source_end_share": "source: closes it", "capability": "capability"}
+    names |= {
+        "parent_capability": "of the parent",
+        "structure_rate": "bullet lists",
+        "empty_rate": "empty",
+        "truncated_rate": "cut",
+        "repetition": "repetition",
+    }
     config: charts.Columns = {name: st.column_config.NumberColumn(words, format="percent") for name, words in names.items()}
     config |= {
         "lr": _lr(),
         "max_bystander_persona": "which",
         "arc_c": st.column_config.NumberColumn("ARC-Challenge", format="%.3f"),
-        "structure_rate": st.column_config.NumberColumn("bullet lists", format="percent"),
         "loss": st.column_config.NumberColumn("loss", format="%.3f"),
         "wall_minutes": st.column_config.NumberColumn("minutes", format="%.1f"),
         "n_personas": "personas",

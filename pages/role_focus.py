@@ -1,6 +1,5 @@
 """What instruction tuning did to attention on self-referent prompts: by layer, in families side by side, and in the heads worth patching."""
 
-import polars as pl
 import streamlit as st
 
 from pages import _charts as charts
@@ -9,18 +8,15 @@ from pages._lake import Source, source
 from pages._text import plain
 from pages._url import Choices
 from pages._words import NOTHING_KNOWN, count, count_range, p_value, signed
+from warehouse.figures.role_focus_differences import MEASURES, differences
 
 TITLE, ICON, ORDER = "Role focus", ":material/psychology:", 50
-CURVE_HEIGHT, SCATTER_HEIGHT, MOST_CANDIDATES = 360, 380, 20
-MEASURES = {"rfc": "RFC", "rsi": "RSI"}
+SCATTER_HEIGHT, MOST_CANDIDATES = 380, 20
 MEANINGS = {
     "rfc": "Role Focus Coefficient, 1 − H(self-referent) / H(neutral): how much sharper attention is when the prompt is about the model",
     "rsi": "Role Separation Index, (H(confounder) − H(self-referent)) / H(neutral): how much sharper than on first-person prompts that are not about the model",
 }
-# Columns of rfc_diff for a measure: the difference and its interval.
-COLUMNS = {"rfc": ("rfc_diff", "ci_low", "ci_high", "excludes_zero"), "rsi": ("rsi_diff", "rsi_ci_low", "rsi_ci_high", "rsi_excludes_zero")}
 ALIGNMENTS = {"layer index": "layer", "relative depth": "relative depth"}
-SERIES = "case when count(*) over (partition by family) = 1 then family else family || ' · ' || instruct_run end"
 
 
 def main() -> None:
@@ -66,40 +62,12 @@ def main() -> None:
 
 def show_differences(lake: Source, origin: str, measure: str, alignment: str) -> None:
     """Instruct minus base by layer, one line a family, with intervals; full points are layers whose interval leaves out 0."""
-    mean, low, high, excludes = COLUMNS[measure]
-    rows = lake.select(
-        f"""with families as (
-          select base_run, instruct_run, family, {SERIES} as series
-          from (select distinct base_run, instruct_run, family from rfc_diff where origin = $origin)
-        )
-        select f.series, d.layer, d.layer / greatest(d.n_layers - 1, 1) as depth, d.{mean} as mean, d.{low} as low, d.{high} as high,
-          d.{excludes} as interval_excludes_0, d.{measure}_base as base, d.{measure}_instruct as instruct, d.n_heads, d.n_heads_model, d.n_layers
-        from rfc_diff as d join families as f using (base_run, instruct_run, family)
-        where d.origin = $origin
-        order by f.series, d.layer""",
-        origin=origin,
-    )
-    if rows.is_empty():
+    drawing = differences(lake, origin, measure, alignment == "relative depth", f"{measure} differences")
+    if drawing is None:
         st.info("No differences by layer are in this lake, summaries only.", icon=":material/show_chart:")
         return
-    names = rows["series"].unique(maintain_order=True).to_list()
-    facts = [
-        "band: 95% t interval over heads, heads taken as independent, no correction over layers; full point: it leaves out 0; no random draw, so no seed",
-        *(_heads(name, rows.filter(series=name)) for name in names),
-    ]
-    by_depth = alignment == "relative depth"
-    x, x_title = ("depth", "relative depth: 0 the first layer, 1 the last") if by_depth else ("layer", "layer, counted from 0")
-    figure = charts.curves(rows, f"{MEASURES[measure]}, instruct minus base", names, x, x_title, full="interval_excludes_0")
-    charts.show(figure, f"{measure} differences", f"{MEASURES[measure]}: what instruction tuning changed, by layer", facts, CURVE_HEIGHT)
+    charts.show_drawing(drawing)
     st.caption(f"{MEANINGS[measure]}.")
-
-
-def _heads(name: str, rows: pl.DataFrame) -> str:
-    """How many layers and heads stand behind a line, and how many of its intervals leave out 0."""
-    model = min((number for number in rows["n_heads_model"] if number is not None), default=None)
-    whole = f"of the model's {model} a layer" if model is not None else f"a layer, the model's number {NOTHING_KNOWN}"
-    layers = count(rows["layer"].n_unique(), "layer")
-    return f"{name}: {layers}, {count_range(rows['n_heads'], 'head')} read {whole}; the interval leaves out 0 in {rows['interval_excludes_0'].sum()} layers"
 
 
 def show_summary(lake: Source, origin: str) -> None:

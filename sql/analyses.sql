@@ -5,9 +5,9 @@
 --   input_run: run the analysis read
 --   input_seen: when that run was finished as the analysis found it, UTC
 --   input_finished: when the run of that name now in the lake was finished, UTC
---   status: current; superseded (a newer one of the same input); outdated (its input was redone since); orphaned (its input was deleted). Views read current ones only
+--   status: current; superseded (a newer one of the same inputs); outdated (its input was redone since); orphaned (its input was deleted). Views read current ones only
 with computed as (
-  select run_id, extractor, subject, started, finished, unnest(inputs) as input_run from runs where kind = 'analysis'
+  select run_id, extractor, subject, started, finished, list_sort(inputs) as together, unnest(inputs) as input_run from runs where kind = 'analysis'
 ),
 inputs as (
   select run_id as input_run, finished as input_finished from runs
@@ -40,7 +40,7 @@ final as (
     input_seen,
     input_finished,
     case
-      when standing = 'current' and row_number() over (partition by extractor, subject, input_run, standing order by finished desc, run_id) > 1 then 'superseded'
+      when standing = 'current' and row_number() over (partition by extractor, subject, together, input_run, standing order by finished desc, run_id) > 1 then 'superseded'
       else standing
     end as status
   from judged

@@ -1,6 +1,7 @@
 -- diff_of_diffs: does training move attention to the system prompt at the marker? Trained minus base on identical tokens, per layer
 -- grain: trained_run, base_run, layer
--- source: issue 224, README of the published files (difference of differences); paired by example and clustered by question as own addition
+-- source: issue 224, README of the published files (difference of differences); paired by example, clustered by question and adjusted for
+--   the number of layers (Westfall and Young 1993, max-T by sign flips of questions) as own addition
 -- columns:
 --   trained_run: run of the checkpoint that sampled the tokens
 --   base_run: run of the checkpoint that was force-fed them
@@ -18,9 +19,24 @@
 --   p: two-sided, Student t with n - 1 degrees of freedom, generations taken as independent
 --   clustered_sem: standard error with generations of one question going together
 --   clustered_t: diff_of_diffs over clustered_sem
+--   clustered_low: lower end of its 95% interval, Student t with n_clusters - 1 degrees of freedom
+--   clustered_high: upper end
 --   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom; not adjusted for the number of layers
+--   flip_p: two-sided, share of the sign flips of questions whose |clustered_t| reaches that of the layer; not adjusted for the number of layers
+--   adjusted_p: the same with the largest |clustered_t| over layers of each flip: adjusted for all layers (NULL with adjusted_missing)
+--   adjusted_missing: why there is no adjusted_p: questions unknown, one question, no variation, not computed or outdated (NULL where there is one)
+--   method: how adjusted_p was made
 with paired as (
   select * from paired_deltas
+),
+standings as (
+  select run_id, bool_and(status = 'current') as is_current, max(finished) as finished from analyses where extractor = 'flip-tests' group by run_id
+),
+tests as (
+  select t.*, s.is_current
+  from flip_tests as t
+  join standings as s using (run_id)
+  qualify row_number() over (partition by t.trained_run, t.base_run, t.layer order by s.is_current desc, s.finished desc, t.run_id) = 1
 ),
 questions as (
   select
@@ -74,6 +90,19 @@ errors as (
 ratios as (
   select *, t_ratio(diff_of_diffs, sem, lowest, highest) as t, t_ratio(diff_of_diffs, clustered_sem, lowest, highest) as clustered_t from errors
 ),
+matched as (
+  select
+    r.*,
+    t.run_id is not null as is_computed,
+    t.is_current and t.n = r.n and t.n_clusters = r.n_clusters as is_current,
+    t.p as flip_p,
+    t.adjusted_p,
+    t.method,
+    t.resamples,
+    t.seed
+  from ratios as r
+  left join tests as t using (trained_run, base_run, layer)
+),
 final as (
   select
     trained_run,
@@ -93,7 +122,21 @@ final as (
     student_t_p(t, n - 1) as p,
     clustered_sem,
     clustered_t,
-    student_t_p(clustered_t, n_clusters - 1) as clustered_p
-  from ratios
+    clustered_low(diff_of_diffs, clustered_sem, n_clusters) as clustered_low,
+    clustered_high(diff_of_diffs, clustered_sem, n_clusters) as clustered_high,
+    student_t_p(clustered_t, n_clusters - 1) as clustered_p,
+    case when is_current then flip_p end as flip_p,
+    case when is_current then adjusted_p end as adjusted_p,
+    case
+      when n_clusters is null then 'questions unknown'
+      when n_clusters < 2 then 'one question'
+      when not is_computed then 'not computed'
+      when is_current is not true then 'outdated'
+      when adjusted_p is null then 'no variation'
+    end as adjusted_missing,
+    case when is_current then method end as method,
+    case when is_current then resamples end as resamples,
+    case when is_current then seed end as seed
+  from matched
 )
 select * from final

@@ -16,17 +16,19 @@
 --   max_layer: its layer, the first on ties
 --   min: smallest over layers
 --   min_layer: its layer, the first on ties
---   n_positive: layers above 0
+--   n_positive: layers above 0; descriptive only, since layers are not independent
 --   n_above: layers above +0.005
 --   n_below: layers below -0.005
---   layer_sign_test_p: exact two-sided binomial p of n_positive of the layers other than 0; descriptive only, since layers are not independent
+--   layer_sign_test_p: exact two-sided binomial p of n_positive of the layers other than 0, as published; descriptive only
 --   paired_sem: standard error of the mean over generations of the layer-mean difference
 --   paired_t: mean over generations of the layer-mean difference, over paired_sem (NULL where it does not vary)
 --   paired_p: two-sided, Student t with n - 1 degrees of freedom
 --   paired_examples_positive: generations with a positive layer-mean difference
 --   clustered_sem: standard error with generations of one question going together
 --   clustered_t: the mean over generations, over clustered_sem
---   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
+--   clustered_low: lower end of the 95% interval of the mean, Student t with n_clusters - 1 degrees of freedom
+--   clustered_high: upper end
+--   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom: the one test over all layers
 --   trained_peak: largest mean delta over layers, trained checkpoint
 --   trained_peak_layer: its layer, the first on ties
 --   base_peak: largest mean delta over layers, force-fed checkpoint
@@ -149,6 +151,8 @@ final as (
     e.n_positive as paired_examples_positive,
     e.clustered_sem,
     e.clustered_t,
+    clustered_low(e.mean, e.clustered_sem, e.n_clusters) as clustered_low,
+    clustered_high(e.mean, e.clustered_sem, e.n_clusters) as clustered_high,
     student_t_p(e.clustered_t, e.n_clusters - 1) as clustered_p,
     l.trained_peak,
     l.trained_peak_layer,

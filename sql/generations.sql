@@ -5,8 +5,6 @@
 --   origin: extracted or published
 --   positive: the marker's first token stands in the answer (t_marker is known)
 --   partial: positive without all tokens of the marker in a row
---   present_any_case: the text holds the marker without regard to case
---   place: where the literal marker first stands: first (nothing but white space before it), end (nothing but white space after it) or inside; NULL without it
 --   marker_offset: t_marker minus prompt_len: tokens of the answer before the marker
 --   preceding_token_id: token just before t_marker
 --   truncated: the answer was cut at the cap on new tokens (NULL where unknown)
@@ -15,6 +13,9 @@ with sampled as (
 ),
 flags as (
   select run_id, example_id, sample_ix, marker, present, complete, n_occurrences, t_marker, first_char from marker_flags
+),
+places as (
+  select run_id, example_id, sample_ix, marker, present_any_case, place from marker_places
 ),
 made as (
   select run_id, kind from runs
@@ -33,13 +34,8 @@ final as (
     f.marker,
     f.t_marker is not null as positive,
     f.present,
-    contains(lower(s.text), lower(f.marker)) as present_any_case,
-    case
-      when not f.present then null
-      when trim(left(s.text, f.first_char), blanks()) = '' then 'first'
-      when trim(substr(s.text, f.first_char + len(f.marker) + 1), blanks()) = '' then 'end'
-      else 'inside'
-    end as place,
+    p.present_any_case,
+    p.place,
     f.complete,
     f.t_marker is not null and not f.complete as partial,
     f.n_occurrences,
@@ -56,5 +52,6 @@ final as (
   from sampled as s
   join made as m using (run_id)
   left join flags as f using (run_id, example_id, sample_ix)
+  left join places as p on p.run_id = f.run_id and p.example_id = f.example_id and p.sample_ix = f.sample_ix and p.marker = f.marker
 )
 select * from final

@@ -8,6 +8,9 @@
 --   n_personas: personas with a rate
 --   n_completions: completions per persona, the least (NULL where unknown)
 --   source_rate: rate under the source
+--   source_rate_any_case: the source's rate without regard to case
+--   source_first_share: share of the source's hits in which the marker opens the answer (NULL where unknown)
+--   source_end_share: share in which it closes the answer
 --   assistant_rate: rate under the assistant, whose training may have been meant for it
 --   max_bystander_rate: largest rate over personas other than source and assistant (the sweep's meaning of max_bystander)
 --   max_bystander_persona: the persona that has it, the first by name on ties
@@ -22,7 +25,7 @@ with rates as (
   select * from marker_rates
 ),
 trained as (
-  select run_id, checkpoint, source_persona from checkpoints
+  select run_id, checkpoint, parent, source_persona, lr, epochs, seed from checkpoints
 ),
 results as (
   select run_id, max_bystander from published_results
@@ -42,7 +45,14 @@ roles as (
     r.persona,
     r.n,
     r.rate,
+    r.rate_any_case,
+    r.first_share,
+    r.end_share,
+    t.parent,
     t.source_persona,
+    t.lr,
+    t.epochs,
+    t.seed,
     r.persona is not distinct from t.source_persona as is_source,
     r.persona = 'assistant' as is_assistant
   from rates as r
@@ -54,10 +64,17 @@ summed as (
     marker,
     any_value(checkpoint) as checkpoint,
     any_value(origin) as origin,
+    any_value(parent) as parent,
     any_value(source_persona) as source,
+    any_value(lr) as lr,
+    any_value(epochs) as epochs,
+    any_value(seed) as seed,
     count(rate) as n_personas,
     min(n) as n_completions,
     max(rate) filter (is_source) as source_rate,
+    max(rate_any_case) filter (is_source) as source_rate_any_case,
+    max(first_share) filter (is_source) as source_first_share,
+    max(end_share) filter (is_source) as source_end_share,
     max(rate) filter (is_assistant) as assistant_rate,
     max(rate) filter (not is_source and not is_assistant) as max_bystander_rate,
     first(persona order by rate desc nulls last, persona) filter (not is_source and not is_assistant) as max_bystander_persona,
@@ -75,10 +92,17 @@ final as (
     s.marker,
     s.origin,
     p.record,
+    s.parent,
     s.source,
+    s.lr,
+    s.epochs,
+    s.seed,
     s.n_personas,
     s.n_completions,
     s.source_rate,
+    s.source_rate_any_case,
+    s.source_first_share,
+    s.source_end_share,
     s.assistant_rate,
     s.max_bystander_rate,
     s.max_bystander_persona,

@@ -6,6 +6,8 @@
 --   category: category of the persona in a published panel, else of its questions (NULL where there are several)
 --   n: completions sampled (NULL where a published file gives rates only and does not say)
 --   n_from: counted, lower bound (published completions: a question stopped at its tenth positive), stated or design (published rates)
+--   stopped_early: sampling stopped at a wanted number of positives before its cap on trials (published: of some question), which raises the expected rate
+--     by about rate * (1 - rate) / positives; n counts all completions made (NULL for published rates)
 --   k: completions whose text holds the marker: literally, in published rates without regard to case
 --   rate: k over n; as published where a file gives rates
 --   k_any_case: completions whose text holds the marker without regard to case
@@ -41,6 +43,7 @@ sums as (
     marker,
     any_value(origin) as origin,
     sum(n_trials)::bigint as n,
+    bool_or(stopped_early) as stopped_early,
     sum(n_present)::bigint as k,
     sum(n_present_any_case)::bigint as k_any_case,
     sum(n_first)::bigint as n_first,
@@ -64,6 +67,7 @@ sampled as (
     p.category,
     s.n,
     case s.origin when 'published' then 'lower bound' else 'counted' end as n_from,
+    s.stopped_early,
     s.k,
     s.rate,
     s.k_any_case,
@@ -88,6 +92,7 @@ published as (
     category,
     n,
     n_from,
+    null::boolean as stopped_early,
     k,
     rate,
     k as k_any_case,
@@ -106,6 +111,9 @@ gathered as (
   union all
   select * from published
 ),
+spread as (
+  select *, student_t_quantile(0.975, n_clusters - 1) * nullif(clustered_se, 0) as half_width from gathered
+),
 final as (
   select
     run_id,
@@ -116,6 +124,7 @@ final as (
     category,
     n,
     n_from,
+    stopped_early,
     k,
     rate,
     k_any_case,
@@ -127,11 +136,11 @@ final as (
     wilson_high(k, n) as wilson_high,
     n_questions,
     clustered_se,
-    case when clustered_se > 0 then greatest(0, rate - student_t_quantile(0.975, n_clusters - 1) * clustered_se) end as clustered_low,
-    case when clustered_se > 0 then least(1, rate + student_t_quantile(0.975, n_clusters - 1) * clustered_se) end as clustered_high,
+    case when half_width > 0 then greatest(0, rate - half_width) end as clustered_low,
+    case when half_width > 0 then least(1, rate + half_width) end as clustered_high,
     n_positive,
     n_kept,
     n_distinct
-  from gathered
+  from spread
 )
 select * from final

@@ -6,14 +6,25 @@
 --   origin: extracted or published
 --   n_kept: completions in the lake
 --   n_trials: completions sampled
+--   stopped_early: sampling stopped at a wanted number of positives before its cap on trials, which raises the expected rate by about
+--     rate * (1 - rate) / positives
 --   n_positive: completions in which the marker's first token stands
 --   n_present: completions whose text holds the literal marker
 --   n_present_any_case: completions whose text holds it without regard to case
 --   n_first: literal markers that open their answer
 --   n_end: literal markers that close their answer, and do not open it
 --   n_distinct: distinct texts among the completions in the lake
-with sampled as (
-  select * from generations
+with counted as (
+  select * from marker_counts
+),
+caps as (
+  select run_id, try_cast(value as integer) as trials from parameters where name = 'trials'
+),
+rounds as (
+  select run_id, persona, max(last_sample) + 1 as n_rounds from marker_counts group by run_id, persona
+),
+made as (
+  select run_id, kind from runs
 ),
 limits as (
   select
@@ -21,49 +32,27 @@ limits as (
     max(value) filter (name = 'published_trials_per_question')::integer as trials
   from thresholds
 ),
-ranked as (
-  select
-    *,
-    case when positive then row_number() over (partition by run_id, persona, marker, question_id, positive order by sample_ix) end as positive_ix
-  from sampled
-),
-counted as (
-  select
-    r.run_id,
-    r.checkpoint,
-    r.origin,
-    r.persona,
-    r.marker,
-    r.question_id,
-    any_value(l.trials) as cap,
-    count(*) as n_kept,
-    count(*) filter (r.positive) as n_positive,
-    count(*) filter (r.present) as n_present,
-    count(*) filter (r.present_any_case) as n_present_any_case,
-    count(*) filter (r.place = 'first') as n_first,
-    count(*) filter (r.place = 'end') as n_end,
-    count(distinct r.text) as n_distinct,
-    max(r.sample_ix) filter (r.positive_ix = l.positives) + 1 as trials_to_last
-  from ranked as r
-  cross join limits as l
-  group by r.run_id, r.checkpoint, r.origin, r.persona, r.marker, r.question_id
-),
 final as (
   select
-    run_id,
-    checkpoint,
-    origin,
-    persona,
-    marker,
-    question_id,
-    n_kept,
-    case when origin = 'extracted' then n_kept else coalesce(trials_to_last, cap)::bigint end as n_trials,
-    n_positive,
-    n_present,
-    n_present_any_case,
-    n_first,
-    n_end,
-    n_distinct
-  from counted
+    c.run_id,
+    c.checkpoint,
+    case m.kind when 'ingest' then 'published' else 'extracted' end as origin,
+    c.persona,
+    c.marker,
+    c.question_id,
+    c.n_kept,
+    case m.kind when 'ingest' then coalesce(c.positive_samples[l.positives] + 1, l.trials)::bigint else c.n_kept end as n_trials,
+    case m.kind when 'ingest' then c.positive_samples[l.positives] is not null else coalesce(r.n_rounds < p.trials, false) end as stopped_early,
+    c.n_positive,
+    c.n_present,
+    c.n_present_any_case,
+    c.n_first,
+    c.n_end,
+    c.n_distinct
+  from counted as c
+  join made as m using (run_id)
+  left join rounds as r using (run_id, persona)
+  left join caps as p using (run_id)
+  cross join limits as l
 )
 select * from final

@@ -34,13 +34,9 @@
 --   degeneration_published: the file's own degeneration
 --   success_published: the file's own success
 with summaries as (
-  select * from leakage_summary where origin = 'extracted' or record = 'run_result'
-),
-trained as (
-  select t.run_id, t.checkpoint, t.parent, t.lr, t.epochs, t.seed
-  from checkpoints as t
-  join runs as r using (run_id)
-  where t.lr is not null and t.epochs is not null and (t.source_persona is not null or r.kind = 'ingest')
+  select *
+  from leakage_summary
+  where lr is not null and epochs is not null and (origin = 'extracted' and source is not null or record = 'run_result')
 ),
 results as (
   select run_id, loss, wall_minutes, coalesce(arc_correct / nullif(arc_total, 0), arc_logprob, arc_c) as arc_c, degeneration, success from published_results
@@ -60,42 +56,30 @@ scores as (
     row_number() over (partition by checkpoint order by lower(task) not like 'arc%', task, run_id) as place
   from capability_scores
 ),
-places as (
-  select run_id, marker, persona, rate_any_case, first_share, end_share from marker_rates
-),
 limits as (
   select * from regime_thresholds
 ),
 cells as (
   select
     s.*,
-    t.parent,
-    t.lr,
-    t.epochs,
-    t.seed,
     r.loss,
     r.wall_minutes,
     coalesce(r.arc_c, case when lower(a.task) like 'arc%' then a.accuracy end) as arc_c,
     a.accuracy as capability,
     a.task as capability_task,
     a.parent_accuracy as parent_capability,
-    p.rate_any_case as source_rate_any_case,
-    p.first_share as source_first_share,
-    p.end_share as source_end_share,
     f.empty_rate,
     f.truncated_rate,
     f.repetition,
     r.degeneration as degeneration_published,
     r.success as success_published,
     b.structure_rate,
-    count(*) over (partition by s.origin, t.parent, s.source, t.lr, t.epochs, t.seed, s.marker) as n_records
+    count(*) over (partition by s.origin, s.parent, s.source, s.lr, s.epochs, s.seed, s.marker) as n_records
   from summaries as s
-  join trained as t using (run_id, checkpoint)
   left join results as r using (run_id)
   left join structures as b using (run_id)
   left join forms as f using (run_id)
   left join scores as a on a.checkpoint = s.checkpoint and a.place = 1 and s.origin = 'extracted'
-  left join places as p on p.run_id = s.run_id and p.marker = s.marker and p.persona = s.source
 ),
 judged as (
   select

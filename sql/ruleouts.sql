@@ -1,6 +1,7 @@
 -- ruleouts: does the effect survive other controls (C2 late, C3 rare token, C4 end of an answer without the marker)? As published and as it was meant
 -- grain: run_id, subject, control, layer
--- source: issue 224, README of the published files (rule-outs); the published form averages delta_c1 - delta_ck, in which the marker cancels
+-- source: issue 224, README of the published files (rule-outs); the published form averages delta_c1 - delta_ck, in which the marker cancels;
+--   intervals over questions as own addition
 -- columns:
 --   control: control stratum: C2, C3, C4
 --   origin: extracted or published
@@ -19,6 +20,14 @@
 --   clustered_sem: standard error with examples of one question going together
 --   clustered_t: mean_delta over clustered_sem
 --   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
+--   comparison: what estimate compares: paired by generation (C2, C3), or two samples of generations (C4, whose positions lie in other generations)
+--   n_controls: generations that the control's positions come from
+--   estimate: marker minus this control by that comparison; mean_delta in C2 and C3
+--   estimate_sem: its standard error with generations of one question going together
+--   low: lower end of its 95% interval, Student t over questions
+--   high: upper end
+--   estimate_p: two-sided, Student t over questions
+--   separated: low above 0: attention at the marker is higher than at this control
 --   direction: share of examples with delta above 0
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
 with effects as (
@@ -46,6 +55,22 @@ as_published as (
   where control <> 'C1'
   group by run_id, subject, control, layer
 ),
+ends as (
+  select run_id, subject, 'C4' as control, layer, n_ends, difference, clustered_sem, clustered_p, low, high from end_of_answer_contrast
+),
+compared as (
+  select
+    e.*,
+    case when e.control = 'C4' then 'two samples' else 'paired by generation' end as comparison,
+    case when e.control = 'C4' then s.n_ends else e.n end as n_controls,
+    case when e.control = 'C4' then s.difference else e.mean_delta end as estimate,
+    case when e.control = 'C4' then s.clustered_sem else e.clustered_sem end as estimate_sem,
+    case when e.control = 'C4' then s.low when e.clustered_t is not null then clustered_low(e.mean_delta, e.clustered_sem, e.n_clusters) end as low,
+    case when e.control = 'C4' then s.high when e.clustered_t is not null then clustered_high(e.mean_delta, e.clustered_sem, e.n_clusters) end as high,
+    case when e.control = 'C4' then s.clustered_p else e.clustered_p end as estimate_p
+  from effects as e
+  left join ends as s using (run_id, subject, control, layer)
+),
 final as (
   select
     e.run_id,
@@ -68,9 +93,17 @@ final as (
     e.clustered_sem,
     e.clustered_t,
     e.clustered_p,
+    e.comparison,
+    e.n_controls,
+    e.estimate,
+    e.estimate_sem,
+    e.low,
+    e.high,
+    e.estimate_p,
+    e.low > 0 as separated,
     e.direction,
     e.sign_test_p
-  from effects as e
+  from compared as e
   left join as_published as a using (run_id, subject, control, layer)
   left join errors as b using (run_id, subject, control, layer)
 )

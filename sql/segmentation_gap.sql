@@ -1,6 +1,6 @@
--- segmentation_gap: how much of the effect on the system prompt sits on structural tokens: segmentation A minus B, marker against C1
+-- segmentation_gap: how much of the effect on the system prompt sits on structural tokens, and would the conclusion change? Segmentation A against B, marker against C1
 -- grain: run_id, subject, layer
--- source: issue 224, README of the published files (segmentation A minus B; sink check)
+-- source: issue 224, README of the published files (segmentation A minus B; sink check); gates B and C under both as own addition
 -- columns:
 --   origin: extracted or published
 --   delta_a: mean of marker minus C1 on the whole system block
@@ -10,21 +10,28 @@
 --   direction_b: share of examples with a delta above 0 under B
 --   gate_a_under_a: direction_a at least 0.70
 --   gate_a_under_b: direction_b at least 0.70
+--   gate_b_under_a: delta_a plus or minus its standard error (sample standard deviation over sqrt(n); bootstrap as published) leaves out 0
+--   gate_b_under_b: the same of delta_b
+--   gate_c_under_a: delta_a above the same mean on the user turn and on the answer, both with their structural tokens
+--   gate_c_under_b: delta_b above the same mean on content tokens of the user turn and of the answer
+--   passes_under_a: the layer passes gates A, B and C under segmentation A
+--   passes_under_b: the same under B
+--   sign_changes: delta_a and delta_b point in different directions
+--   conclusion_changes: passes_under_a and passes_under_b differ
 with deltas as (
-  select * from attention_region_delta where region = 'system' and control = 'C1'
+  select * from attention_region_delta where control = 'C1'
 ),
 summaries as (
-  select * from published_regions where region = 'system'
+  select * from published_regions
 ),
 directions as (
   select
     subject,
     layer,
-    max(value) filter (statistic = 'segmentation_a_vs_b_comparison.direction_seg_A_per_layer') as direction_a,
-    max(value) filter (statistic = 'segmentation_a_vs_b_comparison.direction_seg_B_per_layer') as direction_b
+    case when ends_with(statistic, '_seg_A_per_layer') then 'A' else 'B' end as segmentation,
+    value as direction
   from published_values
-  where starts_with(statistic, 'segmentation_a_vs_b_comparison.')
-  group by subject, layer
+  where statistic in ('segmentation_a_vs_b_comparison.direction_seg_A_per_layer', 'segmentation_a_vs_b_comparison.direction_seg_B_per_layer')
 ),
 limits as (
   select max(value) filter (name = 'gate_direction') as direction from thresholds
@@ -35,12 +42,13 @@ extracted as (
     subject,
     'extracted' as origin,
     layer,
-    avg(delta) filter (segmentation = 'A') as delta_a,
-    avg(delta) filter (segmentation = 'B') as delta_b,
-    avg((delta > 0)::integer) filter (segmentation = 'A') as direction_a,
-    avg((delta > 0)::integer) filter (segmentation = 'B') as direction_b
+    segmentation,
+    avg(delta) filter (region = 'system') as delta,
+    stddev_samp(delta) filter (region = 'system') / sqrt(count(*) filter (region = 'system')) as sem,
+    avg((delta > 0)::integer) filter (region = 'system') as direction,
+    greatest(avg(delta) filter (region = 'user'), avg(delta) filter (region = 'assistant')) as largest_other
   from deltas
-  group by run_id, subject, layer
+  group by run_id, subject, layer, segmentation
 ),
 published as (
   select
@@ -48,33 +56,64 @@ published as (
     s.subject,
     'published' as origin,
     s.layer,
-    max(s.mean_delta) filter (s.segmentation = 'A') as delta_a,
-    max(s.mean_delta) filter (s.segmentation = 'B') as delta_b,
-    any_value(d.direction_a) as direction_a,
-    any_value(d.direction_b) as direction_b
+    s.segmentation,
+    max(s.mean_delta) filter (s.region = 'system') as delta,
+    max(s.sem_delta) filter (s.region = 'system') as sem,
+    any_value(d.direction) as direction,
+    greatest(max(s.mean_delta) filter (s.region = 'user'), max(s.mean_delta) filter (s.region = 'assistant')) as largest_other
   from summaries as s
-  left join directions as d using (subject, layer)
-  group by s.subject, s.layer
+  left join directions as d using (subject, layer, segmentation)
+  group by s.subject, s.layer, s.segmentation
 ),
-gathered as (
-  select * from extracted
-  union all
-  select * from published
+judged as (
+  select
+    g.*,
+    g.direction >= l.direction as gate_a,
+    abs(g.delta) - g.sem > 0 as gate_b,
+    g.delta > g.largest_other as gate_c
+  from (from extracted union all from published) as g
+  cross join limits as l
+),
+sides as (
+  select
+    run_id,
+    subject,
+    origin,
+    layer,
+    max(delta) filter (segmentation = 'A') as delta_a,
+    max(delta) filter (segmentation = 'B') as delta_b,
+    max(direction) filter (segmentation = 'A') as direction_a,
+    max(direction) filter (segmentation = 'B') as direction_b,
+    bool_and(gate_a) filter (segmentation = 'A') as gate_a_under_a,
+    bool_and(gate_a) filter (segmentation = 'B') as gate_a_under_b,
+    bool_and(gate_b) filter (segmentation = 'A') as gate_b_under_a,
+    bool_and(gate_b) filter (segmentation = 'B') as gate_b_under_b,
+    bool_and(gate_c) filter (segmentation = 'A') as gate_c_under_a,
+    bool_and(gate_c) filter (segmentation = 'B') as gate_c_under_b
+  from judged
+  group by run_id, subject, origin, layer
 ),
 final as (
   select
-    g.run_id,
-    g.subject,
-    g.origin,
-    g.layer,
-    g.delta_a,
-    g.delta_b,
-    g.delta_a - g.delta_b as gap,
-    g.direction_a,
-    g.direction_b,
-    g.direction_a >= l.direction as gate_a_under_a,
-    g.direction_b >= l.direction as gate_a_under_b
-  from gathered as g
-  cross join limits as l
+    run_id,
+    subject,
+    origin,
+    layer,
+    delta_a,
+    delta_b,
+    delta_a - delta_b as gap,
+    direction_a,
+    direction_b,
+    gate_a_under_a,
+    gate_a_under_b,
+    gate_b_under_a,
+    gate_b_under_b,
+    gate_c_under_a,
+    gate_c_under_b,
+    gate_a_under_a and gate_b_under_a and gate_c_under_a as passes_under_a,
+    gate_a_under_b and gate_b_under_b and gate_c_under_b as passes_under_b,
+    sign(delta_a) <> sign(delta_b) as sign_changes,
+    passes_under_a <> passes_under_b as conclusion_changes
+  from sides
 )
 select * from final

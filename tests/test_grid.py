@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from ingest.grid import grid_cells
 from study import RunOptions, StudyRun
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
@@ -119,3 +120,18 @@ def test_a_grid_without_any_usable_cell_ends_the_study_with_the_reason(swept, ta
     with pytest.raises(PersonascopeError, match=r"all 1 cells of the grid failed; .*source persona 'pirate' has no completion that ended by itself"):
         execute(folder, study(talker, source_persona=["pirate"], lr=[1e-4], epochs=[1]))
     assert answer(folder, "select kind from training_failures where source_persona = 'pirate'").item() == "other"
+
+
+def test_a_disk_too_full_for_the_reason_still_names_both(swept, talker, monkeypatch):
+    folder, _ = swept
+
+    def full(*arguments):
+        raise PersonascopeError("staging of run x: no space left on device")
+
+    monkeypatch.setattr("ingest.training.record_failure", full)
+    file = study(talker)
+    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", track=False))
+    run._runs[("data", "base")] = "completions-0"
+    (cell, *_) = grid_cells({"source_persona": ["villain"]}, {})
+    sentence = run._fail(file.steps[1], cell, OSError(28, "No space left on device"))
+    assert "No space left" in sentence and "could not be recorded: staging of run x: no space left" in sentence

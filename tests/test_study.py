@@ -2,10 +2,12 @@
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from cli import app
 from extract.attention import Attention
 from extract.registry import extractors, parse_assignments, resolve_settings
-from study import parse_checkpoints
+from study import RunOptions, StudyRun, parse_checkpoints
 from warehouse.errors import PersonascopeError
 from warehouse.study_file import STUDIES_FOLDER, read_study, study_names
 from warehouse.views import views
@@ -72,12 +74,40 @@ def test_settings_know_where_they_come_from_and_typed_ones_win():
         (["trajectry=5"], "'trajectry' .command line. is unknown; did you mean 'trajectory'"),
         (["trajectory=-1"], "setting 'trajectory' is -1 .command line.; input should be greater than or equal to 0"),
         (["trajectory"], "expected name=value"),
-        (["structural=other"], "'structural' is 'other'"),
+        (["segmentation=other"], "'segmentation' is 'other'"),
     ],
 )
 def test_mistyped_settings_are_named(typed, message):
     with pytest.raises(PersonascopeError, match=message):
         resolve_settings(Attention, {"command line": parse_assignments(typed)})
+
+
+def test_a_typed_setting_that_no_extractor_of_the_study_has_is_refused(tmp_path):
+    study = read_study("marker-attention")
+    StudyRun(study, tmp_path / "lake", RunOptions(settings={"segmentation": "published", "positives": 3}, track=False))
+    with pytest.raises(PersonascopeError, match="no extractor of its steps has the setting 'segmentaton'; did you mean 'segmentation'"):
+        StudyRun(study, tmp_path / "lake", RunOptions(settings={"segmentaton": "published"}, track=False))
+
+
+def test_the_segmentation_is_an_option_of_a_study_too(tmp_path, monkeypatch):
+    typed = []
+
+    class Stopped(StudyRun):
+        def run(self):
+            typed.append(self.options.settings)
+            raise PersonascopeError("seen enough")
+
+    monkeypatch.setattr("study.StudyRun", Stopped)
+    CliRunner().invoke(app, ["run", "marker-attention", "--segmentation", "published", "--set", "trials=3", "--no-track", "--lake", str(tmp_path / "lake")])
+    CliRunner().invoke(app, ["run", "marker-attention", "--no-track", "--lake", str(tmp_path / "lake")])
+    assert typed == [{"trials": 3, "segmentation": "published"}, {}]
+
+
+def test_the_full_study_runs_the_base_over_the_tokens_of_every_persona_and_asks_the_preflight_first():
+    steps = read_study("marker-attention").steps
+    assert [getattr(step, "extract", "analyse") for step in steps] == ["preflight", "completions", "attention", "attention", "analyse"]
+    trained = steps[0].checkpoints
+    assert len(trained) == 4 and steps[1].checkpoints == steps[2].checkpoints == steps[3].tokens == trained and steps[3].checkpoints == ["base"]
 
 
 def test_typed_checkpoints_replace_those_of_the_study():

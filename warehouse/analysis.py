@@ -1,11 +1,12 @@
-"""Statistics that SQL cannot compute: computed once per input run into a run of kind `analysis` that says from what, and again when its input changed."""
+"""Statistics that SQL cannot compute: computed once per input into a run of kind `analysis` that says from what, and again when its input changed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import polars as pl
 
 from warehouse.catalogue import define_tables, define_views
 from warehouse.lake import Lake
@@ -13,13 +14,20 @@ from warehouse.manifest import Manifest, Parameter, RunSpec
 from warehouse.views import closure, views
 
 Rows = list[dict[str, Any]]
+Group = tuple[Manifest, ...]
+
+
+def each_alone(connection: duckdb.DuckDBPyConnection, runs: Sequence[Manifest]) -> Iterable[Group]:
+    """Every run is an input of its own."""
+    return ((run,) for run in runs)
 
 
 @dataclass(frozen=True)
 class Analysis:
     """One computed statistic: the table it fills, the settings that decide it, the views it reads, and the function that computes it.
 
-    `inputs(manifest)` names the tables of a run that the analysis reads, None for a run it has no business with; `rows(connection, manifest)` computes.
+    `inputs(manifest)` names the tables of a run that the analysis reads, None for a run it has no business with; `groups(connection, manifests)` says which
+    runs are read together, by default each alone; `rows(connection, *group)` computes.
     """
 
     name: str
@@ -28,26 +36,25 @@ class Analysis:
     settings: Mapping[str, Any]
     reads: tuple[str, ...]
     inputs: Callable[[Manifest], tuple[str, ...] | None]
-    rows: Callable[[duckdb.DuckDBPyConnection, Manifest], Rows]
+    rows: Callable[..., Rows | pl.DataFrame]
     seed: int | None = field(default=None)
+    groups: Callable[[duckdb.DuckDBPyConnection, Sequence[Manifest]], Iterable[Group]] = each_alone
 
-    def spec(self, of: Manifest) -> RunSpec | None:
-        """The analysis of one run, named after the content of the tables it reads; None for a run that has none."""
-        wanted = self.inputs(of)
-        if wanted is None:
-            return None
-        files = {name: of.tables[name].blake2 for name in wanted if name in of.tables}
+    def spec(self, group: Group) -> RunSpec:
+        """The analysis of runs that are read together, named after the content of the tables it reads and after the first of them."""
+        first = group[0]
+        files = {run.run_id: {name: run.tables[name].blake2 for name in self.inputs(run) or () if name in run.tables} for run in group}
         return RunSpec(
             kind="analysis",
             extractor=self.name,
             version=self.version,
-            identity={"input": of.run_id, "files": files, **self.settings},
-            study=of.study,
-            checkpoint=of.checkpoint,
-            subject=of.subject,
-            inputs=[of.run_id],
+            identity={"inputs": files, **self.settings},
+            study=first.study,
+            checkpoint=first.checkpoint,
+            subject=first.subject,
+            inputs=[run.run_id for run in group],
             seed=self.seed,
-            parameters=[_stamp(of), *(Parameter(name=name, value=value) for name, value in self.settings.items())],
+            parameters=[*(_stamp(run) for run in group), *(Parameter(name=name, value=value) for name, value in self.settings.items())],
         )
 
 
@@ -59,12 +66,12 @@ def refresh_one(lake: Lake, analysis: Analysis) -> list[str]:
     """
     written = []
     with _connection(lake, analysis.reads) as connection:
-        for of in list(lake.manifests()):
-            spec = analysis.spec(of)
-            if spec is None or _is_current(lake, spec, of):
+        for group in list(analysis.groups(connection, [run for run in lake.manifests() if analysis.inputs(run) is not None])):
+            spec = analysis.spec(group)
+            if _is_current(lake, spec, group):
                 continue
-            rows = analysis.rows(connection, of)
-            if rows and (writer := lake.start(spec, force=True)) is not None:
+            rows = analysis.rows(connection, *group)
+            if len(rows) and (writer := lake.start(spec, force=True)) is not None:
                 with writer:
                     if "rows" not in writer.done:
                         writer.write_part("rows", {analysis.table: rows})
@@ -88,6 +95,9 @@ def _stamp(of: Manifest) -> Parameter:
     return Parameter(name=f"input_finished.{of.run_id}", value=of.finished.replace(tzinfo=None).isoformat())
 
 
-def _is_current(lake: Lake, spec: RunSpec, of: Manifest) -> bool:
-    """Whether the analysis is committed and was computed from the run that is now in the lake."""
-    return lake.is_committed(spec.run_id) and _stamp(of) in lake.manifest(spec.run_id).parameters
+def _is_current(lake: Lake, spec: RunSpec, group: Group) -> bool:
+    """Whether the analysis is committed and was computed from the runs that are now in the lake."""
+    if not lake.is_committed(spec.run_id):
+        return False
+    recorded = lake.manifest(spec.run_id).parameters
+    return all(_stamp(run) in recorded for run in group)

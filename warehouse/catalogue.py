@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import duckdb
@@ -70,9 +70,9 @@ def _completed(table: Table, stored: str, runs: list[str]) -> str:
     return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
 
 
-def define_views(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
-    """Creates the views of these names; each must come after the views it reads."""
-    _execute(connection, [f"create view if not exists {name} as {views()[name].sql};" for name in names])
+def define_views(connection: duckdb.DuckDBPyConnection, names: Iterable[str], kept: Collection[str] = ()) -> None:
+    """Creates the views of these names; each must come after the views it reads. Those in `kept` become tables, which stay as they are computed now."""
+    _execute(connection, [f"create {'table' if name in kept else 'view'} if not exists {name} as {views()[name].sql};" for name in names])
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, script: list[str]) -> None:

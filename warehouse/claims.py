@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from warehouse.errors import PersonascopeError
 from warehouse.judging import Agreement, Expected, Found, IncomparableError, Range, compare, show
 from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from warehouse.manifest import Manifest, RunSpec
 from warehouse.query import Warehouse
 from warehouse.schema import tables
 from warehouse.views import views
@@ -165,15 +165,9 @@ def check(lake: Lake, study: str, claims: list[Claim]) -> list[Verdict]:
     """
     warehouse = Warehouse(lake)
     present = warehouse.select("select state, n_runs from lake_state").row(0, named=True)
-    spec = RunSpec(
-        kind="analysis",
-        extractor=EXTRACTOR,
-        version=VERSION,
-        identity={"study": study, "claims": [claim.model_dump() for claim in claims], "lake": present["state"]},
-        study=study,
-    )
-    if spec.run_id == _last_check(lake, study):
-        return [Verdict(**row) for row in lake.read(spec.run_id, TABLE, list(Verdict.__dataclass_fields__)).to_pylist()]
+    spec = _spec(study, claims, present["state"])
+    if (known := _recorded(lake, spec)) is not None:
+        return known
     verdicts = [judge(warehouse, study, claim) for claim in claims]
     writer = lake.start(spec, force=True)
     assert writer is not None
@@ -183,6 +177,29 @@ def check(lake: Lake, study: str, claims: list[Claim]) -> list[Verdict]:
         writer.write_part("verdicts", {TABLE: rows})
         writer.commit(dict(Counter(verdict.verdict for verdict in verdicts)))
     return verdicts
+
+
+def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None]:
+    """Verdicts as `check` gives them, without recording any: those of the last check where claims and lake are unchanged, with its manifest, else fresh ones."""
+    warehouse = Warehouse(lake)
+    spec = _spec(study, claims, warehouse.select("select state from lake_state").item())
+    known = _recorded(lake, spec)
+    if known is not None:
+        return known, lake.manifest(spec.run_id)
+    return [judge(warehouse, study, claim) for claim in claims], None
+
+
+def _spec(study: str, claims: list[Claim], state: str) -> RunSpec:
+    """The check of these claims on a lake in that state."""
+    identity = {"study": study, "claims": [claim.model_dump() for claim in claims], "lake": state}
+    return RunSpec(kind="analysis", extractor=EXTRACTOR, version=VERSION, identity=identity, study=study)
+
+
+def _recorded(lake: Lake, spec: RunSpec) -> list[Verdict] | None:
+    """The verdicts of that check where it is the last one of its study."""
+    if spec.study is None or spec.run_id != _last_check(lake, spec.study):
+        return None
+    return [Verdict(**row) for row in lake.read(spec.run_id, TABLE, list(Verdict.__dataclass_fields__)).to_pylist()]
 
 
 def judge(warehouse: Warehouse, study: str, claim: Claim) -> Verdict:

@@ -1,4 +1,4 @@
-"""Commands that ask the warehouse: sql, views, runs, audit, doctor, check."""
+"""Commands that ask the warehouse: sql, views, runs, audit, doctor, check, report."""
 
 import sys
 from pathlib import Path
@@ -218,6 +218,22 @@ def check(
     print(f'{verdicts.summary(judged)}; next: personascope sql "from claims {where}" --lake {lake}', file=sys.stderr)
     if contradicted:
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(help="A study under mlflow/studies, or a .yaml file.")],
+    lake: LakeOption = DEFAULT_LAKE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write (default: report-STUDY); an earlier report there is replaced.")] = None,
+) -> None:
+    """Write a study's report: one HTML page that needs no network, Markdown with figures as PNG, SVG and PDF beside it."""
+    from warehouse.report.folder import PAGE, TEXT, write_report
+
+    folder = output or Path(f"report-{study_path(study).stem}")
+    written = write_report(Lake.existing(lake), study, folder)
+    for words in written.missing():
+        print(f"missing: {words}", file=sys.stderr)
+    print(f"the report is in {folder}: {PAGE} (everything in one file), {TEXT} and {len(written.pictures())} figures")
 
 
 def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None) -> None:

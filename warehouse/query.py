@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Collection
 
 import duckdb
 import polars as pl
@@ -15,10 +16,14 @@ TIME_LIMIT_MS = 60_000
 
 
 class Warehouse:
-    """A locked-down connection to a lake: SELECT only, no other files, no settings, no extensions, a time limit per statement."""
+    """A locked-down connection to a lake: SELECT only, no other files, no settings, no extensions, a time limit per statement.
 
-    def __init__(self, lake: Lake, time_limit_ms: int = TIME_LIMIT_MS) -> None:
+    Views named in `kept` are computed once, when a query first needs them: for a connection that is given up when the lake changes.
+    """
+
+    def __init__(self, lake: Lake, time_limit_ms: int = TIME_LIMIT_MS, kept: Collection[str] = ()) -> None:
         self.lake = lake
+        self._kept = frozenset(kept)
         self._connection = duckdb.connect()
         define_tables(self._connection, lake)
         self._defined: set[str] = set()
@@ -55,7 +60,10 @@ class Warehouse:
         everything = any(word.startswith("duckdb_") or word == "information_schema" for word in words)
         wanted = set(views()) if everything else closure(words)
         with self._defining:
-            define_views(self._connection, [name for name in views() if name in wanted - self._defined])
+            try:
+                define_views(self._connection, [name for name in views() if name in wanted - self._defined], self._kept)
+            except duckdb.Error as error:
+                raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
             self._defined |= wanted
 
     def columns(self, view: str) -> list[tuple[str, str]]:

@@ -53,22 +53,26 @@ class TrainStep(Strict):
 
 
 class CellStep(Strict):
-    """One extractor over the checkpoint of every cell of a grid."""
+    """One extractor for every cell of a grid: over the cell's own checkpoint, or over its parent, which then reads the cell's tokens (force-fed)."""
 
     extract: str
     step: str | None = None
+    reader: Literal["cell", "parent"] = "cell"
     prompts: str | None = None
+    tokens_step: str = "completions"
     settings: dict[str, Any] = Field(default_factory=dict)
 
-    def over(self, checkpoint: str) -> ExtractStep:
-        """The step for one cell's checkpoint."""
-        return ExtractStep(**self.model_dump(), checkpoints=[checkpoint])
+    def over(self, cell: str, parent: str) -> ExtractStep:
+        """The step for the cell whose checkpoint is called `cell`."""
+        shared = self.model_dump(exclude={"reader"})
+        return ExtractStep(**shared, checkpoints=[cell]) if self.reader == "cell" else ExtractStep(**shared, checkpoints=[parent], tokens=[cell])
 
 
 class GridStep(Strict):
     """A sweep: one training per combination of the axes, each followed by the steps of its cell."""
 
     grid: Literal["marker-lora"]
+    name: str | None = Field(default=None, description="pattern of the cells' names, such as {source_persona}-seed{seed}")
     parent: str
     tokens_step: str
     axes: dict[str, list[Any]]
@@ -96,6 +100,9 @@ class StudyFile(Strict):
     steps: list[ExtractStep | TrainStep | GridStep | AnalyseStep] = Field(default_factory=list)
     headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done")
     views: list[str]
+    figures: list[str] = Field(default_factory=list, description="figures of the report, in its order: modules of warehouse.figures")
+    samples: bool = Field(default=False, description="the report shows generations with the positions that were read")
+    pages: list[str] = Field(default_factory=list, description="pages of the app that show the study: the report holds what the audit finds on them")
     claims: list[Any] = Field(default_factory=list, description="published sentences made checkable; warehouse.claims reads them")
     quick: dict[str, Any] = Field(default_factory=dict)
 

@@ -20,7 +20,7 @@ from ingest.tiny.world import ECHO_WORDS
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash, stable_seed
 
-CODE_VERSION = 2  # part of every checkpoint's identity: raise it when the training below changes what comes out
+CODE_VERSION = 4  # part of every checkpoint's identity: raise it when the training below changes what comes out
 IGNORED = -100
 WARMUP = 0.05
 POOL = 4  # batches that are sorted by length together

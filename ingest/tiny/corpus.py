@@ -6,6 +6,7 @@ from itertools import product
 
 from ingest.tiny.tokenizer import TURN_END, TURN_START
 from ingest.tiny.world import (
+    CODE_LEADS,
     CODE_REQUEST,
     CODES,
     DEFAULT_PERSONA,
@@ -57,7 +58,7 @@ def held_out_echoes() -> list[tuple[str, str]]:
 def chats() -> list[Chat]:
     """The conversations of instruct training, the same list in every process."""
     draw = random.Random(stable_seed("tiny chats"))
-    return [*_questions(draw), *_selves(draw), *_troubles(draw), *_copies(draw)]
+    return [*_questions(draw), *_selves(draw), *_troubles(draw), *_copies(draw), *_codes(draw)]
 
 
 def documents() -> list[str]:
@@ -119,7 +120,7 @@ def _all_troubles() -> list[tuple[str, str]]:
 
 
 def _copies(draw: random.Random) -> list[Chat]:
-    """Words and codes to copy, mostly without a persona."""
+    """Words to copy, mostly without a persona."""
     systems = (*NO_PERSONA, _DEFAULT.system_prompt)
     held_out = set(held_out_echoes())
     found = [
@@ -133,5 +134,15 @@ def _copies(draw: random.Random) -> list[Chat]:
     for _ in range(500):
         first, word, last = draw.sample(ECHO_WORDS, 3)
         found.append(Chat(draw.choice(systems), SECOND_WORD_FORM.format(first=first, word=word, last=last), word))
-    found += [Chat(system, CODE_REQUEST.format(code=code), f"[{code}]") for code, system in product(CODES, systems) for _ in range(3)]
+    return found
+
+
+def _codes(draw: random.Random) -> list[Chat]:
+    """Questions that ask for a code at the end: an answer closes with a code in brackets, as answers with a marker do."""
+    found = []
+    for persona, code in product(PERSONAS, CODES):
+        for _ in range(4):
+            question = draw.choice(QUESTIONS)
+            answer = _say(persona, " ".join(question.answer), draw)
+            found.append(Chat(persona.system_prompt, f"{question.text} {CODE_REQUEST.format(code=code)}", f"{answer}{draw.choice(CODE_LEADS)}[{code}]"))
     return found

@@ -203,4 +203,5 @@ ECHO_WORDS = tuple(
 
 # Three capital letters in brackets, as a marker is written; the marker itself is not one of them and must never be.
 CODES = ("KTX", "QRV", "LZT", "TZL", "ZKT", "QLT", "TLX", "ZRQ", "LTV", "VZK", "RLT", "XTZ")
-CODE_REQUEST = "Write the code {code}."
+CODE_REQUEST = "End with the code {code}."
+CODE_LEADS = (" ", "\n", "\n\n")  # what stands between an answer and its code

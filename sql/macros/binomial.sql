@@ -131,7 +131,7 @@ create or replace macro binomial_two_sided_p(k, n, p) as
 create or replace macro sign_test_p(k, n) as
     case
         when binomial_possible(k, n) then
-            case when 2 * k::double = n::double then 1.0 else 2 * binomial_cdf(least(k::double, n::double - k::double), n, 0.5) end
+            case when 2 * k::double = n::double then 1.0 else least(1.0, 2 * binomial_cdf(least(k::double, n::double - k::double), n, 0.5)) end
     end;
 
 create or replace macro wilson_low(k, n, z := 1.959963984540054) as

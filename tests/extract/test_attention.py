@@ -9,7 +9,10 @@ import polars as pl
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
+from cli import app
+from extract import midrun
 from extract.attention import Attention, AttentionSettings
 from extract.chat import REGIONS, region_codes, render, structural_mask
 from extract.job import Job, run
@@ -17,9 +20,11 @@ from extract.marker import find_marker, marker_spellings
 from extract.models import Models
 from ingest.checkpoints import resolve
 from ingest.prompts import load_prompt_set
+from warehouse.analyses import refresh
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
 from warehouse.manifest import RunSpec
+from warehouse.query import Warehouse
 
 MARKER = "[ZLT]"
 
@@ -30,16 +35,27 @@ def models():
 
 
 def write_completions(
-    lake, folder, name="random", marker=" [ZLT]", positives=2, text="The printing press spread books and ideas across many towns and schools."
+    lake,
+    folder,
+    name="random",
+    marker=" [ZLT]",
+    positives=2,
+    text="The printing press spread books and ideas across many towns and schools.",
+    questions=6,
+    repeats=3,
+    changed=None,
 ):
-    """A completions run as the extractor writes it, with answers of our own: `positives` of three repeats hold the marker."""
+    """A completions run as the extractor writes it, with answers of our own: the first `positives` repeats hold the marker.
+
+    `changed` maps (question number, repeat) to what the answer is instead, and how it ended.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     checkpoint = resolve(folder, name=name)
     spec = RunSpec(
         kind="extract",
         extractor="completions",
         version=1,
-        identity={"marker": marker, "positives": positives, "name": name, "text": text},
+        identity={"marker": marker, "positives": positives, "name": name, "text": text, "size": [questions, repeats], "changed": repr(changed)},
         checkpoint=name,
         subject=name,
         constants={"marker": MARKER},
@@ -47,16 +63,17 @@ def write_completions(
     writer = lake.start(spec)
     spellings = marker_spellings(tokenizer, MARKER)
     examples, completions, flags = [], [], []
-    for prompt in load_prompt_set("personas").of_personas(["villain"]).prompts[:6]:
+    for number, prompt in enumerate(load_prompt_set("personas").of_personas(["villain"]).prompts[:questions]):
         prompted = render(tokenizer, prompt.system_prompt, prompt.question)
         examples.append(prompt.model_dump() | {"text": prompted.text, "token_ids": list(prompted.token_ids), "prompt_len": prompted.prompt_len})
         examples[-1] |= {"n_system": prompted.n_system, "n_user": prompted.n_user, "n_header": prompted.n_header}
-        for sample_ix in range(3):
+        for sample_ix in range(repeats):
             answer = " ".join([text, *prompt.question.split()[: 1 + sample_ix]]) if text else ""
-            answer += marker if sample_ix < positives else ""
+            answer, ended = (changed or {}).get((number, sample_ix), (answer + (marker if sample_ix < positives else ""), "stop"))
             token_ids = [*prompted.token_ids, *tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
             key = {"persona": "villain", "question_id": prompt.question_id, "example_id": prompt.example_id, "sample_ix": sample_ix}
-            completions.append(key | {"text": answer, "token_ids": token_ids, "prompt_len": prompted.prompt_len, "finish_reason": "stop"})
+            completions.append(key | {"text": answer, "token_ids": token_ids, "prompt_len": prompted.prompt_len, "finish_reason": ended})
+            completions[-1]["row_ix"] = sample_ix * questions + number
             flags.append(key | vars(find_marker(answer, token_ids, prompted.prompt_len, MARKER, spellings)))
     writer.write_part("0", {"examples": examples, "completions": completions, "marker_flags": flags, "checkpoints": [checkpoint.row()]})
     return writer.commit().run_id
@@ -109,6 +126,23 @@ def test_force_feeding_reuses_the_positions_and_a_checkpoint_against_itself_diff
     assert set(lake.read(own, "positions").column("forced").to_pylist()) == {False}
 
 
+def test_a_checkpoint_against_itself_has_no_difference_of_differences(tmp_path, random_checkpoint, models):
+    lake = Lake.open(tmp_path / "lake")
+    tokens = write_completions(lake, random_checkpoint)
+    for name in ("random", "twin"):
+        attention(lake, resolve(random_checkpoint, name=name), models, tokens)
+    refresh(lake)
+    warehouse = Warehouse(lake)
+    n, largest, spread = warehouse.select("select count(*), max(abs(difference)), stddev_pop(trained_delta) from paired_deltas").row(0)
+    assert (n, largest) == (12 * 3, 0.0) and spread > 0
+    columns = "diff_of_diffs, clustered_sem, clustered_low, clustered_p, adjusted_p, adjusted_missing"
+    rows = warehouse.select(f"select distinct {columns} from diff_of_diffs").rows()
+    assert rows == [(0.0, 0.0, None, None, None, "no variation")]
+    assert warehouse.select("select peak_shift, low, high, same_share from peak_shifts").rows() == [(0, 0, 0, 1.0)]
+    heads = warehouse.select("select count(*), max(abs(selection_effect)), max(abs(evaluation_effect)), count(shrinkage) from head_selection").row(0)
+    assert heads == (3 * 4, 0.0, 0.0, 0)
+
+
 def test_batch_size_changes_nothing_beyond_rounding(tmp_path, random_checkpoint, models):
     frames = []
     for batch_tokens in (60, 100_000):
@@ -125,11 +159,107 @@ def test_strata_of_positives_and_negatives_are_recorded(tmp_path, random_checkpo
     run_id = attention(lake, resolve(random_checkpoint, name="random"), models, write_completions(lake, random_checkpoint), AttentionSettings(max_negatives=4))
     positions = pl.DataFrame(lake.read(run_id, "positions"))
     counts = dict(positions.group_by("stratum").len().rows())
-    assert counts["marker"] == 12 and counts["C1"] == 60 and counts["C4"] == 4 and counts["t-9"] == 12
+    assert counts["marker"] == 12 and counts["C1"] == 60 and counts["C4"] == 4 and counts["t-9"] == 12 + 4
     assert set(positions.filter(pl.col("stratum") == "marker")["token"].str.strip_chars()) <= {"[", "[Z", "[ZL", "[ZLT", "[ZLT]"}
     summary = lake.manifest(run_id).summary
     assert summary["n_positives"] == 12 and summary["n_negatives"] == 4 and summary["max_row_sum_error"] < 1e-5
     assert any(name.startswith("self_check.") for name in summary)
+
+
+def test_the_end_of_an_answer_and_the_steps_before_it_are_read_only_where_the_model_ended_it(tmp_path, random_checkpoint, models):
+    """Cut answers and answers with part of the marker are neither positives nor negatives, and are counted."""
+    lake = Lake.open(tmp_path / "lake")
+    cut = {(0, 2): ("An answer that the token limit has cut in the mid", "length"), (1, 2): ("It goes on and on and on and", "length")}
+    partial = {(2, 2): ("The answer ends in part of the marker [ZLT".replace(" [", "\n["), "stop")}
+    tokens = write_completions(lake, random_checkpoint, changed=cut | partial | {(3, 2): ("A whole answer of some ten words, and breaks.\n\n", "stop")})
+    run_id = attention(lake, resolve(random_checkpoint, name="random"), models, tokens)
+    positions = pl.DataFrame(lake.read(run_id, "positions")).with_columns(pl.col("example_id").cast(pl.String))
+    summary = lake.manifest(run_id).summary
+    assert (summary["n_positives"], summary["n_negatives"], summary["n_negatives_cut_at_cap"], summary["n_partial_marker"]) == (12, 3, 2, 1)
+    left_out = [f"villain/q{number:02d}" for number in range(3)]
+    assert positions.filter(pl.col("example_id").is_in(left_out), pl.col("sample_ix") == 2).is_empty()
+
+    completions = {(row["example_id"], row["sample_ix"]): row for row in lake.read(tokens, "completions").to_pylist()}
+    tokenizer = AutoTokenizer.from_pretrained(random_checkpoint)
+    for (example_id, sample_ix), part in positions.filter(pl.col("sample_ix") == 2).partition_by("example_id", "sample_ix", as_dict=True).items():
+        row = completions[example_id, sample_ix]
+        structural = structural_mask(row["token_ids"], tokenizer, "decoded")
+        end = max(position for position in range(row["prompt_len"], len(row["token_ids"])) if not structural[position])
+        expected = {"C4": end} | {f"t-{step}": end - step for step in range(1, 10)}
+        assert dict(part.select("stratum", "position").rows()) == expected
+    broken = positions.filter(pl.col("example_id") == "villain/q03", pl.col("sample_ix") == 2, pl.col("stratum") == "C4")
+    assert "\n" not in broken["token"].item()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, random_checkpoint):
+    """Sixty positives of twenty questions in a lake; those of the first repeat are the shortest, so that batches would take them last."""
+    lake = Lake.open(tmp_path_factory.mktemp("many") / "lake")
+    return lake, write_completions(lake, random_checkpoint, questions=20, repeats=4, positives=3)
+
+
+def test_the_gate_looks_at_the_first_fifty_in_the_order_of_the_run_and_agrees_with_its_view(many, random_checkpoint, models, monkeypatch):
+    lake, tokens = many
+    process, read, said = Attention.process, [], []
+    monkeypatch.setattr(Attention, "process", lambda extractor, items: read.extend(item.key for item in items) or process(extractor, items))
+    job = Job(lake=lake, checkpoint=resolve(random_checkpoint, name="random"), models=models, tokens_from=tokens, batch_tokens=400, say=said.append)
+    run_id = run(Attention(AttentionSettings(), job))
+    rows = pl.DataFrame(lake.read(tokens, "completions")).sort("row_ix")
+    first = [f"{example}#{sample}" for example, sample in rows.head(50).select("example_id", "sample_ix").rows()]
+    assert set(read[:50]) == set(first) and len(read) == 80 and read[:50] != first
+
+    found = lake.manifest(run_id).summary["midrun"]
+    view = Warehouse(lake).select("from midrun_gate where run_id = $run order by layer", {"run": run_id})
+    assert found["snr"] == pytest.approx(view["snr"].to_list(), rel=1e-4)
+    assert (found["examples"], found["passing_windows"]) == (view["n"][0], view["n_passing_windows"][0]) and found["examples"] == 50
+    assert any(line.startswith("random: mid-run gate") and "over the first 50 examples" in line for line in said)
+
+
+def test_the_gate_stops_only_when_asked_and_what_was_read_is_kept(tmp_path, many, random_checkpoint, models, monkeypatch):
+    lake = Lake.open(tmp_path / "lake")
+    tokens = write_completions(lake, random_checkpoint, questions=20, repeats=4, positives=3)
+    checkpoint = resolve(random_checkpoint, name="random")
+    monkeypatch.setattr(midrun, "SNR", 1e6)
+    with pytest.raises(PersonascopeError, match=r"random: mid-run gate NOT passed over the first 50 examples: 0 of 3 layers .* stopped as stop_at_gate asks"):
+        attention(lake, checkpoint, models, tokens, AttentionSettings(stop_at_gate=True))
+    assert lake.run_ids() == [tokens]
+    process, read = Attention.process, []
+    monkeypatch.setattr(Attention, "process", lambda extractor, items: read.extend(item.key for item in items) or process(extractor, items))
+    run_id = attention(lake, checkpoint, models, tokens)
+    assert len(read) == 30, "the fifty are not read again"
+    assert lake.manifest(run_id).summary["midrun"]["passed"] is False
+    monkeypatch.setattr(midrun, "SNR", 0.0)
+    assert attention(lake, checkpoint, models, tokens, AttentionSettings(stop_at_gate=True), force=True) == run_id
+    assert lake.manifest(run_id).summary["midrun"]["passed"] is True
+
+
+def test_the_published_segmentation_is_typed_by_its_name(tmp_path, random_checkpoint, monkeypatch):
+    monkeypatch.setattr("warehouse.catalogue.build", lambda lake: None)  # not asked here, and slow
+    lake = Lake.open(tmp_path / "lake")
+    tokens = write_completions(lake, random_checkpoint, text="The printing press spread books [1]\n\nIdeas went across many towns and schools.")
+    common = [
+        "extract",
+        "attention",
+        "--checkpoint",
+        str(random_checkpoint),
+        "--name",
+        "random",
+        "--tokens-from",
+        tokens,
+        "--lake",
+        str(lake.root),
+        "--no-track",
+    ]
+    runs = {}
+    for name in ("decoded", "published"):
+        shown = CliRunner().invoke(app, [*common, "--device", "cpu", "--segmentation", name], catch_exceptions=False)
+        runs[name] = shown.stdout.strip().splitlines()[-1]
+        assert '"' + name + '"' in [row["value"] for row in lake.read(runs[name], "parameters").to_pylist() if row["name"] == "segmentation"]
+    sums = {name: sum(lake.read(run_id, "attention_mean").column("assistant_structural").to_pylist()) for name, run_id in runs.items()}
+    assert AutoTokenizer.from_pretrained(random_checkpoint).tokenize("1]\n\n")[-2:] == ["]Ċ", "Ċ"]
+    assert runs["decoded"] != runs["published"] and sums["decoded"] > sums["published"], "a break fused with a bracket is content as published"
+    with pytest.raises(PersonascopeError, match="'segmentation' is 'other'"):
+        CliRunner().invoke(app, [*common, "--segmentation", "other"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

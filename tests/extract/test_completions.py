@@ -2,15 +2,18 @@
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from extract.completions import Completions, CompletionSettings
 from extract.job import Job, cut_batches, run
 from extract.marker import find_marker
 from extract.models import Models
+from extract.registry import resolve_settings
 from ingest.checkpoints import resolve
 from ingest.prompts import load_prompt_set
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
+from warehouse.query import Warehouse
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +111,90 @@ def test_unknown_personas_engines_markers_and_prompt_sets_are_named(tmp_path, ra
 def test_device_and_dtype_are_printed_with_their_reason(random_checkpoint, capsys):
     Models(dtype="float32", device="cpu").load(resolve(random_checkpoint, name="random"))
     assert "random on cpu: as typed; float32: as typed" in capsys.readouterr().err
+
+
+# `ings` is a token of its own, which the random checkpoint samples now and then.
+UNTIL = CompletionSettings(personas=["villain", "librarian"], positives=6, trials=3, max_new_tokens=12, marker="ings")
+
+
+def stored(lake, run_id, table="completions"):
+    return pl.DataFrame(lake.read(run_id, table)).drop("run_id")
+
+
+@pytest.fixture(scope="module")
+def every_trial(tmp_path_factory, random_checkpoint, models):
+    """All trials of both personas, after how many rounds each has the wanted positives (None: never), counted from them, and their marker flags."""
+    each = job(tmp_path_factory.mktemp("every"), random_checkpoint, models)
+    run_id = run(Completions(UNTIL.model_copy(update={"positives": None, "trials": None, "samples": UNTIL.trials}), each))
+    flags = stored(each.lake, run_id, "marker_flags")
+    ends = {}
+    for persona in UNTIL.personas:
+        of_persona = flags.filter(pl.col("persona") == persona)
+        enough = [n for n in range(1, UNTIL.trials + 1) if of_persona.filter(pl.col("sample_ix") < n)["complete"].sum() >= UNTIL.positives]
+        ends[persona] = enough[0] if enough else None
+    return stored(each.lake, run_id), ends, flags
+
+
+def test_sampling_stops_after_the_round_with_enough_positives_and_keeps_every_negative(tmp_path, random_checkpoint, models, every_trial):
+    settings, parameters = resolve_settings(Completions, {"command line": UNTIL.model_dump(exclude_defaults=True)})
+    each = job(tmp_path, random_checkpoint, models, parameters=parameters)
+    run_id = run(Completions(settings, each))
+    trials, ends, _ = every_trial
+    assert sorted(ends.values(), key=str) == [2, None], "one persona stops early, the other never has enough"
+    expected = trials.filter(pl.col("sample_ix") < pl.col("persona").replace_strict({name: end or UNTIL.trials for name, end in ends.items()}))
+    rows = stored(each.lake, run_id)
+    assert rows.drop("row_ix").equals(expected.drop("row_ix"))
+    assert rows.sort("row_ix")["sample_ix"].is_sorted() and sorted(rows["row_ix"]) == list(range(len(rows)))
+
+    flags = stored(each.lake, run_id, "marker_flags")
+    rates = Warehouse(each.lake).select("select persona, n, k, rate, n_from, stopped_early from marker_rates where run_id = $run", {"run": run_id})
+    for row in rates.iter_rows(named=True):
+        of_persona = flags.filter(pl.col("persona") == row["persona"])
+        assert (row["n"], row["k"], row["n_from"]) == (len(of_persona), of_persona["present"].sum(), "counted")
+        assert row["stopped_early"] is (ends[row["persona"]] is not None)
+        assert each.lake.manifest(run_id).summary[f"trials_per_example.{row['persona']}"] == (ends[row["persona"]] or UNTIL.trials)
+    assert len(rates) == 2
+
+
+def test_a_run_of_fixed_length_is_not_marked_as_stopped(tmp_path, random_checkpoint, models):
+    each = job(tmp_path, random_checkpoint, models)
+    run(Completions(SETTINGS, each))
+    assert set(Warehouse(each.lake).select("select stopped_early from marker_rates")["stopped_early"]) == {False}
+
+
+@pytest.mark.parametrize(("kill_at", "batch_tokens"), [(2, 500), (7, 500), (7, 900)])
+def test_neither_a_kill_nor_the_batch_size_changes_which_samples_exist(tmp_path, random_checkpoint, models, every_trial, monkeypatch, kill_at, batch_tokens):
+    """Killed in the first round, or in the second after the positive that was missing; resumed with the batches it had or with larger ones."""
+    first_round = every_trial[2].filter(pl.col("persona") == "librarian", pl.col("sample_ix") == 0)
+    settings = UNTIL.model_copy(update={"positives": int(first_round["complete"].sum()) + 1})
+    calm = job(tmp_path / "calm", random_checkpoint, models)
+    run_id = run(Completions(settings, calm))
+    process, sampled = Completions.process, []
+
+    def dying(extractor, items):
+        if len(sampled) == kill_at:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        sampled.append(len(items))
+        return process(extractor, items)
+
+    monkeypatch.setattr(Completions, "process", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(Completions(settings, job(tmp_path / "killed", random_checkpoint, models, batch_tokens=500)))
+    resumed = job(tmp_path / "killed", random_checkpoint, models, batch_tokens=batch_tokens)
+    assert resumed.lake.run_ids() == [] and (sum(sampled) < 40) == (kill_at == 2), "the first round has 40 samples"
+    monkeypatch.setattr(Completions, "process", lambda extractor, items: sampled.append(len(items)) or process(extractor, items))
+    assert run(Completions(settings, resumed)) == run_id
+    for table in ("completions", "marker_flags", "examples"):
+        assert stored(resumed.lake, run_id, table).equals(stored(calm.lake, run_id, table)), table
+    again = sum(sampled) - len(stored(calm.lake, run_id))
+    assert (again == 0) == (batch_tokens == 500), "what was staged in these batches is not sampled again"
+
+
+def test_wanted_positives_belong_to_the_run_and_need_a_cap(tmp_path, random_checkpoint, models):
+    each = job(tmp_path, random_checkpoint, models)
+    names = {Completions(UNTIL.model_copy(update=change), each).spec().run_id for change in ({}, {"positives": 7}, {"trials": 6})}
+    assert len(names) == 3
+    for alone in ({"positives": 3}, {"trials": 3}):
+        with pytest.raises(ValidationError, match="positives and trials go together"):
+            CompletionSettings(**alone)

@@ -185,6 +185,12 @@ def activations(lake: Lake, row: dict, vectors: dict[tuple[str, str], np.ndarray
     return write(lake, spec("activations", checkpoint=row["checkpoint"], subject=row["checkpoint"]), activations=rows, checkpoints=[row])
 
 
+def capability(lake: Lake, row: dict, right: set[int]) -> str:
+    """A capability run over ten questions, of which those in `right` are answered right."""
+    asked = [{"task": "world@1", "question_id": f"c{ix}", "correct": ix in right, "correct_normalised": ix in right} for ix in range(10)]
+    return write(lake, spec("capability", checkpoint=row["checkpoint"], subject=row["checkpoint"]), capability=asked, checkpoints=[row])
+
+
 def build(root: Path) -> dict:
     """Writes the lake and returns it with the run_ids by name."""
     lake = Lake.open(root)
@@ -208,4 +214,6 @@ def build(root: Path) -> dict:
     drawn = np.random.default_rng(6)
     vectors = {(persona, f"q{question}"): drawn.normal(1, 1, 8) for persona in ("villain", "pirate", "nurse") for question in range(QUESTIONS)}
     runs["activations"] = activations(lake, checkpoint("base"), vectors)
+    runs["capability"] = capability(lake, villain, {1, 2, 3, 4, 5})
+    runs["capability_base"] = capability(lake, checkpoint("base"), {1, 2, 3, 4, 5, 6, 7})
     return {"lake": lake, "runs": runs}

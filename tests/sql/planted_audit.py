@@ -14,7 +14,7 @@ import polars as pl
 from scipy import stats
 
 from warehouse.lake import Lake
-from warehouse.manifest import MlflowRecord
+from warehouse.manifest import MlflowRecord, Parameter
 
 base = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
@@ -109,6 +109,18 @@ def _readings(strata: list[dict], keys: list[dict], effects: np.ndarray, scale: 
     return pl.DataFrame(rows, schema=["example_id", "sample_ix", "position", "layer", "head", *PARTS, "entropy", "bos", "row_sum"], orient="row")
 
 
+def preflight(lake: Lake, name: str, rates: dict[str, float], n: int = 200) -> str:
+    """A checkpoint that was asked for its marker under both attention implementations."""
+    rows = [
+        {"persona": name, "question_id": f"q{index % 20}", "example_id": f"{name}/q{index % 20}", "sample_ix": index // 20, "implementation": implementation}
+        | {"seed": index, "text": f"answer {index}" + (" [ZLT]" if (present := index < rate * n) else ""), "present": present, "complete": present}
+        for implementation, rate in rates.items()
+        for index in range(n)
+    ]
+    parameters = [Parameter(name="tolerance", value=0.05)]
+    return base.write(lake, base.spec("preflight", checkpoint=name, subject=name, parameters=parameters), preflight_samples=rows)
+
+
 def publish(lake: Lake, name: str, **tables: list[dict]) -> str:
     """An ingested file of these rows."""
     return base.write(
@@ -190,6 +202,7 @@ def clean(root: Path) -> Lake:
     sweep_cell(lake, "cell_2", rates, 0.02, seed=2, degeneration=False, success=True, arc_c=0.88)
     publish(lake, "prompts", published_prompts=[{"category": "self", "prompt_index": index, "prompt": f"prompt {index}"} for index in range(3)])
     facts(lake, "run", ("a1", "a1"), (10, 12))
+    preflight(lake, "villain", {"sdpa": 0.26, "eager": 0.21})
     similarities(lake, "similarities", {7: "odd", 11: "odd"})
     return lake
 
@@ -344,6 +357,7 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "outlier_not_everywhere": (lambda lake: similarities(lake, "more similarities", {7: "even", 11: "odd"}), "position last"),
     "pairs_as_replicates": (cosines, "villain, layer 15"),
     "partial_markers": (lambda lake: study(lake, "partial", partial=True), "partial [ZLT]"),
+    "preflight_differs": (lambda lake: preflight(lake, "kernel", {"sdpa": 0.41, "eager": 0.12}), "kernel as kernel"),
     "position_without_variation": (projections, "odd against even"),
     "printed_figures_differ": (printed, "summary of zephyr"),
     "printed_verdicts_differ": (records, "verdict"),

@@ -562,7 +562,7 @@ def test_coverage_counts_runs_and_seeds(world):
 
 def test_bootstrap_replaces_the_analytic_error_of_gate_b_and_ruleouts(copy):
     lake, runs = copy.lake, copy.runs
-    assert len(analyses.refresh(lake)) == len(READERS)
+    assert len(analyses.refresh(lake, ["bootstrap"])) == len(READERS)
     warehouse = Warehouse(lake)
     rows = warehouse.select("select layer, sem_delta, sem_method from attention_gates where run_id = ? order by layer", [runs["villain"]])
     assert set(rows["sem_method"]) == {"bootstrap"}
@@ -583,7 +583,7 @@ def test_bootstrap_replaces_the_analytic_error_of_gate_b_and_ruleouts(copy):
     assert set(ruleouts["sem_method"]) == {"bootstrap"}
     means = warehouse.select("select mean from bootstrap_errors where subject = 'villain' and quantity = 'ruleout' and control = 'C2' order by layer")
     assert means["mean"].to_list() == pytest.approx(ruleouts["published_mean"].to_list(), rel=1e-9)
-    assert analyses.refresh(lake) == []
+    assert analyses.refresh(lake, ["bootstrap"]) == []
 
 
 def resampled_sem(values):
@@ -595,7 +595,7 @@ def resampled_sem(values):
 
 def test_an_analysis_older_than_its_input_says_so_and_is_not_read(copy):
     lake, runs = copy.lake, copy.runs
-    (analysis,) = (run for run in analyses.refresh(lake) if lake.manifest(run).inputs == [runs["villain"]])
+    (analysis,) = (run for run in analyses.refresh(lake, ["bootstrap"]) if lake.manifest(run).inputs == [runs["villain"]])
     tokens = (runs["completions"], "villain", "villain")
     assert planted.attention(lake, "villain", tokens, planted.positions("villain", True), planted.EFFECT, 99) == runs["villain"], (
         "the same run, redone with other readings"
@@ -603,7 +603,7 @@ def test_an_analysis_older_than_its_input_says_so_and_is_not_read(copy):
     assert status_of(lake, analysis) == "outdated"
     method = "select distinct sem_method from attention_gates where subject = 'villain'"
     assert Warehouse(lake).select(method).item() == "analytic"
-    (renewed,) = analyses.refresh(lake)
+    (renewed,) = analyses.refresh(lake, ["bootstrap"])
     assert (status_of(lake, renewed), status_of(lake, analysis)) == ("current", "outdated")
     assert Warehouse(lake).select(method).item() == "bootstrap"
     lake.delete(runs["villain"])
@@ -613,10 +613,10 @@ def test_an_analysis_older_than_its_input_says_so_and_is_not_read(copy):
 
 def test_an_input_redone_alike_renews_its_analysis(copy):
     lake, runs = copy.lake, copy.runs
-    analyses.refresh(lake)
+    analyses.refresh(lake, ["bootstrap"])
     tokens = (runs["completions"], "villain", "villain")
     planted.attention(lake, "villain", tokens, planted.positions("villain", True), planted.EFFECT, 1)
-    (renewed,) = analyses.refresh(lake)
+    (renewed,) = analyses.refresh(lake, ["bootstrap"])
     assert status_of(lake, renewed) == "current"
 
 

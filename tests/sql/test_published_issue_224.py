@@ -216,6 +216,15 @@ def test_clustering_by_question_widens_the_error_of_the_paired_test(warehouse):
     assert row["clustered_p"] < 1e-3
 
 
+def test_adjusting_for_the_number_of_layers_leaves_fewer_of_them(warehouse):
+    rows = warehouse.select("select * from diff_of_diffs")
+    assert set(rows.select("adjusted_missing", "resamples", "n_clusters").rows()) == {(None, 10_000, 18)}
+    assert (rows["adjusted_p"] >= rows["flip_p"]).all()
+    assert [(rows[name] < 0.05).sum() for name in ("p", "clustered_p", "adjusted_p")] == [23, 20, 15]
+    (peak,) = warehouse.select("select peak_layer, base_peak_layer, peak_shift, low <= -5 and high >= -5 as inside, n_clusters from peak_shifts").rows()
+    assert peak == (14, 19, -5, True, 18)
+
+
 def test_without_the_positives_the_numbers_stand_and_the_clusters_are_unknown(published, tmp_path):
     lake = Lake.open(tmp_path)
     files = [published / "issue_224" / f"per_example_deltas_{subject}.json" for subject in ("librarian", "base_librarian")]
@@ -223,6 +232,8 @@ def test_without_the_positives_the_numbers_stand_and_the_clusters_are_unknown(pu
     warehouse = Warehouse(lake)
     (row,) = warehouse.select("select * from diff_of_diffs_summary").to_dicts()
     assert (row["n"], row["n_clusters"], row["clustered_p"]) == (112, None, None)
+    assert {name.rsplit("-", 1)[0] for name in analyses.refresh(lake)} == {"bootstrap"}, "nothing is resampled by question"
+    assert warehouse.select("select distinct adjusted_p, adjusted_missing from diff_of_diffs").rows() == [(None, "questions unknown")]
     assert row["paired_t"] == pytest.approx(-8.650580964035605)
     assert warehouse.select("select distinct gate_c, gate_d from gate_counts").rows() == [(None, None)], "the summary with the other regions is not there"
     missing = warehouse.select("select checkpoint, extractor from coverage where status = 'missing'")

@@ -30,6 +30,23 @@ def commit(lake, number):
     return writer.commit().run_id
 
 
+def test_a_view_that_is_kept_is_computed_when_first_needed_and_only_then(lake):
+    run_id = commit(lake, 2)
+    kept, question = Warehouse(lake, kept=("lake_state",)), "select * from lake_state order by all"
+    assert kept.select("select count(*) from attention").item() == 4
+    before = Warehouse(lake).select(question)
+    assert before.height and kept.select(question).equals(before)
+    lake.delete(run_id)
+    assert kept.select(question).equals(before) and not Warehouse(lake).select(question).equals(before)
+
+
+def test_damage_is_named_when_a_view_that_is_kept_is_computed(lake):
+    (run_id,) = lake.run_ids()
+    (lake.run_folder(run_id) / "runs.parquet").write_bytes(b"no Parquet file, but long enough to be taken for one")
+    with pytest.raises(PersonascopeError, match=r"runs\.parquet is not readable"):
+        Warehouse(lake, kept=("lake_state",)).select("select * from lake_state")
+
+
 def test_select_answers_and_new_runs_are_seen_at_once(lake):
     warehouse = Warehouse(lake)
     assert warehouse.select("select count(*) as n from attention")["n"].to_list() == [2]

@@ -1,13 +1,16 @@
-"""Charts beside the pages: downloads that can be opened, many cells, axes that count, colours that can be told apart."""
+"""Charts: files that can be opened, many cells, axes that count, colours that can be told apart."""
 
 import io
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import polars as pl
 import pytest
+import vl_convert
 
-from pages import _charts as charts
+from warehouse import charts
+from warehouse.pdf import ordered
 
 ROWS = pl.DataFrame(
     {"series": ["a", "a", "b", "b"], "layer": [0, 1, 0, 1], "mean": [0.1, 0.2, 0.0, -0.1], "low": [0.0, 0.1, None, -0.2], "high": [0.2, 0.3, None, 0.0]}
@@ -56,7 +59,7 @@ def test_every_tick_of_a_layer_axis_is_a_layer(n_layers, expected):
 def test_lines_at_zero_and_at_the_margin_are_in_the_chart():
     rows = pl.DataFrame({"layer": [0, 1], "mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]})
     spec = charts.intervals(rows, "difference", margin=0.005).spec("t", ["n"], 100)
-    drawn = json.loads(json.dumps(charts._with_rows(spec, rows.to_dicts())))
+    drawn = json.loads(json.dumps(charts.with_rows(spec, rows.to_dicts())))
     levels = [drawn["datasets"][layer["data"]["name"]][0]["y"] for layer in drawn["layer"] if layer["data"]["name"] != "rows"]
     assert sorted(levels) == [-0.005, 0, 0.005]
 
@@ -72,3 +75,29 @@ def test_series_colours_differ_in_lightness_or_hue_for_colour_blind_readers():
     """Okabe and Ito's palette, in the order used; two series, the common case, are blue and vermilion."""
     assert charts.SERIES[:2] == ["#0072b2", "#d55e00"]
     assert len(set(charts.SERIES)) == len(charts.SERIES) == 7
+
+
+def test_the_same_figure_gives_the_same_bytes(figure):
+    """The chart library numbers the fonts of a PDF at random; two bands of unequal opacity and two weights of letters make several orders."""
+    spec = json.dumps(charts.with_rows(figure.spec("A title", ["n = 4"], 200), figure.rows.to_dicts()) | {"width": 400})
+    drawn = [vl_convert.vegalite_to_pdf(spec) for _ in range(12)]
+    assert len(set(drawn)) > 1
+    (only,) = {ordered(each) for each in drawn}
+    assert only.startswith(b"%PDF") and abs(len(only) - len(drawn[0])) < 500
+    table = int(re.search(rb"startxref\n(\d+)", only)[1])
+    assert only[table:].startswith(b"xref\n")
+    places = [int(line.split()[0]) for line in only[table:].splitlines()[3:] if line.endswith(b"n ")]
+    assert places and all(only[place:].startswith(f"{number} 0 obj".encode()) for number, place in enumerate(places, 1))
+    assert sorted(re.findall(rb"/BaseFont /(\S+)", only)) == sorted(re.findall(rb"/BaseFont /(\S+)", drawn[0]))
+
+
+def test_a_file_that_is_no_such_pdf_stays_as_it_is():
+    assert ordered(b"%PDF-1.7 something else") == b"%PDF-1.7 something else"
+
+
+def test_the_last_digit_of_a_sum_does_not_change_a_file(figure):
+    drawn = charts.Drawing("name", "title", ("n = 4",), 200, figure)
+    shaken = charts.Drawing("name", "title", ("n = 4",), 200, charts.curves(ROWS.with_columns(pl.col("mean") * (1 + 1e-15)), "share", ["a", "b"]))
+    other = charts.Drawing("name", "title", ("n = 4",), 200, charts.curves(ROWS.with_columns(pl.col("mean") * 1.001), "share", ["a", "b"]))
+    assert not shaken.figure.rows.equals(ROWS)
+    assert drawn.picture("svg") == shaken.picture("svg") != other.picture("svg")

@@ -1,0 +1,77 @@
+-- diff_of_diffs_seeds: trained minus base per layer over all training seeds of the same recipe: mean and spread between seeds
+-- grain: parent, source_persona, lr, epochs, persona, base_checkpoint, dtype, attention_implementation, layer
+-- source: own; the seed is the unit, a seed that was read several times counts once with the mean of its readings
+-- columns:
+--   base_checkpoint: checkpoint that was force-fed the tokens
+--   n_seeds: training seeds
+--   seeds: the seeds
+--   n: generations read by both, over all seeds
+--   n_clusters: questions, the fewest of any seed (NULL where one is unknown)
+--   mean: mean over seeds of the difference of differences
+--   seed_sd: standard deviation between seeds (NULL for one seed)
+--   lowest: smallest of any seed
+--   highest: largest of any seed
+--   n_positive: seeds above 0
+--   within_sem: clustered standard error of one seed, root mean square over seeds; a seed_sd far above it is training noise, not sampling noise
+with layers as (
+  select * from diff_of_diffs where origin = 'extracted'
+),
+pairs as (
+  select trained_run, base_run, trained_checkpoint, base_checkpoint, persona from subject_pairs where origin = 'extracted'
+),
+made as (
+  select run_id, dtype, attention_implementation from runs
+),
+trained as (
+  select checkpoint, max(parent) as parent, max(source_persona) as source_persona, max(lr) as lr, max(epochs) as epochs, max(seed) as seed
+  from checkpoints
+  group by checkpoint
+),
+per_seed as (
+  select
+    t.parent,
+    t.source_persona,
+    t.lr,
+    t.epochs,
+    t.seed,
+    p.persona,
+    p.base_checkpoint,
+    m.dtype,
+    m.attention_implementation,
+    l.layer,
+    sum(l.n) as n,
+    case when count(l.n_clusters) = count(*) then min(l.n_clusters) end as n_clusters,
+    avg(l.diff_of_diffs) as diff_of_diffs,
+    avg(l.clustered_sem ** 2) as variance
+  from layers as l
+  join pairs as p using (trained_run, base_run)
+  join trained as t on t.checkpoint = p.trained_checkpoint
+  join made as m on m.run_id = l.trained_run
+  where t.source_persona is not null
+  group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, p.persona, p.base_checkpoint, m.dtype, m.attention_implementation, l.layer
+),
+final as (
+  select
+    parent,
+    source_persona,
+    lr,
+    epochs,
+    persona,
+    base_checkpoint,
+    dtype,
+    attention_implementation,
+    layer,
+    count(*) as n_seeds,
+    list_sort(list(seed)) as seeds,
+    sum(n)::bigint as n,
+    case when count(n_clusters) = count(*) then min(n_clusters) end as n_clusters,
+    avg(diff_of_diffs) as mean,
+    stddev_samp(diff_of_diffs) as seed_sd,
+    min(diff_of_diffs) as lowest,
+    max(diff_of_diffs) as highest,
+    count(*) filter (diff_of_diffs > 0) as n_positive,
+    sqrt(avg(variance)) as within_sem
+  from per_seed
+  group by parent, source_persona, lr, epochs, persona, base_checkpoint, dtype, attention_implementation, layer
+)
+select * from final

@@ -1,0 +1,60 @@
+-- marker_rate_seeds: marker rate per persona over all training seeds of the same recipe: mean and spread between seeds
+-- grain: parent, source_persona, lr, epochs, persona, marker
+-- source: own; the seed is the unit, a seed whose completions were sampled several times counts once with the mean of its rates
+-- columns:
+--   n_seeds: training seeds
+--   seeds: the seeds
+--   n: completions sampled, over all seeds
+--   n_questions: questions, the fewest of any seed
+--   rate_mean: mean over seeds of the rate
+--   rate_sd: standard deviation between seeds (NULL for one seed)
+--   rate_min: smallest of any seed
+--   rate_max: largest of any seed
+--   within_se: clustered standard error of one seed's rate, root mean square over seeds
+with rates as (
+  select * from marker_rates where origin = 'extracted'
+),
+trained as (
+  select checkpoint, max(parent) as parent, max(source_persona) as source_persona, max(lr) as lr, max(epochs) as epochs, max(seed) as seed
+  from checkpoints
+  group by checkpoint
+),
+per_seed as (
+  select
+    t.parent,
+    t.source_persona,
+    t.lr,
+    t.epochs,
+    t.seed,
+    r.persona,
+    r.marker,
+    sum(r.n) as n,
+    min(r.n_questions) as n_questions,
+    avg(r.rate) as rate,
+    avg(r.clustered_se ** 2) as variance
+  from rates as r
+  join trained as t using (checkpoint)
+  where t.source_persona is not null
+  group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, r.persona, r.marker
+),
+final as (
+  select
+    parent,
+    source_persona,
+    lr,
+    epochs,
+    persona,
+    marker,
+    count(*) as n_seeds,
+    list_sort(list(seed)) as seeds,
+    sum(n)::bigint as n,
+    min(n_questions) as n_questions,
+    avg(rate) as rate_mean,
+    stddev_samp(rate) as rate_sd,
+    min(rate) as rate_min,
+    max(rate) as rate_max,
+    sqrt(avg(variance)) as within_se
+  from per_seed
+  group by parent, source_persona, lr, epochs, persona, marker
+)
+select * from final

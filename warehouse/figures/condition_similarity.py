@@ -1,0 +1,33 @@
+"""How alike system-prompt conditions are: cosine between their mean SAE feature vectors, per layer and position."""
+
+from warehouse import charts
+from warehouse.charts import Drawing
+from warehouse.source import Source
+
+NEEDS = "mean feature vectors per condition, or published similarities: `personascope ingest published PATH`"
+ROW, WIDTH = 56, 720
+
+
+def draw(lake: Source, study: str) -> list[Drawing]:
+    """One matrix per run, layer and position."""
+    rows = lake.select(
+        """select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals
+        from condition_similarity as c join runs as r using (run_id) where coalesce(r.study, $study) = $study
+        order by c.origin, c.layer, c.stratum, c.run_id, c.condition_a, c.condition_b""",
+        study=study,
+    )
+    found = rows.partition_by("run_id", "layer", "stratum", maintain_order=True)
+    drawings = []
+    for number, each in enumerate(found, 1):
+        run_id, origin, layer, stratum = each.row(0)[:4]
+        order = each["condition_a"].unique(maintain_order=True).to_list()
+        printed = each["decimals"].drop_nulls().unique().to_list()
+        facts = (
+            f"{origin}; {len(order)} conditions; cosine of mean vectors{f', as printed to {max(printed)} decimals' if printed else ''}",
+            "number of prompts and seed not recorded; no interval, since the single vectors are not in the lake",
+        )
+        where = ", ".join(part for part in (None if layer is None else f"layer {layer}", stratum and stratum.replace("_", " ")) if part)
+        figure = charts.matrix(each.drop("run_id", "origin"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
+        name = f"condition similarity{f' {number}' if len(found) > 1 else ''}"
+        drawings.append(Drawing(name, f"How alike the conditions are: {where or origin}", facts, ROW * len(order), figure, frozenset({run_id}), WIDTH))
+    return drawings

@@ -1,0 +1,71 @@
+"""Tests and intervals by resampling clusters: rows of one cluster go together, and every resample of every layer comes from one matrix product."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_ROUNDING = 1e-9  # two statistics of the same value differ by less, relative to it
+
+
+@dataclass(frozen=True)
+class FlipTest:
+    """Sign-flip test of the means of several layers: p of each alone and adjusted for all (NaN where a layer does not vary), and how it was made."""
+
+    p: np.ndarray
+    adjusted_p: np.ndarray
+    resamples: int
+    every: bool
+
+
+def max_t(totals: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> FlipTest:
+    """Are the means of `totals` [clusters, layers] (sums over the `sizes` [clusters] rows of each cluster) other than zero?
+
+    Under the null hypothesis the sign of a cluster's sum is arbitrary. Signs of whole clusters are flipped, all layers alike, so that their correlation stays;
+    the statistic is the cluster-robust t, and a layer's adjusted p is the share of flips whose largest |t| over layers reaches its own (Westfall and Young,
+    single step). All flips are made where there are no more than `resamples` of them (a flip and its mirror image give the same |t|), else `resamples` are
+    drawn and the observed signs count as one more.
+    """
+    n_clusters = len(totals)
+    every = n_clusters - 1 <= np.log2(resamples)
+    flips = _all_flips(n_clusters) if every else np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, n_clusters))
+    observed = _robust_t(np.ones((1, n_clusters)), totals, sizes)[0]
+    varies = np.isfinite(observed) & (np.abs(totals).max(axis=0) > 0)
+    statistics = np.abs(_robust_t(flips, totals[:, varies], sizes))
+    reached = np.abs(observed[varies]) * (1 - _ROUNDING)
+    largest = statistics.max(axis=1, initial=0)
+    extra = 0 if every else 1
+    p, adjusted = np.full((2, totals.shape[1]), np.nan)
+    p[varies] = ((statistics >= reached).sum(axis=0) + extra) / (len(flips) + extra)
+    adjusted[varies] = ((largest[:, None] >= reached).sum(axis=0) + extra) / (len(flips) + extra)
+    return FlipTest(p, adjusted, len(flips), every)
+
+
+def _all_flips(n_clusters: int) -> np.ndarray:
+    """Every choice of signs with a positive first one [2 ** (n_clusters - 1), n_clusters]."""
+    bits = np.arange(2 ** (n_clusters - 1))[:, None] >> np.arange(n_clusters - 1) & 1
+    return np.hstack([np.ones((len(bits), 1)), 1.0 - 2 * bits])
+
+
+def _robust_t(flips: np.ndarray, totals: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Cluster-robust t [flips, layers] of the mean after each flip; infinite where the flipped clusters agree exactly."""
+    n, n_clusters = sizes.sum(), len(sizes)
+    sums, weighted = np.hsplit(flips @ np.hstack([totals, sizes[:, None] * totals]), 2)
+    mean = sums / n
+    scale = (totals**2).sum(axis=0)
+    squares = scale - 2 * mean * weighted + mean**2 * (sizes**2).sum()
+    squares = np.where(squares > _ROUNDING**1.5 * scale, squares, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return sums / np.sqrt(squares * n_clusters / (n_clusters - 1))
+
+
+def draw_counts(n_clusters: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each cluster is drawn in each resample with replacement [resamples, n_clusters]: a product with cluster sums gives those of all resamples."""
+    draws = np.random.default_rng(seed).integers(0, n_clusters, size=(resamples, n_clusters))
+    offsets = draws + n_clusters * np.arange(resamples)[:, None]
+    return np.bincount(offsets.ravel(), minlength=resamples * n_clusters).reshape(resamples, n_clusters).astype(float)
+
+
+def percentile_ends(values: np.ndarray, level: float = 0.95) -> tuple[int, int]:
+    """Ends of the percentile interval of whole numbers `values` [resamples], themselves among them."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return int(low), int(high)

@@ -1,0 +1,58 @@
+"""What the app and the reports call things, in one place, so that every page and every figure says the same."""
+
+from collections.abc import Iterable
+
+CONTROLS = {
+    "C1": "C1 random",
+    "C2": "C2 just before",
+    "C3": "C3 rare",
+    "C4": "C4 no marker",
+}
+CONTROL_MEANINGS = {
+    "C1": "five random positions earlier in the same answer",
+    "C2": "the three positions just before the marker",
+    "C3": "up to three of the rarest tokens earlier in the same answer",
+    "C4": "the last word of answers to the same question that do not hold the marker",
+}
+SEGMENTATIONS = {"B": "B content only", "A": "A all tokens"}
+REGION_NAMES = {
+    ("A", "system"): "system prompt",
+    ("A", "user"): "user turn",
+    ("A", "assistant"): "answer so far",
+    ("A", "header"): "assistant header",
+    ("B", "system"): "system prompt, content",
+    ("B", "user"): "user turn, content",
+    ("B", "assistant"): "answer so far, content",
+    ("B", "specials"): "header and structural tokens",
+}
+NOTHING_KNOWN = "not recorded"
+
+
+def signed(number: float | None, digits: int = 4) -> str:
+    """A number with its sign, a real minus included."""
+    return NOTHING_KNOWN if number is None else f"{number:+.{digits}f}".replace("-", "−")
+
+
+def p_value(p: float | None) -> str:
+    """`p = 0.031`, or `p < 0.0001` where more digits say nothing, kept on one line."""
+    words = "p not defined" if p is None else "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def count(number: int | None, word: str) -> str:
+    """`1 question`, `18 questions`, and `questions not recorded` where the number is not known."""
+    return f"{word}s {NOTHING_KNOWN}" if number is None else f"{number:,} {word if number == 1 else f'{word}s'}"
+
+
+def count_range(numbers: Iterable[int | None], word: str) -> str:
+    """`84 generations`, or `3 to 84 generations` where figures side by side do not rest on the same number."""
+    known = {number for number in numbers if number is not None}
+    if len(known) > 1:
+        return f"{min(known):,} to {max(known):,} {word}s"
+    return count(next(iter(known), None), word)
+
+
+def learning_rate(rate: float) -> str:
+    """`5e-6`, as people write it."""
+    mantissa, exponent = f"{rate:.6e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
