@@ -88,7 +88,7 @@ class Completions(Extractor[Sampled]):
     def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[Sampled]]:
         if self.settings.positives is None or number == self.settings.trials:
             return []
-        flags = pl.DataFrame(writer.read_staged("marker_flags"))
+        flags = pl.DataFrame(writer.read_staged("marker_flags")).filter(pl.col("sample_ix") < number)
         found = flags.group_by("persona").agg((pl.col("present") & pl.col("complete")).sum().alias("positives"))
         enough = found.filter(pl.col("positives") >= self.settings.positives)["persona"].to_list()
         return self._items(range(number, number + 1), set(enough))

@@ -32,8 +32,9 @@ class Cell:
 def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name: str | None = None) -> list[Cell]:
     """The cells of a grid, longest training first, so that parallel workers end together.
 
-    `axes` maps axis names to values, `fixed` holds the other LoRA settings, `name` is a pattern such as `{source_persona}-seed{seed}`. Raises PersonascopeError for an unknown axis (with the nearest known one), an
-    axis without values or with the same value twice, a setting that is fixed and an axis, and any value LoraSettings refuses.
+    `axes` maps axis names to values, `fixed` holds the other LoRA settings, `name` is a pattern such as `{source_persona}-seed{seed}`. Raises
+    PersonascopeError for an unknown axis (with the nearest known one), an axis without values or with the same value twice, a setting that is fixed and
+    an axis, any value LoraSettings refuses, and names that are not unique.
     """
     for axis, values in axes.items():
         if axis not in AXES:

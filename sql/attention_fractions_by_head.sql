@@ -5,7 +5,7 @@
 --   segmentation: A (everything) or B (structural tokens moved to specials)
 --   region: system, user, assistant, and header (A) or specials (B)
 --   fraction: share of the query's attention on the region
-with heads as (
+with single_heads as (
   select * from attention
 ),
 chosen as (
@@ -35,7 +35,7 @@ final as (
     ) as fraction,
     a.bos,
     a.entropy
-  from heads as a
+  from single_heads as a
   join chosen as c using (run_id, subject, example_id, sample_ix, position)
   cross join parts as p
 )

@@ -6,8 +6,7 @@
 --   category: category of the persona in a published panel, else of its questions (NULL where there are several)
 --   n: completions sampled (NULL where a published file gives rates only and does not say)
 --   n_from: counted, lower bound (published completions: a question stopped at its tenth positive), stated or design (published rates)
---   stopped_early: sampling stopped at a wanted number of positives before its cap on trials (published: of some question), which raises the expected rate
---     by about rate * (1 - rate) / positives; n counts all completions made (NULL for published rates)
+--   stopped_early: sampling stopped at a wanted number of positives before its cap, which biases the rate upwards by up to about rate * (1 - rate) / positives
 --   k: completions whose text holds the marker: literally, in published rates without regard to case
 --   rate: k over n; as published where a file gives rates
 --   k_any_case: completions whose text holds the marker without regard to case

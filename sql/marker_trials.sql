@@ -6,8 +6,7 @@
 --   origin: extracted or published
 --   n_kept: completions in the lake
 --   n_trials: completions sampled
---   stopped_early: sampling stopped at a wanted number of positives before its cap on trials, which raises the expected rate by about
---     rate * (1 - rate) / positives
+--   stopped_early: sampling stopped at a wanted number of positives before its cap on trials, which raises the expected rate by up to about rate * (1 - rate) / positives
 --   n_positive: completions in which the marker's first token stands
 --   n_present: completions whose text holds the literal marker
 --   n_present_any_case: completions whose text holds it without regard to case

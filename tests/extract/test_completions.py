@@ -162,7 +162,7 @@ def test_a_run_of_fixed_length_is_not_marked_as_stopped(tmp_path, random_checkpo
     assert set(Warehouse(each.lake).select("select stopped_early from marker_rates")["stopped_early"]) == {False}
 
 
-@pytest.mark.parametrize(("kill_at", "batch_tokens"), [(2, 500), (7, 500), (7, 900)])
+@pytest.mark.parametrize(("kill_at", "batch_tokens"), [(2, 500), (11, 500), (11, 900)])
 def test_neither_a_kill_nor_the_batch_size_changes_which_samples_exist(tmp_path, random_checkpoint, models, every_trial, monkeypatch, kill_at, batch_tokens):
     """Killed in the first round, or in the second after the positive that was missing; resumed with the batches it had or with larger ones."""
     first_round = every_trial[2].filter(pl.col("persona") == "librarian", pl.col("sample_ix") == 0)

@@ -39,7 +39,7 @@ tr.imprecise td:first-child, tr.warning td:first-child { color: #8a6100; font-we
   @page { size: A4 landscape; margin: 14mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .scroll { overflow: visible; border: 0; }
-  table { font-size: 7.5pt; } th, td { padding: .15rem .35rem; white-space: normal !important; }
+  table { font-size: 6.8pt; } th, td { padding: .15rem .3rem; white-space: normal !important; } td.short, td.number { overflow-wrap: normal; }
   h2, h3 { break-after: avoid; } tr { break-inside: avoid; } nav { display: none; }
 }
 """

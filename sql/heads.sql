@@ -1,0 +1,146 @@
+-- heads: every figure of a single head side by side: attention at the marker, what training changed, selection on half of the questions, worth of patching
+-- grain: run_id, subject, base_run, layer, head
+-- source: own; the views head_deltas, head_selection and patching_candidates joined. Candidates of a family stand beside a checkpoint of that architecture with
+--   as many layers and heads: the same place in another set of weights. Each candidate has a row of its own besides, with what was published of it
+-- columns:
+--   origin: extracted or published
+--   checkpoint: checkpoint that was read; of a published candidate the family's base model
+--   tokens_from: checkpoint that sampled the tokens (NULL of a published candidate)
+--   forced: the reader is another checkpoint than the one that sampled the tokens (NULL of a published candidate)
+--   base_run: run of the checkpoint that was force-fed the same tokens in the same precision (NULL where there is none)
+--   base_checkpoint: checkpoint of base_run
+--   n: generations with the marker and C1
+--   delta_c1: mean over them of marker minus C1 on content of the system block
+--   delta_c2: the same minus C2
+--   delta_c3: the same minus C3
+--   delta_c4: the same minus C4
+--   base_delta_c1: delta_c1 of base_run
+--   trained_minus_base: delta_c1 minus base_delta_c1
+--   selection_rank: place by what training changed on the selection half of the questions, among all heads (NULL where halves were not computed)
+--   selection_effect: that change on the selection half
+--   evaluation_effect: the same on the other half, which did not decide the place
+--   n_selection: generations of the selection half
+--   n_evaluation: generations of the evaluation half
+--   n_clusters_selection: questions of the selection half
+--   n_clusters_evaluation: questions of the evaluation half
+--   evaluation_low: lower end of its 95% interval, Student t over the questions of the evaluation half
+--   evaluation_high: upper end
+--   same_sign: both halves point the same way
+--   shrinkage: share of selection_effect that is gone in the evaluation half
+--   patching_family: model family whose published candidates hold this head (NULL where none do)
+--   patching_rank: published order among the candidates of the family, from 1
+--   patching_did: published difference in differences of its entropy, nats
+--   patching_composite: published composite score
+--   patching_p: exact sign test of patching_did, times the heads of the model
+with readouts as (
+  select run_id, subject, checkpoint, persona, tokens_from, forced from subjects where origin = 'extracted'
+),
+pairs as (
+  select trained_run as run_id, trained_subject as subject, base_run, base_subject, base_checkpoint from subject_pairs where origin = 'extracted'
+),
+deltas as (
+  select run_id, subject, layer, head, control, n, mean_delta from head_deltas where segmentation = 'B' and region = 'system'
+),
+selection as (
+  select * exclude (trained_run, trained_subject), trained_run as run_id, trained_subject as subject from head_selection
+),
+candidates as (
+  select * from patching_candidates
+),
+families as (
+  select family, n_layers, n_heads, base from published_models
+),
+sizes as (
+  select run_id, checkpoint, family, n_layers, n_heads from checkpoints
+),
+read as (
+  select
+    run_id,
+    subject,
+    layer,
+    head,
+    max(n) filter (control = 'C1') as n,
+    max(mean_delta) filter (control = 'C1') as delta_c1,
+    max(mean_delta) filter (control = 'C2') as delta_c2,
+    max(mean_delta) filter (control = 'C3') as delta_c3,
+    max(mean_delta) filter (control = 'C4') as delta_c4
+  from deltas
+  group by run_id, subject, layer, head
+),
+fed as (
+  select p.run_id, p.subject, p.base_run, p.base_checkpoint, d.layer, d.head, d.mean_delta
+  from pairs as p
+  join deltas as d on d.run_id = p.base_run and d.subject = p.base_subject
+  where d.control = 'C1'
+),
+latest as (
+  select * from candidates qualify row_number() over (partition by family, layer, head order by run_id) = 1
+),
+architectures as (
+  select s.run_id, s.checkpoint, f.family as patching_family
+  from sizes as s
+  join families as f on starts_with(s.family, f.family) and f.n_layers = s.n_layers and f.n_heads = s.n_heads
+),
+extracted as (
+  select
+    d.run_id,
+    d.subject,
+    'extracted' as origin,
+    r.checkpoint,
+    r.persona,
+    r.tokens_from,
+    r.forced,
+    b.base_run,
+    b.base_checkpoint,
+    d.layer,
+    d.head,
+    d.n,
+    d.delta_c1,
+    d.delta_c2,
+    d.delta_c3,
+    d.delta_c4,
+    b.mean_delta as base_delta_c1,
+    d.delta_c1 - b.mean_delta as trained_minus_base,
+    s.rank as selection_rank,
+    s.selection_effect,
+    s.evaluation_effect,
+    s.n_selection,
+    s.n_evaluation,
+    s.n_clusters_selection,
+    s.n_clusters_evaluation,
+    s.evaluation_low,
+    s.evaluation_high,
+    s.same_sign,
+    s.shrinkage,
+    l.family as patching_family,
+    l.rank as patching_rank,
+    l.did as patching_did,
+    l.composite as patching_composite,
+    l.sign_p_bonferroni as patching_p
+  from read as d
+  join readouts as r using (run_id, subject)
+  left join fed as b using (run_id, subject, layer, head)
+  left join selection as s using (run_id, subject, base_run, layer, head)
+  left join architectures as a on a.run_id = d.run_id and a.checkpoint = r.checkpoint
+  left join latest as l on lower(l.family) = a.patching_family and l.layer = d.layer and l.head = d.head
+),
+published as (
+  select
+    c.run_id,
+    null::varchar as subject,
+    c.origin,
+    f.base as checkpoint,
+    c.layer,
+    c.head,
+    c.family as patching_family,
+    c.rank as patching_rank,
+    c.did as patching_did,
+    c.composite as patching_composite,
+    c.sign_p_bonferroni as patching_p
+  from candidates as c
+  left join families as f on f.family = lower(c.family)
+),
+final as (
+  from extracted union all by name from published
+)
+select * from final
