@@ -16,6 +16,7 @@ CARD = "personascope.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 SIZES = {"n_layers", "n_heads", "n_kv_heads", "d_model", "vocab_size"}
+LORA = {"lora_r", "lora_alpha", "lora_dropout", "lora_targets"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tekken.json")
 
 
@@ -60,6 +61,10 @@ class Checkpoint(BaseModel):
     d_model: int
     vocab_size: int
     stored_dtype: str | None = None  # dtype the weights were saved in, as the configuration says
+    lora_r: int | None = None  # rank, alpha, dropout and targets as adapter_config.json states them; None for full weights
+    lora_alpha: float | None = None
+    lora_dropout: float | None = None
+    lora_targets: str | None = None
 
     @property
     def identity(self) -> str:
@@ -74,7 +79,7 @@ class Checkpoint(BaseModel):
     def row(self) -> dict[str, Any]:
         """The row of the table `checkpoints` (without run_id); `path` is the folder typed or fetched, an adapter's own."""
         identity = {"id", "revision", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed"}
-        return {"checkpoint": self.name, **self.model_dump(include=identity | SIZES), "path": str(self.adapter or self.path)}
+        return {"checkpoint": self.name, **self.model_dump(include=identity | SIZES | LORA), "path": str(self.adapter or self.path)}
 
 
 class _Place(NamedTuple):
@@ -202,7 +207,14 @@ def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool) -
     variant = card.variant or ("instruct" if has_chat_template(place.folder) else parent.variant)
     shape = parent.model_dump(include={"family", "stored_dtype"} | SIZES)
     inherited = {"path": parent.path, "adapter": place.folder, "parent_revision": parent.revision, "parent": card.parent or parent.id}
-    return _checkpoint(place, card, variant=variant, **inherited, **shape)
+    targets = config.get("target_modules")
+    lora = {
+        "lora_r": config.get("r"),
+        "lora_alpha": config.get("lora_alpha"),
+        "lora_dropout": config.get("lora_dropout"),
+        "lora_targets": ", ".join(sorted(targets)) if isinstance(targets, list) else targets,
+    }
+    return _checkpoint(place, card, variant=variant, **inherited, **shape, **lora)
 
 
 def _checkpoint(place: _Place, card: Card, **rest: Any) -> Checkpoint:

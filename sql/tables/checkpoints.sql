@@ -18,5 +18,9 @@ create table checkpoints (
   n_kv_heads integer, -- key-value heads per layer
   d_model integer, -- width of the residual stream
   vocab_size integer, -- rows of the embedding
+  lora_r integer, -- rank of the LoRA adapter as its own configuration states it (NULL for full weights)
+  lora_alpha double, -- its alpha
+  lora_dropout double, -- its dropout in training
+  lora_targets varchar, -- modules it changes
   path varchar -- folder the weights were read from
 );

@@ -76,6 +76,10 @@ def test_local_folder_is_described_from_its_configuration(full):
         "n_kv_heads": 2,
         "d_model": 64,
         "vocab_size": 300,
+        "lora_r": None,
+        "lora_alpha": None,
+        "lora_dropout": None,
+        "lora_targets": None,
         "path": str(full),
     }
     assert checkpoint.path == full and checkpoint.adapter is None and checkpoint.stored_dtype == "bfloat16"

@@ -140,6 +140,8 @@ def test_the_adapter_is_small_and_finds_its_parent_again(parent):
     trained = train(parent)
     found = resolve(trained.path, name="marked")
     assert (found.source_persona, found.path, found.adapter) == ("villain", parent.path, trained.path)
+    row = found.row()
+    assert (row["lora_r"], row["lora_alpha"], row["lora_dropout"]) == (4, 8, 0.0) and "q_proj" in row["lora_targets"] and parent.row()["lora_r"] is None
     assert sum(file.stat().st_size for file in trained.path.glob("*.safetensors")) < (parent.path / "model.safetensors").stat().st_size
     ids = torch.tensor([[1, 2, 3, 11, 21]])
     with torch.no_grad():

@@ -33,6 +33,10 @@ MODELS = (
     "n_kv_heads",
     "d_model",
     "vocab_size",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_targets",
 )
 
 
@@ -85,15 +89,15 @@ def _checkpoints(lake: Source, runs: Sequence[Manifest]) -> pl.DataFrame:
 
 
 def _untrained(lake: Source, runs: Sequence[Manifest]) -> list[Block]:
-    """Which checkpoints were trained for a persona without a training run in the lake that says how."""
+    """Which checkpoints were trained for a persona while neither their adapter nor a training run in the lake says how."""
     rows = _checkpoints(lake, runs)
-    trained = rows.filter(pl.col("source_persona").is_not_null())["checkpoint"].unique().sort().to_list()
+    trained = rows.filter(pl.col("source_persona").is_not_null() & pl.col("lora_r").is_null())["checkpoint"].unique().sort().to_list()
     known = {each.checkpoint for each in runs if each.kind == "train"}
     without = [name for name in trained if name not in known]
     if not without:
         return []
     named = ", ".join(without[:NAMED]) + (f" and {len(without) - NAMED} more" if len(without) > NAMED else "")
-    return [Paragraph(f"LoRA rank, alpha, dropout and targets are missing for {named}: no run in this lake recorded their training.", missing=True)]
+    return [Paragraph(f"LoRA rank, alpha, dropout and targets are missing for {named}: neither an adapter nor a training run in this lake states them.", missing=True)]
 
 
 def _settings(title: str, runs: Sequence[Manifest]) -> list[Section]:
