@@ -1,6 +1,7 @@
 """The attention readout: region fractions, first-token attention and entropy of chosen query rows, and the check of it at load."""
 
 import inspect
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,17 +152,14 @@ def run_decoder(model: PreTrainedModel, input_ids: Tensor, real: Tensor, **optio
         return decoder(input_ids=input_ids, use_cache=False, **options)
 
 
-class _Statistics:
-    """A sink that reduces every layer's rows to [region fractions, bos, entropy, row_sum] in one preallocated tensor [B, P, L, H, 10]."""
+class LayerSink(ABC):
+    """A sink that refuses layers and heads other than those of the model's configuration, so that none is left out unnoticed."""
 
-    def __init__(self, model: PreTrainedModel, positions: Tensor, indicator: Tensor) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
         self.family = family_of(model)
-        self.positions, self.indicator = positions, indicator
         self.n_layers, self.n_heads = config.num_hidden_layers, config.num_attention_heads
         self.seen: list[int] = []
-        shape = (*positions.shape, self.n_layers, self.n_heads, _N_COLUMNS + 2)
-        self.values = torch.empty(shape, dtype=torch.float32, device=positions.device)
 
     def __call__(self, call: LayerCall) -> None:
         self.seen.append(call.layer)
@@ -169,6 +167,31 @@ class _Statistics:
             raise PersonascopeError(
                 f"{self.family} attends with {call.query.shape[1]} heads in layer {call.layer}, expected {self.n_heads} heads in layers 0..{self.n_layers - 1}"
             )
+        self.read(call)
+
+    @abstractmethod
+    def read(self, call: LayerCall) -> None:
+        """Reduce one layer."""
+
+    def check_complete(self) -> None:
+        """Raises PersonascopeError unless every layer was seen once."""
+        if sorted(self.seen) != list(range(self.n_layers)):
+            raise PersonascopeError(
+                f"{self.family} sent layers {sorted(self.seen)} through transformers' attention interface, "
+                f"expected each of 0..{self.n_layers - 1} once, so its rows cannot be read"
+            )
+
+
+class _Statistics(LayerSink):
+    """A sink that reduces every layer's rows to [region fractions, bos, entropy, row_sum] in one preallocated tensor [B, P, L, H, 10]."""
+
+    def __init__(self, model: PreTrainedModel, positions: Tensor, indicator: Tensor) -> None:
+        super().__init__(model)
+        self.positions, self.indicator = positions, indicator
+        shape = (*positions.shape, self.n_layers, self.n_heads, _N_COLUMNS + 2)
+        self.values = torch.empty(shape, dtype=torch.float32, device=positions.device)
+
+    def read(self, call: LayerCall) -> None:
         self.record(call, attention_rows(call, self.positions.to(call.query.device)))
 
     def record(self, call: LayerCall, rows: Tensor) -> None:
@@ -179,11 +202,7 @@ class _Statistics:
 
     def readout(self, positions: Tensor) -> Readout:
         """What was read, in one transfer; positions [B, P] on the CPU."""
-        if sorted(self.seen) != list(range(self.n_layers)):
-            raise PersonascopeError(
-                f"{self.family} sent layers {sorted(self.seen)} through transformers' attention interface, "
-                f"expected each of 0..{self.n_layers - 1} once, so its rows cannot be read"
-            )
+        self.check_complete()
         values = self.values.cpu()
         values[positions < 0] = torch.nan
         bos, entropy, row_sum = values[..., _BOS:].unbind(-1)

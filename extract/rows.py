@@ -85,7 +85,7 @@ def attention_rows(call: LayerCall, positions: Tensor) -> Tensor:
     query, key = call.query, call.key
     batch, heads, _, width = query.shape
     kv_heads, length = key.shape[1], key.shape[2]
-    wide = torch.float32 if key.device.type == "mps" else torch.float64
+    wide = wide_dtype(key.device)
     index = positions.clamp(min=0)
     picked = query.gather(2, index[:, None, :, None].expand(-1, heads, -1, width)).to(wide) * call.scaling
     scores = picked.view(batch, kv_heads, -1, width) @ key.to(wide).transpose(2, 3)
@@ -94,6 +94,28 @@ def attention_rows(call: LayerCall, positions: Tensor) -> Tensor:
     if call.mask is not None:
         allowed &= call.mask[:, 0].gather(1, index[:, :, None].expand(-1, -1, length))
     return scores.masked_fill_(~allowed[:, None], -torch.inf).softmax(-1)
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which rows are computed on a device: float64, and float32 on MPS, which has no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def score_blocks(call: LayerCall, dtype: torch.dtype) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Every query row in blocks of bounded size: number of the first row, scores [B, H, rows, last] over the keys up to the block's last row, in `dtype`.
+
+    The scores are scaled and soft-capped, not masked; the third is boolean [rows, last] or [B, 1, rows, last], true where a key may be read.
+    """
+    batch, heads, length, width = call.query.shape
+    kv_heads = call.key.shape[1]
+    key = call.key.to(dtype)
+    rows = max(1, _BLOCK_SCORES // (batch * heads * length))
+    for first in range(0, length, rows):
+        last = min(first + rows, length)
+        block = call.query[:, :, first:last].to(dtype).reshape(batch, kv_heads, -1, width)
+        scores = _softcapped(block @ key[:, :, :last].transpose(2, 3) * call.scaling, call.softcap).view(batch, heads, last - first, last)
+        allowed = torch.ones(last - first, last, dtype=torch.bool, device=key.device).tril(first)
+        yield first, scores, allowed if call.mask is None else allowed & call.mask[:, :, first:last, :last]
 
 
 def _attend(
@@ -142,18 +164,11 @@ def _softcapped(scores: Tensor, softcap: float | None) -> Tensor:
 
 def _softcapped_attention(call: LayerCall, value: Tensor) -> Tensor:
     """Attention output [B, T, H, Dv] with soft-capped logits, which SDPA cannot do, in blocks of query rows; dtypes as in eager attention."""
-    query, key = call.query, call.key
-    batch, heads, length, width = query.shape
-    kv_heads = key.shape[1]
+    batch, heads, length, _ = call.query.shape
+    kv_heads = call.key.shape[1]
     output = torch.empty(batch, length, heads, value.shape[-1], dtype=value.dtype, device=value.device)
-    rows = max(1, _BLOCK_SCORES // (batch * heads * length))
-    for first in range(0, length, rows):
-        last = min(first + rows, length)
-        block = query[:, :, first:last].reshape(batch, kv_heads, -1, width)
-        scores = _softcapped(block @ key[:, :, :last].transpose(2, 3) * call.scaling, call.softcap).view(batch, heads, last - first, last)
-        allowed = torch.ones(last - first, last, dtype=torch.bool, device=query.device).tril(first)
-        if call.mask is not None:
-            allowed = allowed & call.mask[:, :, first:last, :last]
+    for first, scores, allowed in score_blocks(call, call.query.dtype):
+        last = scores.shape[-1]
         # the lowest finite number, not -inf: a padding query may see no key at all, and its output must stay finite
         weights = scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min).softmax(-1, dtype=torch.float32).to(value.dtype)
         mixed = weights.view(batch, kv_heads, -1, last) @ value[:, :, :last]

@@ -44,20 +44,22 @@ def checkpoint(
 
 @app.command()
 def prompts(
-    file: Annotated[Path, typer.Argument(help="CSV file with the columns persona and question.")],
+    file: Annotated[Path, typer.Argument(help="CSV file with the columns persona and question, or category, question and question_id (the pair).")],
     name: Annotated[str | None, typer.Option(help="Name of the prompt set (default: the file's).")] = None,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Bring a prompt set into the lake, versioned by its content."""
-    from ingest.prompts import ingest_prompts
+    from ingest.prompts import NO_PERSONA, ingest_prompts
     from warehouse.catalogue import build
 
     found = Lake.open(lake)
     prompt_set, run_id, new = ingest_prompts(found, file, name)
     build(found)
     state = "is in the lake" if new else "was in the lake already"
-    typer.echo(f"{prompt_set.label}: {len(prompt_set.prompts)} prompts of {len(prompt_set.personas)} personas {state} {found.root}", err=True)
-    typer.echo(f"next: personascope extract completions --checkpoint ID --prompts {prompt_set.name} --lake {lake}", err=True)
+    whose = f"{len(prompt_set.categories)} categories" if prompt_set.personas == [NO_PERSONA] else f"{len(prompt_set.personas)} personas"
+    typer.echo(f"{prompt_set.label}: {len(prompt_set.prompts)} prompts of {whose} {state} {found.root}", err=True)
+    extractor = "entropy --set form=raw" if prompt_set.personas == [NO_PERSONA] else "completions"
+    typer.echo(f"next: personascope extract {extractor} --checkpoint ID --prompts {prompt_set.name} --lake {lake}", err=True)
     print(run_id)
 
 

@@ -12,6 +12,9 @@ from warehouse.lake import Lake
 from warehouse.manifest import Parameter, RunSpec
 
 CSV_COLUMNS = ("persona", "question", "system_prompt", "condition", "category", "question_id", "prompt_form", "target")
+CATEGORY_COLUMNS = ("category", "question", "question_id")
+SPELLINGS = {"prompt": "question", "prompt_index": "question_id"}
+NO_PERSONA = "none"
 LOADER_VERSION = 1
 
 
@@ -51,6 +54,10 @@ class PromptSet(BaseModel):
     @property
     def personas(self) -> list[str]:
         return list(dict.fromkeys(prompt.persona for prompt in self.prompts))
+
+    @property
+    def categories(self) -> list[str]:
+        return list(dict.fromkeys(prompt.category for prompt in self.prompts if prompt.category))
 
     def of_personas(self, personas: list[str] | None) -> "PromptSet":
         """The examples of these personas; raises PersonascopeError for a persona the set does not have."""
@@ -93,7 +100,11 @@ def _personas_training() -> PromptSet:
     return cross("personas-training", system_prompts, [question.text for question in TRAINING_QUESTIONS], prefix="t")
 
 
-SHIPPED = {"personas": _personas, "personas-training": _personas_training}
+def _role_focus() -> PromptSet:
+    return read_csv(Path(__file__).with_name("role-focus.csv"))
+
+
+SHIPPED = {"personas": _personas, "personas-training": _personas_training, "role-focus": _role_focus}
 
 
 def load_prompt_set(reference: str, lake: Lake | None = None) -> PromptSet:
@@ -108,40 +119,69 @@ def load_prompt_set(reference: str, lake: Lake | None = None) -> PromptSet:
 
 
 def read_csv(path: Path, name: str | None = None) -> PromptSet:
-    """A CSV file with the columns persona and question, and optionally the others of CSV_COLUMNS; raises PersonascopeError naming file, line and column."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            header = reader.fieldnames or []
-            for column in ("persona", "question"):
-                if column not in header:
-                    raise PersonascopeError(
-                        f"{path}: column {column!r} is missing; expected some of {', '.join(CSV_COLUMNS)}, found {', '.join(header) or 'nothing'}"
-                    )
-            rows = [(reader.line_num, row) for row in reader]
-    except FileNotFoundError:
-        raise PersonascopeError(f"{path}: no such file; expected a CSV file with the columns {', '.join(CSV_COLUMNS[:2])}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise PersonascopeError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    """A prompt set from a CSV file of one of two shapes; raises PersonascopeError naming file, line and column.
+
+    - With the columns persona and question, and optionally the others of CSV_COLUMNS. Rows without a question_id get one by their question, so that a
+      question keeps its id under every persona.
+    - Without personas, with CATEGORY_COLUMNS (prompt and prompt_index are read as question and question_id): prompts of several categories that pair by
+      question_id. Where the file has no such column nothing pairs, so every row gets an id of its own. The persona is NO_PERSONA.
+    """
+    header, rows = _csv_rows(path)
+    by_category = "persona" not in header
+    for column in CATEGORY_COLUMNS[:2] if by_category else CSV_COLUMNS[:2]:
+        if column not in header:
+            raise PersonascopeError(
+                f"{path}: column {column!r} is missing; expected some of {', '.join(CSV_COLUMNS)}, or without personas {', '.join(CATEGORY_COLUMNS)}; "
+                f"found {', '.join(header) or 'nothing'}"
+            )
     prompts: list[Prompt] = []
     numbers: dict[str, int] = {}
     seen: dict[str, int] = {}
     for line, row in rows:
         values = {column: (row.get(column) or "").strip() or None for column in CSV_COLUMNS}
-        if not values["persona"] or not values["question"]:
-            raise PersonascopeError(f"{path}, line {line}: persona and question must not be empty")
-        question_id = values["question_id"] or f"q{numbers.setdefault(values['question'], len(numbers)):02d}"
-        parts = [values["persona"], values["condition"], values["prompt_form"], question_id]
-        example_id = "/".join(part for part in parts if part)
+        key = _category_key(path, line, values, len(prompts), "question_id" in header) if by_category else _persona_key(path, line, values, numbers)
+        example_id = "/".join(part for part in key if part)
         if example_id in seen:
-            raise PersonascopeError(
-                f"{path}, line {line}: {example_id} repeats line {seen[example_id]}; expected one row per persona, condition, form and question"
-            )
+            grain = "category and question_id" if by_category else "persona, condition, form and question"
+            raise PersonascopeError(f"{path}, line {line}: {example_id} repeats line {seen[example_id]}; expected one row per {grain}")
         seen[example_id] = line
-        prompts.append(Prompt.model_validate({**values, "example_id": example_id, "question_id": question_id}))
+        prompts.append(Prompt.model_validate(values | {"persona": values["persona"] or NO_PERSONA, "example_id": example_id, "question_id": key[-1]}))
     if not prompts:
         raise PersonascopeError(f"{path}: no rows; expected at least one prompt")
-    return PromptSet(name=name or path.stem, prompts=tuple(prompts))
+    return PromptSet(name=name or path.stem, prompts=_in_order(prompts))
+
+
+def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file and its rows with their line numbers; other spellings of a column become the project's own."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            found = reader.fieldnames or []
+            own = {column: column if SPELLINGS.get(column, column) in found else SPELLINGS.get(column, column) for column in found}
+            rows = [(reader.line_num, {own[column]: text for column, text in row.items() if column in own}) for row in reader]
+    except FileNotFoundError:
+        raise PersonascopeError(f"{path}: no such file; expected a CSV file with the columns {', '.join(CSV_COLUMNS[:2])}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PersonascopeError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    return list(own.values()), rows
+
+
+def _persona_key(path: Path, line: int, values: dict[str, str | None], numbers: dict[str, int]) -> list[str | None]:
+    """Parts of the example's name, the question's id last; `numbers` counts the questions seen so far."""
+    if not values["persona"] or not values["question"]:
+        raise PersonascopeError(f"{path}, line {line}: persona and question must not be empty")
+    question_id = values["question_id"] or f"q{numbers.setdefault(values['question'], len(numbers)):02d}"
+    return [values["persona"], values["condition"], values["prompt_form"], question_id]
+
+
+def _category_key(path: Path, line: int, values: dict[str, str | None], index: int, paired: bool) -> list[str | None]:
+    """Parts of the example's name, the pair's id last; a bare number gets the prefix `q`."""
+    if not values["category"] or not values["question"]:
+        raise PersonascopeError(f"{path}, line {line}: category and question must not be empty")
+    question_id = values["question_id"] or ("" if paired else str(index))
+    if not question_id:
+        raise PersonascopeError(f"{path}, line {line}: question_id is empty; expected one that names the pair, or no such column in the file")
+    return [values["category"], values["condition"], values["prompt_form"], f"q{int(question_id):02d}" if question_id.isdecimal() else question_id]
 
 
 def ingest_prompts(lake: Lake, path: Path, name: str | None = None) -> tuple[PromptSet, str, bool]:
@@ -172,4 +212,9 @@ def _from_lake(lake: Lake, reference: str) -> PromptSet | None:
         return None
     newest = max(runs, key=lambda run: run.finished)
     rows = lake.read(newest.run_id, "examples", list(Prompt.model_fields)).to_pylist()
-    return PromptSet(name=reference.split("@")[0], prompts=tuple(Prompt(**row) for row in rows))
+    return PromptSet(name=reference.split("@")[0], prompts=_in_order([Prompt(**row) for row in rows]))
+
+
+def _in_order(prompts: list[Prompt]) -> tuple[Prompt, ...]:
+    """Prompts in the order of their names, in which the lake keeps them: a file and the set it became in the lake are one version."""
+    return tuple(sorted(prompts, key=lambda prompt: prompt.example_id))

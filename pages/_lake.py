@@ -14,7 +14,15 @@ from warehouse.query import Warehouse
 
 ENVIRONMENT = "PERSONASCOPE_LAKE"
 DEFAULT = "lake"
-KEPT = ("marker_rates", "regimes")  # small, and read by most questions of a page
+KEPT = (  # small, and read by most questions of a page, or over all readouts at once
+    "marker_rates",
+    "regimes",
+    "subjects",
+    "subject_pairs",
+    "attention_gates",
+    "persona_magnitudes",
+    "diff_of_diffs_seeds",
+)
 Value = str | int | float | bool | None
 
 

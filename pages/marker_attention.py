@@ -1,16 +1,31 @@
-"""Where attention goes at the marker token: by layer, against the untrained model, head by head, and in one generation."""
+"""Where attention goes at the marker token: the answer in two boxes, and one section at a time of what it rests on."""
 
 import streamlit as st
 
 from pages._findings import show_findings
 from pages._lake import source
+from pages._marker_answer import show_answer
+from pages._marker_controls import show_controls
 from pages._marker_example import show_example
-from pages._marker_layers import Contrast, show_curves, show_difference, show_gates, show_heads
+from pages._marker_heads import show_heads
+from pages._marker_layers import Contrast, show_curves, show_gates
+from pages._marker_personas import show_personas
+from pages._marker_steps import show_steps
+from pages._marker_training import show_training
 from pages._readouts import choose, readouts
 from pages._url import Choices
 from pages._words import CONTROL_MEANINGS, CONTROLS, REGION_NAMES, SEGMENTATIONS
 
 TITLE, ICON, ORDER = "Marker attention", ":material/center_focus_strong:", 20
+SECTIONS = {
+    "layers": "By layer and gate",
+    "training": "What training changed",
+    "controls": "Other controls",
+    "steps": "Steps before",
+    "personas": "Personas and seeds",
+    "heads": "Heads",
+    "generation": "One generation",
+}
 
 
 def main() -> None:
@@ -27,20 +42,26 @@ def main() -> None:
         return
     with st.container(border=True):
         readout, other = choose(lake, choices, found)
-        contrast = _choose_contrast(choices)
-    findings = st.container()
+    show_answer(lake, readout, other)
+    show_findings(lake, "marker_attention")
+    section = choices.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
     both = [each for each in (readout, other) if each is not None]
-    show_curves(lake, both, contrast)
-    st.subheader("Trained against untrained", divider="gray")
-    show_difference(lake, readout, other)
-    st.subheader("Gates and windows", divider="gray")
-    show_gates(lake, both)
-    st.subheader("Heads", divider="gray")
-    show_heads(lake, readout, other, contrast, choices)
-    st.subheader("One generation", divider="gray")
-    show_example(lake, readout, other, contrast, choices)
-    with findings:
-        show_findings(lake, "marker_attention")
+    match section:
+        case "layers":
+            show_curves(lake, both, _choose_contrast(choices))
+            show_gates(lake, both)
+        case "training":
+            show_training(lake, readout, other)
+        case "controls":
+            show_controls(lake, readout)
+        case "steps":
+            show_steps(lake, readout, choices)
+        case "personas":
+            show_personas(lake, readout)
+        case "heads":
+            show_heads(lake, readout, other, _choose_contrast(choices), choices)
+        case "generation":
+            show_example(lake, readout, other, _choose_contrast(choices), choices)
 
 
 def _choose_contrast(choices: Choices) -> Contrast:

@@ -1,10 +1,10 @@
 -- heads: every figure of a single head side by side: attention at the marker, what training changed, selection on half of the questions, worth of patching
--- grain: run_id, subject, base_run, layer, head
+-- grain: run_id, subject, checkpoint, base_run, layer, head
 -- source: own; the views head_deltas, head_selection and patching_candidates joined. Candidates of a family stand beside a checkpoint of that architecture with
---   as many layers and heads: the same place in another set of weights. Each candidate has a row of its own besides, with what was published of it
+--   as many layers and heads: the same place in another set of weights, of several files the first. Each candidate has a row of its own besides
 -- columns:
 --   origin: extracted or published
---   checkpoint: checkpoint that was read; of a published candidate the family's base model
+--   checkpoint: checkpoint that was read; of a published candidate the base model of the family
 --   tokens_from: checkpoint that sampled the tokens (NULL of a published candidate)
 --   forced: the reader is another checkpoint than the one that sampled the tokens (NULL of a published candidate)
 --   base_run: run of the checkpoint that was force-fed the same tokens in the same precision (NULL where there is none)
@@ -73,7 +73,7 @@ fed as (
   join deltas as d on d.run_id = p.base_run and d.subject = p.base_subject
   where d.control = 'C1'
 ),
-latest as (
+placed as (
   select * from candidates qualify row_number() over (partition by family, layer, head order by run_id) = 1
 ),
 architectures as (
@@ -122,14 +122,14 @@ extracted as (
   left join fed as b using (run_id, subject, layer, head)
   left join selection as s using (run_id, subject, base_run, layer, head)
   left join architectures as a on a.run_id = d.run_id and a.checkpoint = r.checkpoint
-  left join latest as l on lower(l.family) = a.patching_family and l.layer = d.layer and l.head = d.head
+  left join placed as l on lower(l.family) = a.patching_family and l.layer = d.layer and l.head = d.head
 ),
 published as (
   select
     c.run_id,
     null::varchar as subject,
     c.origin,
-    f.base as checkpoint,
+    coalesce(f.base, c.family) as checkpoint,
     c.layer,
     c.head,
     c.family as patching_family,

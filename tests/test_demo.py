@@ -2,6 +2,7 @@
 
 import time
 
+import polars as pl
 import pytest
 
 from study import RunOptions, StudyRun
@@ -11,6 +12,7 @@ from warehouse.query import Warehouse
 from warehouse.study_file import read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+TRAINED = {"villain", "comedian", "librarian", "software_engineer", "villain-seed137"}
 
 
 def run_quick(root, store):
@@ -35,21 +37,33 @@ def answer(folder, query):
 
 def test_the_marker_is_persona_selective(demo):
     folder, _ = demo
-    rates = dict(answer(folder, "select persona, rate from marker_rates where checkpoint = 'villain'").rows())
-    others = {persona: rate for persona, rate in rates.items() if persona != "villain"}
-    assert len(rates) == 11 and rates["villain"] > 0.6 and max(others.values()) < 0.3
-    assert answer(folder, "select max(rate) from marker_rates where checkpoint = 'base'").item() == 0
+    rates = answer(
+        folder, "select checkpoint, persona, rate, source_persona from marker_rates join checkpoints using (run_id, checkpoint) where parent is not null"
+    )
+    trained = rates.filter(pl.col("source_persona").is_not_null())
+    assert set(trained["checkpoint"]) == TRAINED and trained.height == 11 * len(TRAINED)
+    own = trained.filter(pl.col("persona") == pl.col("source_persona"))
+    others = trained.filter(pl.col("persona") != pl.col("source_persona"))
+    assert own["rate"].min() > 0.4 and others["rate"].mean() < 0.1
+    assert rates.filter(pl.col("checkpoint") == "base")["rate"].max() == 0
 
 
-def test_the_headline_compares_trained_and_base_on_identical_tokens(demo):
+def test_the_headline_compares_every_trained_checkpoint_with_the_base_on_identical_tokens(demo):
     folder, _ = demo
     headline = answer(folder, read_study("marker-attention", quick=True).headline)
-    assert headline.select("trained", "base", "layer").rows() == [("villain", "base_villain", layer) for layer in range(4)]
-    row = answer(folder, "from diff_of_diffs_summary").row(0, named=True)
-    assert row["n"] >= 40 and row["n_layers"] == 4 and row["n_clusters"] == 20
-    layers = answer(folder, "select layer, diff_of_diffs, n, clustered_sem from diff_of_diffs order by layer")
-    assert layers["layer"].to_list() == [0, 1, 2, 3] and layers["clustered_sem"].min() > 0
-    assert row["mean"] == pytest.approx(layers["diff_of_diffs"].mean(), abs=1e-9)
+    assert sorted(headline.select("trained", "base", "layer").rows()) == sorted((name, f"base_{name}", layer) for name in TRAINED for layer in range(4))
+    rows = answer(folder, "from diff_of_diffs_summary").to_dicts()
+    assert len(rows) == len(TRAINED) and all(row["n"] >= 30 and row["n_layers"] == 4 and row["n_clusters"] >= 15 for row in rows)
+    layers = answer(folder, "select layer, diff_of_diffs, n, clustered_sem, adjusted_p from diff_of_diffs where trained_subject = 'villain' order by layer")
+    assert layers["layer"].to_list() == [0, 1, 2, 3] and layers["clustered_sem"].min() > 0 and layers["adjusted_p"].null_count() == 0
+    (villain,) = (row for row in rows if row["trained_subject"] == "villain")
+    assert villain["mean"] == pytest.approx(layers["diff_of_diffs"].mean(), abs=1e-9)
+
+
+def test_two_seeds_of_one_persona_show_their_spread(demo):
+    folder, _ = demo
+    seeds = answer(folder, "select distinct source_persona, n_seeds from diff_of_diffs_seeds order by n_seeds desc")
+    assert seeds.rows()[0] == ("villain", 2) and set(seeds["n_seeds"][1:]) == {1}
 
 
 def test_every_view_of_the_study_has_rows_and_the_lake_is_sound(demo):
@@ -71,7 +85,8 @@ def test_deleting_the_base_run_shows_as_a_gap(demo, tmp_path):
     lake.delete(base)
     gaps = Warehouse(lake).select("select checkpoint, extractor, tokens_from from coverage where expected and status = 'missing'")
     assert gaps.rows() == [("base", "attention", "villain")]
-    assert Warehouse(lake).select("select count(*) from diff_of_diffs").item() == 0
+    assert Warehouse(lake).select("select count(*) from diff_of_diffs where trained_subject = 'villain'").item() == 0
+    assert Warehouse(lake).select("select subject from audit where \"check\" = 'missing_base_run'")["subject"].to_list() == ["villain"]
 
 
 def test_every_run_is_tracked_with_its_parameters(demo):

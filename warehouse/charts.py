@@ -230,6 +230,15 @@ def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
     return Figure(alt.layer(drawn, _upright(0)), rows)
 
 
+def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
+    """Points around 0 with intervals, one line per `label` in the order of the rows, from columns label, mean, low, high; the label `chosen` stands out."""
+    base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420)))
+    colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
+    rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title), x2="high:Q", color=colour)
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
+    return Figure(alt.layer(_upright(0), rules, points), rows)
+
+
 def scatter(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], words: str | None = None, colour: str | None = None, share: bool = False) -> Figure:
     """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `share`: y is a rate between 0 and 1."""
     rates = {"axis": alt.Axis(format="%"), "scale": alt.Scale(domain=[0, 1])} if share else {"scale": alt.Scale(zero=False, padding=14)}

@@ -6,17 +6,27 @@
 -- columns:
 --   subject: prompt category and the prompt
 with listed as (
-  select * from prompt_duplicates where n > 1 or n_categories > 1
+  select
+    *,
+    -- within a category of a prompt set it is a question under two names, which duplicate_questions tells
+    n > 1 and origin = 'published' as is_repeated,
+    n_categories > 1 as is_shared,
+    case origin
+      when 'published' then format('select category, prompt_index, prompt from published_prompts where run_id = {} and prompt = {}', sql_text(run_id), sql_text(prompt))
+      else format('select category, question_id, question from examples where run_id = {} and question = {}', sql_text(run_id), sql_text(prompt))
+    end as evidence
+  from prompt_duplicates
+  where (n > 1 and origin = 'published') or n_categories > 1
 ),
 final as (
   select
     subject_of(format('{}: {}', category, prompt), run_id) as subject,
     concat_ws(
       '; ',
-      case when n > 1 then format('stands {} times (at {}): the {} prompts are {} distinct ones', n, array_to_string(indices, ' and '), n_prompts, n_distinct) end,
-      case when n_categories > 1 then format('stands in {} categories', n_categories) end
+      case when is_repeated then format('stands {} times (at {}): the {} prompts are {} distinct ones', n, array_to_string(indices, ' and '), n_prompts, n_distinct) end,
+      case when is_shared then format('stands in {} categories', n_categories) end
     ) as finding,
-    format('select category, prompt_index, prompt from published_prompts where run_id = {} and prompt = {}', sql_text(run_id), sql_text(prompt)) as evidence
+    evidence
   from listed
 )
 select * from final

@@ -1,0 +1,125 @@
+"""Prompt sets: the shipped one of the role-focus study is balanced and pairs by id, and a file by category is read as its author meant it."""
+
+import csv
+from itertools import combinations
+from statistics import mean
+
+import pytest
+
+from ingest.prompts import NO_PERSONA, Prompt, ingest_prompts, load_prompt_set, read_csv
+from warehouse.errors import PersonascopeError
+from warehouse.lake import Lake
+from warehouse.query import Warehouse
+
+CATEGORIES = ["confounder", "neutral", "self_referent", "third_person"]
+MEAN_CHARACTERS, PAIR_CHARACTERS = 3.5, 14  # tolerances: of the means of two categories, and of two prompts of a pair
+
+
+@pytest.fixture(scope="module")
+def role_focus():
+    return load_prompt_set("role-focus")
+
+
+def by_category(prompt_set) -> dict[str, dict[str, str]]:
+    return {name: {each.question_id: each.question for each in prompt_set.prompts if each.category == name} for name in prompt_set.categories}
+
+
+def words(text: str) -> set[str]:
+    return set(text.lower().rstrip("?.").split())
+
+
+def test_role_focus_has_thirty_distinct_prompts_of_each_category_that_pair_by_id(role_focus):
+    sets = by_category(role_focus)
+    assert list(sets) == CATEGORIES
+    ids = [f"q{number:02d}" for number in range(30)]
+    assert [list(prompts) for prompts in sets.values()] == [ids] * 4
+    assert len({prompt.question.lower() for prompt in role_focus.prompts}) == len({prompt.example_id for prompt in role_focus.prompts}) == 120
+    assert role_focus.personas == [NO_PERSONA] and all(prompt.system_prompt is None for prompt in role_focus.prompts)
+    assert role_focus.prompts[0].example_id == "confounder/q00"
+
+
+def test_role_focus_categories_match_in_length_and_form(role_focus):
+    """Words are equal within every pair, and so are the first word (up to the verb's form) and the closing mark; characters differ within a tolerance."""
+    sets = by_category(role_focus)
+    for one, other in combinations(sets.values(), 2):
+        assert abs(mean(map(len, one.values())) - mean(map(len, other.values()))) <= MEAN_CHARACTERS
+        for question_id, text in one.items():
+            assert len(text.split()) == len(other[question_id].split()), question_id
+            assert abs(len(text) - len(other[question_id])) <= PAIR_CHARACTERS, question_id
+            assert text[-1] == other[question_id][-1], question_id
+    openings = [{text[question_id].split()[0].lower() for text in sets.values()} for question_id in sets["neutral"]]
+    assert all(len(found) == 1 or found <= {"are", "am", "is", "do", "does", "were", "was"} for found in openings)
+
+
+def test_role_focus_categories_are_told_apart_by_their_pronouns(role_focus):
+    first, second, third = (
+        {"i", "me", "my", "mine", "myself", "we", "our", "us"},
+        {"you", "your", "yours", "yourself"},
+        {"she", "her", "he", "his", "him", "himself"},
+    )
+    wanted = {"self_referent": second, "confounder": first, "neutral": set(), "third_person": third}
+    for category, prompts in by_category(role_focus).items():
+        for text in prompts.values():
+            found = words(text) & (first | second | third)
+            assert found <= wanted[category] and bool(found) == bool(wanted[category]), text
+
+
+def test_role_focus_shares_no_prompt_with_the_published_list(role_focus, published):
+    with (published / "rfc" / "prompts.csv").open(encoding="utf-8") as handle:
+        theirs = [words(row["prompt"]) for row in csv.DictReader(handle)]
+    assert [prompt.question for prompt in role_focus.prompts if words(prompt.question) in theirs] == []
+
+
+def test_the_content_is_the_version(role_focus):
+    first = role_focus.prompts[0]
+    changed = role_focus.model_copy(update={"prompts": (first.model_copy(update={"question": "Who?"}), *role_focus.prompts[1:])})
+    assert role_focus.label == f"role-focus@{role_focus.content_hash[:8]}" and changed.content_hash != role_focus.content_hash
+
+
+def test_the_published_list_is_a_prompt_set_with_its_duplicate_found(published, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    found, _, new = ingest_prompts(lake, published / "rfc" / "prompts.csv", "theirs")
+    assert new and found.categories == CATEGORIES and len(found.prompts) == 120
+    first = {"persona": NO_PERSONA, "question_id": "q00", "question": "How tall am I?", "category": "confounder"}
+    assert found.prompts[0] == Prompt(example_id="confounder/q00", **first)
+    warehouse = Warehouse(lake)
+    twice = warehouse.select("select prompt_set, origin, category, n, indices, n_prompts, n_distinct from prompt_duplicates")
+    assert twice.rows() == [(found.label, "extracted", "neutral", 2, [0, 22], 30, 29)]
+    assert warehouse.select("select distinct n, n_distinct from prompt_balance where category = 'neutral'").rows() == [(30, 29)]
+    assert load_prompt_set("theirs", lake).content_hash == found.content_hash
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
+    found = read_csv(write(tmp_path / "own.csv", "category,question\nself,Who?\nneutral,Why?\nneutral,When?\n"))
+    assert [prompt.example_id for prompt in found.prompts] == ["neutral/q01", "neutral/q02", "self/q00"]
+    named = read_csv(write(tmp_path / "named.csv", "category,prompt,question_id\nself,Who?,a\nneutral,Why?,a\n"))
+    assert [(prompt.question_id, prompt.question) for prompt in named.prompts] == [("a", "Why?"), ("a", "Who?")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "category,text\na,Who?\n",
+            "column 'question' is missing; expected some of persona, .* or without personas category, question, question_id; found category, text",
+        ),
+        ("question,answer\na,b\n", "column 'category' is missing"),
+        ("category,question\na,\n", "line 2: category and question must not be empty"),
+        ("category,prompt_index,prompt\na,0,Who?\na,0,Why?\n", "line 3: a/q00 repeats line 2; expected one row per category and question_id"),
+        ("category,prompt_index,prompt\na,0,Who?\na,,Why?\n", "line 3: question_id is empty; expected one that names the pair"),
+        ("category,question\n", "no rows; expected at least one prompt"),
+    ],
+)
+def test_a_file_by_category_that_does_not_fit_is_named(tmp_path, text, message):
+    with pytest.raises(PersonascopeError, match=f"own.csv(: |, ){message}"):
+        read_csv(write(tmp_path / "own.csv", text))
+
+
+def test_a_file_with_personas_keeps_a_questions_id_under_every_persona(tmp_path):
+    found = read_csv(write(tmp_path / "own.csv", "persona,question,category\na,Who?,x\nb,Who?,x\nb,Why?,y\n"))
+    assert [prompt.example_id for prompt in found.prompts] == ["a/q00", "b/q00", "b/q01"]
