@@ -25,7 +25,10 @@ class Crew(NamedTuple):
 
 
 def choose_crew(device: str, jobs: int | None, n_tasks: int) -> Crew:
-    """Workers for `n_tasks` tasks on the kind of `device`: as many as typed, else one per GPU or core; more workers than GPUs share them in turn."""
+    """Workers for `n_tasks` tasks on the kind of `device`: as many as typed, else one per GPU or core; more workers than GPUs share them in turn.
+
+    On a CPU one process per core with one thread each is the fastest for small models; typing fewer gives each its share of the cores.
+    """
     cores = os.cpu_count() or 1
     if device.startswith("cuda"):
         gpus = torch.cuda.device_count() if device == "cuda:0" else 1
@@ -35,8 +38,9 @@ def choose_crew(device: str, jobs: int | None, n_tasks: int) -> Crew:
     else:
         width = max(1, min(jobs or (cores if device == "cpu" else 1), n_tasks))
         devices, why = [device] * width, "as typed" if jobs else f"{cores} cores" if device == "cpu" else "one device"
-    threads = max(1, cores // width)
-    return Crew(devices, threads, f"{width} process{'es' if width > 1 else ''} on {', '.join(dict.fromkeys(devices))} ({why}; {threads} threads each)")
+    threads = 1 if device == "cpu" and not jobs else max(1, cores // width)
+    shared = f"{threads} thread{'s' if threads > 1 else ''} each"
+    return Crew(devices, threads, f"{width} process{'es' if width > 1 else ''} on {', '.join(dict.fromkeys(devices))} ({why}; {shared})")
 
 
 def work_off(

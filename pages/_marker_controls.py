@@ -16,12 +16,13 @@ Y_TITLE = "share of attention"
 def show_controls(lake: Source, readout: Readout) -> None:
     """Marker minus each of the other controls by layer, with the published form beside it, then the check of the segmentation."""
     rows = lake.select(
-        """select control, layer, estimate as mean, low, high, estimate_p as p, coalesce(separated, false) as separated, n, n_controls,
-          n_clusters as questions, published_mean, published_mean - published_sem as published_low, published_mean + published_sem as published_high,
+        """select control, layer, estimate as mean, low, high, estimate_p as p, coalesce(separated, false) as separated,
+          n_compared, n_questions as questions, n_controls, n, n_clusters,
+          published_mean, published_mean - published_sem as published_low, published_mean + published_sem as published_high,
           published_sem, sem_method, comparison,
           count(*) over controls as n_layers, count(low) over controls as n_intervals, count(*) filter (separated) over controls as n_separated,
           count(*) filter (passed) over controls as n_passed, count(*) filter (passed_published) over controls as n_passed_published,
-          max(n) over controls as most, max(n_controls) over controls as most_controls, max(n_clusters) over controls as most_questions
+          max(n_compared) over controls as most, max(n_controls) over controls as most_controls, max(n_questions) over controls as most_questions
         from ruleouts where run_id = $run_id and subject = $subject
         window controls as (partition by control) order by control, layer""",
         run_id=readout.run_id,
@@ -32,7 +33,7 @@ def show_controls(lake: Source, readout: Readout) -> None:
     else:
         rows = rows.with_columns(series=pl.col("control").replace_strict(CONTROLS))
         names = rows["series"].unique(maintain_order=True).to_list()
-        left, right = st.columns([3, 2], gap="medium")
+        left, right = st.columns(2, gap="medium")
         with left:
             _show_sound(readout, rows, names)
         with right:
@@ -42,10 +43,10 @@ def show_controls(lake: Source, readout: Readout) -> None:
 
 
 def _show_sound(readout: Readout, rows: pl.DataFrame, names: list[str]) -> None:
-    drawn = rows.select("series", "layer", "mean", "low", "high", "p", "separated", "n", "n_controls", "questions", "comparison")
+    drawn = rows.select("series", "layer", "mean", "low", "high", "p", "separated", "n_compared", "n_controls", "questions", "comparison")
     figure = charts.curves(drawn, f"marker minus control, {Y_TITLE}", names, full="separated")
     facts = ["band: 95% t interval over questions, one layer at a time; full point: it lies above 0", f"system prompt, content tokens; {_comparisons(rows)}"]
-    charts.show(figure, "rule-outs", "Marker minus other controls", [*facts, readout.sample(rows["n"], rows["questions"])], HEIGHT)
+    charts.show(figure, "rule-outs", "Marker minus other controls", [*facts, readout.sample(rows["n_compared"], rows["questions"])], HEIGHT)
 
 
 def _comparisons(rows: pl.DataFrame) -> str:
@@ -56,12 +57,12 @@ def _comparisons(rows: pl.DataFrame) -> str:
 
 def _show_published(readout: Readout, rows: pl.DataFrame, names: list[str]) -> None:
     drawn = rows.select(
-        "series", "layer", mean="published_mean", low="published_low", high="published_high", sem_method="sem_method", n="n", questions="questions"
+        "series", "layer", mean="published_mean", low="published_low", high="published_high", sem_method="sem_method", n="n", questions="n_clusters"
     )
     methods = " and ".join(drawn["sem_method"].unique().sort())
     facts = ["the marker cancels out of it, so it says nothing of the marker", f"band: ± 1 standard error, {methods}"]
     figure = charts.curves(drawn, f"control minus C1, {Y_TITLE}", names)
-    charts.show(figure, "rule-outs as published", "As published: control minus C1", [*facts, readout.sample(rows["n"], rows["questions"])], HEIGHT)
+    charts.show(figure, "rule-outs as published", "As published: control minus C1", [*facts, readout.sample(rows["n"], rows["n_clusters"])], HEIGHT)
 
 
 def _show_counts(rows: pl.DataFrame) -> None:

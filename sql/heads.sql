@@ -51,7 +51,7 @@ families as (
   select family, n_layers, n_heads, base from published_models
 ),
 sizes as (
-  select run_id, checkpoint, family, n_layers, n_heads from checkpoints
+  select checkpoint, max(family) as family, max(n_layers) as n_layers, max(n_heads) as n_heads from checkpoints group by checkpoint
 ),
 read as (
   select
@@ -77,7 +77,7 @@ placed as (
   select * from candidates qualify row_number() over (partition by family, layer, head order by run_id) = 1
 ),
 architectures as (
-  select s.run_id, s.checkpoint, f.family as patching_family
+  select s.checkpoint, f.family as patching_family
   from sizes as s
   join families as f on starts_with(s.family, f.family) and f.n_layers = s.n_layers and f.n_heads = s.n_heads
 ),
@@ -121,7 +121,7 @@ extracted as (
   join readouts as r using (run_id, subject)
   left join fed as b using (run_id, subject, layer, head)
   left join selection as s using (run_id, subject, base_run, layer, head)
-  left join architectures as a on a.run_id = d.run_id and a.checkpoint = r.checkpoint
+  left join architectures as a using (checkpoint)
   left join placed as l on lower(l.family) = a.patching_family and l.layer = d.layer and l.head = d.head
 ),
 published as (

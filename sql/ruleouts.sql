@@ -21,6 +21,8 @@
 --   clustered_t: mean_delta over clustered_sem
 --   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
 --   comparison: what estimate compares: paired by generation (C2, C3), or two samples of generations (C4, whose positions lie in other generations)
+--   n_compared: generations with the marker in that comparison; n in C2 and C3
+--   n_questions: the fewer questions of its two sides; n_clusters in C2 and C3
 --   n_controls: generations that the control's positions come from
 --   estimate: marker minus this control by that comparison; mean_delta in C2 and C3
 --   estimate_sem: its standard error with generations of one question going together
@@ -56,12 +58,14 @@ as_published as (
   group by run_id, subject, control, layer
 ),
 ends as (
-  select run_id, subject, 'C4' as control, layer, n_ends, difference, clustered_sem, clustered_p, low, high from end_of_answer_contrast
+  select run_id, subject, 'C4' as control, layer, n as n_markers, n_clusters as n_questions, n_ends, difference, clustered_sem, clustered_p, low, high from end_of_answer_contrast
 ),
 compared as (
   select
     e.*,
     case when e.control = 'C4' then 'two samples' else 'paired by generation' end as comparison,
+    case when e.control = 'C4' then s.n_markers else e.n end as n_compared,
+    case when e.control = 'C4' then s.n_questions else e.n_clusters end as n_questions,
     case when e.control = 'C4' then s.n_ends else e.n end as n_controls,
     case when e.control = 'C4' then s.difference else e.mean_delta end as estimate,
     case when e.control = 'C4' then s.clustered_sem else e.clustered_sem end as estimate_sem,
@@ -94,6 +98,8 @@ final as (
     e.clustered_t,
     e.clustered_p,
     e.comparison,
+    e.n_compared,
+    e.n_questions,
     e.n_controls,
     e.estimate,
     e.estimate_sem,

@@ -62,7 +62,10 @@ def test_sql_reads_stdin_and_stdout_is_data_alone(personascope, lake, monkeypatc
         (["runs", "show", "zzz"], "expected exactly one run"),
         (["runs", "delete", "zzz", "--yes"], "expected exactly one run"),
         (["run", "no-such-study"], "study 'no-such-study' is unknown"),
-        (["extract", "no-such-extractor", "--checkpoint", "x"], "extractor 'no-such-extractor' is unknown; expected one of attention, completions"),
+        (
+            ["extract", "no-such-extractor", "--checkpoint", "x"],
+            "extractor 'no-such-extractor' is unknown; expected one of activations, attention, capability, completions",
+        ),
         (["extract", "completions"], "no checkpoint"),
         (["ingest", "prompts", "missing.csv"], "missing.csv: no such file"),
         (["ingest", "checkpoint", "./no-such-folder"], "no-such-folder"),

@@ -180,7 +180,7 @@ def check(lake: Lake, study: str, claims: list[Claim]) -> list[Verdict]:
 
 
 def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None]:
-    """Verdicts as `check` gives them, without recording any: those of the last check where claims and lake are unchanged, with its manifest, else fresh ones."""
+    """Verdicts as `check` gives them, recording none: those of the last check where claims and lake are unchanged, with its manifest, else fresh ones."""
     warehouse = Warehouse(lake)
     spec = _spec(study, claims, warehouse.select("select state from lake_state").item())
     known = _recorded(lake, spec)

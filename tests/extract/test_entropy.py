@@ -278,10 +278,10 @@ def test_prompts_that_cannot_be_read_are_named(tmp_path, random_checkpoint, mode
     with pytest.raises(PersonascopeError, match="entropy: no prompt set"):
         extract(lake, random_checkpoint, models, None, form="raw")
     system = PromptSet(name="one", prompts=(few.prompts[0].model_copy(update={"system_prompt": "Be brief."}),))
-    with pytest.raises(PersonascopeError, match=r"example self_referent/q00 has a system message, which form=raw has no place for"):
+    with pytest.raises(PersonascopeError, match=r"example confounder/q00 has a system message, which form=raw has no place for"):
         extract(lake, random_checkpoint, models, system, form="raw")
     empty = PromptSet(name="one", prompts=(few.prompts[0].model_copy(update={"question": ""}),))
-    with pytest.raises(PersonascopeError, match=r"the question of example self_referent/q00 gives no token"):
+    with pytest.raises(PersonascopeError, match=r"the question of example confounder/q00 gives no token"):
         extract(lake, random_checkpoint, models, empty, form="raw")
 
 

@@ -65,3 +65,9 @@ def test_one_worker_per_gpu_unless_typed(monkeypatch, device, jobs, n_tasks, gpu
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     crew = choose_crew(device, jobs, n_tasks)
     assert crew.devices == devices and str(len(devices)) in crew.reason
+
+
+@pytest.mark.parametrize(("jobs", "n_tasks", "threads"), [(None, 1, 1), (None, 9, 1), (1, 9, 8), (2, 9, 4), (16, 16, 1)])
+def test_cores_are_shared_by_the_processes_that_were_typed(monkeypatch, jobs, n_tasks, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert choose_crew("cpu", jobs, n_tasks).threads == threads

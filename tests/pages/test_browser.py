@@ -96,8 +96,8 @@ def visit(server, browser, tmp_path):
 
 def test_a_page_opens_at_its_own_address_on_a_fresh_server(visit, browser):
     """The first request a server gets, before the app has told Streamlit its pages."""
-    words = visit("marker_attention?subject=villain&control=C2", "Marker attention", 7)
-    assert "Compared with" in words and "Difference of differences" in svg_text(browser)
+    words = visit("marker_attention?subject=villain&control=C2", "Marker attention", 3)
+    assert "Compared with" in words and "Did training change that?" in words and "Gates: villain, own tokens" in svg_text(browser)
     assert "the three positions just before the marker" in svg_text(browser)
     assert "control=C2" in browser.current_url and "against=base" in browser.current_url
 
@@ -124,7 +124,7 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    visit("marker_attention?subject=villain", "Marker attention", 7)
+    visit("marker_attention?subject=villain", "Marker attention", 3)
     wait = WebDriverWait(browser, WAIT)
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if each.text == "C3 rare").click()
     wait.until(lambda driver: "control=C3" in driver.current_url)

@@ -1,19 +1,42 @@
 """The marker attention page: it draws what the views return, its choices live in the address, and every chart says what it rests on."""
 
+import re
+import runpy
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from warehouse import analyses
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
 
 DIFFERENCE = "Difference of differences: what training changed"
 HEADS = "Marker minus control, head by head"
 POSITIONS = "Where attention goes at the positions read"
+PEAKS = "Where the effect peaks: the layer of its largest mean"
+STEPS = "The last steps: answers with the marker against answers without"
+SEGMENTATION = "Does the effect sit on structural tokens? Whole system block against its content"
+SELECTION = "Heads picked on half of the questions, measured on the other half"
+PLANTED = Path(__file__).parents[1] / "sql"
 EXAMPLE = "The same generation by layer: system prompt, content"
 C1_TITLE = "Attention to the system prompt, content: at the marker, minus five random positions earlier in the same answer"
+
+
+@pytest.fixture(scope="module")
+def pairs_lake(tmp_path_factory) -> Path:
+    """Three trained checkpoints, two of them seeds of one recipe, each with its base run and all analyses; do not write to it."""
+    lake, _ = runpy.run_path(str(PLANTED / "planted_pairs.py"))["build"](tmp_path_factory.mktemp("pairs") / "lake")
+    analyses.refresh(lake)
+    return lake.root
+
+
+@pytest.fixture(scope="module")
+def planted_lake(tmp_path_factory) -> Path:
+    """A readout with the steps before the marker and before the end of answers without it; do not write to it."""
+    return runpy.run_path(str(PLANTED / "planted.py"))["build"](tmp_path_factory.mktemp("planted") / "lake")["lake"].root
 
 
 def texts(page) -> str:
@@ -35,7 +58,7 @@ def test_curves_are_the_view_with_bands_of_one_clustered_standard_error(open_pag
 
 
 def test_the_published_study_comes_out_with_the_sound_statistic_first(open_page, charts, published_lake):
-    page = open_page(published_lake, "marker_attention")
+    page = open_page(published_lake, "marker_attention", section="training")
     difference = charts(page)[DIFFERENCE]
     assert round(min(difference.rows["mean"]), 4) == -0.0222 and difference.rows.height == 28
     assert "clustered by question" in difference.facts and "112 generations of 18 questions; training seeds not recorded" in difference.facts
@@ -53,7 +76,8 @@ def test_gates_and_windows_are_the_published_ones(open_page, charts, published_l
         rows = drawn[title].rows
         passed = rows.filter((rows["gate"] == "D · A, B and C") & (rows["state"] == "passes"))["layer"].to_list()
         assert len(passed) == 23 and set(range(6, 28)) <= set(passed)
-        assert rows.height == 4 * 28
+        window = rows.filter((rows["gate"] == "window · 3 or more layers in a row") & (rows["state"] == "passes"))["layer"].to_list()
+        assert window == list(range(6, 28)) and rows.height == 5 * 28
 
 
 @pytest.mark.parametrize(
@@ -74,7 +98,8 @@ def test_choices_change_curves_and_heads(open_page, charts, synthetic_lake, choi
     title = next(title for title in after if title.startswith("Attention to the"))
     assert changed in title
     assert after[title].rows["mean"].to_list() != before[C1_TITLE].rows["mean"].to_list()
-    assert after[HEADS].rows["mean_delta"].to_list() != before[HEADS].rows["mean_delta"].to_list()
+    heads = [charts(open_page(synthetic_lake, "marker_attention", subject="villain", section="heads", **each))[HEADS] for each in ({}, choices)]
+    assert heads[0].rows["mean_delta"].to_list() != heads[1].rows["mean_delta"].to_list()
     assert not page.warning
 
 
@@ -83,16 +108,20 @@ def test_widgets_write_the_address_and_the_address_brings_the_same_view(open_pag
     page = page.segmented_control(key="control").set_value("C3").run()
     page = page.segmented_control(key="segmentation").set_value("A").run()
     page = page.selectbox(key="region").select("assistant").run()
+    page = page.segmented_control(key="section").set_value("heads").run()
     page = page.selectbox(key="heads").select("difference").run()
+    page = page.segmented_control(key="section").set_value("generation").run()
     page = page.selectbox(key="layer").select("1").run()
     page = page.selectbox(key="example").select("villain/q03#1").run()
     expected = {"subject": "villain", "against": "base", "control": "C3", "segmentation": "A", "region": "assistant"}
-    expected |= {"heads": "difference", "layer": "1", "example": "villain/q03#1"}
+    expected |= {"heads": "difference", "layer": "1", "example": "villain/q03#1", "section": "generation"}
     assert page.query_params == expected
     again = open_page(synthetic_lake, "marker_attention", **page.query_params)
     assert {each.key: each.value for each in again.selectbox} == {each.key: each.value for each in page.selectbox}
     assert {title: drawn.rows.rows() for title, drawn in charts(again).items()} == {title: drawn.rows.rows() for title, drawn in charts(page).items()}
     assert not again.warning
+    back = again.segmented_control(key="section").set_value("heads").run()
+    assert back.selectbox(key="heads").value == "difference" and back.segmented_control(key="control").value == "C3"
 
 
 def test_a_region_that_the_other_segmentation_lacks_gives_way_without_a_note(open_page, synthetic_lake):
@@ -102,13 +131,18 @@ def test_a_region_that_the_other_segmentation_lacks_gives_way_without_a_note(ope
     assert not page.warning and not page.exception
 
 
-@pytest.mark.parametrize("key", ["subject", "against", "control", "segmentation", "region", "heads", "layer", "example"])
-def test_an_invalid_value_in_the_address_falls_back_with_a_note(open_page, synthetic_lake, key):
-    page = open_page(synthetic_lake, "marker_attention", **({"subject": "villain"} | {key: "nonsense"}))
-    assert len(page.warning) == 1 and "nonsense" in page.warning[0].value
+KEYS = {"subject": "layers", "against": "layers", "section": "layers", "control": "layers", "segmentation": "heads", "region": "layers", "heads": "heads"}
+KEYS |= {"layer": "generation", "example": "generation", "steps": "steps"}
+
+
+@pytest.mark.parametrize(("key", "section"), KEYS.items())
+def test_an_invalid_value_in_the_address_falls_back_with_a_note(open_page, synthetic_lake, key, section):
+    page = open_page(synthetic_lake, "marker_attention", **({"subject": "villain", "section": section} | {key: "nonsense"}))
+    notes = [each.value for each in page.warning if "The address asks for" in each.value]
+    assert len(notes) == 1 and "nonsense" in notes[0]
     assert page.query_params[key] != "nonsense"
     page.run()
-    assert not page.warning
+    assert not any("The address asks for" in each.value for each in page.warning)
 
 
 def test_the_address_wins_when_it_changes_under_the_page(open_page, synthetic_lake):
@@ -121,7 +155,8 @@ def test_the_address_wins_when_it_changes_under_the_page(open_page, synthetic_la
 
 def test_heads_find_the_planted_one_and_their_difference_is_taken_head_by_head(open_page, charts, synthetic_lake):
     own, other, difference = (
-        charts(open_page(synthetic_lake, "marker_attention", subject="villain", heads=heads))[HEADS].rows for heads in ("first", "other", "difference")
+        charts(open_page(synthetic_lake, "marker_attention", subject="villain", section="heads", heads=heads))[HEADS].rows
+        for heads in ("first", "other", "difference")
     )
     assert own.sort("mean_delta").select("layer", "head").row(-1) == (2, 1)
     assert (own["mean_delta"] - other["mean_delta"] - difference["mean_delta"]).abs().max() < 1e-12
@@ -129,7 +164,7 @@ def test_heads_find_the_planted_one_and_their_difference_is_taken_head_by_head(o
 
 
 def test_a_published_subject_says_that_no_heads_were_published(open_page, charts, published_lake):
-    page = open_page(published_lake, "marker_attention")
+    page = open_page(published_lake, "marker_attention", section="heads")
     assert HEADS not in charts(page)
     assert any("means over heads only" in each.value for each in page.info)
 
@@ -142,29 +177,33 @@ def test_what_was_not_read_is_said_with_what_was(open_page, published_lake):
 
 def test_the_sample_under_a_curve_is_that_of_the_curve(open_page, charts, synthetic_lake):
     """One question has no answer without the marker, so C4 rests on fewer generations than the readout holds."""
-    drawn = charts(open_page(synthetic_lake, "marker_attention", subject="villain", control="C4"))
+    drawn, training, heads = (
+        charts(open_page(synthetic_lake, "marker_attention", subject="villain", control="C4", section=section)) for section in ("layers", "training", "heads")
+    )
     curve = next(chart for title, chart in drawn.items() if title.startswith("Attention to the"))
     assert "villain, own tokens: 6 generations of 3 questions" in curve.facts
-    assert "8 generations of 4 questions" in drawn[DIFFERENCE].facts
-    assert "6 generations" in drawn[HEADS].facts
+    assert "8 generations of 4 questions" in training[DIFFERENCE].facts
+    assert "6 generations" in heads[HEADS].facts
 
 
 def test_without_another_reader_the_page_says_what_is_missing(open_page, charts, synthetic_lake):
     page = open_page(synthetic_lake, "marker_attention", subject="librarian")
     assert page.selectbox(key="against").options == ["nothing"]
-    assert any("No other checkpoint to hold librarian against" in each.value for each in page.info)
-    assert DIFFERENCE not in charts(page)
+    gap = next(each.value for each in page.warning)
+    assert "base has not read the tokens of librarian" in gap and "`personascope extract attention base --tokens-from completions-" in gap
     assert charts(page)[C1_TITLE].rows["series"].unique().to_list() == ["librarian, own tokens"]
+    page = page.segmented_control(key="section").set_value("training").run()
+    assert DIFFERENCE not in charts(page) and any("Nothing to draw" in each.value for each in page.info)
 
 
 def test_nothing_to_hold_against_can_be_chosen(open_page, charts, synthetic_lake):
-    page = open_page(synthetic_lake, "marker_attention", subject="villain", against="nothing")
-    assert DIFFERENCE not in charts(page)
+    page = open_page(synthetic_lake, "marker_attention", subject="villain", against="nothing", section="heads")
+    assert any("No other checkpoint to hold villain against" in each.value for each in page.info)
     assert "heads" not in page.query_params
 
 
 def test_one_generation_shows_its_text_by_region_and_the_fractions_at_its_positions(open_page, charts, synthetic_lake):
-    page = open_page(synthetic_lake, "marker_attention", subject="villain", example="villain/q02#1", layer="2")
+    page = open_page(synthetic_lake, "marker_attention", subject="villain", section="generation", example="villain/q02#1", layer="2")
     text = str(page.html[-1].proto.body)
     assert "You are a villain." in text and "Why is the sea salty?" in text and "&lt;|im_start|&gt;system" in text
     assert text.count("<mark ") == 1 and ">[ZLT]</mark>" in text
@@ -179,7 +218,7 @@ def test_one_generation_shows_its_text_by_region_and_the_fractions_at_its_positi
 
 
 def test_a_published_generation_shows_text_and_differences_but_no_fractions(open_page, charts, published_lake):
-    page = open_page(published_lake, "marker_attention")
+    page = open_page(published_lake, "marker_attention", section="generation")
     assert any("were not published" in each.value for each in page.info)
     assert ">[ZLT]</mark>" in str(page.html[-1].proto.body) and "You are a librarian" in str(page.html[-1].proto.body)
     assert charts(page)[EXAMPLE].rows.height == 2 * 28
@@ -190,15 +229,143 @@ def test_a_readout_without_its_completions_says_so(open_page, synthetic_lake, tm
     for run_id in lake.run_ids():
         if run_id.startswith("completions"):
             lake.delete(run_id)
-    page = open_page(lake.root, "marker_attention", subject="villain")
+    page = open_page(lake.root, "marker_attention", subject="villain", section="generation")
     assert any("came from are not in the lake" in each.value for each in page.info)
 
 
-def test_every_chart_says_what_it_rests_on(open_page, charts, synthetic_lake):
-    drawn = charts(open_page(synthetic_lake, "marker_attention", subject="villain"))
-    assert len(drawn) == 7
+@pytest.mark.parametrize(
+    ("section", "n_charts"), [("layers", 3), ("training", 2), ("controls", 3), ("steps", 1), ("personas", 1), ("heads", 1), ("generation", 2)]
+)
+def test_every_chart_says_what_it_rests_on(open_page, charts, synthetic_lake, section, n_charts):
+    drawn = charts(open_page(synthetic_lake, "marker_attention", subject="villain", section=section))
+    assert len(drawn) == n_charts
     for title, chart in drawn.items():
         assert "generation" in chart.facts, title
+        if section != "generation":
+            assert "question" in chart.facts and "training seed" in chart.facts, title
+            assert re.search("standard error|interval|no error bars|no test|bootstrap", chart.facts), title
         axes = [layer["encoding"] for layer in chart.spec.get("layer", [chart.spec])]
         assert any(encoding.get("x", {}).get("title") for encoding in axes), title
         assert any("tooltip" in encoding for encoding in axes), title
+
+
+def test_the_first_screen_answers_in_words_with_what_they_rest_on(open_page, published_lake, pairs_lake):
+    page = open_page(published_lake, "marker_attention")
+    words, small = texts(page), "\n".join(each.value for each in page.caption)
+    assert "### In 23 of 28 layers" in words and "+0.0493 at layer 14" in words
+    assert "### Less: −0.0029" in words and "95% interval −0.0040 to −0.0018" in words
+    assert small.count("112 generations of 18 questions; training seeds not recorded") == 2
+    assert "### More: +0.0067" in texts(open_page(pairs_lake, "marker_attention", subject="villain"))
+
+
+def test_a_section_asks_only_what_it_draws(open_page, synthetic_lake, monkeypatch):
+    from pages import _lake
+
+    asked: list[str] = []
+    answer = _lake._rows
+    monkeypatch.setattr(_lake, "_rows", lambda root, fingerprint, query, parameters: asked.append(query) or answer(root, fingerprint, query, parameters))
+    open_page(synthetic_lake, "marker_attention", subject="villain")
+    heavy = ("ruleouts", "trajectory ", "head_deltas", "from heads", "persona_magnitudes", "peak_shifts", "attention_fractions", "segmentation_gap")
+    assert asked and not [view for view in heavy if any(view in query for query in asked)]
+
+
+def test_gate_f_stands_beside_the_strip(open_page, published_lake, synthetic_lake):
+    words = texts(open_page(published_lake, "marker_attention"))
+    assert "**No**: 5 steps before" in words and "is 8% of that at the marker (yes above 50%)" in words
+    assert "not read, or not published" in words  # base_librarian has windows and no trajectory
+    assert "no window of passing layers" in texts(open_page(synthetic_lake, "marker_attention", subject="villain"))
+
+
+def test_the_difference_marks_layers_that_stand_after_adjustment_or_says_why_it_cannot(open_page, charts, pairs_lake, synthetic_lake):
+    drawn = charts(open_page(pairs_lake, "marker_attention", subject="villain", section="training"))[DIFFERENCE]
+    expected = Warehouse(Lake(pairs_lake)).select(
+        "select clustered_low, clustered_high, adjusted_p from diff_of_diffs where trained_subject = 'villain' and base_subject = 'base_villain' order by layer"
+    )
+    assert drawn.rows["low"].to_list() == expected["clustered_low"].to_list() and drawn.rows["high"].to_list() == expected["clustered_high"].to_list()
+    assert drawn.rows["below_005_adjusted"].to_list() == (expected["adjusted_p"] < 0.05).to_list()
+    assert "max-T over layers" in drawn.facts and "128 flips, seed 42" in drawn.facts
+    missing = charts(open_page(synthetic_lake, "marker_attention", subject="villain", section="training"))[DIFFERENCE]
+    assert "no p adjusted for the number of layers: not computed" in missing.facts
+
+
+def test_the_shift_of_the_peak_has_its_interval_or_the_reason(open_page, charts, pairs_lake, synthetic_lake):
+    drawn = charts(open_page(pairs_lake, "marker_attention", subject="villain", section="training"))[PEAKS]
+    assert "shift −3 layers, 95% interval −3 to −3" in drawn.facts and "2,000 bootstrap resamples of questions" in drawn.facts
+    assert drawn.rows.select("label", "mean").rows() == [("villain, own tokens", 1), ("base, tokens of villain", 4)]
+    missing = charts(open_page(synthetic_lake, "marker_attention", subject="villain", section="training"))[PEAKS]
+    assert "no interval: not computed" in missing.facts
+
+
+def test_rule_outs_show_the_sound_comparison_before_the_published_one(open_page, charts, pairs_lake):
+    page = open_page(pairs_lake, "marker_attention", subject="villain", section="controls")
+    titles = list(charts(page))
+    assert titles.index("Marker minus other controls") < titles.index("As published: control minus C1")
+    drawn = charts(page)["Marker minus other controls"]
+    ends = Warehouse(Lake(pairs_lake)).select(
+        "select difference, low, high, low > 0 as full from end_of_answer_contrast where subject = 'villain' order by layer"
+    )
+    rows = drawn.rows.filter(pl.col("series") == "C4 no marker")
+    assert rows.select("mean", "low", "high", "separated").rows() == ends.rows()
+    assert "C4 two samples" in drawn.facts and "says nothing of the marker" in charts(page)["As published: control minus C1"].facts
+    table = page.dataframe[0].value
+    assert table["control"].to_list() == ["C2 just before", "C3 rare", "C4 no marker"]
+    assert table[["most", "most_controls", "most_questions"]].to_numpy().tolist() == [[16, 16, 8], [16, 16, 8], [16, 9, 6]]
+    assert table["n_separated"].to_list() == [drawn.rows.filter((pl.col("series") == name) & pl.col("separated")).height for name in table["control"]]
+
+
+def test_the_segmentations_stand_side_by_side(open_page, charts, published_lake):
+    drawn = charts(open_page(published_lake, "marker_attention", section="controls"))[SEGMENTATION]
+    assert "under A 20, under B 23 of 28 layers; the conclusion changes in: 4, 9, 15" in drawn.facts
+    assert drawn.rows["series"].unique(maintain_order=True).to_list() == ["A all tokens", "B content only"]
+
+
+def test_trajectories_show_answers_with_the_marker_against_answers_without(open_page, charts, planted_lake):
+    page = open_page(planted_lake, "marker_attention", subject="villain", section="steps")
+    drawn = charts(page)[STEPS]
+    expected = Warehouse(Lake(planted_lake)).select(
+        """select step, avg(positive_mean), avg(negative_mean) from trajectory where subject = 'villain' and layer between 7 and 10
+        group by step order by step"""
+    )
+    for name, column in (("with the marker", 1), ("without the marker", 2)):
+        rows = drawn.rows.filter(pl.col("series") == name)
+        assert rows["step"].to_list() == list(range(-9, 1))
+        assert np.allclose(rows["mean"], expected.to_numpy()[:, column])
+    assert "with the marker: 15 generations; without the marker: 9 generations" in drawn.facts and "layers, 7 to 10" in drawn.facts
+    one = charts(page.selectbox(key="steps").select("0").run())[STEPS]
+    assert "layer 0" in one.facts and one.rows["mean"].to_list() != drawn.rows["mean"].to_list()
+
+
+def test_a_published_trajectory_is_the_difference_on_its_own_alignment(open_page, charts, published_lake):
+    drawn = charts(open_page(published_lake, "marker_attention", section="steps"))[STEPS]
+    assert drawn.rows["series"].unique().to_list() == ["with minus without"] and "the marker is at −2" in str(drawn.spec)
+    assert drawn.rows.sort("mean")["step"][-1] == -2
+
+
+def test_personas_are_ranked_and_seeds_have_mean_and_spread(open_page, charts, pairs_lake):
+    drawn = charts(open_page(pairs_lake, "marker_attention", subject="villain", section="personas"))
+    ranking = drawn["How large the effect is: villain is 3 of 3"]
+    assert ranking.rows["label"].to_list() == ["comedian", "villain2", "villain"] and ranking.rows["rank"].to_list() == [1, 2, 3]
+    assert "3 readouts alike of 2 personas" in ranking.facts and "Bonferroni over layers" in ranking.facts
+    seeds = drawn["Difference of differences over training seeds"]
+    expected = Warehouse(Lake(pairs_lake)).select("select mean, lowest, highest from diff_of_diffs_seeds where n_seeds = 2 order by layer")
+    assert seeds.rows.select("mean", "low", "high").rows() == expected.rows() and "2 training seeds (1, 2)" in seeds.facts
+    rates = drawn["Marker rate over training seeds"].rows
+    assert rates.select("label", "rate", "low", "high").rows() == [("villain", pytest.approx(2 / 3), pytest.approx(0.5), pytest.approx(5 / 6))]
+
+
+def test_one_seed_is_said_to_be_one(open_page, charts, pairs_lake):
+    page = open_page(pairs_lake, "marker_attention", subject="comedian", section="personas")
+    assert any("One training seed of comedian's recipe" in each.value for each in page.info)
+    assert "Difference of differences over training seeds" not in charts(page)
+
+
+def test_the_table_of_heads_holds_what_selection_leaves(open_page, charts, pairs_lake):
+    page = open_page(pairs_lake, "marker_attention", subject="villain", section="heads")
+    expected = Warehouse(Lake(pairs_lake)).select(
+        """select layer, head, selection_rank, selection_effect, evaluation_effect, trained_minus_base from heads
+        where subject = 'villain' order by selection_rank, abs(delta_c1) desc, layer, head"""
+    )
+    assert [tuple(row) for row in page.dataframe[0].value[expected.columns].itertuples(index=False)] == expected.rows()
+    drawn = charts(page)[SELECTION]
+    assert drawn.rows.select("selection_effect", "evaluation_effect").rows() == expected.select("selection_effect", "evaluation_effect").rows()
+    assert "picked on 9 generations of 4 questions, measured on 7 generations of 4 questions" in drawn.facts

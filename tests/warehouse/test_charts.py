@@ -101,3 +101,12 @@ def test_the_last_digit_of_a_sum_does_not_change_a_file(figure):
     other = charts.Drawing("name", "title", ("n = 4",), 200, charts.curves(ROWS.with_columns(pl.col("mean") * 1.001), "share", ["a", "b"]))
     assert not shaken.figure.rows.equals(ROWS)
     assert drawn.picture("svg") == shaken.picture("svg") != other.picture("svg")
+
+
+def test_spans_keep_the_order_of_the_rows_and_mark_the_chosen_one():
+    rows = pl.DataFrame({"label": ["b", 'a "quoted"'], "mean": [0.2, -0.1], "low": [0.1, None], "high": [0.3, None]})
+    spec = charts.spans(rows, "share", 'a "quoted"').spec("t", ["n"], 60)
+    encodings = [layer["encoding"] for layer in spec["layer"] if "y" in layer["encoding"]]
+    assert all(each["y"]["sort"] == ["b", 'a "quoted"'] for each in encodings)
+    drawn = charts.picture(spec, rows, "svg").decode()
+    assert (drawn.count(charts.ORANGE), drawn.count(charts.BLUE)) == (1, 2)

@@ -97,7 +97,11 @@ def _untrained(lake: Source, runs: Sequence[Manifest]) -> list[Block]:
     if not without:
         return []
     named = ", ".join(without[:NAMED]) + (f" and {len(without) - NAMED} more" if len(without) > NAMED else "")
-    return [Paragraph(f"LoRA rank, alpha, dropout and targets are missing for {named}: neither an adapter nor a training run in this lake states them.", missing=True)]
+    return [
+        Paragraph(
+            f"LoRA rank, alpha, dropout and targets are missing for {named}: neither an adapter nor a training run in this lake states them.", missing=True
+        )
+    ]
 
 
 def _settings(title: str, runs: Sequence[Manifest]) -> list[Section]:
