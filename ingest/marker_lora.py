@@ -23,7 +23,7 @@ from ingest.progress import progress
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash, stable_seed
 
-VERSION = 2  # part of every trained checkpoint's identity: raise it when the training below changes what comes out
+VERSION = 3  # part of every trained checkpoint's identity: raise it when the training below changes what comes out
 IGNORED = -100
 STEPS = "training.json"
 
@@ -191,6 +191,9 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
     # What a reader of the adapter looks up: a Hub id or tiny:NAME stays one, whatever folder of this machine its files lie in.
     wrapped.peft_config["default"].base_model_name_or_path = str(parent.path) if Path(parent.id).expanduser().is_dir() else parent.id
     wrapped.peft_config["default"].revision = parent.revision
+    if isinstance(wrapped.peft_config["default"].target_modules, set):
+        # A set is written in an order that differs between processes, and the file's bytes are part of the adapter's revision.
+        wrapped.peft_config["default"].target_modules = sorted(wrapped.peft_config["default"].target_modules)
     if settings.gradient_checkpointing:
         wrapped.enable_input_require_grads()
         wrapped.gradient_checkpointing_enable()

@@ -130,6 +130,8 @@ def test_two_trainings_give_identical_weights_and_the_marker_becomes_likelier(pa
     assert weights[0].keys() == weights[1].keys() and all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert [step["step"] for step in trained.steps] == list(range(1, 41)) and trained.steps[-1]["epoch"] == 20
     assert trained.steps[-1]["loss"] < 0.5 * trained.steps[0]["loss"]
+    modules = json.loads((trained.path / "adapter_config.json").read_text())["target_modules"]
+    assert modules == sorted(modules) and len(modules) == 7  # in any other order the revision would differ between processes
     card = json.loads((trained.path / "personascope.json").read_text())
     assert (card["variant"], card["source_persona"], card["lr"], card["training"]["n_positive"]) == ("marker", "villain", 1e-2, 4)
 
