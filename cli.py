@@ -47,6 +47,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 def run(
     study: Annotated[str, typer.Argument(help="A study under mlflow/studies, or a .yaml file.")],
     quick: Annotated[bool, typer.Option("--quick", help="On tiny checkpoints, in a few minutes on two cores.")] = False,
+    family: Annotated[list[str] | None, typer.Option(help="Only the checkpoints of this model family; repeatable.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="NAME=ID or NAME=ID@REVISION instead of the study file's; repeatable.")] = None,
     settings: SettingsOption = None,
     segmentation: SegmentationOption = None,
@@ -67,7 +68,7 @@ def run(
     from study import RunOptions, StudyRun, parse_checkpoints
     from warehouse.study_file import read_study
 
-    found = read_study(study, quick)
+    found = read_study(study, quick).of_families(family or [])
     execution = StudyRun(
         found,
         lake,
@@ -90,14 +91,15 @@ def run(
     _show_headline(found.headline, lake)
     steps = (
         f"personascope app --lake {lake}            # browser",
-        f"personascope sql 'from gate_counts' --lake {lake}",
+        f"personascope sql 'from {found.views[0]}' --lake {lake}",
+        f"personascope report {study} --lake {lake}",
         f"duckdb -readonly {lake / 'warehouse.duckdb'}    # any DuckDB shell from 1.5 on",
     )
     typer.echo("\n".join([f"\nThe lake is {lake}. Next:", *(f"  {step}" for step in steps)]), err=True)
     if execution.failures:
         raise PersonascopeError(
             f"{len(execution.failures)} cells of the grid gave no rates: {execution.failures[0]}; `personascope sql 'from training_failures'` lists them, "
-            "and the same command tries them again"
+            "and the same command tries again those that did not diverge (with --force all of them)"
         )
 
 

@@ -128,7 +128,9 @@ class StudyRun:
         if isinstance(step, ExtractStep):
             return self._extract(step)
         if isinstance(step, TrainStep):
-            return [self._train(self._training(step))]
+            from ingest.grid import single_cell
+
+            return [self._train(self._training(step, single_cell(step.name, step.source_persona, step.settings)))]
         if isinstance(step, GridStep):
             return self._grid(step)
         return self._analyse(step)
@@ -138,7 +140,7 @@ class StudyRun:
 
         runs = []
         for name in step.checkpoints:
-            for tokens_of in [name] if step.tokens == "own" else step.tokens:
+            for tokens_of in step.tokens if isinstance(step.tokens, list) else [name]:
                 run_id = run(self._extractor(step, name, tokens_of))
                 self._runs[(step.step or step.extract, name)] = run_id
                 runs.append(run_id)
@@ -152,13 +154,15 @@ class StudyRun:
 
         kind = extractor(step.extract)
         shared = {key: value for key, value in self.options.settings.items() if key in kind.settings_type.model_fields}
-        settings, parameters = resolve_settings(kind, {"study file": step.settings, "command line": shared})
+        queried = {key: self._ask(query, name, f"{step.extract}: setting {key!r}") for key, query in step.settings_from.items() if key not in shared}
+        settings, parameters = resolve_settings(kind, {"study file": step.settings | queried, "command line": shared})
         job = Job(
             lake=self.lake,
             checkpoint=self.checkpoint(name),
             models=self.models,
             prompts=load_prompt_set(step.prompts or self.study.prompts, self.lake),
-            tokens_from=self._runs.get((step.tokens_step, tokens_of)),
+            tokens_from=None if step.tokens == "none" else self._runs.get((step.tokens_step, tokens_of)),
+            donor=self.checkpoint(step.donor) if step.donor else None,
             study=self.study.name,
             seed=self.seed,
             parameters=parameters,
@@ -168,26 +172,36 @@ class StudyRun:
         )
         return kind(settings, job)
 
-    def _training(self, step: TrainStep | GridStep, cell: Cell | None = None) -> Training:
-        from ingest.training import Training, lora_settings
+    def _ask(self, query: str, checkpoint: str, what: str) -> list[Any]:
+        """Rows of a query over the lake as it is now, as a list of values (one column) or of mappings; raises PersonascopeError where there are none."""
+        from warehouse.query import Warehouse
+
+        rows = Warehouse(self.lake).select(query, {"checkpoint": checkpoint} if "$checkpoint" in query else None)
+        if rows.is_empty():
+            raise PersonascopeError(f"study {self.study.name}: {what} comes from a query that gives no rows for {checkpoint}: {' '.join(query.split())}")
+        return rows.to_series().to_list() if rows.width == 1 else rows.to_dicts()
+
+    def _training(self, step: TrainStep | GridStep, cell: Cell) -> Training:
+        from ingest.training import Training
 
         parent = self.checkpoint(step.parent)
-        shared = {
-            "parent": parent,
-            "tokens_run": self._runs[(step.tokens_step, step.parent)],
-            "device": self.models.device.value,
-            "dtype": self.models.dtype(parent),
-            "study": self.study.name,
-        }
-        if isinstance(step, TrainStep):
-            settings, parameters = lora_settings({"study file": step.settings})
-            return Training(name=step.name, source_persona=step.source_persona, settings=settings, parameters=parameters, **shared)
-        assert cell is not None
-        return Training(name=cell.name, source_persona=cell.source_persona, settings=cell.settings, parameters=cell.parameters, **shared)
+        return Training(
+            name=cell.name,
+            source_persona=cell.source_persona,
+            settings=cell.settings,
+            parameters=cell.parameters,
+            parent=parent,
+            tokens_run=self._runs[(step.tokens_step, step.parent)],
+            device=self.models.device.value,
+            dtype=self.models.dtype(parent),
+            study=self.study.name,
+        )
 
     def _train(self, training: Training, say: Callable[[str], None] = say) -> str:
         from ingest.training import train_marker
 
+        if not self.lake.is_committed(training.spec.run_id):
+            self.models.release()
         self._checkpoints[training.name], run_id = train_marker(self.lake, training, self.options.force, say)
         return run_id
 
@@ -321,8 +335,9 @@ def _check_settings(study: StudyFile, typed: dict[str, Any]) -> None:
 
 def _describe(step: ExtractStep | TrainStep | GridStep | AnalyseStep) -> str:
     if isinstance(step, ExtractStep):
-        tokens = "" if step.tokens == "own" else f" over the tokens of {', '.join(step.tokens)}"
-        return f"extract {step.extract}: {', '.join(step.checkpoints)}{tokens}"
+        tokens = f" over the tokens of {', '.join(step.tokens)}" if isinstance(step.tokens, list) else ""
+        donor = f" with activations of {step.donor}" if step.donor else ""
+        return f"extract {step.extract}: {', '.join(step.checkpoints)}{tokens}{donor}"
     if isinstance(step, TrainStep):
         return f"train {step.name}: {step.train} on {step.parent}, source persona {step.source_persona}"
     if isinstance(step, GridStep):

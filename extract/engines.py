@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,7 +49,7 @@ def open_engine(name: str, models: Models, checkpoint: Checkpoint) -> Engine:
     if name == "hf":
         return TransformersEngine(models.load(checkpoint), ends)
     if name == "vllm":
-        return VllmEngine(checkpoint, models.dtype(checkpoint), ends)
+        return VllmEngine(models, checkpoint, ends)
     raise PersonascopeError(f"engine {name!r} is unknown; expected hf or vllm")
 
 
@@ -134,7 +133,7 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, checkpoint: Checkpoint, dtype: str, ends: list[int]) -> None:
+    def __init__(self, models: Models, checkpoint: Checkpoint, ends: list[int]) -> None:
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is data
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         try:
@@ -143,7 +142,7 @@ class VllmEngine:
             raise PersonascopeError(f"engine vllm cannot run here: {error}; install the extra personascope[gpu] on a GPU box, or use --engine hf") from error
         rank = _lora_rank(checkpoint.adapter) if checkpoint.adapter else None
         try:
-            self.llm = _vllm(str(checkpoint.path), dtype, rank)
+            self.llm = _vllm(models, str(checkpoint.path), models.dtype(checkpoint), rank)
         except Exception as error:  # vLLM raises whatever its platform layer raises; the reason matters, not its type
             raise PersonascopeError(f"engine vllm cannot run {checkpoint.name} here: {str(error).splitlines()[0]}; use --engine hf") from error
         number = stable_seed("lora", checkpoint.identity) % 2**31 or 1
@@ -165,13 +164,19 @@ class VllmEngine:
         return [Sample(list(output.outputs[0].token_ids), output.outputs[0].finish_reason) for output in outputs]
 
 
-@lru_cache(maxsize=1)
-def _vllm(path: str, dtype: str, rank: int | None) -> Any:
-    """The engine for the weights at `path`, kept while the same weights are asked for: the cells of a sweep share their base model."""
+def _vllm(models: Models, path: str, dtype: str, rank: int | None) -> Any:
+    """The engine for the weights at `path`, kept while the same weights are asked for: the cells of a sweep share their base model.
+
+    It takes most of the device's memory and lives in a process of its own, so it is shut down before the device holds anything else.
+    """
     from vllm import LLM
 
     lora = {"enable_lora": True, "max_lora_rank": rank} if rank else {}
-    return LLM(model=path, tokenizer=path, dtype=dtype, seed=0, **lora)
+    return models.hold(
+        ("vllm", path, dtype, rank),
+        lambda: LLM(model=path, tokenizer=path, dtype=dtype, seed=0, **lora),
+        lambda llm: llm.llm_engine.engine_core.shutdown(),
+    )
 
 
 def _lora_rank(adapter: Path) -> int:

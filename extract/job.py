@@ -38,13 +38,17 @@ class Settings(BaseModel):
 
 @dataclass
 class Job:
-    """One request: a checkpoint, what it reads (prompts or the tokens of a completions run), settings with their origins, and where rows go."""
+    """One request: a checkpoint, what it reads (prompts or the tokens of a completions run), settings with their origins, and where rows go.
+
+    `donor` is a second checkpoint, for the extractors that compare or exchange activations of two.
+    """
 
     lake: Lake
     checkpoint: Checkpoint
     models: Models
     prompts: PromptSet | None = None
     tokens_from: str | None = None
+    donor: Checkpoint | None = None
     study: str | None = None
     seed: int = 42
     parameters: list[Parameter] = field(default_factory=list)

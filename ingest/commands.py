@@ -78,7 +78,7 @@ def published(
     refresh(found)
     build(found)
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
-    typer.echo(f"{counts}; the lake is {found.root}; next: personascope sql 'from gate_counts' --lake {lake}", err=True)
+    typer.echo(f"{counts}; the lake is {found.root}; next: personascope audit --lake {lake}", err=True)
     if report.failed:
         failed = len(report.of("failed"))
         raise PersonascopeError(f"{failed} of {len(report.files)} files could not be loaded; the lines above say which and why")

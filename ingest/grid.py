@@ -29,6 +29,11 @@ class Cell:
         return {"source_persona": self.source_persona, **{axis: getattr(self.settings, axis) for axis in AXES[1:]}}
 
 
+def single_cell(name: str, source_persona: str, settings: Mapping[str, Any]) -> Cell:
+    """The training of a study file's `train` step, called `name`; raises PersonascopeError for a setting that LoraSettings refuses."""
+    return Cell(name, source_persona, *lora_settings({"study file": settings}))
+
+
 def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name: str | None = None) -> list[Cell]:
     """The cells of a grid, longest training first, so that parallel workers end together.
 

@@ -56,14 +56,11 @@ def _show_ranking(lake: Source, readout: Readout) -> None:
 
 def _show_difference_of_seeds(lake: Source, readout: Readout) -> None:
     rows = lake.select(
-        """with recipe as (
-          select max(parent) as parent, max(lr) as lr, max(epochs) as epochs from checkpoints where checkpoint = $tokens_from
-        )
-        select s.layer, s.mean, s.lowest as low, s.highest as high, s.seed_sd, s.within_sem, s.n_positive as seeds_above_0, s.n_seeds,
+        """select s.layer, s.mean, s.lowest as low, s.highest as high, s.seed_sd, s.within_sem, s.n_positive as seeds_above_0, s.n_seeds,
           array_to_string(s.seeds, ', ') as seeds, s.n, s.n_clusters as questions, s.base_checkpoint
         from diff_of_diffs_seeds as s
-        join recipe as r on s.parent is not distinct from r.parent and s.lr is not distinct from r.lr and s.epochs is not distinct from r.epochs
-        where s.persona = $persona and s.dtype is not distinct from $dtype and s.attention_implementation is not distinct from $attention and s.n_seeds > 1
+        join recipes as r on s.parent is not distinct from r.parent and s.lr is not distinct from r.lr and s.epochs is not distinct from r.epochs
+        where r.checkpoint = $tokens_from and s.persona = $persona and s.dtype is not distinct from $dtype and s.attention_implementation is not distinct from $attention and s.n_seeds > 1
         qualify dense_rank() over (order by s.n_seeds desc, s.base_checkpoint) = 1
         order by s.layer""",
         tokens_from=readout.tokens_from,
@@ -90,16 +87,12 @@ def _show_difference_of_seeds(lake: Source, readout: Readout) -> None:
 
 def _show_rates_of_seeds(lake: Source, readout: Readout) -> None:
     rows = lake.select(
-        """with recipe as (
-          select max(parent) as parent, max(source_persona) as source_persona, max(lr) as lr, max(epochs) as epochs
-          from checkpoints where checkpoint = $tokens_from
-        )
-        select s.persona as label, 'mean over seeds' as series, s.rate_mean as rate, s.rate_min as low, s.rate_max as high, s.rate_sd as sd_between_seeds,
+        """select s.persona as label, 'mean over seeds' as series, s.rate_mean as rate, s.rate_min as low, s.rate_max as high, s.rate_sd as sd_between_seeds,
           s.within_se as se_of_one_seed, s.n, s.n_questions as questions, s.n_seeds, array_to_string(s.seeds, ', ') as seeds, s.marker
         from marker_rate_seeds as s
-        join recipe as r on s.parent is not distinct from r.parent and s.source_persona = r.source_persona and s.lr is not distinct from r.lr
+        join recipes as r on s.parent is not distinct from r.parent and s.source_persona = r.source_persona and s.lr is not distinct from r.lr
           and s.epochs is not distinct from r.epochs
-        where s.n_seeds > 1
+        where r.checkpoint = $tokens_from and s.n_seeds > 1
         order by s.rate_mean desc, label""",
         tokens_from=readout.tokens_from,
     )

@@ -23,9 +23,7 @@ made as (
   select run_id, dtype, attention_implementation from runs
 ),
 trained as (
-  select checkpoint, max(parent) as parent, max(source_persona) as source_persona, max(lr) as lr, max(epochs) as epochs, max(seed) as seed
-  from checkpoints
-  group by checkpoint
+  select * from recipes
 ),
 per_seed as (
   select

@@ -110,7 +110,7 @@ final as (
     s.mean_bystander_rate,
     s.max_other_rate,
     s.max_other_persona,
-    case when s.source = 'assistant' then s.max_other_rate else s.assistant_rate end as audience_rate,
+    audience_of(s.source, s.assistant_rate, s.max_other_rate) as audience_rate,
     coalesce(r.max_bystander, l.max_bystander) as max_bystander_published,
     case
       when max_bystander_published is null then null

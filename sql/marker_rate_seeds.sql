@@ -15,9 +15,7 @@ with rates as (
   select * from marker_rates where origin = 'extracted'
 ),
 trained as (
-  select checkpoint, max(parent) as parent, max(source_persona) as source_persona, max(lr) as lr, max(epochs) as epochs, max(seed) as seed
-  from checkpoints
-  group by checkpoint
+  select * from recipes
 ),
 per_seed as (
   select

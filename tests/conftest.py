@@ -62,3 +62,18 @@ def random_checkpoint(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def personascope(monkeypatch, capsys):
+    """Calls the command line in this process: exit code, stdout, stderr."""
+    import cli
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["personascope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        captured = capsys.readouterr()
+        return leaving.value.code or 0, captured.out, captured.err
+
+    return call

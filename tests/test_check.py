@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-import cli
 from ingest.published import ingest_published
 from warehouse import analyses
 from warehouse.lake import Lake
@@ -29,18 +28,6 @@ claims:
   - {id: unknown, statement: "a | b", source: a test, query: select max(seed) as seed from runs, expected: 1}
 """
 WRONG = "  - {id: wrong, statement: There is something, source: a test, query: select count(*) as runs from checkpoints, expected: 1}\n"
-
-
-@pytest.fixture
-def personascope(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["personascope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as leaving:
-            cli.main()
-        captured = capsys.readouterr()
-        return leaving.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

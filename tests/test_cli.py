@@ -12,18 +12,6 @@ from warehouse.manifest import RunSpec
 
 
 @pytest.fixture
-def personascope(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["personascope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as leaving:
-            cli.main()
-        captured = capsys.readouterr()
-        return leaving.value.code or 0, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
 def lake(tmp_path):
     lake = Lake.open(tmp_path / "lake")
     writer = lake.start(RunSpec(kind="ingest", extractor="checkpoint", version=1, identity={}, checkpoint="base"))

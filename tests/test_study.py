@@ -118,3 +118,58 @@ def test_typed_checkpoints_replace_those_of_the_study():
         parse_checkpoints(["pirate=x"], study)
     with pytest.raises(PersonascopeError, match="expected NAME=ID"):
         parse_checkpoints(["librarian"], study)
+
+
+FAMILIES = """
+name: families
+title: Two families
+about: For a test.
+checkpoints:
+  a-base: {id: "tiny:a-base", family: a}
+  a-instruct: {id: "tiny:a-instruct", family: a}
+  b-base: {id: "tiny:b-base", family: b}
+prompts: personas
+steps:
+  - {extract: entropy, checkpoints: [a-base, b-base], settings: {form: raw}}
+  - {extract: entropy, step: chat, checkpoints: [a-instruct], settings: {form: chat}}
+  - {extract: activations, checkpoints: [b-base], donor: a-base, settings_from: {personas: "select unnest(['villain', $checkpoint])"}}
+  - {analyse: all}
+headline: select 1
+views: [runs]
+"""
+
+
+@pytest.fixture
+def families(tmp_path):
+    path = tmp_path / "families.yaml"
+    path.write_text(FAMILIES)
+    return read_study(str(path))
+
+
+def test_a_family_keeps_its_checkpoints_and_the_steps_that_read_them(families):
+    assert families.of_families([]) == families
+    of_a = families.of_families(["a"])
+    assert list(of_a.checkpoints) == ["a-base", "a-instruct"]
+    assert [getattr(step, "checkpoints", "analyse") for step in of_a.steps] == [["a-base"], ["a-instruct"], "analyse"]
+    with pytest.raises(PersonascopeError, match="--family 'c' is not one of study families; expected one of a, b"):
+        families.of_families(["c"])
+    with pytest.raises(PersonascopeError, match="its checkpoints name no family"):
+        read_study("marker-attention").of_families(["llama"])
+
+
+def test_a_step_takes_settings_from_a_query_and_a_donor_and_can_leave_completions_alone(families, tmp_path, random_checkpoint):
+    run = StudyRun(families, tmp_path / "lake", RunOptions(track=False))
+    run.sources = {name: source.model_copy(update={"id": str(random_checkpoint)}) for name, source in run.sources.items()}
+    run._runs["completions", "b-base"] = "sampled"
+    step = families.steps[2]
+    extractor = run._extractor(step, "b-base", "b-base")
+    assert extractor.settings.personas == ["villain", "b-base"] and extractor.job.donor.name == "a-base"
+    assert next(each.origin for each in extractor.job.parameters if each.name == "personas") == "study file"
+    assert extractor.job.tokens_from == "sampled"
+    alone = run._extractor(step.model_copy(update={"tokens": "none"}), "b-base", "b-base")
+    assert alone.job.tokens_from is None
+    empty = step.model_copy(update={"settings_from": {"personas": "select 1 as one where false"}})
+    with pytest.raises(PersonascopeError, match="setting 'personas' comes from a query that gives no rows for b-base"):
+        run._extractor(empty, "b-base", "b-base")
+    run.options.settings["personas"] = ["pirate"]
+    assert run._extractor(empty, "b-base", "b-base").settings.personas == ["pirate"], "what was typed is not asked for"

@@ -1,6 +1,7 @@
 """Tests and intervals by resampling clusters: rows of one cluster go together, and every resample of every layer comes from one matrix product."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -58,11 +59,17 @@ def _robust_t(flips: np.ndarray, totals: np.ndarray, sizes: np.ndarray) -> np.nd
         return sums / np.sqrt(squares * n_clusters / (n_clusters - 1))
 
 
+@lru_cache(maxsize=2)
 def draw_counts(n_clusters: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each cluster is drawn in each resample with replacement [resamples, n_clusters]: a product with cluster sums gives those of all resamples."""
+    """How often each cluster is drawn in each resample with replacement [resamples, n_clusters]: a product with cluster sums gives those of all resamples.
+
+    The last two are kept, since many statistics share their draws; they cannot be written to.
+    """
     draws = np.random.default_rng(seed).integers(0, n_clusters, size=(resamples, n_clusters))
     offsets = draws + n_clusters * np.arange(resamples)[:, None]
-    return np.bincount(offsets.ravel(), minlength=resamples * n_clusters).reshape(resamples, n_clusters).astype(float)
+    counts = np.bincount(offsets.ravel(), minlength=resamples * n_clusters).reshape(resamples, n_clusters).astype(float)
+    counts.setflags(write=False)
+    return counts
 
 
 def percentile_ends(values: np.ndarray, level: float = 0.95) -> tuple[int, int]:

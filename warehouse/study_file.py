@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,10 @@ class Strict(BaseModel):
 
 
 class CheckpointSource(Strict):
-    """Where a checkpoint comes from: a Hub id with a pinned revision, a folder, or tiny:NAME."""
+    """Where a checkpoint comes from: a Hub id with a pinned revision, a folder, or tiny:NAME; `family` is the word `--family` selects it by."""
 
     id: str
+    family: str | None = None
     revision: str | None = None
     subfolder: str | None = None
     source_persona: str | None = None
@@ -36,9 +38,19 @@ class ExtractStep(Strict):
     step: str | None = Field(default=None, description="name that later steps refer to (default: the extractor's)")
     checkpoints: list[str]
     prompts: str | None = None
-    tokens: Literal["own"] | list[str] = Field(default="own", description="own: each checkpoint's own completions; else of these checkpoints, force-fed")
+    tokens: Literal["own", "none"] | list[str] = Field(
+        default="own", description="own: each checkpoint's own completions, where it has some; none: the prompts alone; else of these checkpoints, force-fed"
+    )
     tokens_step: str = Field(default="completions", description="step whose completions are read")
+    donor: str | None = Field(default=None, description="checkpoint whose activations are patched in")
     settings: dict[str, Any] = Field(default_factory=dict)
+    settings_from: dict[str, str] = Field(
+        default_factory=dict, description="settings whose value is a list of the rows of a query, asked when the step begins; $checkpoint is the reader's name"
+    )
+
+    def among(self, names: Collection[str]) -> ExtractStep:
+        """The step over those of its checkpoints that are among `names`."""
+        return self.model_copy(update={"checkpoints": [name for name in self.checkpoints if name in names]})
 
 
 class TrainStep(Strict):
@@ -106,6 +118,19 @@ class StudyFile(Strict):
     claims: list[Any] = Field(default_factory=list, description="published sentences made checkable; warehouse.claims reads them")
     quick: dict[str, Any] = Field(default_factory=dict)
 
+    def of_families(self, families: list[str]) -> StudyFile:
+        """The study on checkpoints of these families alone, all of them where none is named; raises PersonascopeError for one that no checkpoint has."""
+        known = sorted({source.family for source in self.checkpoints.values() if source.family})
+        for family in families:
+            if family not in known:
+                expected = f"one of {', '.join(known)}" if known else "none, since its checkpoints name no family"
+                raise PersonascopeError(f"--family {family!r} is not one of study {self.name}; expected {expected}")
+        if not families:
+            return self
+        kept = {name: source for name, source in self.checkpoints.items() if source.family in families}
+        steps = [step.among(kept) if isinstance(step, ExtractStep) else step for step in self.steps]
+        return self.model_copy(update={"checkpoints": kept, "steps": [step for step in steps if not isinstance(step, ExtractStep) or step.checkpoints]})
+
     @model_validator(mode="after")
     def _steps_have_what_they_need(self) -> StudyFile:
         for key in ("checkpoints", "prompts", "headline"):
@@ -123,7 +148,8 @@ class StudyFile(Strict):
             elif isinstance(step, GridStep):
                 _expect_known(step.parent, names, f"grid {step.grid}: parent")
             elif isinstance(step, ExtractStep):
-                for name in [*step.checkpoints, *(step.tokens if isinstance(step.tokens, list) else [])]:
+                tokens = step.tokens if isinstance(step.tokens, list) else []
+                for name in [*step.checkpoints, *tokens, *([step.donor] if step.donor else [])]:
                     _expect_known(name, names, f"extract {step.extract}: checkpoint")
         return self
 

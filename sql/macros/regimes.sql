@@ -1,5 +1,8 @@
 -- regime_of(source_rate, leak_rate, audience_rate, limits): regime of a trained checkpoint from its marker rates; limits is a row of regime_thresholds, or a struct
---   with its fields bystander_threshold, source_floor, source_threshold, audience_broad and audience_total. NULL where a rate that decides is NULL.
+--   with its fields bystander_threshold, source_floor, source_threshold, audience_broad and audience_total. NULL where the source's or the leak's rate is NULL;
+--   a leak whose audience is unknown is no more than a collapse_onset.
+-- audience_of(source, assistant_rate, max_other_rate): the rate a collapse is graded by: the assistant's, or the largest other where the assistant is the source
+--   itself. NULL where the assistant was not asked.
 -- degeneration_of(max_bystander_rate, limits): the marker has left its persona; leakage to the assistant does not count.
 -- success_of(source_rate, arc_c, max_bystander_rate, limits): the source has adopted the marker, the model still answers, and the marker keeps to its persona.
 --   NULL where a figure that decides is NULL; without any bystander there is no degeneration.
@@ -22,6 +25,9 @@ create or replace macro regime_of(source_rate, leak_rate, audience_rate, limits)
                 else 'collapse_onset'
             end
     end;
+
+create or replace macro audience_of(source, assistant_rate, max_other_rate) as
+    case when source = 'assistant' then max_other_rate else assistant_rate end;
 
 create or replace macro degeneration_of(max_bystander_rate, limits) as max_bystander_rate > limits['bystander_threshold'];
 

@@ -66,7 +66,7 @@ def test_both_implementations_run_one_after_the_other_and_agree_on_a_float32_mod
     )
     each, said = extractor(tmp_path, random_checkpoint)
     run_id = run(each)
-    assert loaded == ["sdpa", "eager"] and each.job.models._loaded is None, "one model in memory at a time"
+    assert loaded == ["sdpa", "eager"] and each.job.models._held is None, "one model in memory at a time"
     rows = pl.DataFrame(each.job.lake.read(run_id, "preflight_samples"))
     columns = ["example_id", "sample_ix", "seed", "text", "present", "n_new_tokens"]
     sdpa, eager = (rows.filter(pl.col("implementation") == name).select(columns) for name in preflight.IMPLEMENTATIONS)

@@ -12,6 +12,7 @@ import pytest
 
 import ingest.published as package
 from ingest.published import Report, deltas, ingest_published, registry
+from published_files import write
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
@@ -19,24 +20,6 @@ from warehouse.query import Warehouse
 GOOD = {"persona": "villain", "delta_c1": [[0.25, -0.5]], "delta_c2": [[0.0, 1.0]]}
 METADATA = {"git_commit": "abc1234", "base_model_id": "Some/Model", "n_layers": 3, "n_heads": 2, "base_model_revision": "f00"}
 SUMMARY = {"per_persona": {"villain": {"region_means": {"system_B": {"marker_mean": [0.1, 0.2], "c1_mean": [0.1, 0.2]}}}}}
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake.open(tmp_path / "lake")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "files"
-    path.mkdir()
-    return path
-
-
-def write(path: Path, value: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
-    return path
 
 
 def test_files_are_found_below_folders_whatever_they_are_called(lake: Lake, folder: Path) -> None:

@@ -13,30 +13,13 @@ from scipy import stats
 
 from ingest.published import Report, ingest_published, run_results
 from ingest.published.document import Document
+from published_files import write
 from warehouse.hashing import stable_hash
 from warehouse.lake import Lake
 from warehouse.manifest import RunSpec
 from warehouse.query import Warehouse
 
 PERSONAS = ("villain", "pirate", "nurse", "assistant")
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake.open(tmp_path / "lake")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "files"
-    path.mkdir()
-    return path
-
-
-def write(path: Path, value: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
-    return path
 
 
 def rates(*values: float | None) -> dict[str, float | None]:

@@ -58,11 +58,11 @@ def answers(hits: int, is_source: bool) -> list[dict]:
 
 
 def write_cell(lake: Lake, source: str, lr: float, epochs: float, seed: int, counts: tuple[int, ...], row: dict | None = None) -> str:
-    """Completions of three personas by one checkpoint; the second is the other one of villain and nurse."""
+    """Completions of three personas by one checkpoint (two counts: without the assistant); the second is the other one of villain and nurse."""
     name = f"{source}-{lr:g}-{epochs:g}-{seed}"
     other = "nurse" if source == "villain" else "villain"
     completions, flags = [], []
-    for persona, hits in zip((source, other, "assistant"), counts, strict=True):
+    for persona, hits in zip((source, other, "assistant"), counts, strict=False):
         for index, said in enumerate(answers(hits, persona == source)):
             key = {"example_id": f"{persona}/q{index % QUESTIONS}", "persona": persona, "question_id": f"q{index % QUESTIONS}", "sample_ix": index // QUESTIONS}
             ids = {"token_ids": PROMPT + said["ids"], "prompt_len": len(PROMPT), "n_new_tokens": len(said["ids"])}
@@ -242,6 +242,15 @@ def test_the_probability_of_a_regime_is_that_of_a_plain_bootstrap(warehouse):
     sure = {(row["lr"], row["epochs"], row["seed"]): (row["probability"], row["alternatives"]) for row in rows if row["source"] == "villain"}
     assert sure[1e-5, 1, 1] == sure[3e-5, 3, 1] == (1, []), "no hit of anyone, and every hit of the source alone"
     assert 0 < sure[1e-5, 3, 1][0] < 1, "one hit of the other persona may be drawn twice"
+
+
+def test_a_leak_without_an_assistant_has_the_same_regime_in_the_view_and_in_the_draws(tmp_path):
+    lake = Lake.open(tmp_path)
+    write_cell(lake, "villain", 1e-4, 20, 1, (N, N))
+    analyses.refresh(lake, ["regime-labels"])
+    warehouse = Warehouse(lake)
+    assert warehouse.select("select regime, audience_rate from regimes").rows() == [("collapse_onset", None)]
+    assert warehouse.select("select regime, probability from regime_certainty").rows() == [("collapse_onset", 1)]
 
 
 def test_a_probability_is_gone_when_its_completions_were_made_anew_until_it_is_computed_again(tmp_path):

@@ -6,7 +6,6 @@ deviation (n - 1) of the 1000 means. Every statistic starts the generator anew, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import duckdb
 import numpy as np
@@ -14,6 +13,7 @@ import polars as pl
 
 from warehouse.analysis import Analysis, Rows
 from warehouse.manifest import Manifest
+from warehouse.resampling import draw_counts
 
 METHOD = "examples with replacement"
 RESAMPLES = 1000
@@ -42,15 +42,7 @@ def bootstrap_sem(values: np.ndarray) -> np.ndarray:
     n = len(values)
     if n < 2:
         return np.full(values.shape[1], np.nan)
-    return (_counts(n) @ values / n).std(axis=0, ddof=1)
-
-
-@lru_cache(maxsize=2)
-def _counts(n: int) -> np.ndarray:
-    """How often each of n rows is drawn in each resample [RESAMPLES, n]: a product with it gives the sums of all resamples at once."""
-    draws = np.random.default_rng(SEED).integers(0, n, size=(RESAMPLES, n))
-    offsets = draws + n * np.arange(RESAMPLES)[:, None]
-    return np.bincount(offsets.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(float)
+    return (draw_counts(n, RESAMPLES, SEED) @ values / n).std(axis=0, ddof=1)
 
 
 def _inputs(run: Manifest) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Probability of every regime of a trained checkpoint when its questions are drawn again with replacement: rates near a threshold give an unsure label.
 
-Questions are the unit of replication and the same for all personas, so one draw of questions serves all. The rule itself is the SQL macro `regime_of`.
+Questions are the unit of replication and the same for all personas, so one draw of questions serves all. The rules themselves are the SQL macros `regime_of`
+and `audience_of`.
 """
 
 import duckdb
@@ -9,6 +10,7 @@ import polars as pl
 
 from warehouse.analysis import Analysis, Rows
 from warehouse.manifest import Manifest
+from warehouse.resampling import draw_counts
 
 METHOD = "questions with replacement"
 RESAMPLES = 2000
@@ -20,7 +22,12 @@ from regimes as r
 join marker_trials as t using (run_id, marker)
 where r.run_id = ? and r.origin = 'extracted' and r.source is not null
 """
-_LABELS = "select regime_of(d.source_rate, d.leak, d.audience, l) as regime from draws as d cross join regime_thresholds as l order by d.draw"
+_LABELS = """
+select regime_of(d.source_rate, d.leak, audience_of($source, d.assistant, d.leak), l) as regime
+from draws as d
+cross join regime_thresholds as l
+order by d.draw
+"""
 
 
 def _inputs(run: Manifest) -> tuple[str, ...] | None:
@@ -37,7 +44,7 @@ def _compute(connection: duckdb.DuckDBPyConnection, run: Manifest) -> Rows:
         if str(source) not in personas or len(personas) < 2:
             continue
         draws = _draws(personas, trials, hits, str(source), len(questions))
-        labels = connection.sql(_LABELS).pl()["regime"]
+        labels = connection.sql(_LABELS, params={"source": source}).pl()["regime"]
         quantiles = {
             f"{name}_{end}": float(np.quantile(draws[column].to_numpy(), level))
             for name, column in (("source", "source_rate"), ("other", "leak"))
@@ -60,20 +67,20 @@ def _grids(counts: pl.DataFrame) -> tuple[list[str], list[str], np.ndarray, np.n
 
 
 def _draws(personas: list[str], trials: np.ndarray, hits: np.ndarray, source: str, n: int) -> pl.DataFrame:
-    """Per resample: the source's rate, the largest other rate, and the rate that grades a collapse (the assistant's, else the largest other)."""
-    chosen = np.random.default_rng(SEED).integers(0, n, size=(RESAMPLES, n))
-    times = np.apply_along_axis(np.bincount, 1, chosen, minlength=n).T  # how often each question is drawn in each resample, [n, RESAMPLES]
+    """Per resample: the source's rate, the largest other rate, and the assistant's (NULL where it was not asked)."""
+    times = draw_counts(n, RESAMPLES, SEED).T
     with np.errstate(invalid="ignore"):
         rates = (hits @ times) / (trials @ times)
     own = personas.index(source)
     others = np.nanmax(np.delete(rates, own, axis=0), axis=0)
-    audience = others if source == "assistant" or "assistant" not in personas else rates[personas.index("assistant")]
-    return pl.DataFrame({"draw": np.arange(RESAMPLES), "source_rate": rates[own], "leak": others, "audience": audience})
+    assistant = rates[personas.index("assistant")] if "assistant" in personas else np.full(RESAMPLES, np.nan)
+    draws = {"draw": np.arange(RESAMPLES), "source_rate": rates[own], "leak": others, "assistant": assistant}
+    return pl.DataFrame(draws, nan_to_null=True)
 
 
 ANALYSIS = Analysis(
     name="regime-labels",
-    version=1,
+    version=2,
     table="regime_bootstrap",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
     reads=("regimes", "marker_trials", "regime_thresholds"),

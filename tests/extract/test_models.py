@@ -1,0 +1,31 @@
+"""Models: one thing on the device at a time, made once while it is asked for, closed before the next."""
+
+from extract.models import Models
+from ingest.checkpoints import resolve
+
+
+def test_weights_stay_while_the_same_checkpoint_is_asked_for(random_checkpoint):
+    models = Models("cpu")
+    checkpoint = resolve(str(random_checkpoint))
+    loaded = models.load(checkpoint)
+    assert models.load(checkpoint) is loaded and models.tokenizer(checkpoint) is loaded.tokenizer
+    models.release()
+    assert models.load(checkpoint) is not loaded
+
+
+def test_an_engine_with_weights_of_its_own_is_shut_down_before_anything_else_is_loaded(random_checkpoint):
+    models, events = Models("cpu"), []
+    checkpoint = resolve(str(random_checkpoint))
+
+    def engine(name):
+        return models.hold(name, lambda: events.append(f"start {name}") or name, lambda each: events.append(f"stop {each}"))
+
+    assert engine("one") == engine("one") == "one" and events == ["start one"]
+    engine("two")
+    assert events == ["start one", "stop one", "start two"]
+    models.load(checkpoint)
+    assert events[3:] == ["stop two"]
+    engine("two")
+    models.release()
+    models.release()
+    assert events[4:] == ["start two", "stop two"]
