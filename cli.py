@@ -63,7 +63,7 @@ def run(
     tracking_uri: TrackingUriOption = None,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
-    """Run a study: its checkpoints, extractors and analyses in order, then print its headline."""
+    """Run a study: its checkpoints, extractors and analyses in order, then print its headline, and write its report where the study file asks for it."""
     from extract.registry import parse_assignments
     from study import RunOptions, StudyRun, parse_checkpoints
     from warehouse.study_file import read_study
@@ -89,6 +89,8 @@ def run(
     )
     execution.run()
     _show_headline(found.headline, lake)
+    if found.report:
+        warehouse_commands.report(study, lake, None)
     steps = (
         f"personascope app --lake {lake}            # browser",
         f"personascope sql 'from {found.views[0]}' --lake {lake}",

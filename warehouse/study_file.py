@@ -114,6 +114,7 @@ class StudyFile(Strict):
     views: list[str]
     figures: list[str] = Field(default_factory=list, description="figures of the report, in its order: modules of warehouse.figures")
     samples: bool = Field(default=False, description="the report shows generations with the positions that were read")
+    report: bool = Field(default=False, description="a run of the study ends with its report")
     pages: list[str] = Field(default_factory=list, description="pages of the app that show the study: the report holds what the audit finds on them")
     claims: list[Any] = Field(default_factory=list, description="published sentences made checkable; warehouse.claims reads them")
     quick: dict[str, Any] = Field(default_factory=dict)
