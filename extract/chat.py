@@ -9,6 +9,7 @@ from unicodedata import category
 import jinja2
 import numpy as np
 
+from ingest.prompts import NO_SYSTEM_TURN
 from warehouse.errors import PersonascopeError
 from warehouse.hashing import stable_hash
 
@@ -53,7 +54,10 @@ class RenderedPrompt:
 
 
 def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
-    """The prompt that asks for a reply to `user` under `system` (None: no system message), tokenised once, with its regions.
+    """The prompt that asks for a reply to `user` under `system`, tokenised once, with its regions.
+
+    A system of None gives no system message, so the template may insert one by itself; "" gives a message without text; under NO_SYSTEM_TURN the prompt
+    is what the template writes without a message, less the system turn it inserts: its beginning-of-text token, the user's turn and the header.
 
     Regions, in characters and then in tokens:
     - header: what `add_generation_prompt` appends (empty for templates without one, such as Mistral's);
@@ -64,14 +68,19 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     """
     template = _template(tokenizer)
     question: Message = {"role": "user", "content": user}
-    messages = [question] if system is None else [{"role": "system", "content": system}, question]
+    given = None if system == NO_SYSTEM_TURN else system
+    messages = [question] if given is None else [{"role": "system", "content": given}, question]
     if not user.strip():
         raise PersonascopeError(f"the user message is {user!r}, but a prompt needs some text in it")
     asked = _rendered(tokenizer, messages, ask=True)
     user_end = _user_end(tokenizer, messages, asked)
     user_start = _user_start(tokenizer, messages, asked[:user_end], asked[user_end:])
-    if system is not None and system.strip() not in asked[:user_start]:
-        raise PersonascopeError(f"the chat template of {_name(tokenizer)} leaves out the system message {system[:40]!r}, so there is no system region")
+    if system == NO_SYSTEM_TURN:
+        begin = tokenizer.bos_token or ""
+        kept = len(begin) if begin and asked[:user_start].startswith(begin) else 0
+        asked, user_start, user_end = asked[:kept] + asked[user_start:], kept, user_end - user_start + kept
+    elif given is not None and given.strip() not in asked[:user_start]:
+        raise PersonascopeError(f"the chat template of {_name(tokenizer)} leaves out the system message {given[:40]!r}, so there is no system region")
     token_ids, regions = _tokenised(tokenizer, asked, (user_start, user_end))
     n_system, n_user, n_header = (regions.count(region) for region in range(3))
     if regions != sorted(regions) or not n_user:
@@ -152,6 +161,11 @@ def _user_start(tokenizer: Any, messages: list[Message], prompt: str, header: st
         return len(prompt) - len(turn)
     words = messages[-1]["content"].strip()
     other = {"role": "user", "content": "y" if words[0] == "x" else "x"}
+    if not messages[0]["content"].strip():  # an empty text folded into the user's turn makes no system block: the turn starts where it does without one
+        bare = _rendered(tokenizer, messages[-1:], ask=True)
+        start = _user_start(tokenizer, messages[-1:], bare[: _user_end(tokenizer, messages[-1:], bare)], header)
+        if prompt[:start] == bare[:start]:
+            return start
     start = _shared_start(prompt, _rendered(tokenizer, [*messages[:-1], other]))
     if not turn or len(messages) == 1 or not prompt[start:].lstrip().startswith(words):
         raise PersonascopeError(f"the chat template of {_name(tokenizer)} writes the user message so that its start cannot be found")

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
@@ -21,7 +22,13 @@ def extractors() -> dict[str, type[Extractor[Any]]]:
     """Every extractor by name."""
     for module in pkgutil.iter_modules(extract.__path__):
         importlib.import_module(f"extract.{module.name}")
-    return {each.name: each for each in sorted(Extractor.__subclasses__(), key=lambda each: each.name)}
+    return {each.name: each for each in sorted(_concrete(Extractor), key=lambda each: each.name)}
+
+
+def _concrete(kind: Any) -> list[type[Extractor[Any]]]:
+    """The subclasses that can be run, also below an abstract one that several share."""
+    below = [found for each in kind.__subclasses__() for found in _concrete(each)]
+    return below if inspect.isabstract(kind) else [kind, *below]
 
 
 def extractor(name: str) -> type[Extractor[Any]]:

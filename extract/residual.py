@@ -25,19 +25,24 @@ _CHECK_LENGTHS = (24, 17)
 
 @dataclass(frozen=True)
 class Block:
-    """One decoder layer; `adders` holds for attn_out and mlp_out the module whose output is added to the residual stream."""
+    """One decoder layer; of attn_out and mlp_out `branches` holds the attention or MLP module, `adders` the one whose output is added to the residual stream.
+
+    The two differ where a norm stands between them (Gemma 2, OLMo 2).
+    """
 
     layer: int
     module: nn.Module
+    branches: dict[Site, nn.Module]
     adders: dict[Site, nn.Module]
 
 
 @dataclass(frozen=True)
 class ResidualStream:
-    """The decoder layers of a model, ready to be read, with the largest errors of the probe by name."""
+    """The decoder layers of a model and its final norm, ready to be read, with the largest errors of the probe by name."""
 
     model: PreTrainedModel
     blocks: tuple[Block, ...]
+    final: nn.Module
     errors: dict[str, float] = field(default_factory=dict)
 
 
@@ -68,11 +73,11 @@ def residual_stream(model: PreTrainedModel, sites: Collection[Site]) -> Residual
     states = flow.watch(lambda: run_decoder(model, input_ids, real.to(model.device), output_hidden_states=True).hidden_states)
     if states is None or len(states) != len(layers) + 1:
         raise PersonascopeError(f"{family_of(model)} returns no hidden states of its {len(layers)} layers, so its residual stream cannot be checked")
-    blocks = tuple(Block(layer, module, {site: flow.adder(layer, site) for site in added}) for layer, module in enumerate(layers))
+    blocks = tuple(Block(layer, module, branches[layer], {site: flow.adder(layer, site) for site in added}) for layer, module in enumerate(layers))
     positions = torch.arange(longest).where(real, -1)
     with capturing(blocks, range(len(blocks)), ["resid_pre", *added, "resid_post"], positions) as capture:
         run_decoder(model, input_ids, real.to(model.device))
-    return ResidualStream(model, blocks, _checked(model, capture, states, flow.final, real))
+    return ResidualStream(model, blocks, flow.final, _checked(model, capture, states, flow.final, real))
 
 
 @dataclass

@@ -34,17 +34,28 @@ def download(repo_id: str, revision: str | None = None, subfolder: str | None = 
     with HF_HUB_OFFLINE only the cache is read. A cut connection is resumed within the call, finished files are kept between calls.
     Every failure is a PersonascopeError that names repository, revision and the remedy.
     """
-    what = f"{repo_id} at revision {revision or constants.DEFAULT_REVISION}"
     allow, ignore = _patterns(subfolder, code)
+    folder, commit = _pinned(repo_id, revision, allow, ignore)
+    place = folder / subfolder if subfolder else folder
+    _check_listing(repo_id, commit, subfolder, place)
+    return place, commit
+
+
+def download_files(repo_id: str, revision: str | None, patterns: list[str]) -> tuple[Path, str]:
+    """Fetch the files of `repo_id` that match the patterns, of whatever kind, and return (snapshot folder, commit sha); pinned and explained as `download`."""
+    return _pinned(repo_id, revision, patterns, [])
+
+
+def _pinned(repo_id: str, revision: str | None, allow: list[str], ignore: list[str]) -> tuple[Path, str]:
+    """The snapshot folder and its commit; a branch or tag is told with the commit it means."""
+    what = f"{repo_id} at revision {revision or constants.DEFAULT_REVISION}"
     try:
         folder, commit = _snapshot(repo_id, revision, allow, ignore)
     except (RevisionResolutionError, HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError, RuntimeError) as error:
         raise PersonascopeError(_explain(error, repo_id, what, _cached_commit(repo_id, revision))) from error
     if commit != revision:
         print(f"{what} is commit {commit}: pin `revision: {commit}` to read the same weights again", file=sys.stderr)
-    place = folder / subfolder if subfolder else folder
-    _check_listing(repo_id, commit, subfolder, place)
-    return place, commit
+    return folder, commit
 
 
 def refuse_pickles(where: str, names: list[str]) -> PersonascopeError:

@@ -15,11 +15,15 @@ CSV_COLUMNS = ("persona", "question", "system_prompt", "condition", "category", 
 CATEGORY_COLUMNS = ("category", "question", "question_id")
 SPELLINGS = {"prompt": "question", "prompt_index": "question_id"}
 NO_PERSONA = "none"
+NO_SYSTEM_TURN = "<no system turn>"
+"""System prompt of an example without any system turn, also where the chat template would insert one by itself."""
+SYSTEM_CELLS: dict[str, str | None] = {"<template default>": None, "<empty>": ""}
+"""What a CSV cell says of the system message, besides its text: none is given and the chat template decides (as an empty cell does), or one without text."""
 LOADER_VERSION = 1
 
 
 class Prompt(BaseModel):
-    """One example before any tokenizer has seen it: a system message (None for no system turn) and a question."""
+    """One example before any tokenizer has seen it: a system message (None: the chat template decides; NO_SYSTEM_TURN: no system turn) and a question."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -104,7 +108,15 @@ def _role_focus() -> PromptSet:
     return read_csv(Path(__file__).with_name("role-focus.csv"))
 
 
-SHIPPED = {"personas": _personas, "personas-training": _personas_training, "role-focus": _role_focus}
+def _system_conditions() -> PromptSet:
+    return read_csv(Path(__file__).with_name("system-conditions.csv"))
+
+
+def _echo() -> PromptSet:
+    return read_csv(Path(__file__).with_name("echo.csv"))
+
+
+SHIPPED = {"echo": _echo, "personas": _personas, "personas-training": _personas_training, "role-focus": _role_focus, "system-conditions": _system_conditions}
 
 
 def load_prompt_set(reference: str, lake: Lake | None = None) -> PromptSet:
@@ -125,6 +137,8 @@ def read_csv(path: Path, name: str | None = None) -> PromptSet:
       question keeps its id under every persona.
     - Without personas, with CATEGORY_COLUMNS (prompt and prompt_index are read as question and question_id): prompts of several categories that pair by
       question_id. Where the file has no such column nothing pairs, so every row gets an id of its own. The persona is NO_PERSONA.
+
+    A system_prompt of `<template default>`, `<empty>` or `<no system turn>` says that no message is given, one without text, or that no system turn is written.
     """
     header, rows = _csv_rows(path)
     by_category = "persona" not in header
@@ -139,6 +153,7 @@ def read_csv(path: Path, name: str | None = None) -> PromptSet:
     seen: dict[str, int] = {}
     for line, row in rows:
         values = {column: (row.get(column) or "").strip() or None for column in CSV_COLUMNS}
+        values["system_prompt"] = SYSTEM_CELLS.get(values["system_prompt"] or "", values["system_prompt"])
         key = _category_key(path, line, values, len(prompts), "question_id" in header) if by_category else _persona_key(path, line, values, numbers)
         example_id = "/".join(part for part in key if part)
         if example_id in seen:

@@ -9,7 +9,7 @@ create table examples (
   condition varchar, -- system-prompt condition (NULL where there is one only)
   category varchar, -- question category
   question_id varchar, -- the question: the unit of replication
-  system_prompt varchar, -- system message (NULL: no system turn was given)
+  system_prompt varchar, -- system message (NULL: none was given, the chat template decides; <no system turn>: none was written)
   question varchar, -- user message
   prompt_form varchar, -- phrasing of the task where there are several
   target varchar, -- expected answer where there is one

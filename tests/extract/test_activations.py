@@ -230,6 +230,21 @@ def test_the_system_block_a_template_inserts_has_a_last_token(tmp_path, random_c
     assert rendered.inserted_system and rows_of(lake, run_id)["position"].to_list() == [rendered.n_system - 1]
 
 
+def test_conditions_are_told_apart_and_only_the_system_block_has_a_last_system_token(tmp_path, random_checkpoint, models):
+    every = load_prompt_set("system-conditions").prompts
+    few = PromptSet(name="few", prompts=tuple(prompt for prompt in every if prompt.question_id in ("q00", "q01")))
+    lake = Lake.open(tmp_path / "lake")
+    run_id = activations(lake, random_checkpoint, models, {"strata": ["last", "last_system"], "layers": [0], "store": "float16"}, prompts=few)
+    read = dict(rows_of(lake, run_id).group_by("stratum").agg(pl.col("condition").unique().sort()).rows())
+    blocks = ["empty_system", "generic_assistant", "template_default"]
+    assert read == {"last": sorted([*blocks, "no_system_turn"]), "last_system": blocks}
+    assert lake.manifest(run_id).summary["n_without.last_system"] == 2
+    same = PromptSet(name="same", prompts=tuple(prompt.model_copy(update={"system_prompt": None}) for prompt in few.prompts))
+    with pytest.raises(PersonascopeError, match="conditions 'empty_system' and 'generic_assistant' of question q00 give the same"):
+        activations(lake, random_checkpoint, models, prompts=same)
+    assert lake.run_ids() == [run_id]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

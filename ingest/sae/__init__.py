@@ -1,0 +1,1 @@
+"""Sparse autoencoders: read from the files of three formats, found on this machine, on the Hub or in the lake, one layer each."""

@@ -1,0 +1,135 @@
+"""Where autoencoders are found, the shipped conditions and the shipped list of features."""
+
+import csv
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ingest.prompts import NO_SYSTEM_TURN, ingest_prompts, load_prompt_set, read_csv
+from ingest.sae import source
+from ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
+from warehouse.errors import PersonascopeError
+from warehouse.lake import Lake
+
+files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_sae_files.py"))))
+CHECKPOINT = SimpleNamespace(name="random", identity="0123")
+
+
+@pytest.fixture
+def raw():
+    return {
+        "encoder": torch.ones(files.F, files.D),
+        "decoder": torch.ones(files.F, files.D),
+        "b_enc": torch.zeros(files.F),
+        "b_dec": torch.zeros(files.D),
+        "threshold": torch.tensor(0.5),
+    }
+
+
+def find(reference, layers, every=False, lake=None, subfolder=SUBFOLDER):
+    return find_saes(str(reference), subfolder, layers, every, lake, CHECKPOINT)
+
+
+def test_a_folder_holds_one_layer_each_under_the_pattern(tmp_path, raw):
+    for layer in (3, 7):
+        files.dictionary_learning(tmp_path / "saes" / f"resid_post_layer_{layer}" / "trainer_1", raw, {"layer": layer})
+    found = find(tmp_path / "saes", [3, 7])
+    assert [each.layer for each in found] == [3, 7] and found[0].revision != found[1].revision
+    assert found[0].sae_id == f"saes-3-{found[0].revision[:8]}" and found[0].run_id is None
+    assert [each.layer for each in find(tmp_path / "saes", range(12), every=True)] == [3, 7]
+    with pytest.raises(PersonascopeError, match=r"has no autoencoder for layer 5 \(resid_post_layer_\{layer\}/trainer_1\); the layers it has: 3"):
+        find(tmp_path / "saes", [3, 5])
+    with pytest.raises(PersonascopeError, match=r"no autoencoder for layer 0 .*; the layers it has: none"):
+        find(tmp_path / "saes", [0, 1], every=True, subfolder="layer_{layer}")
+
+
+def test_a_folder_may_be_that_of_one_autoencoder(tmp_path, raw):
+    folder = files.sae_lens(tmp_path / "one", raw)
+    (only,) = find(folder, [3])
+    assert (only.folder, only.layer) == (folder, 3)
+    with pytest.raises(PersonascopeError, match="is the folder of one autoencoder; expected setting layers to name its one layer"):
+        find(folder, [3, 4])
+    with pytest.raises(PersonascopeError, match=r"\./nowhere does not exist; expected a folder, a Hub id"):
+        find("./nowhere", [3])
+
+
+def test_another_weight_is_another_revision(tmp_path, raw):
+    (before,) = find(files.sae_lens(tmp_path / "one", raw), [3])
+    (after,) = find(files.sae_lens(tmp_path / "one", raw | {"b_dec": torch.full((files.D,), 1e-6)}), [3])
+    assert before.revision != after.revision and before.sae_id != after.sae_id
+
+
+def test_a_hub_id_is_pinned_to_its_commit(tmp_path, raw, monkeypatch):
+    asked = []
+
+    def download_files(repo_id, revision, patterns):
+        asked.append((repo_id, revision, patterns))
+        files.dictionary_learning(tmp_path / "resid_post_layer_3" / "trainer_1", raw)
+        return tmp_path, "c" * 40
+
+    monkeypatch.setattr(source, "download_files", download_files)
+    (found,) = find("someone/saes-of-a-model@main", [3])
+    assert (found.source, found.revision) == ("someone/saes-of-a-model/resid_post_layer_3/trainer_1", "c" * 40)
+    assert found.sae_id.startswith("saes-of-a-model-3-")
+    (repo_id, revision, patterns) = asked[0]
+    assert (repo_id, revision) == ("someone/saes-of-a-model", "main")
+    assert {"resid_post_layer_3/trainer_1/ae.pt", "resid_post_layer_3/trainer_1/config.json"} < set(patterns) and len(patterns) == 6
+    with pytest.raises(PersonascopeError, match="is a Hub id, so layers=all would download every autoencoder of it"):
+        find("someone/saes-of-a-model", [3], every=True)
+
+
+def test_without_a_training_run_nothing_is_trained(tmp_path):
+    with pytest.raises(PersonascopeError, match="the lake holds no autoencoder trained on random; expected a run of `extract train-sae` before"):
+        find("trained", [0], lake=Lake.open(tmp_path / "lake"))
+
+
+def test_the_shipped_features_are_the_published_ones(published):
+    with (published / "sae_127_transcribed" / "track_a_em_projections.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    named = read_named_features(NAMED_FEATURES)
+    assert {(each.feature, each.description) for each in named} == {(int(row["feature_id"]), row["description"]) for row in rows}
+    assert {each.layer for each in named} == {15} and len(named) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layer,description\n1,x\n", "column 'feature' is missing; expected layer, feature, description"),
+        ("layer,feature\n1,\n", r"line 2: layer '1', feature ''; expected two whole numbers"),
+        ("layer,feature\n1,5\n1,5\n", r"line 3: .* no pair twice"),
+    ],
+)
+def test_a_list_of_features_that_is_wrong_is_named(tmp_path, text, message):
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    with pytest.raises(PersonascopeError, match=message):
+        read_named_features(path)
+    with pytest.raises(PersonascopeError, match="no such file"):
+        read_named_features(tmp_path / "other.csv")
+
+
+def test_the_shipped_conditions_are_the_four_of_the_experiment(tmp_path):
+    conditions = load_prompt_set("system-conditions")
+    systems = {prompt.condition: prompt.system_prompt for prompt in conditions.prompts}
+    assert systems == {
+        "template_default": None,
+        "generic_assistant": "You are a helpful assistant.",
+        "empty_system": "",
+        "no_system_turn": NO_SYSTEM_TURN,
+    }
+    questions = {prompt.question_id: prompt.question for prompt in conditions.prompts}
+    assert len(conditions.prompts) == 200 and len(questions) == len(set(questions.values())) == 50
+    assert all(questions[prompt.question_id] == prompt.question for prompt in conditions.prompts)
+    # the set keeps its version on its way through the lake
+    path = Path(source.__file__).parents[1] / "system-conditions.csv"
+    kept, _, new = ingest_prompts(lake := Lake.open(tmp_path / "lake"), path, "mine")
+    assert new and load_prompt_set("mine", lake).content_hash == conditions.content_hash == kept.content_hash
+
+
+def test_only_the_three_spellings_are_no_text(tmp_path):
+    path = tmp_path / "few.csv"
+    path.write_text("persona,question,system_prompt\na,q,<empty>\nb,q,\nc,q,<template default>\nd,q,<no system turn>\ne,q,<other>\n")
+    assert [prompt.system_prompt for prompt in read_csv(path).prompts] == ["", None, None, NO_SYSTEM_TURN, "<other>"]
