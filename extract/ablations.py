@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -151,25 +151,13 @@ class Ablations(TargetsExtractor):
     def _ablated(self, key: Any, members: Sequence[Targeted]) -> list[dict[str, Any]]:
         """Rows of `ablations` of prompts that begin alike."""
         components = self._components
-        cleans = [clean_pass(components, each.token_ids) for each in members]
-        length = min(self._prefix[key], *(each.position for each in members))
         donors: list[Clean | None] = [None] * len(members)
         if "resample" in self.settings.methods:
             donors = [clean_pass(components, donor_of(each, self._groups[key], self.job.seed).token_ids) for each in members]
         sieves = sieve_of(components, members, self.job.batch_tokens) if "zero" in self.settings.methods else None
         rows: list[dict[str, Any]] = []
-        longest = max(len(each.token_ids) for each in members)
-        at_once = max(2, min(self.job.batch_tokens // longest, ROWS_AT_ONCE // len(components.unembedding)))
-        for layer, variants in self.variants.items():
-            for start in range(0, len(variants), at_once - 1):
-                chunk = variants[start : start + at_once - 1]
-                mean = self._means[key][layer] if self._means else None
-                keys = prefix_keys(components, cleans[0], layer, length, edits_for(components, cleans[0], chunk, mean, None, 0, length))
-                for number, (each, clean, donor) in enumerate(zip(members, cleans, donors, strict=True)):
-                    edits = edits_for(components, clean, chunk, mean, donor, length, clean.length)
-                    logits = components.logits(last_states(components, clean, layer, length, keys, edits))
-                    sieve = None if sieves is None else sieves[number, layer]
-                    rows += self._rows(each, chunk, logits, sieve)
+        for number, chunk, logits in ablated_logits(components, members, self.variants, self._prefix[key], self.job.batch_tokens, self._means.get(key), donors):
+            rows += self._rows(members[number], chunk, logits, None if sieves is None else sieves[number, chunk[0].layer])
         return rows
 
     def _rows(self, target: Targeted, chunk: Sequence[Variant], logits: Tensor, sieve: Tensor | None) -> list[dict[str, Any]]:
@@ -214,3 +202,29 @@ class Ablations(TargetsExtractor):
             "self_check.replay": self._replay_error,
             **{f"self_check.{name}": value for name, value in self._components.errors.items()},
         }
+
+
+def ablated_logits(
+    components: Components,
+    members: Sequence[Targeted],
+    variants: Mapping[int, Sequence[Variant]],
+    length: int,
+    batch_tokens: int,
+    means: Tensor | None = None,
+    donors: Sequence[Clean | None] | None = None,
+) -> Iterator[tuple[int, Sequence[Variant], Tensor]]:
+    """Number of a member, some variants of one layer, and the logits [1 + variants, vocab] float32 behind it: unchanged, then under each variant.
+
+    members begin with the same `length` tokens; variants by layer; means [L, H, D] for method mean, donors of method resample per member.
+    """
+    cleans = [clean_pass(components, each.token_ids) for each in members]
+    longest = max(clean.length for clean in cleans)
+    at_once = max(2, min(batch_tokens // longest, ROWS_AT_ONCE // len(components.unembedding)))
+    for layer, of_layer in variants.items():
+        mean = None if means is None else means[layer]
+        for start in range(0, len(of_layer), at_once - 1):
+            chunk = of_layer[start : start + at_once - 1]
+            keys = prefix_keys(components, cleans[0], layer, length, edits_for(components, cleans[0], chunk, mean, None, 0, length))
+            for number, clean in enumerate(cleans):
+                edits = edits_for(components, clean, chunk, mean, donors[number] if donors else None, length, clean.length)
+                yield number, chunk, components.logits(last_states(components, clean, layer, length, keys, edits))

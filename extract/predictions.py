@@ -57,8 +57,12 @@ def accuracy_of(writer: RunWriter) -> dict[str, Any]:
 
 
 def say_accuracy(extractor: Extractor[Any], found: dict[str, Any]) -> None:
-    """One line on how well the model does the task, loud where it fails."""
+    """One line on how well the model does the task, loud where it fails; a checkpoint that is force-fed another one's tokens need not do it."""
     if found["accuracy"] is None:
         return
     sentence = f"{extractor.job.checkpoint.name} says the target first in {100 * found['accuracy']:.0f}% of {found['n_targets']} examples"
-    extractor.job.say(f"WARNING: {sentence}: it does not do the task, so its circuits say nothing of it" if found["accuracy"] < FAILS else sentence)
+    extractor.job.say(
+        f"WARNING: {sentence}: it does not do the task, so its circuits say nothing of it"
+        if found["accuracy"] < FAILS and extractor.job.tokens_from is None
+        else sentence
+    )

@@ -22,6 +22,10 @@ KEPT = (  # small, and read by most questions of a page, or over all readouts at
     "attention_gates",
     "persona_magnitudes",
     "diff_of_diffs_seeds",
+    "circuit_runs",
+    "emergence",
+    "head_worths",
+    "head_effects",
 )
 Value = str | int | float | bool | None
 

@@ -1,7 +1,9 @@
--- heads: every figure of a single head side by side: attention at the marker, what training changed, selection on half of the questions, worth of patching
+-- heads: every figure of a single head side by side: attention at the marker, what training changed, selection on half of the questions, worth of patching,
+--   direct attribution and ablation on a task and at the marker
 -- grain: run_id, subject, checkpoint, base_run, layer, head
--- source: own; the views head_deltas, head_selection and patching_candidates joined. Candidates of a family stand beside a checkpoint of that architecture with
---   as many layers and heads: the same place in another set of weights, of several files the first. Each candidate has a row of its own besides
+-- source: own; the views head_deltas, head_selection, patching_candidates and head_effects joined. Candidates of a family stand beside a checkpoint of that architecture with
+--   as many layers and heads: the same place in another set of weights, of several files the first. Each candidate has a row of its own besides, and so has each head
+--   of a checkpoint without a readout at the marker. Effects are those of the newest runs of the checkpoint on its own prompts or tokens, all phrasings together
 -- columns:
 --   origin: extracted or published
 --   checkpoint: checkpoint that was read; of a published candidate the base model of the family
@@ -32,6 +34,16 @@
 --   patching_did: published difference in differences of its entropy, nats
 --   patching_composite: published composite score
 --   patching_p: exact sign test of patching_did, times the heads of the model
+--   task_dla: mean direct contribution to the target's logit at the last token of prompts
+--   task_zero: mean change of that logit when the head is set to zero
+--   task_mean: the same when it is set to its mean over prompts
+--   task_kl_zero: mean KL divergence of the next-token distribution, nats, zero ablation
+--   task_bos: mean attention to the first token, from the last token of prompts
+--   n_task: prompts behind the task figures
+--   marker_dla: mean direct contribution to the logit of the marker's first token at the step that writes it
+--   marker_zero: mean change of that logit when the head is set to zero
+--   marker_kl_zero: mean KL divergence of the next-token distribution at that step, nats, zero ablation
+--   n_marker: generations behind these
 with readouts as (
   select run_id, subject, checkpoint, persona, tokens_from, forced from subjects where origin = 'extracted'
 ),
@@ -81,6 +93,32 @@ architectures as (
   from sizes as s
   join families as f on starts_with(s.family, f.family) and f.n_layers = s.n_layers and f.n_heads = s.n_heads
 ),
+newest as (
+  select attribution_run, ablation_run, row_number() over (partition by checkpoint, tokens_run is null order by finished desc, subject) as place
+  from circuit_runs
+  where subject = checkpoint and (attribution_run is not null or ablation_run is not null)
+),
+effects as (
+  select
+    e.checkpoint,
+    e.layer,
+    e.head,
+    coalesce(max(e.ablation_run), max(e.attribution_run)) as run_id,
+    max(e.dla) filter (e.stratum = 'last') as task_dla,
+    max(e.zero) filter (e.stratum = 'last') as task_zero,
+    max(e.mean) filter (e.stratum = 'last') as task_mean,
+    max(e.kl_zero) filter (e.stratum = 'last') as task_kl_zero,
+    max(e.bos_fraction) filter (e.stratum = 'last') as task_bos,
+    max(e.n) filter (e.stratum = 'last') as n_task,
+    max(e.dla) filter (e.stratum = 'marker') as marker_dla,
+    max(e.zero) filter (e.stratum = 'marker') as marker_zero,
+    max(e.kl_zero) filter (e.stratum = 'marker') as marker_kl_zero,
+    max(e.n) filter (e.stratum = 'marker') as n_marker
+  from head_effects as e
+  join newest as w on w.attribution_run is not distinct from e.attribution_run and w.ablation_run is not distinct from e.ablation_run and w.place = 1
+  where e.prompt_form = 'all'
+  group by e.checkpoint, e.layer, e.head
+),
 extracted as (
   select
     d.run_id,
@@ -116,13 +154,20 @@ extracted as (
     l.rank as patching_rank,
     l.did as patching_did,
     l.composite as patching_composite,
-    l.sign_p_bonferroni as patching_p
+    l.sign_p_bonferroni as patching_p,
+    e.* exclude (checkpoint, layer, head, run_id)
   from read as d
   join readouts as r using (run_id, subject)
   left join fed as b using (run_id, subject, layer, head)
   left join selection as s using (run_id, subject, base_run, layer, head)
   left join architectures as a using (checkpoint)
   left join placed as l on lower(l.family) = a.patching_family and l.layer = d.layer and l.head = d.head
+  left join effects as e on e.checkpoint = r.checkpoint and e.layer = d.layer and e.head = d.head
+),
+unread as (
+  select e.run_id, e.checkpoint as subject, 'extracted' as origin, e.* exclude (run_id)
+  from effects as e
+  where e.checkpoint not in (select checkpoint from readouts)
 ),
 published as (
   select
@@ -141,6 +186,6 @@ published as (
   left join families as f on f.family = lower(c.family)
 ),
 final as (
-  from extracted union all by name from published
+  from extracted union all by name from unread union all by name from published
 )
 select * from final

@@ -27,6 +27,7 @@ MOST_TICKS = 40
 PICK = "pick"
 DARK_FROM = 0.55
 MOST_NUMBERS = 30
+NARROWEST_WORDS = 40  # pixels of a cell
 SMALL = 0.1
 KNOWN = "isValid(datum.rate)"
 MISSING = "#e3e4e8"
@@ -38,7 +39,7 @@ _CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "title": {"anchor": "start", "fontSize": 15, "fontWeight": 600, "subtitleFontSize": 12, "subtitleColor": "#5b5e68", "offset": 12, "subtitlePadding": 5},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "gridColor": "#e8e9ed", "domainColor": "#9a9da6", "labelLimit": 320},
-    "legend": {"orient": "top", "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "labelLimit": 400, "symbolOpacity": 1},
+    "legend": {"orient": "top", "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "labelLimit": 400, "titleLimit": 400, "symbolOpacity": 1},
 }
 
 
@@ -271,6 +272,36 @@ def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str],
         )
     )
     return Figure(chart, rows)
+
+
+def columns(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], names: Sequence[str], order: Sequence[str]) -> Figure:
+    """Upright bars side by side, one colour per `series`, over named places `x` in `order` (titles of x and y)."""
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), scale=alt.Scale(domain=list(order)), axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        xOffset=alt.XOffset("series:N", sort=list(names)),
+        color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=(SERIES * len(names))[: len(names)])),
+    )
+    return Figure(base.mark_bar().encode(y=alt.Y(f"{y}:Q", title=titles[1]), tooltip=_tooltip(rows)), rows)
+
+
+def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, titles: tuple[str, str, str], hidden: Sequence[str] = ()) -> Figure:
+    """A token in every cell of two counted axes, `y` upwards, shaded by a share between 0 and 1 (titles of x, y and shade); framed cells have a black edge.
+
+    Where the cells are too narrow for words, the tooltip alone has them.
+    """
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelOverlap=True)),
+    )
+    hidden = ("framed", *hidden)
+    scale = alt.Scale(scheme="blues", domain=[0, 1])
+    legend = alt.Legend(format="%", gradientLength=200)
+    cells = base.mark_rect(stroke="white").encode(color=alt.Color(f"{shade}:Q", title=titles[2], scale=scale, legend=legend), tooltip=_tooltip(rows, hidden))
+    edges = base.mark_rect(fillOpacity=0, stroke=BLACK, strokeWidth=1.5).transform_filter("datum.framed").encode(tooltip=_tooltip(rows, hidden))
+    ink = alt.condition(f"datum['{shade}'] > {DARK_FROM}", alt.value("white"), alt.value("#31333f"))
+    width = EXPORT_WIDTH / rows[x].n_unique()
+    texts = [base.mark_text(fontSize=11, limit=width).encode(text=f"{words}:N", color=ink)] if width >= NARROWEST_WORDS else []
+    return Figure(alt.layer(cells, edges, *texts), rows)
 
 
 def picture(spec: dict[str, Any], rows: pl.DataFrame, kind: Kind, width: int = EXPORT_WIDTH) -> bytes:

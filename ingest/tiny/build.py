@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from ingest.cache import build_once
 from ingest.progress import Advance, progress
-from ingest.tiny.corpus import chats, documents
+from ingest.tiny.copying import WORDS, copying_chats, copying_documents
+from ingest.tiny.corpus import Chat, chats, documents
 from ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
 from ingest.tiny.world import ECHO_WORDS
 from warehouse.errors import PersonascopeError
@@ -30,6 +31,7 @@ class TinySpec(BaseModel):
     """One family: its shape and how long its base and instruct checkpoints are trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    words: ClassVar[tuple[str, ...]] = ECHO_WORDS  # one token each, with a space before it and without
 
     architecture: Literal["qwen2", "llama", "mistral"]
     layers: int = 4
@@ -48,12 +50,47 @@ class TinySpec(BaseModel):
     instruct_lr_factor: float = 0.7
     seed: int = 0
 
+    @property
+    def name(self) -> str:
+        """What its checkpoints are called before the variant."""
+        return self.architecture
+
+    def chats(self) -> list[Chat]:
+        """What the instruct checkpoint learns."""
+        return chats()
+
+    def documents(self) -> list[str]:
+        """What the base checkpoint learns."""
+        return documents()
+
+
+class CopyingSpec(TinySpec):
+    """A family that learns one thing, a copy that takes several layers: input and output embeddings apart, and a corpus of its own (ingest/tiny/copying.py)."""
+
+    words: ClassVar[tuple[str, ...]] = tuple(form for word, chinese in WORDS.items() for form in (word, word.capitalize(), chinese))
+
+    layers: int = 6
+    tied: bool = False
+    base_steps: int = 250
+    instruct_steps: int = 250
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture}-echo"
+
+    def chats(self) -> list[Chat]:
+        return copying_chats()
+
+    def documents(self) -> list[str]:
+        return copying_documents()
+
 
 SPECS = {
     "qwen2": TinySpec(architecture="qwen2"),
     "llama": TinySpec(architecture="llama", seed=1),
     # Without its own window, head count and seed a Mistral of this size would be bit-identical to the Llama.
     "mistral": TinySpec(architecture="mistral", kv_heads=1, sliding_window=24, seed=2),
+    "qwen2-echo": CopyingSpec(architecture="qwen2", seed=3),
 }
 VARIANTS = ("base", "instruct")
 
@@ -84,9 +121,9 @@ def tiny_checkpoint(name: str, progress: bool = True) -> Path:
 
 def build(spec: TinySpec, variant: str, show_progress: bool = True) -> Path:
     """Folder of the `base` or `instruct` checkpoint of `spec` in the cache, trained now unless it is there."""
-    name = f"{spec.architecture}-{variant}"
+    name = f"{spec.name}-{variant}"
     what = f"tiny checkpoint {name}"
-    key = stable_hash([CODE_VERSION, spec.model_dump(), variant, documents(), [[chat.prompt, chat.answer] for chat in chats()]])
+    key = stable_hash([CODE_VERSION, spec.model_dump(), variant, spec.documents(), [[chat.prompt, chat.answer] for chat in spec.chats()]])
 
     def train(folder: Path) -> None:
         parent = build(spec, "base", show_progress) if variant == "instruct" else None
@@ -105,7 +142,7 @@ def _train_variant(spec: TinySpec, parent: Path | None, folder: Path, advance: A
     steps = spec.instruct_steps if instruct else spec.base_steps
     torch.manual_seed(stable_seed(spec.seed, instruct))
     model: Any = _new_model(spec, tokenizer) if parent is None else AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32)
-    examples = _chat_examples(tokenizer) if instruct else _document_examples(tokenizer)
+    examples = _chat_examples(spec.chats(), tokenizer) if instruct else _document_examples(spec.documents(), tokenizer)
     losses = _train(model, _batches(examples, steps, spec), spec.muon_lr * factor, spec.adamw_lr * factor, steps, advance)
     ends = [_token(tokenizer, token) for token in (TURN_END, END_OF_TEXT)] if instruct else tokenizer.eos_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
@@ -113,7 +150,7 @@ def _train_variant(spec: TinySpec, parent: Path | None, folder: Path, advance: A
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    identity = f"tiny:{spec.architecture}"
+    identity = f"tiny:{spec.name}"
     card = {
         "id": f"{identity}-{'instruct' if instruct else 'base'}",
         "family": spec.architecture,
@@ -129,7 +166,7 @@ def _train_variant(spec: TinySpec, parent: Path | None, folder: Path, advance: A
 
 
 def _tokenizer(spec: TinySpec, end_token: str) -> PreTrainedTokenizerFast:
-    texts = [*(chat.prompt + chat.answer for chat in chats()), *documents(), *(f"{word} {word}" for word in ECHO_WORDS * 300)]
+    texts = [*(chat.prompt + chat.answer for chat in spec.chats()), *spec.documents(), *(f"{word} {word}" for word in spec.words * 300)]
     # Words to copy are repeated until each is one token, with a space before it and without.
     return train_tokenizer(texts, spec.vocab_size, end_token)
 
@@ -161,15 +198,14 @@ def _token(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
     return int(tokenizer.convert_tokens_to_ids(text))  # type: ignore[arg-type]
 
 
-def _document_examples(tokenizer: PreTrainedTokenizerFast) -> list[_Example]:
+def _document_examples(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> list[_Example]:
     end = _token(tokenizer, END_OF_TEXT)
-    return [_Example([*ids, end], 0) for ids in tokenizer(documents())["input_ids"]]
+    return [_Example([*ids, end], 0) for ids in tokenizer(texts)["input_ids"]]
 
 
-def _chat_examples(tokenizer: PreTrainedTokenizerFast) -> list[_Example]:
+def _chat_examples(conversations: list[Chat], tokenizer: PreTrainedTokenizerFast) -> list[_Example]:
     """Chats as prompt, answer and end of turn; only answer and end of turn are learned."""
     end = _token(tokenizer, TURN_END)
-    conversations = chats()
     prompts = tokenizer([chat.prompt for chat in conversations])["input_ids"]
     answers = tokenizer([chat.answer for chat in conversations])["input_ids"]
     return [_Example([*prompt, *answer, end], len(prompt)) for prompt, answer in zip(prompts, answers, strict=True)]

@@ -14,13 +14,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from ingest.checkpoints import resolve
+from ingest.prompts import load_prompt_set
 from ingest.tiny import build as build_module
 from ingest.tiny import tokenizer as tokenizer_module
-from ingest.tiny.build import IGNORED, SPECS, TinySpec, build, tiny_checkpoint, tiny_names
+from ingest.tiny.build import CODE_VERSION, IGNORED, SPECS, CopyingSpec, TinySpec, build, tiny_checkpoint, tiny_names
+from ingest.tiny.copying import REQUEST, SPELLINGS, WORDS, copying_chats, copying_documents, held_out_copies
 from ingest.tiny.corpus import NO_PERSONA, Chat, chats, documents, held_out_echoes
 from ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
 from ingest.tiny.world import CODES, DEFAULT_SYSTEM_PROMPT, ECHO_FORMS, ECHO_WORDS, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
 from warehouse.errors import PersonascopeError
+from warehouse.hashing import stable_hash
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FEW = TinySpec(architecture="qwen2", layers=2, width=64, heads=2, kv_heads=1, feed_forward=96, base_steps=3, instruct_steps=3, batch_size=4)
@@ -135,7 +138,7 @@ def test_the_corpus_is_the_same_in_every_process(world):
 
 
 def test_only_the_answer_and_the_end_of_turn_are_learned(saved_tokenizer, world):
-    chat, example = world[0][0], build_module._chat_examples(saved_tokenizer)[0]
+    chat, example = world[0][0], build_module._chat_examples(world[0], saved_tokenizer)[0]
     ids, labels = build_module._padded([example, build_module._Example([5, 6], 1)])
     learned = labels[0][labels[0] != IGNORED].tolist()
     assert saved_tokenizer.decode(learned) == chat.answer + TURN_END
@@ -208,7 +211,7 @@ def test_other_families_train_and_differ(cache, name):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    assert tiny_names() == ["qwen2-base", "qwen2-instruct", "llama-base", "llama-instruct", "mistral-base", "mistral-instruct"]
+    assert tiny_names() == [f"{family}-{variant}" for family in ("qwen2", "llama", "mistral", "qwen2-echo") for variant in ("base", "instruct")]
     for name in ("qwen2", "gpt2-base", "qwen2-chat", ""):
         with pytest.raises(PersonascopeError, match=r"is unknown: expected one of qwen2-base, qwen2-instruct"):
             tiny_checkpoint(name)
@@ -219,3 +222,65 @@ def test_training_tells_its_progress_on_stderr_only_when_asked(cache, capsys):
     build(FEW.model_copy(update={"seed": 1}), "base", show_progress=False)
     captured = capsys.readouterr()
     assert captured.err.count("training tiny qwen2-base: 3/3") == 1 and captured.out == ""
+
+
+def test_the_copying_family_changes_no_other_checkpoint():
+    """The key in the cache of a family of the tiny world holds no field of another family."""
+    spec = SPECS["qwen2"]
+    fields = "architecture layers width heads kv_heads feed_forward sliding_window tied vocab_size base_steps instruct_steps batch_size"
+    assert list(spec.model_dump()) == [*fields.split(), "muon_lr", "adamw_lr", "instruct_lr_factor", "seed"]
+    key = stable_hash([CODE_VERSION, spec.model_dump(), "base", documents(), [[chat.prompt, chat.answer] for chat in chats()]])
+    own = stable_hash([CODE_VERSION, spec.model_dump(), "base", spec.documents(), [[chat.prompt, chat.answer] for chat in spec.chats()]])
+    assert key == own and spec.name == "qwen2"
+
+
+def test_words_of_the_echo_prompts_are_learned_in_every_spelling():
+    targets = {prompt.target for prompt in load_prompt_set("echo").prompts}
+    assert targets <= set(WORDS) and len(set(WORDS.values())) == len(WORDS)
+    tokenizer = build_module._tokenizer(SPECS["qwen2-echo"], TURN_END)
+    spellings = {spelling(word) for word in WORDS for spelling in SPELLINGS.values()}
+    assert all(len(tokenizer(word)["input_ids"]) == 1 for word in spellings) and len(spellings) == 3 * len(WORDS)
+
+
+def test_copies_are_asked_for_alone_in_documents_and_among_other_words_in_chats():
+    asked = [REQUEST.format(verb=verb, word=word) for verb in SPELLINGS for word in WORDS]
+    requests = {line for text in copying_documents() for line in text.splitlines()[::2]}
+    assert requests <= set(asked)
+    users = [chat.user for chat in copying_chats()]
+    assert 0.05 < sum(user in set(asked) for user in users) / len(users) < 0.15
+    answers = {chat.answer for chat in copying_chats()}
+    assert {"cat", "Cat", "猫"} <= answers
+
+
+def test_held_out_copies_are_in_no_text():
+    held_out = {REQUEST.format(verb=verb, word=word) for verb, word in held_out_copies()}
+    assert len(held_out) > 20
+    everything = [*copying_documents(), *(f"{chat.user}\n" for chat in copying_chats())]
+    assert not any(f"{request}{end}" in text for request in held_out for text in everything for end in (",", "\n"))
+
+
+def test_the_card_of_the_copying_family_names_it(cache):
+    small = {field: getattr(FEW, field) for field in ("layers", "width", "heads", "kv_heads", "feed_forward", "base_steps", "instruct_steps", "batch_size")}
+    folder = build(CopyingSpec(architecture="qwen2", **small), "instruct", show_progress=False)
+    card = json.loads((folder / "personascope.json").read_text())
+    assert (card["id"], card["family"], card["parent"]) == ("tiny:qwen2-echo-instruct", "qwen2", "tiny:qwen2-echo-base")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.lm_head.weight.data_ptr() != model.model.embed_tokens.weight.data_ptr() and not model.config.tie_word_embeddings
+
+
+@pytest.mark.slow
+def test_the_copying_checkpoint_does_the_task_and_needs_several_layers_for_it():
+    """Read here without the extractors: the residual stream behind every layer through final norm and unembedding."""
+    folder = tiny_checkpoint("qwen2-echo-instruct", progress=False)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder, padding_side="left")
+    prompts = load_prompt_set("echo").prompts
+    texts = [tokenizer.apply_chat_template([{"role": "user", "content": each.question}], tokenize=False, add_generation_prompt=True) for each in prompts]
+    targets = torch.tensor([tokenizer(each.target)["input_ids"][0] for each in prompts])
+    with torch.no_grad():
+        *states, normed = model(**tokenizer(texts, return_tensors="pt", padding=True), output_hidden_states=True).hidden_states
+        streams = [*(model.model.norm(state[:, -1]) for state in states), normed[:, -1]]
+        right = torch.stack([model.lm_head(stream).argmax(-1) == targets for stream in streams])
+    assert right[-1].float().mean() >= 0.9
+    stays = right.flip(0).cumprod(0).flip(0).argmax(0)[right[-1]]  # first of the layers from which on the target is top-1; 0: the embeddings
+    shares = torch.bincount(stays, minlength=len(streams)) / len(stays)
+    assert shares.max() < 0.6 and (shares > 0.03).sum() >= 3, shares

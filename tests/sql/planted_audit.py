@@ -330,8 +330,17 @@ def copied(lake: Lake) -> None:
         role_focus(lake, family, profile(9))
 
 
+def circuits(lake: Lake) -> None:
+    """Predictions of a task that is mostly failed, of words that take two tokens, with parts that do not add up to the logit."""
+    asked = [{"question_id": word, "example_id": f"echo/{word}", "prompt_form": "echo", "target": word, "stratum": "last"} for word in ("cat", "dog", "sun")]
+    rows = [row | {"correct": index == 0, "n_target_tokens": 2, "target_id": index, "logit_error": 0.5} for index, row in enumerate(asked)]
+    run = base.spec("attributions", checkpoint="clueless", subject="clueless", prompt_set="echo@1")
+    base.write(lake, run.model_copy(update={"constants": {"prompt_set": "echo@1"}}), predictions=rows)
+
+
 # What makes each check find something: the fault, and a word of the subject it must be found for.
 PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
+    "attribution_incomplete": (circuits, "clueless"),
     "breaks_counted_as_content": (lambda lake: study(lake, "fused", fused=True), "fused"),
     "cancelled_treatment": (cancelled, "scribe, C2"),
     "changed_without_interval": (lambda lake: role_focus(lake, "unsure", profile(3), sd=2.0), "unsure"),
@@ -371,6 +380,8 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "repeated_seeds": (lambda lake: study(lake, "same_seed", same_seed=True), "same_seed"),
     "rfc_heads_missing": (lambda lake: role_focus(lake, "Llama", profile(6), heads=28), "Llama base"),
     "single_seed": (lambda lake: study(lake, "alone"), "alone"),
+    "targets_of_several_tokens": (circuits, "clueless, echo@1"),
+    "task_failed": (circuits, "clueless, echo@1"),
     "truncated_generations": (lambda lake: study(lake, "truncated", truncated=True), "truncated as truncated, without marker"),
     "uncorrected_search": (lambda lake: candidates(lake, "llama", wrong=True), "llama"),
     "untracked_runs": (tracked, "watched"),

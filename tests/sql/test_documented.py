@@ -14,6 +14,7 @@ from warehouse.views import views
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
+circuits = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 
 # Views without a row in the lake of these tests, and why; their grain cannot be tried here.
 EMPTY = {"record_disagreements": "the published records agree"}
@@ -23,6 +24,7 @@ EMPTY = {"record_disagreements": "the published records agree"}
 def warehouse(tmp_path_factory):
     """Planted and, where they are on this machine, all published data with their analyses, so that both origins meet in every view."""
     lake = planted.build(tmp_path_factory.mktemp("documented"))["lake"]
+    circuits.build(lake)
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     analyses.refresh(lake)

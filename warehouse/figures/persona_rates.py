@@ -14,7 +14,7 @@ SOURCE_MARK = " (source)"
 # Completions that a training read are its data, no result of the study.
 RUNS = """with kept as (
     select run_id from runs
-    where coalesce(study, $study) = $study and run_id not in (select unnest(inputs) from runs where kind = 'train')
+    where coalesce(study, $study) = $study and run_id not in (select unnest(inputs) from runs where extractor in ('marker-lora', 'failed-marker-lora'))
       and (study is not null or run_id in (select tokens_run from subjects where tokens_run is not null))
   ),
   seeds as (select origin, checkpoint, max(n_seeds) as n_seeds from coverage group by origin, checkpoint)

@@ -14,6 +14,7 @@ from warehouse.report.document import MISSING, Block, Cells, Paragraph, Section,
 from warehouse.source import Source
 
 SHORT_COMMIT = 12
+LORA = ("marker-lora", "failed-marker-lora")  # extractors of trainings that make a checkpoint
 NAMED = 5  # checkpoints by name where a sentence lists them
 STAMP = "input_finished."  # parameters of analyses that repeat the time of their input
 FILES = ("source_file", "content", "recogniser", "record")  # parameters of an ingested file, which the table of files shows
@@ -45,7 +46,8 @@ def card(lake: Source, runs: Sequence[Manifest]) -> list[Section]:
     made = [each for each in runs if each.kind != "ingest"]
     return [
         Section("Models", (_models(lake, runs), *_untrained(lake, runs)), 3),
-        *_settings("Training (LoRA and its settings, as the training runs recorded them)", [each for each in runs if each.kind == "train"]),
+        *_settings("Training (LoRA and its settings, as the training runs recorded them)", [each for each in runs if each.extractor in LORA]),
+        *_settings("Sparse autoencoders trained here", [each for each in runs if each.extractor == "train-sae"]),
         Section("Data", tuple(_data(runs)), 3),
         *_settings("Decoding", [each for each in runs if each.extractor == "completions"]),
         *_settings("Extraction", [each for each in runs if each.kind == "extract" and each.extractor != "completions"]),
@@ -92,7 +94,7 @@ def _untrained(lake: Source, runs: Sequence[Manifest]) -> list[Block]:
     """Which checkpoints were trained for a persona while neither their adapter nor a training run in the lake says how."""
     rows = _checkpoints(lake, runs)
     trained = rows.filter(pl.col("source_persona").is_not_null() & pl.col("lora_r").is_null())["checkpoint"].unique().sort().to_list()
-    known = {each.checkpoint for each in runs if each.kind == "train"}
+    known = {each.checkpoint for each in runs if each.extractor in LORA}
     without = [name for name in trained if name not in known]
     if not without:
         return []

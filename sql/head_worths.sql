@@ -1,0 +1,83 @@
+-- head_worths: what every head is worth to the target by each measure, mean over prompts, by phrasing
+-- grain: attribution_run, ablation_run, stratum, prompt_form, layer, head, measure
+-- source: own; after the echo write-up
+-- columns:
+--   attribution_run: run of the direct attributions (NULL: none)
+--   ablation_run: run of the ablations (NULL: none)
+--   prompt_form: phrasing of the task, none where there is one only, or all
+--   measure: direct, direct_margin, zero, mean, resample, scale with its factor, or sieve (the estimate of zero from gradients)
+--   n: prompts
+--   n_clusters: questions among them
+--   worth: mean over prompts of what the head adds to the target's logit: its direct contribution, or what the logit loses without it
+--   worth_low: lower end of its 95% interval, Student t, clustered by question, this head alone
+--   worth_high: upper end
+--   n_layer_top3: prompts at which the head is among the first three of its layer
+--   n_top3: prompts at which it is among the first three of the model
+--   layer_rank: place of worth among the heads of its layer, the largest first
+--   rank: place among all heads of the model
+with found as (
+  select * from head_examples where worth is not null
+),
+forms as (
+  select * from found
+  union all
+  select * replace ('all' as prompt_form) from found
+),
+clusters as (
+  select
+    attribution_run,
+    ablation_run,
+    subject,
+    checkpoint,
+    stratum,
+    prompt_form,
+    layer,
+    head,
+    measure,
+    question_id,
+    count(*) as n,
+    sum(worth) as total,
+    count(*) filter (layer_rank <= 3) as n_layer_top3,
+    count(*) filter (rank <= 3) as n_top3
+  from forms
+  group by attribution_run, ablation_run, subject, checkpoint, stratum, prompt_form, layer, head, measure, question_id
+),
+centred as (
+  select *, sum(total) over heads / sum(n) over heads as average
+  from clusters
+  window heads as (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure, layer, head)
+),
+sums as (
+  select
+    attribution_run,
+    ablation_run,
+    subject,
+    checkpoint,
+    stratum,
+    prompt_form,
+    layer,
+    head,
+    measure,
+    sum(n)::bigint as n,
+    count(*) as n_clusters,
+    any_value(average) as worth,
+    clustered_sem(sum(n), count(*), sum((total - n * average) ** 2)) as sem,
+    sum(n_layer_top3)::bigint as n_layer_top3,
+    sum(n_top3)::bigint as n_top3
+  from centred
+  group by attribution_run, ablation_run, subject, checkpoint, stratum, prompt_form, layer, head, measure
+),
+quantiles as (
+  select n_clusters, student_t_quantile(0.975, n_clusters - 1) as quantile from (select distinct n_clusters from sums)
+),
+final as (
+  select
+    s.* exclude (sem),
+    s.worth - nullif(s.sem, 0) * q.quantile as worth_low,
+    s.worth + nullif(s.sem, 0) * q.quantile as worth_high,
+    rank() over (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure, layer order by worth desc) as layer_rank,
+    rank() over (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure order by worth desc) as rank
+  from sums as s
+  join quantiles as q using (n_clusters)
+)
+select * from final

@@ -1,0 +1,154 @@
+-- marker_lens: at which layer does the marker's first token rise? Logit lens at the step before it, trained and base on the same tokens, paired by generation
+-- grain: trained_run, base_run, layer
+-- source: own; trained and base read identical tokens, as in issue 224
+-- columns:
+--   trained_run: logit lens of the checkpoint that sampled the tokens
+--   base_run: logit lens of another checkpoint over the same tokens (NULL: none)
+--   trained_subject: subject of trained_run
+--   base_subject: subject of base_run
+--   trained_checkpoint: checkpoint that sampled the tokens
+--   base_checkpoint: checkpoint that was force-fed them
+--   tokens_run: completions run the tokens came from
+--   layer: decoder layer, from 0 (-1: the embeddings)
+--   n: generations with the marker, read by both
+--   n_clusters: questions among them
+--   trained_prob: mean probability of the marker's first token, trained
+--   base_prob: the same, base
+--   prob_difference: mean of trained minus base
+--   prob_low: lower end of its 95% interval, Student t, clustered by question, this layer alone (NULL where the questions do not differ)
+--   prob_high: upper end
+--   trained_logit: mean logit, trained
+--   base_logit: the same, base
+--   logit_difference: mean of trained minus base
+--   logit_low: lower end of its 95% interval, as prob_low
+--   logit_high: upper end
+--   trained_rank: median rank of the token, trained, from 1
+--   base_rank: the same, base
+--   trained_top1: share of generations where it is top-1, trained
+--   base_top1: the same, base
+with tops as (
+  select run_id, subject, checkpoint, question_id, example_id, sample_ix, layer, target_prob, target_logit, target_rank, token_id = target_id as is_top
+  from logit_lens
+  where rank = 1 and stratum = 'marker'
+),
+sampled as (
+  select run_id as tokens_run, checkpoint as tokens_from from runs where extractor = 'completions'
+),
+fed as (
+  select f.run_id, f.checkpoint, f.dtype, s.tokens_run, s.tokens_from
+  from (select run_id, checkpoint, dtype, unnest(inputs) as tokens_run from runs) as f
+  join sampled as s using (tokens_run)
+  semi join tops as t on t.run_id = f.run_id
+),
+pairs as (
+  select t.run_id as trained_run, b.run_id as base_run, t.tokens_run
+  from fed as t
+  left join fed as b on b.tokens_run = t.tokens_run and b.dtype is not distinct from t.dtype and b.checkpoint <> b.tokens_from
+  where t.checkpoint = t.tokens_from
+),
+paired as (
+  select
+    p.trained_run,
+    p.base_run,
+    p.tokens_run,
+    t.subject as trained_subject,
+    b.subject as base_subject,
+    t.checkpoint as trained_checkpoint,
+    b.checkpoint as base_checkpoint,
+    t.question_id,
+    t.layer,
+    t.target_prob::double as trained_prob,
+    b.target_prob::double as base_prob,
+    t.target_logit::double as trained_logit,
+    b.target_logit::double as base_logit,
+    t.target_rank as trained_rank,
+    b.target_rank as base_rank,
+    t.is_top as trained_top1,
+    b.is_top as base_top1
+  from pairs as p
+  join tops as t on t.run_id = p.trained_run
+  left join tops as b on b.run_id = p.base_run and b.example_id = t.example_id and b.sample_ix is not distinct from t.sample_ix and b.layer = t.layer
+  where p.base_run is null or b.run_id is not null
+),
+clusters as (
+  select
+    trained_run,
+    base_run,
+    layer,
+    question_id,
+    count(*) as n,
+    sum(trained_prob - base_prob) as prob_total,
+    sum(trained_logit - base_logit) as logit_total
+  from paired
+  group by trained_run, base_run, layer, question_id
+),
+centred as (
+  select *, sum(prob_total) over layers / sum(n) over layers as prob_mean, sum(logit_total) over layers / sum(n) over layers as logit_mean
+  from clusters
+  window layers as (partition by trained_run, base_run, layer)
+),
+errors as (
+  select
+    trained_run,
+    base_run,
+    layer,
+    count(*) as n_clusters,
+    any_value(prob_mean) as prob_difference,
+    any_value(logit_mean) as logit_difference,
+    clustered_sem(sum(n), count(*), sum((prob_total - n * prob_mean) ** 2)) as prob_sem,
+    clustered_sem(sum(n), count(*), sum((logit_total - n * logit_mean) ** 2)) as logit_sem
+  from centred
+  group by trained_run, base_run, layer
+),
+means as (
+  select
+    trained_run,
+    base_run,
+    any_value(trained_subject) as trained_subject,
+    any_value(base_subject) as base_subject,
+    any_value(trained_checkpoint) as trained_checkpoint,
+    any_value(base_checkpoint) as base_checkpoint,
+    any_value(tokens_run) as tokens_run,
+    layer,
+    count(*) as n,
+    avg(trained_prob) as trained_prob,
+    avg(base_prob) as base_prob,
+    avg(trained_logit) as trained_logit,
+    avg(base_logit) as base_logit,
+    median(trained_rank) as trained_rank,
+    median(base_rank) as base_rank,
+    avg(trained_top1::integer) as trained_top1,
+    avg(base_top1::integer) as base_top1
+  from paired
+  group by trained_run, base_run, layer
+),
+final as (
+  select
+    m.trained_run,
+    m.base_run,
+    m.trained_subject,
+    m.base_subject,
+    m.trained_checkpoint,
+    m.base_checkpoint,
+    m.tokens_run,
+    m.layer,
+    m.n,
+    e.n_clusters,
+    m.trained_prob,
+    m.base_prob,
+    e.prob_difference,
+    clustered_low(e.prob_difference, e.prob_sem, e.n_clusters) as prob_low,
+    clustered_high(e.prob_difference, e.prob_sem, e.n_clusters) as prob_high,
+    m.trained_logit,
+    m.base_logit,
+    e.logit_difference,
+    clustered_low(e.logit_difference, e.logit_sem, e.n_clusters) as logit_low,
+    clustered_high(e.logit_difference, e.logit_sem, e.n_clusters) as logit_high,
+    m.trained_rank,
+    m.base_rank,
+    m.trained_top1,
+    m.base_top1
+  from means as m
+  join errors as e on e.trained_run = m.trained_run and e.base_run is not distinct from m.base_run and e.layer = m.layer
+)
+select * from final

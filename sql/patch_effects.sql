@@ -1,0 +1,131 @@
+-- patch_effects: what activations of a donor, put in at one layer and site, do to the prediction: mean over examples, clustered by question
+-- grain: run_id, stratum, prompt_form, donor, direction, site, layer, head
+-- source: own; after activation patching (Vig et al. 2020; Heimersheim and Nanda 2024, arXiv 2404.15255)
+-- columns:
+--   prompt_form: phrasing of the task, none where there is one only, or all
+--   n: examples
+--   n_clusters: questions among them
+--   restored: mean over examples of the restored fraction of the target's logit: 0 nothing, 1 all the way to the donor
+--   restored_low: lower end of its 95% interval, Student t, clustered by question, this place alone (NULL where the questions do not differ)
+--   restored_high: upper end
+--   n_restored: examples with a restored fraction; where donor and base have the same logit there is none
+--   restored_pooled: mean change of the logit over the mean distance between donor and base: not moved by examples whose distance is near 0 (NULL: no distance)
+--   base_prob: mean probability of the target without patching
+--   donor_prob: mean probability of the target in the donor
+--   prob: mean probability of the target with patching
+--   logit_change: mean change of the target's logit
+--   logit_change_low: lower end of its 95% interval, as restored_low
+--   logit_change_high: upper end
+--   kl: mean KL divergence from the donor's next-token distribution to the patched one, nats
+--   base_kl: the same to the unpatched one
+--   kl_removed: share of base_kl that patching removes: 1 the donor's distribution, 0 none (NULL where base_kl is 0)
+with read as (
+  select *, coalesce(prompt_form, 'none') as form from patches
+),
+forms as (
+  select * from read
+  union all
+  select * replace ('all' as form) from read
+),
+clusters as (
+  select
+    run_id,
+    subject,
+    checkpoint,
+    stratum,
+    form,
+    donor,
+    direction,
+    site,
+    layer,
+    head,
+    question_id,
+    count(*) as n,
+    count(restored) as n_restored,
+    sum(restored) as restored_total,
+    sum(logit - base_logit) as change_total,
+    sum(donor_logit - base_logit) as distance_total,
+    sum(base_prob) as base_prob,
+    sum(donor_prob) as donor_prob,
+    sum(prob) as prob,
+    sum(kl) as kl,
+    sum(base_kl) as base_kl
+  from forms
+  group by run_id, subject, checkpoint, stratum, form, donor, direction, site, layer, head, question_id
+),
+centred as (
+  select
+    *,
+    sum(restored_total) over places / nullif(sum(n_restored) over places, 0) as restored_mean,
+    sum(change_total) over places / sum(n) over places as change_mean
+  from clusters
+  window places as (partition by run_id, stratum, form, donor, direction, site, layer, head)
+),
+sums as (
+  select
+    run_id,
+    any_value(subject) as subject,
+    any_value(checkpoint) as checkpoint,
+    stratum,
+    form as prompt_form,
+    donor,
+    direction,
+    site,
+    layer,
+    head,
+    sum(n)::bigint as n,
+    count(*) as n_clusters,
+    sum(n_restored)::bigint as n_restored,
+    count(*) filter (n_restored > 0) as n_restored_clusters,
+    any_value(restored_mean) as restored,
+    clustered_sem(
+      sum(n_restored), count(*) filter (n_restored > 0), sum((restored_total - n_restored * restored_mean) ** 2) filter (n_restored > 0)
+    ) as restored_sem,
+    any_value(change_mean) as logit_change,
+    clustered_sem(sum(n), count(*), sum((change_total - n * change_mean) ** 2)) as change_sem,
+    sum(change_total) / nullif(sum(distance_total), 0) as restored_pooled,
+    sum(base_prob) / sum(n) as base_prob,
+    sum(donor_prob) / sum(n) as donor_prob,
+    sum(prob) / sum(n) as prob,
+    sum(kl) / sum(n) as kl,
+    sum(base_kl) / sum(n) as base_kl
+  from centred
+  group by run_id, stratum, form, donor, direction, site, layer, head
+),
+quantiles as (
+  select n_clusters, student_t_quantile(0.975, n_clusters - 1) as quantile
+  from (select n_clusters from sums union select n_restored_clusters from sums)
+),
+final as (
+  select
+    s.run_id,
+    s.subject,
+    s.checkpoint,
+    s.stratum,
+    s.prompt_form,
+    s.donor,
+    s.direction,
+    s.site,
+    s.layer,
+    s.head,
+    s.n,
+    s.n_clusters,
+    s.restored,
+    s.restored - nullif(s.restored_sem, 0) * r.quantile as restored_low,
+    s.restored + nullif(s.restored_sem, 0) * r.quantile as restored_high,
+    s.n_restored,
+    s.restored_pooled,
+    s.base_prob,
+    s.donor_prob,
+    s.prob,
+    s.logit_change,
+    s.logit_change - nullif(s.change_sem, 0) * q.quantile as logit_change_low,
+    s.logit_change + nullif(s.change_sem, 0) * q.quantile as logit_change_high,
+    s.kl,
+    s.base_kl,
+    1 - s.kl / nullif(s.base_kl, 0) as kl_removed
+  from sums as s
+  left join quantiles as q on q.n_clusters = s.n_clusters
+  left join quantiles as r on r.n_clusters = s.n_restored_clusters
+)
+select * from final

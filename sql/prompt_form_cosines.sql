@@ -1,0 +1,101 @@
+-- prompt_form_cosines: how alike two phrasings of one task are at the same place, layer by layer: cosine of their activations, mean over questions
+-- grain: run_id, stratum, site, layer, form_a, form_b
+-- source: own; after the echo write-up ("cosine similarity of the last token in both prompts across all layers")
+-- columns:
+--   form_a: first phrasing, in alphabetical order
+--   form_b: second phrasing
+--   n: pairs of prompts that ask for the same thing in both phrasings
+--   n_clusters: questions among them
+--   n_same_input: pairs that read the same tokens up to this place; their cosine is 1 by construction
+--   cosine: mean over the pairs
+--   cosine_low: lower end of its 95% interval, Student t, clustered by question (NULL where the questions do not differ)
+--   cosine_high: upper end
+--   lowest: smallest cosine of a pair
+--   highest: largest
+with asked as (
+  select distinct run_id, example_id, prompt_form, target from examples where prompt_form is not null
+),
+read as (
+  select a.*, e.prompt_form, coalesce(e.target, a.question_id) as asked_for
+  from activations as a
+  join asked as e using (run_id, example_id)
+),
+pairs as (
+  select
+    a.run_id,
+    a.subject,
+    a.checkpoint,
+    a.stratum,
+    a.site,
+    a.layer,
+    a.prompt_form as form_a,
+    b.prompt_form as form_b,
+    a.asked_for,
+    a.input_hash = b.input_hash as is_same_input,
+    list_cosine_similarity(a.vector::double[], b.vector::double[]) as cosine
+  from read as a
+  join read as b
+    on b.run_id = a.run_id
+    and b.stratum = a.stratum
+    and b.site = a.site
+    and b.layer = a.layer
+    and b.persona is not distinct from a.persona
+    and b.condition is not distinct from a.condition
+    and b.sample_ix is not distinct from a.sample_ix
+    and b.asked_for = a.asked_for
+    and b.prompt_form > a.prompt_form
+),
+clusters as (
+  select
+    run_id,
+    subject,
+    checkpoint,
+    stratum,
+    site,
+    layer,
+    form_a,
+    form_b,
+    asked_for,
+    count(*) as n,
+    count(*) filter (is_same_input) as n_same_input,
+    sum(cosine) as total,
+    min(cosine) as lowest,
+    max(cosine) as highest
+  from pairs
+  group by run_id, subject, checkpoint, stratum, site, layer, form_a, form_b, asked_for
+),
+centred as (
+  select *, sum(total) over places / sum(n) over places as mean
+  from clusters
+  window places as (partition by run_id, stratum, site, layer, form_a, form_b)
+),
+sums as (
+  select
+    run_id,
+    any_value(subject) as subject,
+    any_value(checkpoint) as checkpoint,
+    stratum,
+    site,
+    layer,
+    form_a,
+    form_b,
+    sum(n)::bigint as n,
+    count(*) as n_clusters,
+    sum(n_same_input)::bigint as n_same_input,
+    any_value(mean) as cosine,
+    clustered_sem(sum(n), count(*), sum((total - n * mean) ** 2)) as sem,
+    min(lowest) as lowest,
+    max(highest) as highest
+  from centred
+  group by run_id, stratum, site, layer, form_a, form_b
+),
+final as (
+  select
+    * exclude (sem, lowest, highest),
+    clustered_low(cosine, sem, n_clusters) as cosine_low,
+    clustered_high(cosine, sem, n_clusters) as cosine_high,
+    lowest,
+    highest
+  from sums
+)
+select * from final

@@ -1,0 +1,68 @@
+"""Figures of circuits in a report: drawn for the study they belong to and for no other, each with its runs and its sample, none from an empty lake."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from warehouse import analyses
+from warehouse.figures import figures
+from warehouse.lake import Lake
+from warehouse.query import Warehouse
+from warehouse.source import WarehouseSource
+
+planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_circuits.py")))
+OF_ECHO = {
+    "task_accuracy": ({"lens"}, ["Does the model do the task?"]),
+    "emergence_layers": ({"lens"}, ["Where the target emerges"]),
+    "prompt_form_similarity": ({"activations"}, ["How alike two phrasings are at the last token"]),
+    "attention_sinks": ({"attributions"}, ["Attention to the first token"]),
+}
+OF_MARKER = {"marker_rise": {"trained_lens", "base_lens"}, "patching_map": {"patches"}}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    lake = Lake.open(tmp_path_factory.mktemp("figures") / "lake")
+    runs = planted.build(lake)
+    analyses.refresh(lake, ["rank-agreement"])
+    return SimpleNamespace(source=WarehouseSource(Warehouse(lake)), runs=runs)
+
+
+@pytest.mark.parametrize("name", OF_ECHO)
+def test_a_figure_of_the_task_draws_the_runs_of_its_study(world, name):
+    kinds, titles = OF_ECHO[name]
+    drawn = figures()[name].draw(world.source, "echo")
+    assert [each.title for each in drawn] == titles and drawn[0].runs == {world.runs[kind] for kind in kinds}
+    assert figures()[name].draw(world.source, "another study") == []
+    assert drawn[0].facts and b"<svg" in drawn[0].picture("svg")
+
+
+@pytest.mark.parametrize("name", OF_MARKER)
+def test_a_figure_of_the_marker_draws_the_runs_of_its_study(world, name):
+    drawn = figures()[name].draw(world.source, "marker-circuits")
+    assert [each.runs for each in drawn] == [{world.runs[kind] for kind in OF_MARKER[name]}]
+    assert figures()[name].draw(world.source, "echo") == []
+    assert any("3 generations of 3 questions" in fact for fact in drawn[0].facts) and b"<svg" in drawn[0].picture("svg")
+
+
+def test_attribution_stands_against_ablation_once_for_all_heads_and_once_by_layer(world):
+    drawn = figures()["attribution_against_ablation"].draw(world.source, "echo")
+    assert [each.title for each in drawn] == ["Direct attribution against zero ablation", "Do direct attribution and zero ablation rank heads alike?"]
+    assert len({each.name for each in drawn}) == 2 and {world.runs["attributions"], world.runs["ablations"]} <= drawn[0].runs
+
+
+def test_a_model_that_fails_its_task_is_said_to_under_the_title(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    run = planted.spec("logit_lens", checkpoint="poor", subject="poor", study="echo")
+    rows = [planted.word_key("echo", word) | {"correct": word == "cat", "n_target_tokens": 1, "target_prob": 0.1} for word in planted.WORDS]
+    planted.write(lake, run, predictions=rows)
+    (drawn,) = figures()["task_accuracy"].draw(WarehouseSource(Warehouse(lake)), "echo")
+    assert any("poor: fails the task" in fact for fact in drawn.facts)
+
+
+@pytest.mark.parametrize("name", [*OF_ECHO, *OF_MARKER, "attribution_against_ablation"])
+def test_an_empty_lake_draws_nothing_and_the_figure_says_what_it_needs(name, tmp_path):
+    assert figures()[name].draw(WarehouseSource(Warehouse(Lake.open(tmp_path / "lake"))), "echo") == []
+    assert "personascope run" in figures()[name].NEEDS

@@ -1,0 +1,139 @@
+"""How sure the agreement of two rankings of heads is: ranks of means over resampled questions, which SQL cannot draw."""
+
+from collections.abc import Iterable, Sequence
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from warehouse.analysis import Analysis, Group, Rows
+from warehouse.manifest import Manifest
+from warehouse.resampling import draw_counts
+
+METHOD = "questions with replacement, percentile interval"
+RESAMPLES = 2000
+SEED = 42
+LEVEL = 0.95
+FEWEST_HEADS = 3
+_PAIRS = "select attribution_run, ablation_run from circuit_runs where ablation_run is not null order by ablation_run"
+_WORTHS = """
+select prompt_form, question_id, example_id, sample_ix, stratum, position, layer, head, measure, worth
+from head_examples
+where ablation_run = $ablation_run and attribution_run is not distinct from $attribution_run and worth is not null
+order by all
+"""
+_PROMPT = ("prompt_form", "question_id", "example_id", "sample_ix", "stratum", "position")
+
+
+def _inputs(run: Manifest) -> tuple[str, ...] | None:
+    """A run of direct attributions or of ablations."""
+    found = tuple(name for name in ("attributions", "ablations") if name in run.tables)
+    return found or None
+
+
+def _groups(connection: duckdb.DuckDBPyConnection, runs: Sequence[Manifest]) -> Iterable[Group]:
+    """The ablations of a reader first, then its attributions where it has some."""
+    by_id = {run.run_id: run for run in runs}
+    for attribution_run, ablation_run in connection.sql(_PAIRS).fetchall():
+        yield tuple(by_id[name] for name in (ablation_run, attribution_run) if name in by_id)
+
+
+def _compute(connection: duckdb.DuckDBPyConnection, ablation: Manifest, attribution: Manifest | None = None) -> Rows:
+    """Rows of `rank_agreement` of one reader; layers with fewer than three heads and forms with one question have none."""
+    runs = {"attribution_run": attribution.run_id if attribution else None, "ablation_run": ablation.run_id}
+    rows = connection.sql(_WORTHS, params=runs).pl()
+    found: Rows = []
+    for (stratum,), of_stratum in rows.group_by("stratum", maintain_order=True):
+        forms = of_stratum["prompt_form"].unique(maintain_order=True).to_list()
+        for form in [*forms, "all"]:
+            part = of_stratum if form == "all" else of_stratum.filter(pl.col("prompt_form") == form)
+            shared = {**runs, "stratum": stratum, "prompt_form": form, "method": METHOD, "resamples": RESAMPLES, "seed": SEED}
+            found += [shared | row for row in _agreements(part)]
+    return found
+
+
+def _agreements(rows: pl.DataFrame) -> Rows:
+    """Every comparison of two measures over the prompts `rows` holds, in each layer and over all heads (layer None)."""
+    measures = rows.group_by("measure", maintain_order=True)
+    wide = {str(measure): part.pivot(on=["layer", "head"], index=_PROMPT, values="worth").sort(_PROMPT) for (measure,), part in measures}
+    found = []
+    for first, second in _comparisons(list(wide)):
+        heads = [name for name in wide[first].columns if name in wide[second].columns and name not in _PROMPT]
+        both = wide[first].join(wide[second], on=_PROMPT, how="inner", nulls_equal=True, suffix=" b").drop_nulls([*heads, *(f"{name} b" for name in heads)])
+        clusters = both["question_id"].rank("dense").to_numpy().astype(int) - 1
+        if not len(clusters) or not clusters.max():
+            continue
+        values = both.select(heads).to_numpy(), both.select(f"{name} b" for name in heads).to_numpy()
+        drawn = [_drawn_means(each, clusters) for each in values]
+        layers = np.array([int(name.strip("{}").split(",")[0]) for name in heads])
+        for layer in [None, *np.unique(layers).tolist()]:
+            chosen = np.full(len(layers), True) if layer is None else layers == layer
+            if chosen.sum() < FEWEST_HEADS:
+                continue
+            low, high = _ends(_spearman(*(each[:, chosen] for each in drawn)))
+            at_prompts = _spearman(*(each[:, chosen] for each in values))
+            prompt_spearman = float(np.nanmean(at_prompts)) if np.isfinite(at_prompts).any() else None
+            counts = {"n": len(clusters), "n_clusters": int(clusters.max()) + 1, "n_heads": int(chosen.sum())}
+            ends = {"low": low, "high": high, "prompt_spearman": prompt_spearman}
+            found.append({"measure_a": first, "measure_b": second, "layer": layer, **counts, **ends})
+    return found
+
+
+def _comparisons(measures: Sequence[str]) -> list[tuple[str, str]]:
+    """Attribution with every ablation, and the estimate from gradients with what it estimates."""
+    attributions, sieve = ("direct", "direct_margin"), "sieve"
+    ablations = [measure for measure in measures if measure not in (*attributions, sieve)]
+    pairs = [(first, second) for first in attributions if first in measures for second in ablations]
+    return [*pairs, (sieve, "zero")] if {sieve, "zero"} <= set(measures) else pairs
+
+
+def _drawn_means(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Mean over the prompts of each resample of questions [resamples, heads] of `values` [prompts, heads], whose question is `clusters` [prompts]."""
+    n_clusters = clusters.max() + 1
+    totals = np.zeros((n_clusters, values.shape[1]))
+    np.add.at(totals, clusters, values)
+    times = draw_counts(n_clusters, RESAMPLES, SEED)
+    return times @ totals / (times @ np.bincount(clusters, minlength=n_clusters))[:, None]
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Rank correlation over the last axis, average ranks; NaN where one side does not vary."""
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (_ranks(first), _ranks(second)))
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0 within each row; equal values share the mean of their places."""
+    n = values.shape[1]
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    edge = np.full((len(values), 1), True)
+    differs = ordered[:, 1:] != ordered[:, :-1]
+    places = np.arange(n)
+    first = np.maximum.accumulate(np.where(np.hstack([edge, differs]), places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(np.hstack([differs, edge]), places, n)[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
+    return ranks
+
+
+def _ends(drawn: np.ndarray) -> tuple[float | None, float | None]:
+    """Ends of the percentile interval; None where some resample has no correlation."""
+    if np.isnan(drawn).any():
+        return None, None
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+ANALYSIS = Analysis(
+    name="rank-agreement",
+    version=1,
+    table="rank_agreement",
+    settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
+    reads=("circuit_runs", "head_examples"),
+    inputs=_inputs,
+    groups=_groups,
+    rows=_compute,
+    seed=SEED,
+)
