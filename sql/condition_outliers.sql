@@ -1,8 +1,11 @@
 -- condition_outliers: how like the others each condition is, so that the outlier is named per layer and position, never once for all
--- grain: run_id, layer, stratum, condition
+-- grain: run_id, basis, sae_id, layer, site, stratum, condition
 -- source: own; the published outlier is the condition of the lowest mean similarity to the others
 -- columns:
 --   origin: extracted or published
+--   basis: features or activations
+--   sae_id: the sparse autoencoder (NULL where published)
+--   site: site that was read (NULL where published)
 --   layer: layer of the sparse autoencoder (NULL where a published file does not say it)
 --   stratum: token position that was read
 --   condition: system-prompt condition
@@ -21,6 +24,9 @@ mirrored as (
   from similarities as s
   join similarities as m
     on m.run_id = s.run_id
+    and m.basis = s.basis
+    and m.sae_id is not distinct from s.sae_id
+    and m.site is not distinct from s.site
     and m.layer is not distinct from s.layer
     and m.stratum = s.stratum
     and m.condition_a = s.condition_b
@@ -30,6 +36,9 @@ final as (
   select
     run_id,
     origin,
+    basis,
+    sae_id,
+    site,
     layer,
     stratum,
     condition_a as condition,
@@ -37,10 +46,10 @@ final as (
     min(cosine) filter (condition_b <> condition_a) as lowest,
     max(cosine) filter (condition_b <> condition_a) as highest,
     count(cosine) filter (condition_b <> condition_a) as n_others,
-    rank() over (partition by run_id, layer, stratum order by mean_similarity nulls last) as rank,
+    rank() over (partition by run_id, basis, sae_id, layer, site, stratum order by mean_similarity nulls last) as rank,
     max(asymmetry) as asymmetry,
     max(cosine) filter (condition_b = condition_a) as self_similarity
   from mirrored
-  group by run_id, origin, layer, stratum, condition_a
+  group by run_id, origin, basis, sae_id, layer, site, stratum, condition_a
 )
 select * from final

@@ -1,18 +1,95 @@
--- condition_similarity: cosine between the mean SAE feature vectors of two system-prompt conditions
--- grain: run_id, layer, stratum, condition_a, condition_b
+-- condition_similarity: cosine between the mean SAE feature vectors, or the mean raw activations, of two system-prompt conditions
+-- grain: run_id, basis, sae_id, layer, site, stratum, condition_a, condition_b
 -- source: superkaiba/explore-persona-space, issue 127, typed from its text at the printed precision
 -- columns:
 --   origin: extracted or published
+--   basis: features or activations: what is averaged and compared (features where published)
+--   sae_id: the sparse autoencoder (NULL where published)
+--   site: site of the residual stream that was read (NULL where published)
 --   layer: layer of the sparse autoencoder (NULL where a published file does not say it)
---   stratum: token position that was read: last (last token of the prompt)
+--   stratum: token position that was read: last (last token of the prompt), last_system, marker or answer_mean
 --   condition_a: condition of the row
 --   condition_b: condition of the column; both orders stand, and each condition with itself
---   cosine: cosine of the two mean vectors
+--   cosine: cosine of the two mean vectors (NULL where one is all zero)
 --   decimals: decimals a published cosine is printed with; it is exact to half a unit of the last
 with published as (
   select * from published_similarities
 ),
+read_examples as (
+  select run_id, sae_id, layer, site, stratum, condition, count(*) as n_examples
+  from feature_examples
+  where condition is not null
+  group by run_id, sae_id, layer, site, stratum, condition
+),
+feature_means as (
+  select f.run_id, f.sae_id, f.layer, f.site, f.stratum, f.condition, f.feature as dimension, sum(f.value::double) / max(e.n_examples) as mean
+  from features as f
+  join read_examples as e using (run_id, sae_id, layer, site, stratum, condition)
+  group by f.run_id, f.sae_id, f.layer, f.site, f.stratum, f.condition, f.feature
+),
+numbers as (
+  select run_id, sae_id, layer, site, stratum, condition, unnest(vector) as number, generate_subscripts(vector, 1) as dimension
+  from feature_examples
+  where condition is not null
+),
+activation_means as (
+  select run_id, sae_id, layer, site, stratum, condition, dimension, avg(number::double) as mean
+  from numbers
+  group by run_id, sae_id, layer, site, stratum, condition, dimension
+),
+means as (
+  select 'features' as basis, * from feature_means
+  union all
+  select 'activations' as basis, * from activation_means
+),
+norms as (
+  select basis, run_id, sae_id, layer, site, stratum, condition, sqrt(sum(mean ** 2)) as norm
+  from means
+  group by basis, run_id, sae_id, layer, site, stratum, condition
+),
+products as (
+  select a.basis, a.run_id, a.sae_id, a.layer, a.site, a.stratum, a.condition as condition_a, b.condition as condition_b, sum(a.mean * b.mean) as product
+  from means as a
+  join means as b using (basis, run_id, sae_id, layer, site, stratum, dimension)
+  group by a.basis, a.run_id, a.sae_id, a.layer, a.site, a.stratum, a.condition, b.condition
+),
 final as (
-  select run_id, 'published' as origin, layer, stratum, condition_a, condition_b, cosine, decimals from published
+  select
+    run_id,
+    'published' as origin,
+    'features' as basis,
+    null::varchar as sae_id,
+    null::varchar as site,
+    layer,
+    stratum,
+    condition_a,
+    condition_b,
+    cosine,
+    decimals
+  from published
+  union all
+  select
+    a.run_id,
+    'extracted' as origin,
+    a.basis,
+    a.sae_id,
+    a.site,
+    a.layer,
+    a.stratum,
+    a.condition as condition_a,
+    b.condition as condition_b,
+    coalesce(p.product, 0) / nullif(a.norm * b.norm, 0) as cosine,
+    null::integer as decimals
+  from norms as a
+  join norms as b using (basis, run_id, sae_id, layer, site, stratum)
+  left join products as p
+    on p.basis = a.basis
+    and p.run_id = a.run_id
+    and p.sae_id = a.sae_id
+    and p.layer = a.layer
+    and p.site = a.site
+    and p.stratum = a.stratum
+    and p.condition_a = a.condition
+    and p.condition_b = b.condition
 )
 select * from final

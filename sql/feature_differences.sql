@@ -1,28 +1,44 @@
 -- feature_differences: SAE features that differ between two conditions
--- grain: run_id, layer, stratum, condition_a, condition_b, feature
--- source: superkaiba/explore-persona-space, issue 127 (Track B), typed from its text at the printed precision
+-- grain: run_id, sae_id, layer, site, stratum, condition_a, condition_b, feature
+-- source: own paired test (analysis feature-tests); superkaiba/explore-persona-space, issue 127 (Track B), typed from its text at the printed precision
 -- columns:
 --   origin: extracted or published
+--   sae_id: the sparse autoencoder (NULL where published)
+--   site: what it encodes (NULL where published)
 --   layer: layer of the sparse autoencoder
---   stratum: token position that was read: last (last token of the prompt)
+--   stratum: token position that was read: last (last token of the prompt), last_system, marker or answer_mean
 --   condition_a: condition whose mean is positive in the difference (NULL where a published file does not say it)
 --   condition_b: condition that is subtracted (NULL where a published file does not say it)
 --   feature: feature of the autoencoder
 --   difference: mean under a minus mean under b (NULL where published: it was not printed)
 --   effect: difference of means over the root mean of both population variances; unpaired, although the prompts are the same
---   threshold: 99.9th percentile of the per-shuffle maximum of the absolute effect (NULL where published: it was not printed)
---   significant: the absolute effect is beyond the threshold (NULL where published)
---   n_distinct: distinct inputs under either condition (NULL where published)
---   n_significant: features of the layer that are significant for the pair, as printed
+--   threshold: 99.9th percentile of the per-shuffle maximum of the absolute effect (NULL where published: it was not printed; for extracted rows NULL where refused)
+--   significant: the absolute effect is beyond the threshold (NULL where published or refused)
+--   n_distinct: distinct pairs of inputs (NULL where published)
+--   n_significant: features of the layer that are significant for the pair by the published rule: as printed, or counted
 --   rank: order by absolute effect among the features at hand, from 1
 --   decimals: decimals a published effect is printed with
+--   paired_effect: mean of the paired differences over their sample standard deviation (NULL where published or refused)
+--   p: sign-flip p of the feature alone (NULL where published or refused)
+--   maxt_p: p adjusted for all features of the pair, layer and stratum by studentised max-T (NULL where published or refused)
+--   bh_p: Benjamini-Hochberg adjusted p (NULL where published or refused)
+--   n: questions under both conditions (NULL where published)
+--   refused: the test is refused and the difference alone stands (NULL where published)
+--   reason: why
 with published as (
   select * from published_feature_differences
+),
+extracted as (
+  select *, count(*) filter (abs(published_effect) > published_threshold) over (partition by run_id, sae_id, layer, site, stratum, condition_a, condition_b) as counted
+  from feature_tests
+  where feature is not null
 ),
 final as (
   select
     run_id,
     'published' as origin,
+    null::varchar as sae_id,
+    null::varchar as site,
     layer,
     stratum,
     condition_a,
@@ -35,7 +51,43 @@ final as (
     null::bigint as n_distinct,
     n_significant,
     rank() over (partition by run_id, layer, stratum, condition_a, condition_b order by abs(standardized_diff) desc nulls last) as rank,
-    decimals
+    decimals,
+    null::double as paired_effect,
+    null::double as p,
+    null::double as maxt_p,
+    null::double as bh_p,
+    null::bigint as n,
+    null::boolean as refused,
+    null::varchar as reason
   from published
+  union all
+  select
+    run_id,
+    'extracted' as origin,
+    sae_id,
+    site,
+    layer,
+    stratum,
+    condition_a,
+    condition_b,
+    feature,
+    difference,
+    published_effect as effect,
+    published_threshold as threshold,
+    abs(published_effect) > published_threshold as significant,
+    n_distinct,
+    case when not refused then counted end as n_significant,
+    rank() over (
+      partition by run_id, sae_id, layer, site, stratum, condition_a, condition_b order by abs(published_effect) desc nulls last, abs(difference) desc
+    ) as rank,
+    null::integer as decimals,
+    effect as paired_effect,
+    p,
+    maxt_p,
+    bh_p,
+    n,
+    refused,
+    reason
+  from extracted
 )
 select * from final

@@ -40,6 +40,14 @@
 --   task_kl_zero: mean KL divergence of the next-token distribution, nats, zero ablation
 --   task_bos: mean attention to the first token, from the last token of prompts
 --   n_task: prompts behind the task figures
+--   focus_form: form of the prompts behind the role focus figures, raw or chat (NULL where entropies were not read); the newest reading of each checkpoint
+--   rfc: Role Focus Coefficient, as in rfc_head
+--   rsi: Role Separation Index
+--   h_self: entropy on self-referent prompts, nats
+--   h_neutral: entropy on neutral prompts, nats
+--   focus_rank: of an instruct checkpoint: place of the head among its own patching candidates, by composite (NULL where its base was not read)
+--   focus_did: difference in differences behind that place, nats
+--   focus_p: p of that difference, signs of prompt pairs flipped, adjusted for all heads (NULL: not computed)
 --   marker_dla: mean direct contribution to the logit of the marker's first token at the step that writes it
 --   marker_zero: mean change of that logit when the head is set to zero
 --   marker_kl_zero: mean KL divergence of the next-token distribution at that step, nats, zero ablation
@@ -57,7 +65,7 @@ selection as (
   select * exclude (trained_run, trained_subject), trained_run as run_id, trained_subject as subject from head_selection
 ),
 candidates as (
-  select * from patching_candidates
+  select * from patching_candidates where origin = 'published'
 ),
 families as (
   select family, n_layers, n_heads, base from published_models
@@ -119,6 +127,39 @@ effects as (
   where e.prompt_form = 'all'
   group by e.checkpoint, e.layer, e.head
 ),
+finished as (
+  select run_id, finished from runs
+),
+live as (
+  select run_id, layer, head, rank, did, flip_p_max_t
+  from patching_candidates
+  where origin = 'extracted'
+  qualify row_number() over (partition by run_id, layer, head order by base_run) = 1
+),
+focus as (
+  select
+    h.checkpoint,
+    h.layer,
+    h.head,
+    h.run_id as focus_run,
+    h.form as focus_form,
+    h.rfc,
+    h.rsi,
+    h.h_self,
+    h.h_neutral,
+    p.rank as focus_rank,
+    p.did as focus_did,
+    p.flip_p_max_t as focus_p
+  from rfc_head as h
+  join finished as f using (run_id)
+  left join live as p using (run_id, layer, head)
+  qualify row_number() over (partition by h.checkpoint, h.layer, h.head order by f.finished desc, h.run_id) = 1
+),
+measured as (
+  select coalesce(e.run_id, f.focus_run) as run_id, checkpoint, layer, head, e.* exclude (run_id, checkpoint, layer, head), f.* exclude (checkpoint, layer, head, focus_run)
+  from effects as e
+  full join focus as f using (checkpoint, layer, head)
+),
 extracted as (
   select
     d.run_id,
@@ -162,11 +203,11 @@ extracted as (
   left join selection as s using (run_id, subject, base_run, layer, head)
   left join architectures as a using (checkpoint)
   left join placed as l on lower(l.family) = a.patching_family and l.layer = d.layer and l.head = d.head
-  left join effects as e on e.checkpoint = r.checkpoint and e.layer = d.layer and e.head = d.head
+  left join measured as e on e.checkpoint = r.checkpoint and e.layer = d.layer and e.head = d.head
 ),
 unread as (
   select e.run_id, e.checkpoint as subject, 'extracted' as origin, e.* exclude (run_id)
-  from effects as e
+  from measured as e
   where e.checkpoint not in (select checkpoint from readouts)
 ),
 published as (

@@ -10,7 +10,7 @@
 --   std: standard deviation of x over all heads, n - 1
 --   fit_error: largest distance of an x from the line; rounding only where the scores are what they are said to be
 with candidates as (
-  select * from patching_candidates
+  select * from patching_candidates where origin = 'published'
 ),
 scores as (
   select run_id, origin, family, 'magnitude_score' as score, abs(did_log_ratio) as x, magnitude_score as z from candidates

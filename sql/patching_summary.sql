@@ -1,7 +1,8 @@
 -- patching_summary: the patching candidates of a family in one row, beside what the study printed of them
--- grain: run_id, family
+-- grain: run_id, base_run, family
 -- source: mduffster/self-referent-test (patching_summary_<family>.json)
 -- columns:
+--   base_run: entropy run of the base variant (NULL of published candidates)
 --   origin: extracted or published
 --   family: model family as the study calls it
 --   n: candidates
@@ -20,7 +21,7 @@
 --   printed_deviation: largest distance of the figures here from the printed ones (NULL where none were printed)
 --   printed_places_agree: layers, top_layer and top_head are as printed (NULL where none were printed)
 with candidates as (
-  select * from patching_candidates
+  select * from patching_candidates where is_top
 ),
 ingested as (
   select run_id, finished from runs
@@ -34,6 +35,7 @@ printed as (
 computed as (
   select
     run_id,
+    base_run,
     origin,
     family,
     count(*) as n,
@@ -50,7 +52,7 @@ computed as (
     count(*) filter (direction_conflict) as n_direction_conflicts,
     case when bool_and(n_heads_searched is not null) then count(*) filter (sign_p_bonferroni < 0.05) end as n_sure
   from candidates
-  group by run_id, origin, family
+  group by run_id, base_run, origin, family
 ),
 final as (
   select

@@ -27,6 +27,16 @@
 --   welch_p: two-sided p of rfc_diff by Welch's test over heads (NULL where heads do not vary)
 --   welch_p_fdr: welch_p adjusted over the layers of the comparison (Benjamini-Hochberg): of the layers below 0.05, 5% are expected to be false
 --   ci_error: largest distance of a printed end of the interval from the published formula (NULL where nothing was printed)
+--   form: raw or chat, of both variants (NULL of published figures)
+--   base_checkpoint: checkpoint of base_run (NULL of published figures)
+--   instruct_checkpoint: checkpoint of instruct_run
+--   resampled_low: lower end of the 95% interval of rfc_diff when prompts are drawn again within their category, the same for both variants (NULL: not computed)
+--   resampled_high: upper end
+--   resampled_excludes_zero: that interval leaves out 0; no correction over layers
+--   ratio_diff: instruct minus base of ratio_of_means
+--   ratio_diff_low: lower end of its interval by the same draws
+--   ratio_diff_high: upper end
+--   n_prompts: prompts of the smallest category
 --   diff_error: distance of the printed rfc_diff from rfc_instruct minus rfc_base (NULL where nothing was printed)
 with layers as (
   select * from rfc_layer
@@ -34,8 +44,22 @@ with layers as (
 printed as (
   select * from published_rfc_diffs
 ),
+drawn as (
+  select * from rfc_intervals where layer is not null
+),
+live as (
+  select * from rfc_pairs
+),
 sides as (
   select
+    p.form,
+    p.base_checkpoint,
+    p.instruct_checkpoint,
+    p.prompt_set,
+    i.ratio_of_means - b.ratio_of_means as ratio_diff,
+    i.rsi - b.rsi as rsi_difference,
+    welch_se(b.rsi_std, b.n_heads, i.rsi_std, i.n_heads) as rsi_se,
+    least(b.n, i.n) as n_prompts,
     b.run_id as base_run,
     i.run_id as instruct_run,
     b.origin,
@@ -52,22 +76,31 @@ sides as (
     welch_se(b.std, b.n_heads, i.std, i.n_heads) as se,
     welch_df(b.std, b.n_heads, i.std, i.n_heads) as welch_df
   from layers as b
-  join layers as i on i.run_id = b.run_id and i.family = b.family and i.layer = b.layer and b.variant = 'base' and i.variant = 'instruct'
+  join layers as i on i.origin = b.origin and i.family = b.family and i.layer = b.layer and b.variant = 'base' and i.variant = 'instruct'
+  left join live as p on p.base_run = b.run_id and p.instruct_run = i.run_id
+  where i.run_id = b.run_id or p.base_run is not null
 ),
 tested as (
   select
     s.*,
-    p.rsi_diff,
-    p.rfc_diff_ci_low as ci_low,
-    p.rfc_diff_ci_high as ci_high,
-    p.rsi_diff_ci_low as rsi_ci_low,
-    p.rsi_diff_ci_high as rsi_ci_high,
+    student_t_quantile(0.975, s.n_heads - 1) * s.se as half_width,
+    student_t_quantile(0.975, s.n_heads - 1) * s.rsi_se as rsi_half_width,
+    coalesce(p.rsi_diff, s.rsi_difference) as rsi_diff,
+    case when p.run_id is null then s.difference - half_width else p.rfc_diff_ci_low end as ci_low,
+    case when p.run_id is null then s.difference + half_width else p.rfc_diff_ci_high end as ci_high,
+    case when p.run_id is null then s.rsi_difference - rsi_half_width else p.rsi_diff_ci_low end as rsi_ci_low,
+    case when p.run_id is null then s.rsi_difference + rsi_half_width else p.rsi_diff_ci_high end as rsi_ci_high,
     coalesce(p.rfc_diff, s.difference) as rfc_diff,
     abs(p.rfc_diff - s.difference) as diff_error,
-    student_t_quantile(0.975, s.n_heads - 1) * s.se as half_width,
+    p.run_id is not null as is_printed,
+    d.rfc_diff_low as resampled_low,
+    d.rfc_diff_high as resampled_high,
+    d.ratio_diff_low,
+    d.ratio_diff_high,
     case when s.se > 0 then student_t_p(s.difference / s.se, s.welch_df) end as welch_p
   from sides as s
   left join printed as p on p.run_id = s.instruct_run and p.family = s.family and p.layer = s.layer
+  left join drawn as d on d.base_run = s.base_run and d.instruct_run = s.instruct_run and d.layer = s.layer
 ),
 ranked as (
   select
@@ -111,8 +144,19 @@ final as (
           range between current row and unbounded following
         ))
     end as welch_p_fdr,
-    greatest(abs(ci_low - (rfc_diff - half_width)), abs(ci_high - (rfc_diff + half_width))) as ci_error,
-    diff_error
+    case when is_printed then greatest(abs(ci_low - (rfc_diff - half_width)), abs(ci_high - (rfc_diff + half_width))) end as ci_error,
+    diff_error,
+    prompt_set,
+    form,
+    base_checkpoint,
+    instruct_checkpoint,
+    resampled_low,
+    resampled_high,
+    resampled_low > 0 or resampled_high < 0 as resampled_excludes_zero,
+    ratio_diff,
+    ratio_diff_low,
+    ratio_diff_high,
+    n_prompts
   from ranked
 )
 select * from final

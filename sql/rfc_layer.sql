@@ -16,6 +16,12 @@
 --   n_heads: heads that were read
 --   n_heads_model: heads the model has per layer (NULL where the model is not known); more than n_heads means that heads were left out
 --   n_layers: depth that was read: the last layer plus one
+--   form: raw or chat (NULL of published figures)
+--   ratio_of_means: 1 - mean over heads of H_self over mean over heads of H_neutral: heads count by their entropy (NULL of published figures)
+--   rfc_without_sharp: rfc without the heads whose neutral entropy is near zero (NULL of published figures)
+--   n_sharp: heads left out there
+--   rfc_no_sink: rfc of the rows without the first token (NULL of published figures)
+--   n: prompts of the smallest category (NULL of published figures)
 with published as (
   select * from published_rfc_layers
 ),
@@ -25,7 +31,7 @@ models as (
 depths as (
   select *, max(layer) over (partition by run_id, family) + 1 as n_layers from published
 ),
-final as (
+of_publications as (
   select
     d.run_id,
     'published' as origin,
@@ -45,5 +51,37 @@ final as (
     d.n_layers
   from depths as d
   left join models as m on m.family = lower(d.family) and m.n_layers = d.n_layers
+),
+extracted as (
+  select
+    run_id,
+    origin,
+    family,
+    variant,
+    checkpoint,
+    prompt_set,
+    form,
+    layer,
+    avg(rfc) as rfc,
+    stddev_samp(rfc) as std,
+    clustered_low(avg(rfc), stddev_samp(rfc) / sqrt(count(rfc)), count(rfc)) as ci_low,
+    clustered_high(avg(rfc), stddev_samp(rfc) / sqrt(count(rfc)), count(rfc)) as ci_high,
+    avg(rsi) as rsi,
+    stddev_samp(rsi) as rsi_std,
+    clustered_low(avg(rsi), stddev_samp(rsi) / sqrt(count(rsi)), count(rsi)) as rsi_ci_low,
+    clustered_high(avg(rsi), stddev_samp(rsi) / sqrt(count(rsi)), count(rsi)) as rsi_ci_high,
+    count(rfc) as n_heads,
+    max(n_heads_model) as n_heads_model,
+    max(n_layers) as n_layers,
+    1 - avg(h_self) / nullif(avg(h_neutral), 0) as ratio_of_means,
+    avg(rfc) filter (not sharp) as rfc_without_sharp,
+    count(*) filter (sharp) as n_sharp,
+    avg(rfc_no_sink) as rfc_no_sink,
+    min(n) as n
+  from rfc_head
+  group by run_id, origin, family, variant, checkpoint, prompt_set, form, layer
+),
+final as (
+  from of_publications union all by name from extracted
 )
 select * from final

@@ -15,15 +15,19 @@
 --   depth: point as a share of the shallower family's last layer, 0 to 1
 --   n_layers_a: layers of family a
 --   n_layers_b: layers of family b
+--   low_a: layer of family a at or above the point
+--   share_a: how far the point lies on the way to its next layer, 0 to 1
+--   low_b: layer of family b at or above the point
+--   share_b: how far on the way to its next layer
 --   rfc_diff_a: rfc_diff of family a
 --   rfc_diff_b: rfc_diff of family b
 --   rsi_diff_a: rsi_diff of family a
 --   rsi_diff_b: rsi_diff of family b
 with differences as (
-  select base_run, instruct_run, origin, family, layer, n_layers, rfc_diff, rsi_diff from rfc_diff
+  select base_run, instruct_run, origin, family, prompt_set, form, layer, n_layers, rfc_diff, rsi_diff from rfc_diff
 ),
 profiles as (
-  select distinct base_run, instruct_run, origin, family, n_layers from differences
+  select distinct base_run, instruct_run, origin, family, prompt_set, form, n_layers from differences
 ),
 pairs as (
   select
@@ -38,7 +42,11 @@ pairs as (
     b.n_layers as n_layers_b,
     least(a.n_layers, b.n_layers) as n_points
   from profiles as a
-  join profiles as b on b.origin = a.origin and b.family > a.family
+  join profiles as b
+    on b.origin = a.origin
+    and b.family > a.family
+    and b.prompt_set is not distinct from a.prompt_set
+    and b.form is not distinct from a.form
 ),
 points as (
   select *, unnest(range(n_points))::integer as point from pairs
@@ -73,6 +81,10 @@ final as (
     coalesce(w.point / nullif(w.n_points - 1, 0), 0) as depth,
     w.n_layers_a,
     w.n_layers_b,
+    w.low_a,
+    w.share_a,
+    w.low_b,
+    w.share_b,
     a.rfc_diff + w.share_a * (a_next.rfc_diff - a.rfc_diff) as rfc_diff_a,
     b.rfc_diff + w.share_b * (b_next.rfc_diff - b.rfc_diff) as rfc_diff_b,
     a.rsi_diff + w.share_a * (a_next.rsi_diff - a.rsi_diff) as rsi_diff_a,

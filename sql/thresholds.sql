@@ -1,6 +1,6 @@
--- thresholds: every number that a rule of the marker-attention study compares with, so that no view hides one
+-- thresholds: every number that a rule compares with, so that no view hides one
 -- grain: name
--- source: issue 224, README of the published files (gates, rule-outs, difference of differences)
+-- source: issue 224, README of the published files (gates, rule-outs, difference of differences); README of mduffster/self-referent-test; near zero own
 -- columns:
 --   name: what the number is called here
 --   value: the number
@@ -18,5 +18,7 @@ from (
     ('midrun_snr', 2.0, 'mid-run gate: signal to noise per layer, at least'),
     ('midrun_layers', 3, 'mid-run gate: consecutive layers, at least'),
     ('published_positives_per_question', 10, 'published generation: a question stopped at this many positives'),
-    ('published_trials_per_question', 30, 'published generation: trials of a question that did not')
+    ('published_trials_per_question', 30, 'published generation: trials of a question that did not'),
+    ('near_zero_entropy', 0.05, 'role focus: a head whose entropy on neutral prompts is below this (nats) is left out where ratios are averaged without such heads'),
+    ('patching_epsilon', 0.05, 'patching candidates: share of the median self-referent base entropy that is added to entropies before their logarithm')
 ) as t(name, value, source)

@@ -76,3 +76,73 @@ def percentile_ends(values: np.ndarray, level: float = 0.95) -> tuple[int, int]:
     """Ends of the percentile interval of whole numbers `values` [resamples], themselves among them."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return int(low), int(high)
+
+
+@dataclass(frozen=True)
+class PairedFlips:
+    """Sign-flip test of many paired differences: p of each feature alone and adjusted for all [features], and how it was made."""
+
+    p: np.ndarray
+    adjusted_p: np.ndarray
+    resamples: int
+    every: bool
+
+
+def flip_features(differences: np.ndarray, resamples: int, seed: int, block: int = 8192) -> PairedFlips:
+    """Is the mean of any column of `differences` [units, features] other than zero? Studentised max-T over the columns (Westfall and Young, single step).
+
+    A flip of signs leaves a column's sum of squares as it is, so |t| rises with |sum| / sqrt(sum of squares): one product of flips and scaled columns has the
+    order of every studentised statistic. Columns go in blocks and only the largest of each flip is kept. Columns of zeros have p 1. All flips are made where
+    there are no more than `resamples` of them, else that many are drawn and the observed signs count as one more. At least two units are needed.
+    """
+    n_units, n_features = differences.shape
+    every = n_units - 1 <= np.log2(resamples)
+    flips = _all_flips(n_units) if every else np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, n_units))
+    largest, reached, beyond = np.zeros(len(flips)), np.zeros(n_features), np.zeros(n_features)
+    for start in range(0, n_features, block):
+        part = differences[:, start : start + block].astype(float)
+        length = np.sqrt((part**2).sum(axis=0))
+        scaled = np.divide(part, length, out=np.zeros_like(part), where=length > 0)
+        observed = np.abs(scaled.sum(axis=0)) * (1 - _ROUNDING)
+        statistics = np.abs(flips @ scaled)
+        np.maximum(largest, statistics.max(axis=1, initial=0), out=largest)
+        reached[start : start + block] = observed
+        beyond[start : start + block] = (statistics >= observed).sum(axis=0)
+    extra = 0 if every else 1
+    ordered = np.sort(largest)
+    adjusted = len(flips) - np.searchsorted(ordered, reached, side="left")
+    return PairedFlips((beyond + extra) / (len(flips) + extra), (adjusted + extra) / (len(flips) + extra), len(flips), every)
+
+
+def standardised_differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Difference of the column means of [units, features] over the root mean of both population variances, 0 replaced by 1e-10 (issue 127)."""
+    pooled = np.sqrt((first.var(axis=0) + second.var(axis=0)) / 2)
+    return (first.mean(axis=0) - second.mean(axis=0)) / np.where(pooled > 0, pooled, 1e-10)
+
+
+def shuffle_threshold(first: np.ndarray, second: np.ndarray, resamples: int, seed: int, level: float = 0.999, block: int = 8192) -> float:
+    """Quantile `level` of the largest |standardised difference| over columns of [units, features] under shuffled labels, pairs ignored (issue 127)."""
+    n_first, n_second = len(first), len(second)
+    order = np.random.default_rng(seed).random((resamples, n_first + n_second)).argsort(axis=1)
+    labels = (order < n_first).astype(float)
+    largest = np.zeros(resamples)
+    for start in range(0, first.shape[1], block):
+        rows = np.vstack([first[:, start : start + block], second[:, start : start + block]]).astype(float)
+        rows /= np.where(np.abs(rows).max(axis=0) > 0, np.abs(rows).max(axis=0), 1)
+        sums, squares = labels @ rows, labels @ rows**2
+        other, other_squares = rows.sum(axis=0) - sums, (rows**2).sum(axis=0) - squares
+        means = sums / n_first, other / n_second
+        variance = (squares / n_first - means[0] ** 2 + other_squares / n_second - means[1] ** 2) / 2
+        pooled = np.sqrt(np.where(variance > _ROUNDING**1.5, variance, 0))
+        difference = np.where(np.abs(means[0] - means[1]) > _ROUNDING, np.abs(means[0] - means[1]), 0)
+        np.maximum(largest, (difference / np.where(pooled > 0, pooled, 1e-10)).max(axis=1, initial=0), out=largest)
+    return float(np.quantile(largest, level))
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Adjusted p [tests] that controls the false discovery rate (Benjamini and Hochberg 1995)."""
+    order = np.argsort(p)[::-1]
+    scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum.accumulate(np.minimum(scaled, 1))
+    return adjusted

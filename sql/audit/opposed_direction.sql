@@ -6,7 +6,7 @@
 -- columns:
 --   subject: model family
 with candidates as (
-  select * from patching_candidates
+  select * from patching_candidates where is_top
 ),
 final as (
   select
@@ -20,7 +20,7 @@ final as (
     format('select rank, layer, head, did, self_diff, neutral_diff from patching_candidates where run_id = {} and direction_conflict order by rank', sql_text(run_id))
       as evidence
   from candidates
-  group by run_id, family
+  group by run_id, base_run, family
   having count(*) filter (direction_conflict) > 0
 )
 select * from final

@@ -6,7 +6,7 @@
 -- columns:
 --   subject: model family
 with candidates as (
-  select * from patching_candidates
+  select * from patching_candidates where is_top
 ),
 final as (
   select
@@ -23,7 +23,7 @@ final as (
       sql_text(run_id)
     ) as evidence
   from candidates
-  group by run_id, family
+  group by run_id, base_run, family
   having count(*) filter (sign_p_bonferroni >= 0.05) > 0
 )
 select * from final

@@ -1,0 +1,33 @@
+-- rfc_pairs: base and instruct readings of one family that can be compared: the same prompts in the same form
+-- grain: base_run, instruct_run
+-- source: own; a pair of published variants is one run and stands in rfc_diff alone
+-- columns:
+--   base_run: entropy run of the base variant
+--   instruct_run: entropy run of the instruct variant
+--   family: architecture of both
+--   base_checkpoint: checkpoint of base_run
+--   instruct_checkpoint: checkpoint of instruct_run
+--   form: raw or chat, of both
+with readings as (
+  select distinct run_id, checkpoint, prompt_set, form from head_entropies
+),
+sizes as (
+  select run_id, checkpoint, max(family) as family, max(variant) as variant from checkpoints group by run_id, checkpoint
+),
+known as (
+  select r.*, s.family, s.variant from readings as r join sizes as s using (run_id, checkpoint)
+),
+final as (
+  select
+    b.run_id as base_run,
+    i.run_id as instruct_run,
+    b.family,
+    b.checkpoint as base_checkpoint,
+    i.checkpoint as instruct_checkpoint,
+    b.prompt_set,
+    b.form
+  from known as b
+  join known as i on i.family = b.family and i.prompt_set is not distinct from b.prompt_set and i.form = b.form
+  where b.variant = 'base' and i.variant = 'instruct'
+)
+select * from final

@@ -1,0 +1,98 @@
+"""Paired tests of features: against brute force in float64, planted features, identical conditions, inputs that do not vary."""
+
+from itertools import product
+
+import numpy as np
+import polars as pl
+import pytest
+
+from warehouse.analyses.feature_tests import compare
+from warehouse.resampling import benjamini_hochberg, flip_features, shuffle_threshold, standardised_differences
+
+PAIR = ("a", "b")
+
+
+def _t(differences: np.ndarray) -> np.ndarray:
+    return differences.mean(axis=0) / (differences.std(axis=0, ddof=1) / np.sqrt(len(differences)))
+
+
+def test_few_questions_are_enumerated_exactly() -> None:
+    differences = np.random.default_rng(0).normal(0.5, 1, (7, 5))
+    statistics = np.abs([_t(np.array(signs)[:, None] * differences) for signs in product((1, -1), repeat=7)])
+    observed = np.abs(_t(differences)) * (1 - 1e-9)
+    test = flip_features(differences, 1000, 0, block=2)
+    assert test.every and test.resamples == 64
+    np.testing.assert_allclose(test.p, (statistics >= observed).mean(axis=0))
+    np.testing.assert_allclose(test.adjusted_p, (statistics.max(axis=1)[:, None] >= observed).mean(axis=0))
+
+
+def test_drawn_flips_equal_brute_force() -> None:
+    differences = np.random.default_rng(1).normal(0.2, 1, (20, 9))
+    flips = np.random.default_rng(5).choice((-1.0, 1.0), size=(200, 20))
+    statistics = np.abs([_t(signs[:, None] * differences) for signs in flips])
+    observed = np.abs(_t(differences)) * (1 - 1e-9)
+    test = flip_features(differences, 200, 5, block=4)
+    np.testing.assert_allclose(test.p, ((statistics >= observed).sum(axis=0) + 1) / 201)
+    np.testing.assert_allclose(test.adjusted_p, ((statistics.max(axis=1)[:, None] >= observed).sum(axis=0) + 1) / 201)
+
+
+def test_shuffle_threshold_equals_brute_force() -> None:
+    generator = np.random.default_rng(2)
+    first, second = generator.exponential(size=(2, 10, 6))
+    rows = np.vstack([first, second])
+    order = np.random.default_rng(3).random((50, 20)).argsort(axis=1)
+    largest = [np.abs(standardised_differences(rows[shuffle < 10], rows[shuffle >= 10])).max() for shuffle in order]
+    assert shuffle_threshold(first, second, 50, 3, block=4) == pytest.approx(np.quantile(largest, 0.999))
+
+
+def test_benjamini_hochberg() -> None:
+    np.testing.assert_allclose(benjamini_hochberg(np.array([0.04, 0.01, 0.5, 0.03])), [0.04 * 4 / 3, 0.04, 0.5, 0.04 * 4 / 3])
+
+
+def _sparse(dense: dict[str, np.ndarray], varies: bool = True) -> tuple[pl.DataFrame, pl.DataFrame]:
+    read = [
+        {"condition": name, "question_id": f"q{row:02}", "inputs": f"{name}{row if varies else ''}", "n_examples": 1}
+        for name, values in dense.items()
+        for row in range(len(values))
+    ]
+    fired = [
+        {"condition": name, "question_id": f"q{row:02}", "feature": 10 * column, "total": float(values[row, column])}
+        for name, values in dense.items()
+        for row, column in zip(*np.nonzero(values), strict=True)
+    ]
+    return pl.DataFrame(read), pl.DataFrame(fired)
+
+
+def test_planted_features_are_found_and_silent_ones_counted() -> None:
+    generator = np.random.default_rng(4)
+    a, b = np.abs(generator.normal(1, 0.3, (2, 30, 40)))
+    a[:, [3, 17]] += 1
+    a[:, 39] = b[:, 39] = 0
+    rows = compare(*_sparse({"a": a, "b": b}), PAIR, 1000)
+    assert rows.filter(pl.col("maxt_p") <= 0.01)["feature"].to_list() == [30, 170]
+    assert rows["n_tested"].unique().to_list() == [39] and rows["n_silent"].unique().to_list() == [961]
+    np.testing.assert_allclose(rows["difference"], (a - b).mean(axis=0)[:39])
+
+
+def test_identical_conditions_differ_by_exactly_zero() -> None:
+    values = np.abs(np.random.default_rng(6).normal(size=(12, 8)))
+    rows = compare(*_sparse({"a": values, "b": values}), PAIR, 8)
+    assert (rows["difference"] == 0).all() and (rows["published_effect"] == 0).all()
+    assert (rows["p"] == 1).all() and (rows["maxt_p"] == 1).all() and not rows["refused"].any()
+
+
+def test_inputs_without_variation_refuse_the_test() -> None:
+    values = np.tile([1.0, 2.0, 0.0], (9, 1))
+    rows = compare(*_sparse({"a": values, "b": values / 2}, varies=False), PAIR, 3)
+    assert rows["refused"].all() and rows["reason"].str.contains("n = 1").all() and rows["n"].unique().to_list() == [9]
+    assert rows["difference"].to_list() == [0.5, 1.0] and rows["maxt_p"].null_count() == 2 and rows["published_effect"].null_count() == 2
+
+
+@pytest.mark.slow
+def test_family_wise_error_is_held() -> None:
+    generator = np.random.default_rng(7)
+    trials = 400
+    rejected = sum(
+        flip_features(generator.laplace(size=(20, 100)) + generator.normal(size=(20, 1)), 199, trial).adjusted_p.min() <= 0.05 for trial in range(trials)
+    )
+    assert rejected / trials <= 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / trials)
