@@ -5,6 +5,7 @@ import streamlit as st
 from pages import _charts as charts
 from pages._findings import show_findings
 from pages._lake import Source, source
+from pages._role_focus_pair import show_pair
 from pages._text import plain
 from pages._url import Choices
 from pages._words import NOTHING_KNOWN, count, count_range, p_value, signed
@@ -58,6 +59,9 @@ def main() -> None:
     show_correlation(lake, choices, origin, alignment)
     st.subheader("Heads worth patching", divider="gray")
     show_candidates(lake, choices, origin)
+    if origin == "extracted":
+        st.subheader("One pair of models", divider="gray")
+        show_pair(lake, choices)
 
 
 def show_differences(lake: Source, origin: str, measure: str, alignment: str) -> None:
@@ -154,7 +158,22 @@ def show_correlation(lake: Source, choices: Choices, origin: str, alignment: str
         ]
         figure = charts.scatter(rows, "rfc_diff_a", "rfc_diff_b", titles, words="layer")
         charts.show(figure, "families", f"{row['family_a']} against {row['family_b']}, layer by layer", facts, SCATTER_HEIGHT)
+    sure = lake.select(
+        """select low, high, share_positive, resamples from rfc_correlation_certainty
+        where instruct_run_a = $instruct_a and instruct_run_b = $instruct_b and base_run_a = $base_a and base_run_b = $base_b and alignment = $alignment""",
+        base_a=row["base_run_a"],
+        instruct_a=row["instruct_run_a"],
+        base_b=row["base_run_b"],
+        instruct_b=row["instruct_run_b"],
+        alignment=alignment,
+    )
     with right.container(border=True):
+        if not sure.is_empty():
+            low, high, positive, resamples = sure.row(0)
+            st.markdown(
+                f"Prompts drawn again, the same for both families: r from **{signed(low, 3)}** to **{signed(high, 3)}** (95%, {resamples} draws), above 0 in "
+                f"{positive:.0%} of them."
+            )
         st.markdown(_correlation(row))
 
 
@@ -179,15 +198,18 @@ def _plain_p(p: float | None) -> str:
 
 def show_candidates(lake: Source, choices: Choices, origin: str) -> None:
     """The heads whose entropy instruction tuning changed more on self-referent than on neutral prompts, best composite first."""
-    families = lake.select("select distinct family from patching_candidates where origin = $origin order by family", origin=origin)["family"].to_list()
+    named = "coalesce(family || ' · ' || instruct_checkpoint, family)"
+    known = f"select distinct {named} as family from patching_candidates where origin = $origin order by 1"
+    families = lake.select(known, origin=origin)["family"].to_list()
     if not families:
         st.info("No candidates for patching are in this lake.", icon=":material/build:")
         return
     family = choices.select("Family", families, "family") if len(families) > 1 else families[0]
     rows = lake.select(
         f"""select rank_by_composite as place, layer, head, composite, did, did_log_ratio, consistency, n_pairs, sign_p_bonferroni, sign_p, self_diff,
-          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, run_id
-        from patching_candidates where origin = $origin and family = $family and rank_by_composite <= {MOST_CANDIDATES} order by rank_by_composite, run_id""",
+          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, flip_p_fdr, run_id
+        from patching_candidates
+        where origin = $origin and {named} = $family and rank_by_composite <= {MOST_CANDIDATES} order by rank_by_composite, run_id""",
         origin=origin,
         family=family,
     )
@@ -201,6 +223,8 @@ def show_candidates(lake: Source, choices: Choices, origin: str) -> None:
         "consistency": st.column_config.NumberColumn("same sign", format="percent"),
         "n_pairs": "pairs",
         "sign_p_bonferroni": st.column_config.NumberColumn("sign test × heads", format="%.2g", help="Exact p times the heads searched (Bonferroni)."),
+        "flip_p_max_t": st.column_config.NumberColumn("sign flips, max-T", format="%.2g", help="p of the mean DiD, adjusted for all heads."),
+        "flip_p_fdr": st.column_config.NumberColumn("sign flips, FDR", format="%.2g", help="The same, Benjamini-Hochberg over all heads."),
         "sign_p": st.column_config.NumberColumn("sign test", format="%.2g"),
         "self_diff": st.column_config.NumberColumn("change, self", format="%+.4f"),
         "neutral_diff": st.column_config.NumberColumn("change, neutral", format="%+.4f"),
@@ -212,8 +236,9 @@ def show_candidates(lake: Source, choices: Choices, origin: str) -> None:
     }
     st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows, MOST_CANDIDATES), placeholder="not known")
     st.caption(
-        f"{plain(family)}: {count_range(rows['n_pairs'], 'prompt pair')} a head, paired by their place in the two lists; "
-        f"{count(rows.height, 'head')} with the largest composite. Nothing is drawn at random, so there is no seed."
+        f"{plain(family)}: {count_range(rows['n_pairs'], 'prompt pair')} a head, paired by "
+        f"{'their place in the two lists' if origin == 'published' else 'question_id; sign flips drawn with seed 42'}; "
+        f"{count(rows.height, 'head')} with the largest composite. `from heads` shows what else is known of each head."
     )
 
 

@@ -10,6 +10,8 @@
 --   h_confounder: on first-person prompts that are not about the model
 --   h_neutral: on neutral prompts
 --   h_third: on third-person prompts
+--   delta_neutral: h_self - h_neutral, nats
+--   delta_confounder: h_self - h_confounder, nats
 --   rfc: 1 - h_self / h_neutral (NULL where h_neutral is 0)
 --   rsi: (h_confounder - h_self) / h_neutral
 --   rfc_no_sink: rfc of the rows without the first token
@@ -59,6 +61,8 @@ final as (
     w.h_confounder,
     w.h_neutral,
     w.h_third,
+    w.h_self - w.h_neutral as delta_neutral,
+    w.h_self - w.h_confounder as delta_confounder,
     1 - w.h_self / nullif(w.h_neutral, 0) as rfc,
     (w.h_confounder - w.h_self) / nullif(w.h_neutral, 0) as rsi,
     1 - w.self_no_sink / nullif(w.neutral_no_sink, 0) as rfc_no_sink,

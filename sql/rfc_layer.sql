@@ -18,6 +18,8 @@
 --   n_layers: depth that was read: the last layer plus one
 --   form: raw or chat (NULL of published figures)
 --   ratio_of_means: 1 - mean over heads of H_self over mean over heads of H_neutral: heads count by their entropy (NULL of published figures)
+--   delta_neutral: mean over heads of H_self - H_neutral, nats (NULL of published figures)
+--   delta_confounder: mean over heads of H_self - H_confounder, nats (NULL of published figures)
 --   rfc_without_sharp: rfc without the heads whose neutral entropy is near zero (NULL of published figures)
 --   n_sharp: heads left out there
 --   rfc_no_sink: rfc of the rows without the first token (NULL of published figures)
@@ -74,6 +76,8 @@ extracted as (
     max(n_heads_model) as n_heads_model,
     max(n_layers) as n_layers,
     1 - avg(h_self) / nullif(avg(h_neutral), 0) as ratio_of_means,
+    avg(delta_neutral) as delta_neutral,
+    avg(delta_confounder) as delta_confounder,
     avg(rfc) filter (not sharp) as rfc_without_sharp,
     count(*) filter (sharp) as n_sharp,
     avg(rfc_no_sink) as rfc_no_sink,

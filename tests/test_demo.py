@@ -9,19 +9,29 @@ from study import RunOptions, StudyRun
 from warehouse.doctor import examine
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
-from warehouse.study_file import GridStep, read_study
+from warehouse.study_file import ExtractStep, GridStep, read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-TRAINED = {"villain", "librarian", "villain-seed137"}  # two of the demo's four personas, to save the suite a minute
+TRAINED = {"villain", "villain-seed137"}  # one of the demo's four personas, to save the suite two minutes
+
+
+SAMPLES = 3  # of five: the same reason
+
+
+def fewer(step):
+    """A completions step with SAMPLES repeats of every example."""
+    return step.model_copy(update={"settings": step.settings | {"samples": SAMPLES}}) if step.extract == "completions" else step
 
 
 def small(study):
-    """The quick study with the personas of TRAINED alone."""
+    """The quick study with the personas of TRAINED alone, and fewer samples of what they say."""
     steps = []
     for step in study.steps:
         if isinstance(step, GridStep):
             personas = [persona for persona in step.axes["source_persona"] if persona in TRAINED]
-            step = step.model_copy(update={"axes": step.axes | {"source_persona": personas}})
+            step = step.model_copy(update={"axes": step.axes | {"source_persona": personas}, "cells": [fewer(each) for each in step.cells]})
+        elif isinstance(step, ExtractStep) and step.step is None:
+            step = fewer(step)
         steps.append(step)
     return study.model_copy(update={"steps": steps})
 
@@ -74,7 +84,7 @@ def test_the_headline_compares_every_trained_checkpoint_with_the_base_on_identic
 def test_two_seeds_of_one_persona_show_their_spread(demo):
     folder, _ = demo
     seeds = answer(folder, "select distinct source_persona, n_seeds from diff_of_diffs_seeds order by n_seeds desc")
-    assert seeds.rows()[0] == ("villain", 2) and set(seeds["n_seeds"][1:]) == {1}
+    assert seeds.rows() == [("villain", 2)]
 
 
 def test_every_view_of_the_study_has_rows_and_the_lake_is_sound(demo):

@@ -33,7 +33,7 @@ def test_hub_checkpoints_of_shipped_studies_are_pinned():
 def test_an_unknown_study_and_a_broken_file_are_named(tmp_path):
     with pytest.raises(PersonascopeError, match="did you mean 'marker-attention'"):
         read_study("marker-atention")
-    with pytest.raises(PersonascopeError, match="expected one of lr-epochs, marker-attention"):
+    with pytest.raises(PersonascopeError, match="expected one of echo, lr-epochs"):
         read_study("zebra")
     path = tmp_path / "broken.yaml"
     path.write_text("steps: [")

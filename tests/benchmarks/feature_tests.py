@@ -1,4 +1,4 @@
-"""Time and peak memory of the sign-flip test over a whole dictionary beside scipy's permutation test, extrapolated from a few features; run it, it is not a test."""
+"""Time and peak memory of the paired test of SAE features beside scipy's permutation_test, extrapolated from a few features; run it, no test."""
 
 import argparse
 import json

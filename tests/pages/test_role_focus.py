@@ -138,3 +138,37 @@ def test_a_printed_correlation_without_its_layers_is_said_to_be_printed(open_pag
 
 def test_a_lake_without_coefficients_says_what_to_type(open_page, synthetic_lake):
     assert "personascope run role-focus --quick" in open_page(synthetic_lake, "role_focus").info[0].value
+
+
+@pytest.fixture(scope="module")
+def read_lake(tmp_path_factory):
+    """Two families read here, with their analyses; do not write to it."""
+    import runpy
+    from pathlib import Path
+
+    from warehouse import analyses
+
+    lake = Lake.open(tmp_path_factory.mktemp("read") / "lake")
+    runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_role_focus.py"))["build"](lake)
+    analyses.refresh(lake)
+    return lake.root
+
+
+def test_a_pair_read_here_is_drawn_from_the_views_with_intervals_over_prompts(open_page, charts, read_lake):
+    page = open_page(read_lake, "role_focus", origin="extracted", models="ash · ash-base and ash-instruct · raw", variant="instruct", against="confounder")
+    drawn, warehouse = charts(page), Warehouse(Lake.existing(read_lake))
+    differences = warehouse.select("select rfc_diff, resampled_low, resampled_high from rfc_diff where family = 'ash' order by layer")
+    rows = drawn[RFC].rows.filter(series="ash")
+    assert rows.select("mean", "low", "high").rows() == differences.rows() and "prompts drawn again" in drawn[RFC].facts
+    heads = warehouse.select("select layer, head, delta_confounder as delta from rfc_head where checkpoint = 'ash-instruct' order by layer, head")
+    found = drawn["ash-instruct: entropy, self minus confounder, per head"].rows
+    assert_frame_equal(found.select("layer", "head", "delta"), heads, check_dtypes=False)
+    lines = drawn["RFC by layer: ash-base and ash-instruct"]
+    assert lines.rows["series"].unique().sort().to_list() == ["base", "instruct"] and "R = 1000, seed 42" in lines.facts
+    positions = drawn["ash-instruct: entropy at the last three positions minus the first three"]
+    assert positions.rows["series"].n_unique() == 4 and "paired by prompt" in positions.facts
+    one = drawn["ash-instruct: layer 0, head 0"]
+    assert set(one.rows["label"]) == {"confounder", "neutral", "self_referent", "third_person"}
+    effects = table(page, "log_prob_change", "share_flipped")
+    assert effects.height == 1 and effects["share_flipped"].to_list() == [0.5]
+    assert "Prompts drawn again, the same for both families" in words(page)

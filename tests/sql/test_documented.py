@@ -14,6 +14,8 @@ from warehouse.views import views
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
+role_focus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
+features = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_features.py"))))
 circuits = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 
 # Views without a row in the lake of these tests, and why; their grain cannot be tried here.
@@ -25,6 +27,8 @@ def warehouse(tmp_path_factory):
     """Planted and, where they are on this machine, all published data with their analyses, so that both origins meet in every view."""
     lake = planted.build(tmp_path_factory.mktemp("documented"))["lake"]
     circuits.build(lake)
+    role_focus.build(lake)
+    features.build(lake)
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     analyses.refresh(lake)

@@ -12,6 +12,10 @@ HEIGHT = 360
 MEASURES = {"rfc": "RFC", "rsi": "RSI"}
 # Columns of rfc_diff for a measure: the difference and its interval.
 COLUMNS = {"rfc": ("rfc_diff", "ci_low", "ci_high", "excludes_zero"), "rsi": ("rsi_diff", "rsi_ci_low", "rsi_ci_high", "rsi_excludes_zero")}
+# Where prompts were read here, the interval over prompts takes the place of the one over heads.
+RESAMPLED = {"rfc": ("rfc_diff", "resampled_low", "resampled_high", "resampled_excludes_zero")}
+OVER_HEADS = "band: 95% t interval over heads, heads taken as independent, no correction over layers; full point: it leaves out 0; no random draw, so no seed"
+OVER_PROMPTS = "band: 95% interval, prompts drawn again within category, R = 1000, seed 42, no correction over layers; full point: it leaves out 0"
 SERIES = "case when count(*) over (partition by family) = 1 then family else family || ' · ' || instruct_run end"
 
 
@@ -31,7 +35,8 @@ def differences(lake: Source, origin: str, measure: str, by_depth: bool, name: s
 
     `by_depth` lays the first layer at 0 and the last at 1; `study` leaves out the runs of other studies.
     """
-    mean, low, high, excludes = COLUMNS[measure]
+    columns = RESAMPLED if origin == "extracted" and measure in RESAMPLED else COLUMNS
+    mean, low, high, excludes = columns[measure]
     rows = lake.select(
         f"""with families as (
           select base_run, instruct_run, family, {SERIES} as series
@@ -41,7 +46,7 @@ def differences(lake: Source, origin: str, measure: str, by_depth: bool, name: s
           )
         )
         select f.series, d.layer, d.layer / greatest(d.n_layers - 1, 1) as depth, d.{mean} as mean, d.{low} as low, d.{high} as high,
-          d.{excludes} as interval_excludes_0, d.{measure}_base as base, d.{measure}_instruct as instruct, d.n_heads, d.n_heads_model, d.n_layers,
+          coalesce(d.{excludes}, false) as interval_excludes_0, d.{measure}_base as base, d.{measure}_instruct as instruct, d.n_heads, d.n_heads_model, d.n_layers,
           d.base_run, d.instruct_run
         from rfc_diff as d join families as f using (base_run, instruct_run, family)
         where d.origin = $origin
@@ -53,7 +58,7 @@ def differences(lake: Source, origin: str, measure: str, by_depth: bool, name: s
         return None
     names = rows["series"].unique(maintain_order=True).to_list()
     facts = (
-        "band: 95% t interval over heads, heads taken as independent, no correction over layers; full point: it leaves out 0; no random draw, so no seed",
+        OVER_PROMPTS if columns is RESAMPLED else OVER_HEADS,
         *(_heads(each, rows.filter(series=each)) for each in names),
     )
     x, x_title = ("depth", "relative depth: 0 the first layer, 1 the last") if by_depth else ("layer", "layer, counted from 0")

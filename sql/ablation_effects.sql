@@ -1,0 +1,123 @@
+-- ablation_effects: what changing one head does, beside the unchanged model on the same prompts: the target, the next token, what is said next, attention above
+-- grain: run_id, layer, head, method, scale
+-- source: own; intervals by Student t over questions (prompts of one question go together)
+-- columns:
+--   n: prompts
+--   n_clusters: questions
+--   log_prob_change: mean change of the log-probability of the target, or of the unchanged model's first choice, nats
+--   log_prob_low: lower end of its 95% interval, clustered by question (NULL where questions do not vary)
+--   log_prob_high: upper end
+--   logit_change: mean change of the target's logit
+--   kl: mean Kullback-Leibler divergence of the changed next-token distribution from the unchanged one, nats
+--   share_flipped: share of prompts whose most likely token changes
+--   n_generations: continuations compared (NULL where none were made)
+--   share_same: share of continuations that stay the same token for token
+--   mean_same_tokens: mean number of tokens shared from the start
+--   nll_change: mean change of the negative log-likelihood per token of the unchanged continuation, nats
+--   n_readers: layers above the head whose entropies were read (NULL where none were)
+--   entropy_change: mean change of the attention entropy of those layers, over prompts and layers, nats
+--   largest_entropy_change: the largest mean change in absolute value of one of those layers
+--   largest_entropy_layer: that layer
+with changes as (
+  select *, ln(prob::double) - ln(base_prob::double) as log_prob_change, logit - base_logit as logit_change
+  from ablations
+  where prob > 0 and base_prob > 0
+),
+means as (
+  select
+    run_id,
+    subject,
+    checkpoint,
+    prompt_set,
+    layer,
+    head,
+    method,
+    scale,
+    count(*) as n,
+    count(distinct question_id) as n_clusters,
+    avg(log_prob_change) as log_prob_change,
+    avg(logit_change) as logit_change,
+    avg(kl) as kl,
+    avg((top1_id <> base_top1_id)::int) as share_flipped
+  from changes
+  group by all
+),
+residuals as (
+  select c.run_id, c.layer, c.head, c.method, c.scale, c.question_id, sum(c.log_prob_change - m.log_prob_change) as residual
+  from changes as c
+  join means as m
+    on m.run_id = c.run_id and m.layer = c.layer and m.head = c.head and m.method = c.method and m.scale is not distinct from c.scale
+  group by all
+),
+squares as (
+  select run_id, layer, head, method, scale, sum(residual ** 2) as squares from residuals group by all
+),
+said as (
+  select
+    run_id,
+    layer,
+    head,
+    method,
+    scale,
+    count(*) as n_generations,
+    avg(same::int) as share_same,
+    avg(n_same) as mean_same_tokens,
+    avg(nll - base_nll) as nll_change
+  from ablation_generations
+  group by all
+),
+read as (
+  select run_id, layer, head, method, scale, reader_layer, avg(entropy - base_entropy) as change
+  from ablation_entropies
+  where reader_layer > layer
+  group by all
+),
+looked as (
+  select
+    run_id,
+    layer,
+    head,
+    method,
+    scale,
+    count(*) as n_readers,
+    avg(change) as entropy_change,
+    arg_max(change, abs(change)) as largest_entropy_change,
+    arg_max(reader_layer, abs(change)) as largest_entropy_layer
+  from read
+  group by all
+),
+final as (
+  select
+    m.run_id,
+    m.subject,
+    m.checkpoint,
+    m.prompt_set,
+    m.layer,
+    m.head,
+    m.method,
+    m.scale,
+    m.n,
+    m.n_clusters,
+    m.log_prob_change,
+    clustered_low(m.log_prob_change, clustered_sem(m.n, m.n_clusters, q.squares), m.n_clusters) as log_prob_low,
+    clustered_high(m.log_prob_change, clustered_sem(m.n, m.n_clusters, q.squares), m.n_clusters) as log_prob_high,
+    m.logit_change,
+    m.kl,
+    m.share_flipped,
+    s.n_generations,
+    s.share_same,
+    s.mean_same_tokens,
+    s.nll_change,
+    l.n_readers,
+    l.entropy_change,
+    l.largest_entropy_change,
+    l.largest_entropy_layer
+  from means as m
+  join squares as q
+    on q.run_id = m.run_id and q.layer = m.layer and q.head = m.head and q.method = m.method and q.scale is not distinct from m.scale
+  left join said as s
+    on s.run_id = m.run_id and s.layer = m.layer and s.head = m.head and s.method = m.method and s.scale is not distinct from m.scale
+  left join looked as l
+    on l.run_id = m.run_id and l.layer = m.layer and l.head = m.head and l.method = m.method and l.scale is not distinct from m.scale
+)
+select * from final

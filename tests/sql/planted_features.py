@@ -1,0 +1,33 @@
+"""Sparse features of two system-prompt conditions over a few questions: one feature that differs, one that does not; the last system token never varies.
+
+Not a test module: the tests load it with `runpy`, since test folders are no packages.
+"""
+
+import runpy
+from pathlib import Path
+
+from warehouse.lake import Lake
+
+planted = runpy.run_path(str(Path(__file__).with_name("planted.py")))
+spec, write = planted["spec"], planted["write"]
+
+CONDITIONS, QUESTIONS = ("empty", "generic"), 5
+SAE = {"sae_id": "tiny-1", "layer": 1, "site": "resid_post"}
+
+
+def build(lake: Lake) -> str:
+    """Feature 3 fires by 1 + q / 10 more under `generic`, feature 7 alike under both."""
+    features, examples = [], []
+    for condition in CONDITIONS:
+        for question in range(QUESTIONS):
+            key = {"persona": "none", "condition": condition, "question_id": f"q{question}", "example_id": f"none/{condition}/q{question}"}
+            for stratum in ("last", "last_system"):
+                varies = stratum == "last"
+                place = key | SAE | {"stratum": stratum, "position": 9, "input_hash": f"{condition}/{question if varies else ''}"}
+                step = question / 10 if varies else 0.0
+                shift = (1.0 + step) * (condition == "generic")
+                features += [place | {"feature": 3, "value": 0.5 + shift}, place | {"feature": 7, "value": 0.25 + step}]
+                examples.append(place | {"n_active": 2, "norm": 2.0, "unexplained": 0.1, "vector": [1.0, shift]})
+    sae = {"checkpoint": "villain", **SAE, "source": "planted", "format": "personascope", "k": 2, "n_features": 16, "d_model": 2, "inference": "topk"}
+    run = spec("features", checkpoint="villain", subject="villain", prompt_set="conditions@1")
+    return write(lake, run.model_copy(update={"constants": {"prompt_set": "conditions@1"}}), features=features, feature_examples=examples, sae=[sae])

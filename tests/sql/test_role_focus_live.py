@@ -1,0 +1,169 @@
+"""Role focus on extracted readings: every figure of the views beside a plain recomputation from the planted entropies."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from warehouse import analyses
+from warehouse.lake import Lake
+from warehouse.query import Warehouse
+
+planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
+SHAPE = (planted.LAYERS, planted.HEADS)
+R, SEED = 1000, 42
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    lake = Lake.open(tmp_path_factory.mktemp("role_focus"))
+    return lake, planted.build(lake), analyses.refresh(lake)
+
+
+@pytest.fixture(scope="module")
+def select(lake):
+    return lambda query: Warehouse(lake[0]).select(query).to_dicts()
+
+
+def lengths(category):
+    return np.array([planted.n_positions(category, prompt) for prompt in range(planted.PROMPTS)], dtype=float)
+
+
+def pooled(family, variant, category, times=None):
+    """Entropy [layers, heads] over the positions of all prompts, each prompt as often as `times` says."""
+    times = np.ones(planted.PROMPTS) if times is None else times
+    weights = times * lengths(category)
+    return np.einsum("p,plh->lh", weights, planted.entropies(family, variant)[category]) / weights.sum()
+
+
+def rfc(family, variant, draws=None):
+    own, neutral = (pooled(family, variant, category, None if draws is None else draws[category]) for category in ("self_referent", "neutral"))
+    return 1 - own / neutral
+
+
+def test_heads_are_ratios_of_pooled_entropies(select):
+    rows = select("from rfc_head")
+    assert len(rows) == 4 * planted.LAYERS * planted.HEADS
+    for row in rows:
+        own, confounder, neutral = (
+            pooled(row["family"], row["variant"], name)[row["layer"], row["head"]] for name in ("self_referent", "confounder", "neutral")
+        )
+        found = (row["h_self"], row["delta_neutral"], row["rfc"], row["rsi"])
+        assert found == pytest.approx((own, own - neutral, 1 - own / neutral, (confounder - own) / neutral), abs=1e-6)
+        assert row["sharp"] is False and row["n"] == planted.PROMPTS and row["form"] == "raw"
+
+
+def test_layers_and_differences_have_the_published_intervals_and_the_sound_ones(select):
+    layers = {(row["family"], row["variant"], row["layer"]): row for row in select("from rfc_layer")}
+    for (family, variant, layer), row in layers.items():
+        heads = rfc(family, variant)[layer]
+        half = stats.t.ppf(0.975, len(heads) - 1) * heads.std(ddof=1) / np.sqrt(len(heads))
+        assert (row["rfc"], row["ci_low"], row["ci_high"]) == pytest.approx((heads.mean(), heads.mean() - half, heads.mean() + half), abs=1e-6)
+        own, neutral = (pooled(family, variant, name)[layer].mean() for name in ("self_referent", "neutral"))
+        assert row["ratio_of_means"] == pytest.approx(1 - own / neutral, abs=1e-6)
+    rows = select("from rfc_diff where origin = 'extracted' order by family, layer")
+    assert [(row["family"], row["layer"]) for row in rows] == [(family, layer) for family in planted.FAMILIES for layer in range(planted.LAYERS)]
+    for row in rows:
+        base, instruct = (rfc(row["family"], variant)[row["layer"]] for variant in ("base", "instruct"))
+        se = np.sqrt(base.var(ddof=1) / len(base) + instruct.var(ddof=1) / len(instruct))
+        half = stats.t.ppf(0.975, len(base) - 1) * se
+        difference = instruct.mean() - base.mean()
+        assert (row["rfc_diff"], row["ci_low"], row["ci_high"]) == pytest.approx((difference, difference - half, difference + half), abs=1e-6)
+        assert row["resampled_low"] < row["rfc_diff"] < row["resampled_high"] and row["ci_error"] is None
+        assert row["ratio_diff_low"] < row["ratio_diff"] < row["ratio_diff_high"]
+
+
+def drawn(family):
+    """RFC differences [R, layers] when prompts are drawn again within their category, one draw at a time."""
+    draws = {}
+    for number, category in enumerate(("self_referent", "confounder", "neutral")):
+        chosen = np.random.default_rng(SEED + number).integers(0, planted.PROMPTS, size=(R, planted.PROMPTS))
+        draws[category] = np.array([np.bincount(each, minlength=planted.PROMPTS) for each in chosen], dtype=float)
+    found = []
+    for draw in range(R):
+        times = {category: counts[draw] for category, counts in draws.items()}
+        found.append((rfc(family, "instruct", times) - rfc(family, "base", times)).mean(axis=1))
+    return np.array(found)
+
+
+def test_intervals_are_those_of_a_plain_bootstrap_of_prompts(select):
+    replicates = {family: drawn(family) for family in planted.FAMILIES}
+    for row in select(
+        "select d.family, i.* from rfc_intervals as i join (select distinct family, base_run, instruct_run from rfc_diff) as d using (base_run, instruct_run)"
+    ):
+        mine = replicates[row["family"]]
+        values = mine.mean(axis=1) if row["layer"] is None else mine[:, row["layer"]]
+        assert (row["rfc_diff_low"], row["rfc_diff_high"]) == pytest.approx(tuple(np.quantile(values, (0.025, 0.975))), abs=1e-6)
+        assert row["replicates"] == pytest.approx(values.tolist(), abs=1e-6) and (row["resamples"], row["seed"], row["n_prompts"]) == (R, SEED, 6)
+    correlations = [np.corrcoef(one, other)[0, 1] for one, other in zip(*replicates.values(), strict=True)]
+    for row in select("from rfc_correlation_certainty"):
+        assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(correlations, (0.025, 0.975))), abs=1e-5)
+        assert row["share_positive"] == pytest.approx(np.mean(np.array(correlations) > 0)) and row["n"] == planted.LAYERS
+
+
+def test_candidates_follow_the_published_rule_over_all_heads(select):
+    rows = select("from patching_candidates where origin = 'extracted'")
+    assert len(rows) == 2 * planted.LAYERS * planted.HEADS
+    for family in planted.FAMILIES:
+        values = {variant: planted.entropies(family, variant) for variant in ("base", "instruct")}
+        own = {variant: values[variant]["self_referent"] for variant in values}
+        neutral = {variant: values[variant]["neutral"] for variant in values}
+        did = (own["instruct"] - own["base"]) - (neutral["instruct"] - neutral["base"])
+        epsilon = 0.05 * np.median(own["base"], axis=0)
+        ratios = np.log((own["instruct"] + epsilon) / (own["base"] + epsilon)) - np.log((neutral["instruct"] + epsilon) / (neutral["base"] + epsilon))
+        positive = (did > 0).mean(axis=0)
+        consistency = np.where(positive > 0.5, positive, (did < 0).mean(axis=0))
+        parts = [np.abs(np.median(ratios, axis=0)), consistency, -np.median(own["base"], axis=0)]
+        composite = sum((part - part.mean()) / part.std(ddof=1) for part in parts)
+        mine = sorted((row for row in rows if row["family"] == family), key=lambda row: row["rank"])
+        assert [(row["layer"], row["head"]) for row in mine] == [divmod(int(place), planted.HEADS) for place in np.argsort(-composite.ravel())]
+        p = {}
+        for row in mine:
+            place = row["layer"], row["head"]
+            found = (row["did"], row["did_log_ratio"], row["consistency"], row["composite"])
+            expected = (np.median(did, axis=0)[place], np.median(ratios, axis=0)[place], consistency[place], composite[place])
+            assert found == pytest.approx(expected, abs=1e-5)
+            assert row["n_pairs"] == planted.PROMPTS and row["n_heads_searched"] == len(mine)
+            signs = np.array(np.meshgrid(*[[-1, 1]] * planted.PROMPTS)).reshape(planted.PROMPTS, -1).T
+            t = np.abs(stats.ttest_1samp(signs[..., None, None] * did[None], 0, axis=1).statistic)
+            observed = np.abs(stats.ttest_1samp(did, 0, axis=0).statistic)
+            p[place] = np.mean(t[:, *place] >= observed[place] * (1 - 1e-9))
+            assert row["flip_p"] == pytest.approx(p[place])
+            assert row["flip_p_max_t"] == pytest.approx(np.mean(t.reshape(len(t), -1).max(axis=1) >= observed[place] * (1 - 1e-9)))
+        adjusted = stats.false_discovery_control(list(p.values()))
+        assert [row["flip_p_fdr"] for row in mine] == pytest.approx(list(adjusted))
+
+
+def test_categories_of_a_head_and_the_control_of_position(select):
+    for row in select("from head_entropy where category = 'self_referent'"):
+        family, variant = row["checkpoint"].split("-")
+        values = planted.entropies(family, variant)
+        own, neutral = (values[name][:, row["layer"], row["head"]] for name in ("self_referent", "neutral"))
+        pooled_sd = np.sqrt((own.var(ddof=1) + neutral.var(ddof=1)) / 2)
+        assert (row["mean"], row["sd"], row["d_neutral"]) == pytest.approx((own.mean(), own.std(ddof=1), (own.mean() - neutral.mean()) / pooled_sd), abs=1e-4)
+    assert {row["d_neutral"] for row in select("from head_entropy where category = 'neutral'")} == {None}
+    for row in select("from token_control"):
+        family, variant = row["checkpoint"].split("-")
+        last = planted.entropies(family, variant)[row["category"]][:, row["layer"]].mean(axis=1) + 0.1 * np.arange(planted.PROMPTS)
+        interval = stats.t.interval(0.95, planted.PROMPTS - 1, (last - 0.4).mean(), stats.sem(last - 0.4))
+        assert (row["difference"], row["low"], row["high"]) == pytest.approx(((last - 0.4).mean(), *interval), abs=1e-5)
+
+
+def test_an_ablation_is_compared_with_the_unchanged_model(select):
+    (row,) = select("from ablation_effects")
+    lost = 0.5 + np.arange(planted.PROMPTS) % 2
+    interval = stats.t.interval(0.95, planted.PROMPTS - 1, -lost.mean(), stats.sem(lost))
+    found = (row["log_prob_change"], row["log_prob_low"], row["log_prob_high"], row["logit_change"], row["kl"], row["nll_change"])
+    assert found == pytest.approx((-lost.mean(), *interval, -lost.mean(), lost.mean(), lost.mean()), abs=1e-6)
+    assert (row["share_flipped"], row["share_same"], row["mean_same_tokens"], row["n_generations"]) == (0.5, 0.5, 3.5, planted.PROMPTS)
+    assert (row["n_readers"], row["largest_entropy_layer"]) == (2, 2)
+    assert (row["entropy_change"], row["largest_entropy_change"]) == pytest.approx((0.15, 0.2), abs=1e-6)
+
+
+def test_a_head_of_role_focus_stands_in_heads(select):
+    rows = select("select checkpoint, layer, head, rfc, focus_rank, focus_p from heads where checkpoint = 'ash-instruct' order by layer, head")
+    assert len(rows) == planted.LAYERS * planted.HEADS and sorted(row["focus_rank"] for row in rows) == list(range(1, 7))
+    assert rows[0]["rfc"] == pytest.approx(rfc("ash", "instruct")[0, 0], abs=1e-6)
