@@ -46,7 +46,8 @@ def differences(lake: Source, origin: str, measure: str, by_depth: bool, name: s
           )
         )
         select f.series, d.layer, d.layer / greatest(d.n_layers - 1, 1) as depth, d.{mean} as mean, d.{low} as low, d.{high} as high,
-          coalesce(d.{excludes}, false) as interval_excludes_0, d.{measure}_base as base, d.{measure}_instruct as instruct, d.n_heads, d.n_heads_model, d.n_layers,
+          coalesce(d.{excludes}, false) as interval_excludes_0, d.{measure}_base as base, d.{measure}_instruct as instruct,
+          d.n_heads, d.n_heads_model, d.n_layers,
           d.base_run, d.instruct_run
         from rfc_diff as d join families as f using (base_run, instruct_run, family)
         where d.origin = $origin
