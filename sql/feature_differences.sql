@@ -25,12 +25,17 @@
 --   n: questions under both conditions (NULL where published)
 --   refused: the test is refused and the difference alone stands (NULL where published)
 --   reason: why
+--   neuronpedia_url: page of the feature on Neuronpedia (NULL where published, or where the autoencoder's files name none)
 with published as (
   select * from published_feature_differences
 ),
+sources as (
+  select run_id as features_run, sae_id, max(neuronpedia) as neuronpedia from sae group by run_id, sae_id
+),
 extracted as (
-  select *, count(*) filter (abs(published_effect) > published_threshold) over (partition by run_id, sae_id, layer, site, stratum, condition_a, condition_b) as counted
+  select feature_tests.*, neuronpedia, count(*) filter (abs(published_effect) > published_threshold) over (partition by run_id, sae_id, layer, site, stratum, condition_a, condition_b) as counted
   from feature_tests
+  left join sources using (features_run, sae_id)
   where feature is not null
 ),
 final as (
@@ -58,7 +63,8 @@ final as (
     null::double as bh_p,
     null::bigint as n,
     null::boolean as refused,
-    null::varchar as reason
+    null::varchar as reason,
+    null::varchar as neuronpedia_url
   from published
   union all
   select
@@ -87,7 +93,8 @@ final as (
     bh_p,
     n,
     refused,
-    reason
+    reason,
+    neuronpedia_page(neuronpedia, feature) as neuronpedia_url
   from extracted
 )
 select * from final

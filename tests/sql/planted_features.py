@@ -15,9 +15,17 @@ CONDITIONS, QUESTIONS = ("empty", "generic"), 5
 SAE = {"sae_id": "tiny-1", "layer": 1, "site": "resid_post"}
 
 
+NAMED, RANDOM = (3, 7), tuple(range(100, 109))
+
+
+def projection(feature: int, condition: str, question: int) -> float:
+    """Activation on the direction of a feature; `empty` minus `generic` is -(feature % 10 - 4) * (1 + question / 10)."""
+    return (feature % 10 - 4) * (1 + question / 10) * (condition == "generic")
+
+
 def build(lake: Lake) -> str:
     """Feature 3 fires by 1 + q / 10 more under `generic`, feature 7 alike under both."""
-    features, examples = [], []
+    features, examples, directions = [], [], []
     for condition in CONDITIONS:
         for question in range(QUESTIONS):
             key = {"persona": "none", "condition": condition, "question_id": f"q{question}", "example_id": f"none/{condition}/q{question}"}
@@ -27,7 +35,28 @@ def build(lake: Lake) -> str:
                 step = question / 10 if varies else 0.0
                 shift = (1.0 + step) * (condition == "generic")
                 features += [place | {"feature": 3, "value": 0.5 + shift}, place | {"feature": 7, "value": 0.25 + step}]
+                for kind, numbers in (("named", NAMED), ("random", RANDOM)):
+                    directions += [
+                        place | {"kind": kind, "feature": each, "projection": projection(each, condition, question if varies else 0)} for each in numbers
+                    ]
                 examples.append(place | {"n_active": 2, "norm": 2.0, "unexplained": 0.1, "vector": [1.0, shift]})
-    sae = {"checkpoint": "villain", **SAE, "source": "planted", "format": "personascope", "k": 2, "n_features": 16, "d_model": 2, "inference": "topk"}
+    sae = {
+        "checkpoint": "villain",
+        **SAE,
+        "source": "planted",
+        "format": "personascope",
+        "k": 2,
+        "n_features": 16,
+        "d_model": 2,
+        "inference": "topk",
+        "neuronpedia": "tiny/1-res",
+    }
     run = spec("features", checkpoint="villain", subject="villain", prompt_set="conditions@1")
-    return write(lake, run.model_copy(update={"constants": {"prompt_set": "conditions@1"}}), features=features, feature_examples=examples, sae=[sae])
+    return write(
+        lake,
+        run.model_copy(update={"constants": {"prompt_set": "conditions@1"}}),
+        features=features,
+        feature_examples=examples,
+        feature_directions=directions,
+        sae=[sae],
+    )

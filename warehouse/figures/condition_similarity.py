@@ -9,14 +9,14 @@ ROW, WIDTH = 56, 720
 
 
 def draw(lake: Source, study: str) -> list[Drawing]:
-    """One matrix per run, layer and position."""
+    """One matrix per run, layer, position and basis (features or activations)."""
     rows = lake.select(
-        """select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals
+        """select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals, c.basis, c.sae_id
         from condition_similarity as c join runs as r using (run_id) where coalesce(r.study, $study) = $study
-        order by c.origin, c.layer, c.stratum, c.run_id, c.condition_a, c.condition_b""",
+        order by c.origin, c.layer, c.stratum, c.run_id, c.basis, c.sae_id, c.condition_a, c.condition_b""",
         study=study,
     )
-    found = rows.partition_by("run_id", "layer", "stratum", maintain_order=True)
+    found = rows.partition_by("run_id", "layer", "stratum", "basis", "sae_id", maintain_order=True)
     drawings = []
     for number, each in enumerate(found, 1):
         run_id, origin, layer, stratum = each.row(0)[:4]
@@ -26,8 +26,9 @@ def draw(lake: Source, study: str) -> list[Drawing]:
             f"{origin}; {len(order)} conditions; cosine of mean vectors{f', as printed to {max(printed)} decimals' if printed else ''}",
             "number of prompts and seed not recorded; no interval, since the single vectors are not in the lake",
         )
-        where = ", ".join(part for part in (None if layer is None else f"layer {layer}", stratum and stratum.replace("_", " ")) if part)
-        figure = charts.matrix(each.drop("run_id", "origin"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
+        parts = (None if layer is None else f"layer {layer}", stratum and stratum.replace("_", " "), each["basis"][0] if origin == "extracted" else None)
+        where = ", ".join(part for part in parts if part)
+        figure = charts.matrix(each.drop("run_id", "origin", "basis", "sae_id"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         name = f"condition similarity{f' {number}' if len(found) > 1 else ''}"
         drawings.append(Drawing(name, f"How alike the conditions are: {where or origin}", facts, ROW * len(order), figure, frozenset({run_id}), WIDTH))
     return drawings

@@ -1,0 +1,46 @@
+"""The features page: similarity, paired tests and refusals, prompts and projections are those of the views."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from warehouse import analyses
+from warehouse.lake import Lake
+from warehouse.query import Warehouse
+
+
+@pytest.fixture(scope="module")
+def features_lake(tmp_path_factory):
+    """Planted features with their tests; do not write to it."""
+    lake = Lake.open(tmp_path_factory.mktemp("features") / "lake")
+    runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_features.py"))["build"](lake)
+    analyses.refresh(lake, ["feature-tests"])
+    return lake.root
+
+
+def test_a_tested_place_shows_size_certainty_prompts_and_directions(open_page, charts, features_lake):
+    page = open_page(features_lake, "features", stratum="last")
+    drawn, warehouse = charts(page), Warehouse(Lake.existing(features_lake))
+    tested = warehouse.select("select feature, difference, maxt_p from feature_differences where origin = 'extracted' and stratum = 'last' order by feature")
+    rows = drawn["empty minus generic: size and certainty"].rows.sort("feature")
+    assert rows.select("feature", "difference", "maxt_p").rows() == tested.rows()
+    assert "seed 42" in drawn["empty minus generic: size and certainty"].facts
+    spans = drawn["Along named features"].rows
+    expected = warehouse.select(
+        "select projection, null_low, null_high from feature_projections where origin = 'extracted' and stratum = 'last' order by 1 desc"
+    )
+    assert spans.select("mean", "low", "high").rows() == expected.rows()
+    assert "of 10 that do" in "\n".join(each.value for each in page.caption)
+    assert not page.warning
+
+
+def test_a_place_without_variation_says_that_no_test_was_made(open_page, charts, features_lake):
+    page = open_page(features_lake, "features", stratum="last_system")
+    assert "No test" in page.warning[0].value and "The differences themselves stand" in page.warning[0].value
+    assert "empty minus generic: size and certainty" not in charts(page)
+
+
+def test_an_empty_lake_says_what_to_type(open_page, tmp_path):
+    page = open_page(Lake.open(tmp_path / "lake").root, "features")
+    assert "personascope run sae-conditions --quick" in page.info[0].value
