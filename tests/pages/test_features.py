@@ -39,8 +39,3 @@ def test_a_place_without_variation_says_that_no_test_was_made(open_page, charts,
     page = open_page(features_lake, "features", stratum="last_system")
     assert "No test" in page.warning[0].value and "The differences themselves stand" in page.warning[0].value
     assert "empty minus generic: size and certainty" not in charts(page)
-
-
-def test_an_empty_lake_says_what_to_type(open_page, tmp_path):
-    page = open_page(Lake.open(tmp_path / "lake").root, "features")
-    assert "personascope run sae-conditions --quick" in page.info[0].value
