@@ -52,7 +52,7 @@ def test_sql_reads_stdin_and_stdout_is_data_alone(personascope, lake, monkeypatc
         (["run", "no-such-study"], "study 'no-such-study' is unknown"),
         (
             ["extract", "no-such-extractor", "--checkpoint", "x"],
-            "extractor 'no-such-extractor' is unknown; expected one of activations, attention, capability, completions",
+            "extractor 'no-such-extractor' is unknown; expected one of ablations, activations, attention, attributions",
         ),
         (["extract", "completions"], "no checkpoint"),
         (["ingest", "prompts", "missing.csv"], "missing.csv: no such file"),
