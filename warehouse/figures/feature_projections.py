@@ -14,7 +14,8 @@ ROW = 30
 def draw(lake: Source, study: str) -> list[Drawing]:
     """One bar a feature, per run, layer, position and pair of conditions."""
     rows = lake.select(
-        """select p.run_id, p.origin, p.layer, p.stratum, p.condition_a, p.condition_b, p.feature, p.description, p.projection, p.null_mean, p.null_sd, p.p, p.null_low, p.null_high,
+        """select p.run_id, p.origin, p.layer, p.stratum, p.condition_a, p.condition_b, p.feature, p.description, p.projection, p.null_mean, p.null_sd, p.p,
+          p.null_low, p.null_high,
           p.n_random, p.sae_id, p.site
         from feature_projections as p join runs as r using (run_id) where coalesce(r.study, $study) = $study
         order by p.origin, p.layer, p.stratum, p.run_id, p.condition_a, p.condition_b, p.projection desc, p.feature""",
