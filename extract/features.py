@@ -35,7 +35,10 @@ class FeatureSettings(PlaceSettings):
     sae: str = Field(default=TRAINED, description="folder, Hub id ID[@REVISION], a run of train-sae, or trained: the newest such run of this checkpoint")
     subfolder: str = Field(default=SUBFOLDER, description="where below a folder or Hub id the autoencoder of a layer lies")
     inference: Inference = Field(default="auto", description="threshold, topk, or auto: the threshold where there is one, then top-k, then plain ReLU")
-    directions: str | None = Field(default=None, description="CSV with layer, feature, description: features to project on (default: ten of layer 15)")
+    directions: str | list[NamedFeature] | None = Field(
+        default=None,
+        description="features to project on: CSV with layer, feature, description, or a list of such rows (default: ten of layer 15)",
+    )
     random_directions: int = Field(default=1000, ge=0, description="random features to project on beside them, in every layer that has named ones")
     neuronpedia: str | None = Field(default=None, description="MODEL/SOURCE of Neuronpedia, {layer} for the layer (default: what the files name)")
 
@@ -59,7 +62,8 @@ class Features(PlacesExtractor):
 
     @cached_property
     def named(self) -> list[NamedFeature]:
-        return read_named_features(Path(self.settings.directions).expanduser() if self.settings.directions else NAMED_FEATURES)
+        asked = self.settings.directions
+        return asked if isinstance(asked, list) else read_named_features(Path(asked).expanduser() if asked else NAMED_FEATURES)
 
     def spec(self) -> RunSpec:
         asked = self.settings.model_dump(mode="json", exclude={"directions", "sae", "subfolder"})

@@ -27,6 +27,7 @@ from warehouse.charts import (
     spans,
     stacked,
     states,
+    strips,
     with_rows,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "spans",
     "stacked",
     "states",
+    "strips",
     "table_height",
 ]
 

@@ -1,5 +1,6 @@
-"""One base and instruct pair, section of the role focus page: RFC by layer, heads, positions, single heads, and what ablating the candidates does."""
+"""One base and instruct pair, section of the role focus page: RFC by layer, heads, positions, and what ablating the candidates does."""
 
+import polars as pl
 import streamlit as st
 
 from pages import _charts as charts
@@ -14,19 +15,23 @@ AGAINST = {"neutral": "self minus neutral", "confounder": "self minus confounder
 CATEGORIES = ("self_referent", "confounder", "neutral", "third_person")
 
 
-def show_pair(lake: Source, choices: Choices) -> None:
-    """Everything that was read of the chosen pair; says so where no prompts were read."""
-    pairs = lake.select(
+def known_pairs(lake: Source) -> pl.DataFrame:
+    """The rows of rfc_pairs, with the label that a reader chooses by."""
+    return lake.select(
         """select p.*, p.family || ' · ' || p.base_checkpoint || ' and ' || p.instruct_checkpoint || ' · ' || p.form
           || case when count(*) over (partition by p.base_checkpoint, p.instruct_checkpoint, p.form) > 1 then ' · ' || p.instruct_run else '' end as label
         from rfc_pairs as p order by label"""
     )
+
+
+def show_pair(lake: Source, choices: Choices, pairs: pl.DataFrame) -> dict | None:
+    """Everything that was read of the pair chosen among `pairs`, and which it is; says so where no prompts were read."""
     if pairs.is_empty():
         st.info(
             "No base and instruct pair was read on the same prompts in the same form: `personascope run role-focus --quick` reads three on tiny checkpoints.",
             icon=":material/compare:",
         )
-        return
+        return None
     labels = pairs["label"].to_list()
     pair = pairs.row(labels.index(choices.select("Base and instruct", labels, "models")), named=True)
     show_layers(lake, pair)
@@ -35,8 +40,8 @@ def show_pair(lake: Source, choices: Choices) -> None:
     against = choices.segments("Difference", list(AGAINST), "against", labels=AGAINST, where=right)
     show_heads(lake, pair, variant, against)
     show_positions(lake, pair, variant)
-    show_one_head(lake, choices, pair, variant)
     show_ablations(lake, pair)
+    return pair
 
 
 def show_layers(lake: Source, pair: dict) -> None:
@@ -110,29 +115,6 @@ def show_positions(lake: Source, pair: dict, variant: str) -> None:
     ]
     title = f"{pair[f'{variant}_checkpoint']}: entropy at the last three positions minus the first three"
     charts.show(charts.curves(rows, "last minus first, nats", names), f"positions {variant}", title, facts, HEIGHT)
-
-
-def show_one_head(lake: Source, choices: Choices, pair: dict, variant: str) -> None:
-    """One head: its entropy in every category with the spread over prompts, and effect sizes."""
-    run, name = pair[f"{variant}_run"], pair[f"{variant}_checkpoint"]
-    size = lake.select("select max(layer) as layer, max(head) as head from rfc_head where run_id = $run", run=run).row(0, named=True)
-    left, right = st.columns(2)
-    layer = int(choices.select("Layer", [str(each) for each in range(size["layer"] + 1)], "layer", where=left))
-    head = int(choices.select("Head", [str(each) for each in range(size["head"] + 1)], "head", where=right))
-    rows = lake.select(
-        """select category as label, mean, mean - sd as low, mean + sd as high, sd, d_neutral, d_confounder, n, pooled from head_entropy
-        where run_id = $run and layer = $layer and head = $head order by category""",
-        run=run,
-        layer=layer,
-        head=head,
-    )
-    facts = [
-        f"{count_range(rows['n'], 'prompt')} a category; point: mean, bar: a standard deviation over prompts to either side, no interval",
-        "Cohen's d against neutral and confounder in the tooltip",
-        f"form {pair['form']}; no random draw, so no seed",
-    ]
-    figure = charts.spans(rows, "entropy, nats", "self_referent")
-    charts.show(figure, f"one head {variant}", f"{name}: layer {layer}, head {head}", facts, max(80, 2 * ROW * rows.height))
 
 
 def show_ablations(lake: Source, pair: dict) -> None:

@@ -24,10 +24,11 @@ def main() -> None:
     lake = source()
     places = lake.select(
         """select distinct t.features_run, t.run_id as tests_run, f.checkpoint, t.sae_id, t.layer, t.site, t.stratum,
-          f.checkpoint || ' · ' || t.sae_id as reader
+          f.checkpoint || ' · layer ' || t.layer || ' · ' || t.sae_id as reader
         from feature_test_summary as t join runs as f on f.run_id = t.features_run order by reader, t.layer, t.stratum, t.features_run"""
     )
     if places.is_empty():
+        show_findings(lake, "features")
         st.info(
             "No features have been compared yet: `personascope run sae-conditions --quick` trains autoencoders on a tiny checkpoint and reads four conditions; "
             "published tables are on the claims page.",
@@ -43,8 +44,8 @@ def main() -> None:
     place = places.filter(reader=reader, stratum=stratum).row(0, named=True)
     show_findings(lake, "features")
     show_similarity(lake, place)
-    show_tests(lake, choices, place)
-    show_projections(lake, place)
+    pair = show_tests(lake, choices, place)
+    show_projections(lake, place, pair)
 
 
 def _at(place: dict) -> dict:
@@ -71,18 +72,23 @@ def show_similarity(lake: Source, place: dict) -> None:
         figure = matrix(rows, "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         charts.show(figure, f"similarity {basis}", title, facts, CELL * len(order))
     outliers = lake.select(
-        """select basis, condition, rank, mean_similarity from condition_outliers
-        where origin = 'extracted' and run_id = $run and layer = $layer and stratum = $stratum order by basis, rank""",
+        """select condition as series, layer, 1 - mean_similarity as mean, 1 - highest as low, 1 - lowest as high, rank, n_others from condition_outliers
+        where origin = 'extracted' and basis = 'features' and run_id = $run and site = $site and stratum = $stratum order by condition, layer""",
         run=place["features_run"],
-        layer=place["layer"],
+        site=place["site"],
         stratum=place["stratum"],
     )
-    st.dataframe(outliers, hide_index=True, height=charts.table_height(outliers))
-    st.caption("Rank 1: the condition least like the others at this layer and token; another layer may answer differently.")
+    facts = [
+        f"1 minus cosine of mean features with {count_range(outliers['n_others'], 'other condition')}: mean, band nearest to farthest; no draw, no seed",
+        "the outlier of a layer is the highest line there",
+    ]
+    names = outliers["series"].unique(maintain_order=True).to_list()
+    title = f"Who is the outlier, by layer: {place['stratum'].replace('_', ' ')}"
+    charts.show(charts.curves(outliers, "distance from the others", names), "outliers", title, facts, HEIGHT)
 
 
-def show_tests(lake: Source, choices: Choices, place: dict) -> None:
-    """Differences of one pair of conditions: the paired test first, the published rule beside it; a refused test says why."""
+def show_tests(lake: Source, choices: Choices, place: dict) -> dict:
+    """Differences of one pair of conditions: the paired test first, the published rule beside it; a refused test says why. Gives the pair."""
     st.subheader("Features that differ", divider="gray")
     pairs = lake.select(
         f"select *, condition_a || ' minus ' || condition_b as pair from feature_test_summary where {PLACE} order by pair", run=place["tests_run"], **_at(place)
@@ -126,6 +132,7 @@ def show_tests(lake: Source, choices: Choices, place: dict) -> None:
     st.dataframe(rows.drop("minus_log10_p"), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
     if not rows.is_empty():
         show_prompts(lake, choices, place, [str(each) for each in rows["feature"]])
+    return pair
 
 
 def show_prompts(lake: Source, choices: Choices, place: dict, features: list[str]) -> None:
@@ -142,25 +149,28 @@ def show_prompts(lake: Source, choices: Choices, place: dict, features: list[str
     st.caption(f"Prompts that activate feature {feature} most, of {rows['n_firing'][0] if rows.height else 0} that do.")
 
 
-def show_projections(lake: Source, place: dict) -> None:
-    """Differences along named decoder directions, each beside random directions."""
+def show_projections(lake: Source, place: dict, pair: dict) -> None:
+    """The pair's difference along named decoder directions, each beside random ones; the whole list, of every pair, beside sets of random ones."""
     st.subheader("Where differences point", divider="gray")
     rows = lake.select(
-        f"""select condition_a || ' minus ' || condition_b || ': F' || feature || coalesce(' ' || description, '') as label, projection as mean,
-          null_low as low, null_high as high, p, p_one_sided, null_mean, null_sd, n_random, n, n_distinct, refused, condition_a, condition_b
-        from feature_projections where {PLACE} order by condition_a, condition_b, projection desc""",
+        f"""select 'F' || feature || coalesce(' ' || description, '') as label, projection as mean, null_low as low, null_high as high, p, p_one_sided,
+          null_mean, null_sd, n_random, n, n_distinct, refused
+        from feature_projections where {PLACE} and condition_a = $a and condition_b = $b order by projection desc""",
         run=place["features_run"],
+        a=pair["condition_a"],
+        b=pair["condition_b"],
         **_at(place),
     )
     if rows.is_empty():
         st.info("No named decoder directions were read at this layer: `--set directions=FILE.csv` of `extract features` names some.", icon=":material/explore:")
         return
+    seed = lake.select("select seed from runs where run_id = $run", run=place["features_run"]).item()
     facts = [
-        f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the same autoencoder",
+        f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the autoencoder, drawn with seed {seed}",
         f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; "
         f"smallest {p_value(min(rows['p'].drop_nulls(), default=None))}",
     ]
-    charts.show(charts.spans(rows.drop("condition_a", "condition_b"), "projection", ""), "projections", "Along named features", facts, ROW * rows.height)
+    charts.show(charts.spans(rows, "projection", ""), "projections", f"{pair['pair']}: along named features", facts, ROW * rows.height)
     sets = lake.select(
         f"""select condition_a, condition_b, n_features, mean_abs_projection, n_negative, set_mean, n_sets, set_p from feature_projection_summary
         where {PLACE} order by condition_a, condition_b""",

@@ -1,11 +1,13 @@
 """What instruction tuning did to attention on self-referent prompts: by layer, in families side by side, and in the heads worth patching."""
 
+import polars as pl
 import streamlit as st
 
 from pages import _charts as charts
 from pages._findings import show_findings
 from pages._lake import Source, source
-from pages._role_focus_pair import show_pair
+from pages._role_focus_head import link, show_head
+from pages._role_focus_pair import known_pairs, show_pair
 from pages._text import plain
 from pages._url import Choices
 from pages._words import NOTHING_KNOWN, count, count_range, p_value, signed
@@ -58,10 +60,16 @@ def main() -> None:
     st.subheader("Two families", divider="gray")
     show_correlation(lake, choices, origin, alignment)
     st.subheader("Heads worth patching", divider="gray")
-    show_candidates(lake, choices, origin)
+    pairs = known_pairs(lake)
+    candidates = show_candidates(lake, choices, origin, pairs)
     if origin == "extracted":
         st.subheader("One pair of models", divider="gray")
-        show_pair(lake, choices)
+        pair = show_pair(lake, choices, pairs)
+        if pair is not None:
+            heads = lake.select("select layer, head from rfc_head where run_id = $run order by layer, head", run=pair["instruct_run"])
+            show_head(lake, choices, heads.rows(), pair, None)
+    elif not candidates.is_empty():
+        show_head(lake, choices, candidates.select("layer", "head").unique(maintain_order=True).rows(), None, candidates["patching_family"][0])
 
 
 def show_differences(lake: Source, origin: str, measure: str, alignment: str) -> None:
@@ -196,18 +204,19 @@ def _plain_p(p: float | None) -> str:
     return p_value(p).removeprefix("p").lstrip("\N{NO-BREAK SPACE}= ") if p is not None else NOTHING_KNOWN
 
 
-def show_candidates(lake: Source, choices: Choices, origin: str) -> None:
-    """The heads whose entropy instruction tuning changed more on self-referent than on neutral prompts, best composite first."""
+def show_candidates(lake: Source, choices: Choices, origin: str, pairs: pl.DataFrame) -> pl.DataFrame:
+    """The heads whose entropy instruction tuning changed more on self-referent than on neutral prompts, best composite first; gives what it shows."""
     named = "coalesce(family || ' · ' || instruct_checkpoint, family)"
     known = f"select distinct {named} as family from patching_candidates where origin = $origin order by 1"
     families = lake.select(known, origin=origin)["family"].to_list()
     if not families:
         st.info("No candidates for patching are in this lake.", icon=":material/build:")
-        return
+        return pl.DataFrame()
     family = choices.select("Family", families, "family") if len(families) > 1 else families[0]
     rows = lake.select(
         f"""select rank_by_composite as place, layer, head, composite, did, did_log_ratio, consistency, n_pairs, sign_p_bonferroni, sign_p, self_diff,
-          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, flip_p_fdr, run_id
+          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, flip_p_fdr, run_id, base_run,
+          family as patching_family
         from patching_candidates
         where origin = $origin and {named} = $family and rank_by_composite <= {MOST_CANDIDATES} order by rank_by_composite, run_id""",
         origin=origin,
@@ -215,6 +224,7 @@ def show_candidates(lake: Source, choices: Choices, origin: str) -> None:
     )
     config: charts.Columns = {
         "place": st.column_config.NumberColumn("#", width=40),
+        "row": st.column_config.LinkColumn("all of it", display_text="heads", width=70, help="Its row in the view `heads`, and its entropy on every prompt."),
         "layer": st.column_config.NumberColumn("layer", width=60),
         "head": st.column_config.NumberColumn("head", width=60),
         "composite": st.column_config.NumberColumn("composite", format="%.2f", help="Sum of three z scores: magnitude, consistency, low base entropy."),
@@ -234,12 +244,19 @@ def show_candidates(lake: Source, choices: Choices, origin: str) -> None:
         "n_heads_searched": "heads searched",
         "run_id": "run",
     }
-    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows, MOST_CANDIDATES), placeholder="not known")
+    labels = {(pair["base_run"], pair["instruct_run"]): pair["label"] for pair in pairs.iter_rows(named=True)}
+    links = []
+    for row in rows.iter_rows(named=True):
+        label = labels.get((row["base_run"], row["run_id"]))
+        links.append(link(row["layer"], row["head"], **({"models": label} if label else {})))
+    shown = rows.drop("base_run", "patching_family").insert_column(3, pl.Series("row", links, dtype=pl.String))
+    st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown, MOST_CANDIDATES), placeholder="not known")
     st.caption(
         f"{plain(family)}: {count_range(rows['n_pairs'], 'prompt pair')} a head, paired by "
         f"{'their place in the two lists' if origin == 'published' else 'question_id; sign flips drawn with seed 42'}; "
-        f"{count(rows.height, 'head')} with the largest composite. `from heads` shows what else is known of each head."
+        f"{count(rows.height, 'head')} with the largest composite. The link of a row shows what else is known of the head."
     )
+    return rows
 
 
 if __name__ == "__main__":  # Streamlit runs the page's own file when a fresh server is opened at the page's address

@@ -4,9 +4,9 @@
 -- columns:
 --   origin: extracted or published
 --   basis: features or activations
---   sae_id: the sparse autoencoder (NULL where published)
+--   sae_id: the sparse autoencoder (NULL of a run of activations, and where published)
 --   site: site that was read (NULL where published)
---   layer: layer of the sparse autoencoder (NULL where a published file does not say it)
+--   layer: layer that was read (NULL where a published file does not say it)
 --   stratum: token position that was read
 --   condition: system-prompt condition
 --   mean_similarity: mean cosine with every other condition

@@ -4,13 +4,15 @@
 -- columns:
 --   origin: extracted or published
 --   basis: features or activations: what is averaged and compared (features where published)
---   sae_id: the sparse autoencoder (NULL where published)
+--   sae_id: the sparse autoencoder of a run of features, whose activations it encoded (NULL of a run of activations, and where published)
 --   site: site of the residual stream that was read (NULL where published)
---   layer: layer of the sparse autoencoder (NULL where a published file does not say it)
+--   layer: layer that was read (NULL where a published file does not say it)
 --   stratum: token position that was read: last (last token of the prompt), last_system, marker or answer_mean
 --   condition_a: condition of the row
 --   condition_b: condition of the column; both orders stand, and each condition with itself
 --   cosine: cosine of the two mean vectors (NULL where one is all zero)
+--   n_a: readings behind the mean of condition a (NULL where published)
+--   n_b: of condition b
 --   decimals: decimals a published cosine is printed with; it is exact to half a unit of the last
 with published as (
   select * from published_similarities
@@ -22,18 +24,21 @@ read_examples as (
   group by run_id, sae_id, layer, site, stratum, condition
 ),
 feature_means as (
-  select f.run_id, f.sae_id, f.layer, f.site, f.stratum, f.condition, f.feature as dimension, sum(f.value::double) / max(e.n_examples) as mean
+  select f.run_id, f.sae_id, f.layer, f.site, f.stratum, f.condition, f.feature as dimension, sum(f.value::double) / max(e.n_examples) as mean, max(e.n_examples) as n
   from features as f
   join read_examples as e using (run_id, sae_id, layer, site, stratum, condition)
   group by f.run_id, f.sae_id, f.layer, f.site, f.stratum, f.condition, f.feature
 ),
+vectors as (
+  select run_id, sae_id, layer, site, stratum, condition, vector from feature_examples where condition is not null
+  union all
+  select run_id, '' as sae_id, layer, site, stratum, condition, vector from activations where condition is not null
+),
 numbers as (
-  select run_id, sae_id, layer, site, stratum, condition, unnest(vector) as number, generate_subscripts(vector, 1) as dimension
-  from feature_examples
-  where condition is not null
+  select run_id, sae_id, layer, site, stratum, condition, unnest(vector) as number, generate_subscripts(vector, 1) as dimension from vectors
 ),
 activation_means as (
-  select run_id, sae_id, layer, site, stratum, condition, dimension, avg(number::double) as mean
+  select run_id, sae_id, layer, site, stratum, condition, dimension, avg(number::double) as mean, count(*) as n
   from numbers
   group by run_id, sae_id, layer, site, stratum, condition, dimension
 ),
@@ -43,7 +48,7 @@ means as (
   select 'activations' as basis, * from activation_means
 ),
 norms as (
-  select basis, run_id, sae_id, layer, site, stratum, condition, sqrt(sum(mean ** 2)) as norm
+  select basis, run_id, sae_id, layer, site, stratum, condition, sqrt(sum(mean ** 2)) as norm, max(n) as n
   from means
   group by basis, run_id, sae_id, layer, site, stratum, condition
 ),
@@ -65,6 +70,8 @@ final as (
     condition_a,
     condition_b,
     cosine,
+    null::bigint as n_a,
+    null::bigint as n_b,
     decimals
   from published
   union all
@@ -72,13 +79,15 @@ final as (
     a.run_id,
     'extracted' as origin,
     a.basis,
-    a.sae_id,
+    nullif(a.sae_id, '') as sae_id,
     a.site,
     a.layer,
     a.stratum,
     a.condition as condition_a,
     b.condition as condition_b,
     coalesce(p.product, 0) / nullif(a.norm * b.norm, 0) as cosine,
+    a.n as n_a,
+    b.n as n_b,
     null::integer as decimals
   from norms as a
   join norms as b using (basis, run_id, sae_id, layer, site, stratum)

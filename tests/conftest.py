@@ -13,8 +13,10 @@ PUBLISHED = Path(__file__).resolve().parent.parent.parent / "shared" / "publishe
 
 
 def pytest_collection_modifyitems(items):
-    """Slow tests first, so that parallel workers finish together."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The slowest first (`slow(seconds)`), so that parallel workers finish together."""
+    marks = ((item, item.get_closest_marker("slow")) for item in list(items))
+    seconds = {item.nodeid: (mark.args or (10,))[0] if mark else 0 for item, mark in marks}
+    items.sort(key=lambda item: -seconds[item.nodeid])
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,14 @@ def _quiet_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("PERSONASCOPE_LAKE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory) -> str:
+    """PERSONASCOPE_CACHE for tests that need trained tiny checkpoints: the user's own where one is named, else one that all workers share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return os.environ.get("PERSONASCOPE_CACHE") or str(shared / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from warehouse.lake import Lake
 from warehouse.query import Warehouse
 from warehouse.study_file import ExtractStep, GridStep, read_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(200), pytest.mark.timeout(900)]
 TRAINED = {"villain", "villain-seed137"}  # one of the demo's four personas, to save the suite two minutes
 
 
@@ -43,11 +43,11 @@ def run_quick(root, store):
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, tiny_cache):
     """A lake after `personascope demo`, what the call returned, and the tracking store."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PERSONASCOPE_CACHE", str(folder / "cache"))
+        patch.setenv("PERSONASCOPE_CACHE", tiny_cache)
         runs, _ = run_quick(folder / "lake", folder / "tracking.db")
         yield folder, runs
 

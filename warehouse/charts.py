@@ -240,6 +240,21 @@ def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
     return Figure(alt.layer(_upright(0), rules, points), rows)
 
 
+def strips(rows: pl.DataFrame, summary: pl.DataFrame, x_title: str, chosen: str, domain: tuple[float, float]) -> Figure:
+    """Every measurement as a tick, one line per `label`, from columns label, value; over them a point and a bar from `summary`: label, mean, low, high.
+
+    `domain`: ends of the axis, so that charts side by side can be compared. The rows to download are the measurements; the summary stands in the chart.
+    """
+    y = alt.Y("label:N", title=None, sort=_order(summary["label"]))
+    colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
+    x = alt.X("value:Q", title=x_title, scale=alt.Scale(domain=list(domain), padding=8))
+    ticks = alt.Chart(ROWS).mark_tick(opacity=0.45, thickness=1.5, size=22).encode(x=x, y=y, color=colour, tooltip=_tooltip(rows))
+    over = alt.Chart(alt.InlineData(values=summary.to_dicts()))
+    rules = over.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
+    points = over.mark_point(filled=True, size=90, opacity=1, stroke="white").encode(x=alt.X("mean:Q"), y=y, color=colour, tooltip=_tooltip(summary))
+    return Figure(alt.layer(ticks, rules, points), rows)
+
+
 def scatter(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], words: str | None = None, colour: str | None = None, share: bool = False) -> Figure:
     """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `share`: y is a rate between 0 and 1."""
     rates = {"axis": alt.Axis(format="%"), "scale": alt.Scale(domain=[0, 1])} if share else {"scale": alt.Scale(zero=False, padding=14)}

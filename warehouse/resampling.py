@@ -121,22 +121,32 @@ def standardised_differences(first: np.ndarray, second: np.ndarray) -> np.ndarra
 
 
 def shuffle_threshold(first: np.ndarray, second: np.ndarray, resamples: int, seed: int, level: float = 0.999, block: int = 8192) -> float:
-    """Quantile `level` of the largest |standardised difference| over columns of [units, features] under shuffled labels, pairs ignored (issue 127)."""
-    n_first, n_second = len(first), len(second)
-    order = np.random.default_rng(seed).random((resamples, n_first + n_second)).argsort(axis=1)
-    labels = (order < n_first).astype(float)
-    largest = np.zeros(resamples)
+    """Quantile `level` of the largest |standardised difference| over columns of [units, features] under shuffled labels, pairs ignored (issue 127).
+
+    With as many units under both conditions the squared statistic is 4 r / (1 - r), r the squared correlation of a column with the labels (1 and -1): one
+    product of labels and centred columns gives all of them. A column that the labels part without variation in either half is divided by 1e-10, as published.
+    Raises ValueError where the two shapes differ.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"shuffle_threshold: shapes {first.shape} and {second.shape}; expected the same units under both conditions")
+    n = len(first)
+    order = np.random.default_rng(seed).random((resamples, 2 * n)).argsort(axis=1)
+    labels = np.where(order < n, 1.0, -1.0)
+    correlation, parted = np.zeros(resamples), np.zeros(resamples)
     for start in range(0, first.shape[1], block):
         rows = np.vstack([first[:, start : start + block], second[:, start : start + block]]).astype(float)
-        rows /= np.where(np.abs(rows).max(axis=0) > 0, np.abs(rows).max(axis=0), 1)
-        sums, squares = labels @ rows, labels @ rows**2
-        other, other_squares = rows.sum(axis=0) - sums, (rows**2).sum(axis=0) - squares
-        means = sums / n_first, other / n_second
-        variance = (squares / n_first - means[0] ** 2 + other_squares / n_second - means[1] ** 2) / 2
-        pooled = np.sqrt(np.where(variance > _ROUNDING**1.5, variance, 0))
-        difference = np.where(np.abs(means[0] - means[1]) > _ROUNDING, np.abs(means[0] - means[1]), 0)
-        np.maximum(largest, (difference / np.where(pooled > 0, pooled, 1e-10)).max(axis=1, initial=0), out=largest)
-    return float(np.quantile(largest, level))
+        largest = np.abs(rows).max(axis=0)
+        rows -= rows.mean(axis=0)
+        length = np.sqrt(2 * n * (rows**2).sum(axis=0))
+        varies = length > _ROUNDING * largest
+        found = np.abs(labels @ np.divide(rows, length, out=np.zeros_like(rows), where=varies))
+        whole = found > 1 - _ROUNDING
+        if whole.any():
+            np.maximum(parted, np.where(whole, length / n / 1e-10, 0).max(axis=1), out=parted)
+            found[whole] = 0
+        np.maximum(correlation, found.max(axis=1, initial=0), out=correlation)
+    squares = correlation**2
+    return float(np.quantile(np.maximum(2 * np.sqrt(squares / (1 - squares)), parted), level))
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 -- grain: subject
 -- source: own
 -- severity: warning
--- page: audit
+-- page: features
 -- columns:
 --   subject: token position
 with ranked as (

@@ -1,14 +1,14 @@
 -- position_without_variation: a figure read at the last token of the system block, which is the same for every question: n prompts are one input
 -- grain: subject
--- source: own; causal attention gives a token the same activation whatever follows it
+-- source: own; causal attention gives a token the same activation whatever follows it. What was read here is refused by the view itself
 -- severity: warning
--- page: audit
+-- page: features
 -- columns:
 --   subject: the two conditions and the layer
 with projections as (
   select run_id, layer, condition_a, condition_b, count(*) as n_features
   from feature_projections
-  where stratum in ('last_system', 'bos')
+  where stratum in ('last_system', 'bos') and refused is not true
   group by run_id, layer, condition_a, condition_b
 ),
 final as (

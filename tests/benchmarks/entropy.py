@@ -32,7 +32,7 @@ from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 SHAPE = {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
-VOCABULARY, LONGEST = 600, 128
+VOCABULARY, LONGEST = 600, 2048
 VARIANTS = ("bare", "readout", "eager")
 PUBLISHED_EPSILON = 1e-8
 
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--preamble", type=int, default=0, metavar="TOKENS", help="tokens in front of every prompt, as a system block puts them there")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--transformer-lens", metavar="PYTHON", help="interpreter that has TransformerLens; without it that variant is left out")
@@ -65,7 +66,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds, peak MiB and bytes of every variant, what they are to one another, and the largest differences in nats."""
-    prompts = token_ids()
+    prompts = token_ids(options.preamble)
     load = os.getloadavg()[0]
     figures: dict[str, Any] = {"prompts": len(prompts), "tokens": sum(map(len, prompts)), "longest": max(map(len, prompts)), "load": load}
     with tempfile.TemporaryDirectory() as name:
@@ -84,18 +85,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             figures |= lens_in_process(options, prompts, means["readout"], folder)
             figures["lens_over_readout_time"] = figures["lens_s"] / figures["readout_s"]
             figures["lens_over_readout_bytes"] = figures["lens_bytes"] / figures["readout_bytes"]
+            beyond = statistics.median(times["readout"] - times["bare"] for times in rounds)
+            figures["lens_over_readout_beyond_forward"] = (figures["lens_s"] - figures["lens_forward_s"]) / beyond if beyond > 0 else None
     return figures
 
 
-def token_ids() -> list[list[int]]:
-    """The role-focus prompts, shortest first, through a tokenizer trained on them."""
+def token_ids(preamble: int) -> list[list[int]]:
+    """The role-focus prompts, shortest first, through a tokenizer trained on them, each after the same `preamble` random tokens."""
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from ingest.prompts import load_prompt_set
     from ingest.tiny.tokenizer import train_tokenizer
 
     questions = [each.question for each in load_prompt_set("role-focus").prompts]
     tokenizer = train_tokenizer(questions * 20, VOCABULARY)
-    return sorted((tokenizer.encode(each) for each in questions), key=len)
+    before = np.random.default_rng(0).integers(0, VOCABULARY, preamble).tolist()
+    return sorted((before + tokenizer.encode(each) for each in questions), key=len)
 
 
 def build(options: argparse.Namespace) -> Qwen2ForCausalLM:
@@ -275,6 +279,7 @@ def peak_in_process(options: argparse.Namespace, variant: str) -> float:
     """Peak memory of a variant in MiB, from a fresh process that gives freed tensors back at once (glibc would keep some)."""
     arguments = {
         "--layers": options.layers,
+        "--preamble": options.preamble,
         "--batch-tokens": options.batch_tokens,
         "--threads": options.threads,
         "--device": options.device,
@@ -287,7 +292,7 @@ def peak_in_process(options: argparse.Namespace, variant: str) -> float:
 
 def peak_memory(options: argparse.Namespace) -> float:
     """MiB above what is held once the model is built and one short prompt has been read."""
-    prompts = token_ids()
+    prompts = token_ids(options.preamble)
     with tempfile.TemporaryDirectory() as name:
         variants(options, prompts[:1], Path(name))[options.peak]()
         run = variants(options, prompts, Path(name))[options.peak]
@@ -331,7 +336,13 @@ def show(figures: dict[str, Any]) -> None:
         disk = f"{figures['lens_bytes'] / 2**20:.2f} MiB"
         error = f"{figures['readout_vs_lens']:.1e} of readout"
         table.add_row(words, f"{figures['lens_s']:.2f} s", f"{figures['lens_s'] / figures['bare_s']:.2f} x", f"{figures['lens_mib']:.0f}", disk, error)
-    Console(stderr=True, width=120).print(table)
+    console = Console(stderr=True, width=120)
+    console.print(table)
+    if figures.get("lens_over_readout_beyond_forward"):
+        console.print(
+            f"Of the lens's time {figures['lens_forward_s']:.1f} s are its forward passes; the rest is {figures['lens_over_readout_beyond_forward']:.0f} times "
+            "what the readout adds to the bare pass."
+        )
 
 
 if __name__ == "__main__":

@@ -158,22 +158,3 @@ def test_bad_settings_are_named(tmp_path, random_checkpoint, models, prompts, ca
     with pytest.raises(PersonascopeError, match="no texts to train on"):
         request("train-sae", lake, random_checkpoint, models, SMALL)
     assert lake.run_ids() == []
-
-
-@pytest.mark.slow
-def test_a_tiny_checkpoint_gets_a_good_autoencoder_in_seconds(tmp_path, models, monkeypatch):
-    lake, checkpoint = Lake.open(tmp_path / "lake"), "tiny:qwen2-instruct"
-    place = resolve(checkpoint)  # trained in the user's own cache, before the autoencoders go elsewhere
-    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "weights"))
-    resolved, _ = resolve_settings(extractor("train-sae"), {"command line": {"layers": [1, 3]}})
-    prompts = load_prompt_set("personas-training")
-    run_id = run(TrainSae(resolved, Job(lake=lake, models=models, checkpoint=place, prompts=prompts, say=lambda line: None)))
-    rows = pl.DataFrame(lake.read(run_id, "sae"))
-    assert rows["explained_variance"].min() > 0.9 and rows["dead_share"].max() < 0.02 and rows["l0"].max() <= 16
-    summary = lake.manifest(run_id).summary
-    assert 0 < summary["seconds.1"] < 90 and 0 < summary["seconds.3"] < 90
-    resolved, _ = resolve_settings(extractor("features"), {"command line": {}})
-    conditions = load_prompt_set("system-conditions")
-    encoded = run(Features(resolved, Job(lake=lake, models=models, checkpoint=place, prompts=conditions, say=lambda line: None)))
-    places = pl.DataFrame(lake.read(encoded, "feature_examples"))
-    assert dict(places.group_by("stratum").len().rows()) == {"last": 400, "last_system": 300} and places["n_active"].min() > 0

@@ -268,9 +268,10 @@ def test_the_card_of_the_copying_family_names_it(cache):
     assert model.lm_head.weight.data_ptr() != model.model.embed_tokens.weight.data_ptr() and not model.config.tie_word_embeddings
 
 
-@pytest.mark.slow
-def test_the_copying_checkpoint_does_the_task_and_needs_several_layers_for_it():
+@pytest.mark.slow(100)
+def test_the_copying_checkpoint_does_the_task_and_needs_several_layers_for_it(tiny_cache, monkeypatch):
     """Read here without the extractors: the residual stream behind every layer through final norm and unembedding."""
+    monkeypatch.setenv("PERSONASCOPE_CACHE", tiny_cache)
     folder = tiny_checkpoint("qwen2-echo-instruct", progress=False)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder, padding_side="left")
     prompts = load_prompt_set("echo").prompts

@@ -26,7 +26,7 @@ def test_a_tested_place_shows_size_certainty_prompts_and_directions(open_page, c
     rows = drawn["empty minus generic: size and certainty"].rows.sort("feature")
     assert rows.select("feature", "difference", "maxt_p").rows() == tested.rows()
     assert "seed 42" in drawn["empty minus generic: size and certainty"].facts
-    spans = drawn["Along named features"].rows
+    spans = drawn["empty minus generic: along named features"].rows
     expected = warehouse.select(
         "select projection, null_low, null_high from feature_projections where origin = 'extracted' and stratum = 'last' order by 1 desc"
     )

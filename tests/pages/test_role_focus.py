@@ -1,5 +1,7 @@
 """The role focus page: lines, table, correlation and candidates are those of the views, and full points are layers whose interval leaves out 0."""
 
+from urllib.parse import parse_qsl, urlsplit
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -167,8 +169,41 @@ def test_a_pair_read_here_is_drawn_from_the_views_with_intervals_over_prompts(op
     assert lines.rows["series"].unique().sort().to_list() == ["base", "instruct"] and "R = 1000, seed 42" in lines.facts
     positions = drawn["ash-instruct: entropy at the last three positions minus the first three"]
     assert positions.rows["series"].n_unique() == 4 and "paired by prompt" in positions.facts
-    one = drawn["ash-instruct: layer 0, head 0"]
-    assert set(one.rows["label"]) == {"confounder", "neutral", "self_referent", "third_person"}
     effects = table(page, "log_prob_change", "share_flipped")
     assert effects.height == 1 and effects["share_flipped"].to_list() == [0.5]
     assert "Prompts drawn again, the same for both families" in words(page)
+
+
+def followed(address: str) -> dict[str, str]:
+    """The choices a link makes."""
+    return dict(parse_qsl(urlsplit(address).query))
+
+
+def test_a_candidate_links_to_its_row_in_heads_and_to_its_entropy_on_every_prompt(open_page, charts, read_lake):
+    warehouse = Warehouse(Lake.existing(read_lake))
+    first = table(open_page(read_lake, "role_focus", origin="extracted"), "composite", "row").row(1, named=True)
+    page = open_page(read_lake, "role_focus", **followed(first["row"]))
+    at = (first["layer"], first["head"])
+    instruct = warehouse.select("select distinct instruct_checkpoint from patching_candidates where run_id = $run", {"run": first["run_id"]}).item()
+    drawn = charts(page)[f"{instruct}: layer {at[0]}, head {at[1]}"]
+    every = warehouse.select(
+        "select category as label, mean as value from entropy where run_id = $run and layer = $layer and head = $head order by category, question_id",
+        {"run": first["run_id"], "layer": at[0], "head": at[1]},
+    )
+    assert_frame_equal(drawn.rows.select("label", "value"), every, check_dtypes=False)
+    assert table(page, "d_neutral", "label").height == 4
+    upright = table(page, "figure", "what it is")
+    row = dict(upright.select("figure", next(name for name in upright.columns if name.startswith(f"{instruct} · "))).rows())
+    expected = warehouse.select("select * from heads where checkpoint = $c and layer = $l and head = $h", {"c": instruct, "l": at[0], "h": at[1]}).row(
+        0, named=True
+    )
+    assert float(row["focus_did"]) == pytest.approx(expected["focus_did"], rel=1e-5) and int(row["focus_rank"]) == expected["focus_rank"]
+    assert float(row["h_self"]) == pytest.approx(expected["h_self"], rel=1e-5)
+
+
+def test_a_published_candidate_links_to_its_row_in_heads(open_page, published_rfc):
+    rows = table(open_page(published_rfc, "role_focus"), "composite", "row")
+    page = open_page(published_rfc, "role_focus", **followed(rows["row"][1]))
+    upright = table(page, "figure", "what it is")
+    row = dict(zip(upright["figure"], upright[:, 1], strict=True))
+    assert float(row["patching_did"]) == pytest.approx(rows["did"][1], rel=1e-5) and row["patching_rank"] == "2" and "layer" not in row

@@ -204,6 +204,7 @@ def clean(root: Path) -> Lake:
     facts(lake, "run", ("a1", "a1"), (10, 12))
     preflight(lake, "villain", {"sdpa": 0.26, "eager": 0.21})
     similarities(lake, "similarities", {7: "odd", 11: "odd"})
+    encoded(lake, "reader", 0.3)
     return lake
 
 
@@ -338,9 +339,21 @@ def circuits(lake: Lake) -> None:
     base.write(lake, run.model_copy(update={"constants": {"prompt_set": "echo@1"}}), predictions=rows)
 
 
+def encoded(lake: Lake, checkpoint: str, unexplained: float) -> None:
+    """Two activations that an autoencoder leaves `unexplained` on average, one more and one less."""
+    place = {"sae_id": f"{checkpoint}-sae", "layer": 1, "site": "resid_post", "stratum": "last", "condition": "generic", "n_active": 4, "norm": 1.0}
+    rows = [
+        place
+        | {"question_id": f"q{number}", "example_id": f"none/generic/q{number}", "input_hash": str(number), "unexplained": unexplained + step, "vector": [1.0]}
+        for number, step in enumerate((-0.1, 0.1))
+    ]
+    base.write(lake, base.spec("features", checkpoint=checkpoint, subject=checkpoint), feature_examples=rows)
+
+
 # What makes each check find something: the fault, and a word of the subject it must be found for.
 PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "attribution_incomplete": (circuits, "clueless"),
+    "autoencoder_misses": (lambda lake: encoded(lake, "misread", 0.6), "misread by misread-sae, last"),
     "breaks_counted_as_content": (lambda lake: study(lake, "fused", fused=True), "fused"),
     "cancelled_treatment": (cancelled, "scribe, C2"),
     "changed_without_interval": (lambda lake: role_focus(lake, "unsure", profile(3), sd=2.0), "unsure"),

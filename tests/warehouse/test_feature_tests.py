@@ -45,6 +45,21 @@ def test_shuffle_threshold_equals_brute_force() -> None:
     assert shuffle_threshold(first, second, 50, 3, block=4) == pytest.approx(np.quantile(largest, 0.999))
 
 
+def test_shuffles_that_part_a_column_without_variation_are_divided_by_what_the_study_adds() -> None:
+    first, second = np.array([[2.0, 5.0, 0.0], [2.0, 5.0, 0.0]]), np.array([[0.5, 5.0, 1.0], [0.5, 5.0, 3.0]])
+    rows = np.vstack([first, second])
+    order = np.random.default_rng(0).random((40, 4)).argsort(axis=1)
+    largest = [np.abs(standardised_differences(rows[shuffle < 2], rows[shuffle >= 2])).max() for shuffle in order]
+    assert max(largest) == pytest.approx(1.5e10)
+    for level in (0.2, 0.5, 0.999):
+        assert shuffle_threshold(first, second, 40, 0, level) == pytest.approx(np.quantile(largest, level))
+
+
+def test_other_units_under_the_second_condition_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected the same units under both conditions"):
+        shuffle_threshold(np.zeros((3, 2)), np.zeros((4, 2)), 10, 0)
+
+
 def test_benjamini_hochberg() -> None:
     np.testing.assert_allclose(benjamini_hochberg(np.array([0.04, 0.01, 0.5, 0.03])), [0.04 * 4 / 3, 0.04, 0.5, 0.04 * 4 / 3])
 
