@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from extract.job import Item
@@ -40,7 +40,20 @@ class FeatureSettings(PlaceSettings):
         description="features to project on: CSV with layer, feature, description, or a list of such rows (default: ten of layer 15)",
     )
     random_directions: int = Field(default=1000, ge=0, description="random features to project on beside them, in every layer that has named ones")
-    neuronpedia: str | None = Field(default=None, description="MODEL/SOURCE of Neuronpedia, {layer} for the layer (default: what the files name)")
+    neuronpedia: str | None = Field(
+        default=None, description="MODEL/SOURCE of Neuronpedia, {layer} for the layer (default: what the files name, or is known of them)"
+    )
+
+    @field_validator("directions", mode="before")
+    @classmethod
+    def _named(cls, directions: Any) -> Any:
+        """Rows of a query or of a list typed, as features."""
+        if not isinstance(directions, list):
+            return directions
+        for row in directions:
+            if not isinstance(row, dict) or not {"layer", "feature"} <= row.keys() <= {"layer", "feature", "description"}:
+                raise ValueError(f"expected rows with layer, feature and, where known, description, found {row!r}")
+        return [NamedFeature(int(row["layer"]), int(row["feature"]), row.get("description")) for row in directions]
 
 
 class Features(PlacesExtractor):
@@ -211,7 +224,7 @@ def _sae_row(source: Source, sae: Sae, rule: Rule, site: Site, neuronpedia: str 
         "d_model": sae.d_model,
         "inference": rule,
         "threshold": threshold,
-        "neuronpedia": neuronpedia.format(layer=source.layer) if neuronpedia else sae.neuronpedia,
+        "neuronpedia": neuronpedia.format(layer=source.layer) if neuronpedia else sae.neuronpedia or source.neuronpedia,
         **sae.figures,
     }
 

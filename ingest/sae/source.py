@@ -18,13 +18,16 @@ TRAINER = "train-sae"
 SUBFOLDER = "resid_post_layer_{layer}/trainer_1"
 """Where the repositories of dictionary_learning keep the autoencoder of a layer."""
 
+PAGES = {("andyrdt/saes-qwen2.5-7b-instruct", SUBFOLDER): "qwen2.5-7b-it/{layer}-resid-post-aa"}
+"""MODEL/SOURCE on Neuronpedia of the autoencoders of a repository and subfolder whose own files do not say it."""
+
 NAMED_FEATURES = Path(__file__).with_name("misaligned-persona-features.csv")
 """Ten features of layer 15 of andyrdt/saes-qwen2.5-7b-instruct (trainer_1) that are said to mediate emergent misalignment, as issue 127 lists them."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the autoencoder of one layer lies, and what it is called; `run_id` is the run that trained it here."""
+    """Where the autoencoder of one layer lies, and what it is called; `run_id` is the run that trained it here, `neuronpedia` its MODEL/SOURCE there."""
 
     folder: Path
     layer: int
@@ -32,6 +35,7 @@ class Source:
     source: str
     revision: str
     run_id: str | None = None
+    neuronpedia: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,5 +144,6 @@ def _hub(reference: str, subfolder: str, layers: Sequence[int]) -> list[Source]:
     for layer, inside in insides.items():
         if format_of(snapshot / inside) is not None:
             sae_id = f"{repo_id.rpartition('/')[2]}-{layer}-{stable_hash([commit, inside])[:8]}"
-            sources.append(Source(snapshot / inside, layer, sae_id, f"{repo_id}/{inside}", commit))
+            page = PAGES.get((repo_id, subfolder))
+            sources.append(Source(snapshot / inside, layer, sae_id, f"{repo_id}/{inside}", commit, neuronpedia=page and page.format(layer=layer)))
     return sources

@@ -188,6 +188,9 @@ def test_projections_on_named_and_random_directions(tmp_path, random_checkpoint,
     assert dict(rows.group_by("kind").agg(pl.col("feature").n_unique()).rows()) == {"named": 1, "random": 20}
     assert rows.filter(pl.col("kind") == "named").unique("description")["description"].to_list() == ["sarcasm"] and len(rows) == 21 * 21
     assert 5 not in set(rows.filter(pl.col("kind") == "random")["feature"])
+    listed = [{"layer": 2, "feature": 5, "description": "sarcasm"}, {"layer": 2, "feature": WIDE, "description": "too far"}]
+    listed.append({"layer": 1, "feature": 3, "description": "elsewhere"})
+    assert features(lake, random_checkpoint, models, saes, {"directions": listed, "random_directions": 20}, prompts=prompts) == run_id  # rows of a query
     summary = lake.manifest(run_id).summary
     assert (summary["n_named.2"], summary["n_named_beyond_width.2"], summary["n_named.0"]) == (1, 1, 0)
     vectors = {(row["example_id"], row["stratum"]): np.array(row["vector"], dtype=np.float64) for row in _of_layer(lake, run_id, 2)}
@@ -228,6 +231,7 @@ def test_the_setting_that_changes_the_rows_changes_the_run(tmp_path, random_chec
         ({"layers": [3]}, "features: layer 3 is not in checkpoint random"),
         ({"sae": "trained"}, "the lake holds no autoencoder trained on random"),
         ({"directions": "nowhere.csv"}, "nowhere.csv: no such file"),
+        ({"directions": [{"layer": 2, "description": "no number"}]}, "setting 'directions'"),
         ({"inference": "best"}, "setting 'inference' is 'best'"),
         ({"strata": ["marker"]}, "stratum 'marker' lies in an answer"),
     ],

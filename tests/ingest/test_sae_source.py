@@ -73,7 +73,9 @@ def test_a_hub_id_is_pinned_to_its_commit(tmp_path, raw, monkeypatch):
     monkeypatch.setattr(source, "download_files", download_files)
     (found,) = find("someone/saes-of-a-model@main", [3])
     assert (found.source, found.revision) == ("someone/saes-of-a-model/resid_post_layer_3/trainer_1", "c" * 40)
-    assert found.sae_id.startswith("saes-of-a-model-3-")
+    assert found.sae_id.startswith("saes-of-a-model-3-") and found.neuronpedia is None
+    (known,) = find("andyrdt/saes-qwen2.5-7b-instruct@main", [3])
+    assert known.neuronpedia == "qwen2.5-7b-it/3-resid-post-aa"
     (repo_id, revision, patterns) = asked[0]
     assert (repo_id, revision) == ("someone/saes-of-a-model", "main")
     assert {"resid_post_layer_3/trainer_1/ae.pt", "resid_post_layer_3/trainer_1/config.json"} < set(patterns) and len(patterns) == 6
