@@ -102,7 +102,21 @@ def show_heads(lake: Source, pair: dict, variant: str, against: str) -> None:
 
 
 def show_positions(lake: Source, pair: dict, variant: str) -> None:
-    """First against last positions by layer, a line per category: what position alone does."""
+    """Self-referent against neutral at the first and at the last positions, then first against last by category: what position alone does."""
+    control = lake.select(
+        """select place as series, layer, case place when 'first three' then first_three - first_three_neutral else last_three - last_three_neutral end as mean,
+          null::double as low, null::double as high, n
+        from token_control cross join (values ('first three'), ('last three')) as v(place)
+        where run_id = $run and category = 'self_referent' order by place, layer""",
+        run=pair[f"{variant}_run"],
+    )
+    if control["mean"].count():
+        facts = [
+            "positions of a prompt; the first tokens hardly tell categories apart, so a difference there is none of meaning",
+            f"{count_range(control['n'], 'prompt')} a category; mean over heads, no interval; no random draw, so no seed; form {pair['form']}",
+        ]
+        title = f"{pair[f'{variant}_checkpoint']}: self minus neutral at the first and the last three positions"
+        charts.show(charts.curves(control, "self minus neutral, nats", ["first three", "last three"]), f"position control {variant}", title, facts, HEIGHT)
     rows = lake.select(
         """select category as series, layer, difference as mean, low, high, first_three, last_three, n from token_control
         where run_id = $run order by category, layer""",

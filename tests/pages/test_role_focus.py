@@ -169,6 +169,9 @@ def test_a_pair_read_here_is_drawn_from_the_views_with_intervals_over_prompts(op
     assert lines.rows["series"].unique().sort().to_list() == ["base", "instruct"] and "R = 1000, seed 42" in lines.facts
     positions = drawn["ash-instruct: entropy at the last three positions minus the first three"]
     assert positions.rows["series"].n_unique() == 4 and "paired by prompt" in positions.facts
+    control = drawn["ash-instruct: self minus neutral at the first and the last three positions"].rows.filter(series="last three").sort("layer")
+    levels = warehouse.select("from token_control where checkpoint = 'ash-instruct' and category = 'self_referent' order by layer")
+    assert control["mean"].to_list() == pytest.approx((levels["last_three"] - levels["last_three_neutral"]).to_list())
     effects = table(page, "log_prob_change", "share_flipped")
     assert effects.height == 1 and effects["share_flipped"].to_list() == [0.5]
     assert "Prompts drawn again, the same for both families" in words(page)
