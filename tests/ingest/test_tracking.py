@@ -218,7 +218,7 @@ def test_a_group_that_a_killed_process_left_open_is_continued(lake, store, clien
 
 
 def test_under_mlflow_run_the_runs_are_children_of_the_project_run(lake, store, client, capsys):
-    project = client.create_run(client.create_experiment("project")).info
+    project = client.create_run(client.create_experiment("project", artifact_location=(lake.root.parent / "artifacts").as_uri())).info
     environ = {"MLFLOW_TRACKING_URI": store, "MLFLOW_EXPERIMENT_ID": project.experiment_id, "MLFLOW_RUN_ID": project.run_id}
     tracker = Tracker(resolve_tracking(environ=environ, lake=lake.root))
     run = client.get_run(log(lake, tracker, seed=1).mlflow.run_id)
@@ -305,7 +305,7 @@ def test_a_store_that_breaks_between_start_and_end_loses_nothing(lake, copied_st
 
 
 def test_an_experiment_made_by_a_faster_process_is_used(lake, store, client, monkeypatch):
-    made = client.create_experiment("contested")
+    made = client.create_experiment("contested", artifact_location=(lake.root.parent / "artifacts").as_uri())
     look, calls = type(client).get_experiment_by_name, []
 
     def too_early(self, name):
