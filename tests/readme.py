@@ -5,7 +5,6 @@ A part of the README stands between `<!-- NAME -->` and `<!-- /NAME -->`.
 
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 import typer
@@ -15,9 +14,8 @@ sys.path.insert(0, str(ROOT))
 
 from cli import app  # noqa: E402
 from warehouse.audit import checks  # noqa: E402
-from warehouse.lake import Lake  # noqa: E402
-from warehouse.query import Warehouse  # noqa: E402
 from warehouse.schema import tables  # noqa: E402
+from warehouse.shapes import view_types  # noqa: E402
 from warehouse.views import views  # noqa: E402
 
 README = ROOT / "README.md"
@@ -64,11 +62,10 @@ def column_docs() -> str:
     for _, table in sorted(tables().items()):
         lines += [f"## `{table.name}` (table)", "", f"{table.meaning}. One row per {', '.join(table.key)}.", ""]
         lines += [_table("column", [(f"`{column}`", table.docs[column]) for column in table.columns])]
-    with tempfile.TemporaryDirectory() as folder:
-        warehouse = Warehouse(Lake.open(folder))
-        for name, view in sorted(views().items()):
-            lines += [f"## `{name}`", "", f"{view.meaning}. One row per {view.grain}.", "", f"Source: {view.source}.", ""]
-            lines += [_table("column", [(f"`{column}`", view.doc(column)) for column, _ in warehouse.columns(name)])]
+    shapes = view_types(views())
+    for name, view in sorted(views().items()):
+        lines += [f"## `{name}`", "", f"{view.meaning}. One row per {view.grain}.", "", f"Source: {view.source}.", ""]
+        lines += [_table("column", [(f"`{column}`", view.doc(column)) for column in shapes[name]])]
     return "\n".join(lines)
 
 

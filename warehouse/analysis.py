@@ -11,7 +11,7 @@ import polars as pl
 from warehouse.catalogue import define_tables, define_views
 from warehouse.lake import Lake
 from warehouse.manifest import Manifest, Parameter, RunSpec
-from warehouse.views import closure, views
+from warehouse.views import closure
 
 Rows = list[dict[str, Any]]
 Group = tuple[Manifest, ...]
@@ -85,8 +85,7 @@ def _connection(lake: Lake, reads: tuple[str, ...]) -> Iterator[duckdb.DuckDBPyC
     """A connection that knows the tables of the lake and the views an analysis reads."""
     with duckdb.connect() as connection:
         define_tables(connection, lake)
-        needed = closure(reads)
-        define_views(connection, [name for name in views() if name in needed])
+        define_views(connection, closure(reads))
         yield connection
 
 

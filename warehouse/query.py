@@ -61,7 +61,7 @@ class Warehouse:
         wanted = set(views()) if everything else closure(words)
         with self._defining:
             try:
-                define_views(self._connection, [name for name in views() if name in wanted - self._defined], self._kept)
+                define_views(self._connection, wanted - self._defined, self._kept)
             except duckdb.Error as error:
                 raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
             self._defined |= wanted

@@ -14,6 +14,7 @@ from warehouse.schema import SQL_FOLDER, header_fields, tables
 
 _DOC_LINE = re.compile(r"^\s*(?P<name>\w+):\s*(?P<doc>.+)$")
 _COMMENT_OR_TEXT = re.compile(r"--.*$|'(?:[^']|'')*'", re.MULTILINE)
+_READ = re.compile(r"\b(?:from|join)\s+(\w+)", re.IGNORECASE)
 _SAID_ONCE = ("finding", "evidence")
 
 
@@ -75,7 +76,7 @@ def views() -> dict[str, View]:
             source=fields.get("source", ""),
             docs=inherited.get(name, {}) | _column_docs(fields),
             sql=text,
-            reads=frozenset(other for other in {*texts, *tables()} - {name} if re.search(rf"\b(?:from|join)\s+{other}\b", code, re.IGNORECASE)),
+            reads=frozenset(({*texts, *tables()} - {name}) & {other.lower() for other in _READ.findall(code)}),
             severity=fields.get("severity", ""),
             page=fields.get("page", ""),
         )

@@ -40,7 +40,7 @@ from warehouse import catalogue
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
 from warehouse.schema import tables
-from warehouse.views import closure, views
+from warehouse.views import views
 
 LIMIT_S, SCANS = 0.3, 2.0
 SHELL = "all subjects"
@@ -95,8 +95,7 @@ def main() -> None:
         questions = asked_by_the_app(lake) + [Question(SHELL, query) for query in ALL_SUBJECTS]
         app, shell = Warehouse(lake, kept=_lake.KEPT), Warehouse(lake)
         kept = {view: seconds(partial(app.select, f"select count(*) from {view}")) for view in _lake.KEPT}
-        with duckdb.connect() as scanner:
-            catalogue.define_tables(scanner, lake)
+        with catalogue.connect(lake) as scanner:
             figures = [
                 measure(lake, shell if each.asker == SHELL else app, scanner, each, options.rounds)
                 for each in track(questions, "asking", console=console, transient=True)
@@ -162,8 +161,6 @@ def measure(lake: Lake, warehouse: Warehouse, scanner: duckdb.DuckDBPyConnection
 
 def scans_of(lake: Lake, scanner: duckdb.DuckDBPyConnection, question: Question) -> Iterator[str]:
     """One query per table that reads the columns the question reads, whole, in the files of the runs it names, else of all runs."""
-    needed = closure(re.findall(r"\w+", question.query))
-    catalogue.define_views(scanner, [name for name in views() if name in needed])
     (answer,) = scanner.execute(f"explain (analyze, format json) {question.query}", dict(question.parameters)).fetchall()
     columns: dict[str, set[str]] = defaultdict(set)
     for operator in operators(json.loads(answer[1])["operator"]):

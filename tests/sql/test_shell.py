@@ -19,6 +19,7 @@ from ingest.published import ingest_published
 from warehouse import analyses
 from warehouse.catalogue import build
 from warehouse.query import Warehouse
+from warehouse.shapes import view_types
 from warehouse.views import views
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
@@ -44,11 +45,11 @@ def shell_command(lake) -> list[str]:
     return [SHELL, "-readonly", "-csv", "-nullvalue", "NULL", str(lake.catalogue_path)]
 
 
-def view_query(view: str, columns: list[tuple[str, str]]) -> str:
+def view_query(view: str, types: dict[str, str]) -> str:
     """The first rows of a view in a form whose cells CSV keeps."""
     keys = ", ".join(f'"{name.strip()}"' for name in views()[view].grain.split(","))
     casts = {"FLOAT": "::double", "TIMESTAMP": "::varchar"}
-    cells = ", ".join(f'"{name}"{casts.get(kind, "")} as "{name}"' for name, kind in columns if not kind.endswith("[]"))
+    cells = ", ".join(f'"{name}"{casts.get(kind, "")} as "{name}"' for name, kind in types.items() if not kind.endswith("[]"))
     return f"select {cells} from {view} order by {keys} limit 400"
 
 
@@ -58,8 +59,8 @@ def warehouse(lake):
 
 
 @pytest.fixture(scope="module")
-def queries(warehouse) -> dict[str, str]:
-    return {view: view_query(view, warehouse.columns(view)) for view in COMPARED}
+def queries() -> dict[str, str]:
+    return {view: view_query(view, types) for view, types in view_types(COMPARED).items()}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
 from warehouse.manifest import RunSpec
 from warehouse.query import Warehouse
+from warehouse.views import closure
 
 SHELL = Path(sys.executable).parent / "duckdb"
 
@@ -109,9 +110,10 @@ def test_the_doctor_finds_nothing_wrong_with_a_sound_lake_and_sees_leftovers(lak
     assert len(lake.clear_staging()) == 1
 
 
-def test_the_catalogue_opens_in_a_plain_shell_from_another_directory_and_is_replaced_under_readers(lake, tmp_path):
+def test_the_catalogue_opens_in_a_plain_shell_from_another_directory_and_is_replaced_under_readers(lake, monkeypatch):
     catalogue.build(lake)
     reader = duckdb.connect(str(lake.catalogue_path), read_only=True)
+    monkeypatch.setattr(catalogue, "_FOOTERS_KEPT", "set parquet_metadata_cache = false")
     catalogue.build(lake)
     assert reader.execute("select count(*) from attention").fetchall() == [(2,)]
     answer = subprocess.run(
@@ -134,3 +136,25 @@ def test_runs_written_under_other_columns_stay_readable(lake, monkeypatch):
     manifest.tables["attention"].columns.remove("bos")
     (lake.run_folder(run_id) / "run.json").write_text(manifest.model_dump_json())
     assert Warehouse(lake).select("select count(*) as n, count(bos) as b from attention").rows() == [(4, 0)]
+
+
+def test_the_catalogue_is_written_anew_only_when_it_would_say_something_else(lake, monkeypatch):
+    first = catalogue.build(lake).stat()
+    assert catalogue.build(lake).stat().st_ino == first.st_ino
+    lake.catalogue_path.write_bytes(b"damaged")
+    catalogue.build(lake)
+    assert duckdb.connect(str(lake.catalogue_path), read_only=True).sql("select count(*) > 0 from attention").fetchall() == [(True,)]
+    second = lake.catalogue_path.stat()
+    monkeypatch.setattr(catalogue, "_FOOTERS_KEPT", "set parquet_metadata_cache = false")
+    assert catalogue.build(lake).stat().st_ino != second.st_ino
+
+
+def test_views_are_created_together_or_not_at_all(lake):
+    connection = duckdb.connect()
+    with pytest.raises(duckdb.Error):  # the tables they read are missing
+        catalogue.define_views(connection, closure(["diff_of_diffs"]))
+    assert connection.sql("select count(*) from duckdb_tables() union all select count(*) from duckdb_views() where not internal").fetchall() == [(0,), (0,)]
+    catalogue.define_tables(connection, lake)
+    catalogue.define_views(connection, closure(["diff_of_diffs"]), kept=["subject_pairs"])
+    assert connection.sql("select table_name from duckdb_tables()").fetchall() == [("subject_pairs",)]
+    assert connection.sql("from subject_pairs").types == duckdb.connect(str(catalogue.build(lake)), read_only=True).sql("from subject_pairs").types
