@@ -176,7 +176,8 @@ class StudyRun:
         """Rows of a query over the lake as it is now, as a list of values (one column) or of mappings; raises PersonascopeError where there are none."""
         from warehouse.query import Warehouse
 
-        rows = Warehouse(self.lake).select(query, {"checkpoint": checkpoint} if "$checkpoint" in query else None)
+        known = {"checkpoint": checkpoint, "seed": self.seed}
+        rows = Warehouse(self.lake).select(query, {name: value for name, value in known.items() if f"${name}" in query} or None)
         if rows.is_empty():
             raise PersonascopeError(f"study {self.study.name}: {what} comes from a query that gives no rows for {checkpoint}: {' '.join(query.split())}")
         return rows.to_series().to_list() if rows.width == 1 else rows.to_dicts()

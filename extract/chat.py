@@ -80,7 +80,7 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
         kept = len(begin) if begin and asked[:user_start].startswith(begin) else 0
         asked, user_start, user_end = asked[:kept] + asked[user_start:], kept, user_end - user_start + kept
     elif given is not None and given.strip() not in asked[:user_start]:
-        raise PersonascopeError(f"the chat template of {_name(tokenizer)} leaves out the system message {given[:40]!r}, so there is no system region")
+        raise PersonascopeError(f"the chat template of {_name(tokenizer)} leaves out the system message {given[:40]!r}: it writes {asked!r}")
     token_ids, regions = _tokenised(tokenizer, asked, (user_start, user_end))
     n_system, n_user, n_header = (regions.count(region) for region in range(3))
     if regions != sorted(regions) or not n_user:

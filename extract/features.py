@@ -34,7 +34,9 @@ class FeatureSettings(PlaceSettings):
     strata: list[Stratum] = Field(default=["last_system", "last"], min_length=1, description="last_system, last; with --tokens-from also marker, answer_mean")
     sae: str = Field(default=TRAINED, description="folder, Hub id ID[@REVISION], a run of train-sae, or trained: the newest such run of this checkpoint")
     subfolder: str = Field(default=SUBFOLDER, description="where below a folder or Hub id the autoencoder of a layer lies")
-    inference: Inference = Field(default="auto", description="threshold, topk, or auto: the threshold where there is one, then top-k, then plain ReLU")
+    inference: Inference = Field(
+        default="auto", description="threshold, topk, or auto: top-k for a TopK autoencoder, else the threshold where there is one, then top-k, then plain ReLU"
+    )
     directions: str | list[NamedFeature] | None = Field(
         default=None,
         description="features to project on: CSV with layer, feature, description, or a list of such rows (default: ten of layer 15)",
@@ -70,7 +72,7 @@ class Features(PlacesExtractor):
     @cached_property
     def sources(self) -> list[Source]:
         every = self.settings.layers == "all"
-        found = find_saes(self.settings.sae, self.settings.subfolder, self.layers, every, self.job.lake, self.job.checkpoint)
+        found = find_saes(self.settings.sae, self.settings.subfolder, self.layers, every, self.job.lake, self.job.checkpoint, self.job.seed)
         return sorted(found, key=lambda source: source.layer)
 
     @cached_property

@@ -101,7 +101,7 @@ class PlacesExtractor(Extractor[Text]):
         if self.settings.layers == "all":
             return list(range(count))
         if not self.settings.layers:
-            raise PersonascopeError("activations: setting 'layers' is []; expected at least one layer, or all")
+            raise PersonascopeError(f"{self.name}: setting 'layers' is []; expected at least one layer, or all")
         for layer in self.settings.layers:
             if not -count <= layer < count:
                 raise PersonascopeError(f"{self.name}: layer {layer} is not in checkpoint {checkpoint}; expected 0 to {count - 1}, or -{count} to -1")

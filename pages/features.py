@@ -23,9 +23,15 @@ def main() -> None:
     choices = Choices()
     lake = source()
     places = lake.select(
-        """select distinct t.features_run, t.run_id as tests_run, f.checkpoint, t.sae_id, t.layer, t.site, t.stratum,
-          f.checkpoint || ' · layer ' || t.layer || ' · ' || t.sae_id as reader
-        from feature_test_summary as t join runs as f on f.run_id = t.features_run order by reader, t.layer, t.stratum, t.features_run"""
+        """with places as (
+          select distinct t.features_run, t.run_id as tests_run, t.sae_id, t.layer, t.site, t.stratum, s.inference,
+            concat_ws(' · ', f.checkpoint, 'layer ' || t.layer, t.sae_id, s.inference || coalesce(' k ' || s.k, '')) as name
+          from feature_test_summary as t
+          join runs as f on f.run_id = t.features_run
+          join sae as s on s.run_id = t.features_run and s.sae_id = t.sae_id
+        )
+        select *, name || case when count(distinct features_run) over (partition by name) > 1 then ' · ' || features_run else '' end as reader
+        from places order by reader, layer, stratum"""
     )
     if places.is_empty():
         show_findings(lake, "features")
@@ -95,7 +101,7 @@ def show_tests(lake: Source, choices: Choices, place: dict) -> dict:
     )
     pair = pairs.row(pairs["pair"].to_list().index(choices.select("Conditions", pairs["pair"].to_list(), "pair")), named=True)
     if pair["refused"]:
-        st.warning(f"**No test**: {plain(pair['reason'])}. The differences themselves stand.", icon=":material/block:")
+        st.warning(f"**No test**: {plain(pair['reason'])}. {'The differences themselves stand.' if pair['n_tested'] else ''}", icon=":material/block:")
     else:
         st.markdown(
             f"**{count(pair['n_maxt'], 'feature')}** of {pair['n_tested']} differ at a family-wise 5% (sign flips, max-T), {pair['n_bh']} at an FDR of 5%, "
@@ -113,9 +119,9 @@ def show_tests(lake: Source, choices: Choices, place: dict) -> dict:
     facts = [
         f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; {pair['method']}; R = {pair['resamples']}, "
         f"seed {pair['seed']}",
-        f"{count(rows.height, 'feature')} with the smallest p",
+        f"{count(rows.height, 'feature')} with the smallest p; a feature fires by the rule {place['inference']}",
     ]
-    if not pair["refused"]:
+    if not pair["refused"] and not rows.is_empty():
         drawn = rows.drop("neuronpedia_url").drop_nulls("minus_log10_p")
         figure = charts.scatter(drawn, "difference", "minus_log10_p", ("mean paired difference", "-log10 p, family-wise"))
         charts.show(figure, "volcano", f"{pair['pair']}: size and certainty", facts, HEIGHT)
@@ -153,7 +159,7 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
     """The pair's difference along named decoder directions, each beside random ones; the whole list, of every pair, beside sets of random ones."""
     st.subheader("Where differences point", divider="gray")
     rows = lake.select(
-        f"""select 'F' || feature || coalesce(' ' || description, '') as label, projection as mean, null_low as low, null_high as high, p, p_one_sided,
+        f"""select 'F' || feature || coalesce(' ' || description, '') as label, projection as mean, null_low as low, null_high as high, p, p_greater, p_less,
           null_mean, null_sd, n_random, n, n_distinct, refused
         from feature_projections where {PLACE} and condition_a = $a and condition_b = $b order by projection desc""",
         run=place["features_run"],
@@ -172,7 +178,7 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
     ]
     charts.show(charts.spans(rows, "projection", ""), "projections", f"{pair['pair']}: along named features", facts, ROW * rows.height)
     sets = lake.select(
-        f"""select condition_a, condition_b, n_features, mean_abs_projection, n_negative, set_mean, n_sets, set_p from feature_projection_summary
+        f"""select condition_a, condition_b, n_features, mean_abs_projection, n_negative, set_mean, set_sd, n_sets, set_p from feature_projection_summary
         where {PLACE} order by condition_a, condition_b""",
         run=place["features_run"],
         **_at(place),

@@ -47,10 +47,17 @@ means as (
   union all
   select 'activations' as basis, * from activation_means
 ),
+-- a condition under which no feature fires is there with a norm of 0
+places as (
+  select 'features' as basis, *, n_examples as n from read_examples
+  union all by name
+  select basis, run_id, sae_id, layer, site, stratum, condition, max(n) as n from means where basis = 'activations' group by all
+),
 norms as (
-  select basis, run_id, sae_id, layer, site, stratum, condition, sqrt(sum(mean ** 2)) as norm, max(n) as n
-  from means
-  group by basis, run_id, sae_id, layer, site, stratum, condition
+  select p.basis, p.run_id, p.sae_id, p.layer, p.site, p.stratum, p.condition, coalesce(sqrt(sum(m.mean ** 2)), 0) as norm, max(p.n) as n
+  from places as p
+  left join means as m using (basis, run_id, sae_id, layer, site, stratum, condition)
+  group by p.basis, p.run_id, p.sae_id, p.layer, p.site, p.stratum, p.condition
 ),
 products as (
   select a.basis, a.run_id, a.sae_id, a.layer, a.site, a.stratum, a.condition as condition_a, b.condition as condition_b, sum(a.mean * b.mean) as product

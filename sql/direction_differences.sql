@@ -5,11 +5,27 @@
 --   condition_a: condition whose activation is positive in the difference, the first by name
 --   condition_b: condition that is subtracted
 --   description: what the feature is said to stand for (NULL of a random direction)
---   projection: mean over questions of (activation under a minus activation under b) times the unit decoder direction
---   sem: its standard error over questions (NULL where the inputs do not vary)
+--   projection: mean over distinct question inputs of (activation under a minus activation under b) times the unit decoder direction; repeats are averaged first
+--   sem: its standard error over distinct question inputs (NULL where the inputs do not vary)
 --   n: questions read under both conditions
---   n_distinct: distinct pairs of inputs among them
-with pairs as (
+--   n_distinct: questions with distinct inputs among them, the replicates
+with inputs as (
+  select run_id, sae_id, layer, site, stratum, condition, question_id, string_agg(input_hash, ' ' order by input_hash) as inputs
+  from feature_examples
+  where condition is not null
+  group by run_id, sae_id, layer, site, stratum, condition, question_id
+),
+readings as (
+  select run_id, sae_id, layer, site, stratum, condition, question_id, kind, feature, any_value(description) as description, avg(projection::double) as projection
+  from feature_directions
+  where condition is not null
+  group by run_id, sae_id, layer, site, stratum, condition, question_id, kind, feature
+),
+questions as (
+  select * from readings join inputs using (run_id, sae_id, layer, site, stratum, condition, question_id)
+),
+-- questions whose inputs are the same under both conditions are one unit, as in feature_tests
+units as (
   select
     a.run_id,
     a.sae_id,
@@ -20,11 +36,11 @@ with pairs as (
     b.condition as condition_b,
     a.kind,
     a.feature,
-    a.description,
-    a.input_hash || b.input_hash as inputs,
-    a.projection::double - b.projection as difference
-  from feature_directions as a
-  join feature_directions as b
+    any_value(a.description) as description,
+    avg(a.projection - b.projection) as difference,
+    count(*) as n_questions
+  from questions as a
+  join questions as b
     on b.run_id = a.run_id
     and b.sae_id = a.sae_id
     and b.layer = a.layer
@@ -32,10 +48,9 @@ with pairs as (
     and b.stratum = a.stratum
     and b.kind = a.kind
     and b.feature = a.feature
-    and b.persona is not distinct from a.persona
     and b.question_id = a.question_id
-    and b.sample_ix is not distinct from a.sample_ix
     and b.condition > a.condition
+  group by a.run_id, a.sae_id, a.layer, a.site, a.stratum, a.condition, b.condition, a.kind, a.feature, a.inputs, b.inputs
 ),
 final as (
   select
@@ -50,10 +65,10 @@ final as (
     feature,
     any_value(description) as description,
     avg(difference) as projection,
-    case when count(distinct inputs) > 1 then stddev_samp(difference) / sqrt(count(*)) end as sem,
-    count(*) as n,
-    count(distinct inputs) as n_distinct
-  from pairs
+    case when count(*) > 1 then stddev_samp(difference) / sqrt(count(*)) end as sem,
+    sum(n_questions)::bigint as n,
+    count(*) as n_distinct
+  from units
   group by run_id, sae_id, layer, site, stratum, condition_a, condition_b, kind, feature
 )
 select * from final

@@ -19,6 +19,7 @@
 --   largest_share: its share of the sum of absolute projections
 --   n_sets: disjoint sets of as many random directions, in the order of their numbers (NULL where published)
 --   set_mean: mean over those sets of the mean absolute projection
+--   set_sd: its standard deviation over the sets
 --   set_p: share of sets whose mean absolute projection is at least that of the list, the list counted among them: (1 + those) / (1 + n_sets)
 --   n_directions_disagree: projections whose printed direction is not that of their sign
 with projections as (
@@ -89,12 +90,13 @@ judged as (
     condition_b,
     count(*) as n_sets,
     avg(set_mean) as set_mean,
+    stddev_samp(set_mean) as set_sd,
     (1 + count(*) filter (set_mean >= observed)) / (1 + count(*)) as set_p
   from sets
   group by run_id, sae_id, layer, site, stratum, condition_a, condition_b
 ),
 final as (
-  select l.*, j.n_sets, j.set_mean, j.set_p
+  select l.*, j.n_sets, j.set_mean, j.set_sd, j.set_p
   from lists as l
   left join judged as j
     on j.run_id = l.run_id

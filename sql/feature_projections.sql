@@ -12,10 +12,10 @@
 --   feature: feature of the autoencoder
 --   description: what the feature is said to stand for
 --   projection: (activation under a minus activation under b) times the unit decoder direction, mean over questions
---   low: lower end of its 95% interval, Student t over questions (NULL where published, or refused)
+--   low: lower end of its 95% interval, Student t over questions with distinct inputs (NULL where published, or refused)
 --   high: upper end
 --   n: questions read under both conditions (NULL where published)
---   n_distinct: distinct pairs of inputs among them; at 1 the projection is one number and no interval over questions can be made (refused)
+--   n_distinct: questions with distinct inputs among them; at 1 the projection is one number and no interval over questions can be made (refused)
 --   refused: n_distinct is 1 (NULL where published)
 --   direction: the condition that points along the feature more, > the other, by the sign of the projection (NULL at 0)
 --   printed_direction: direction as printed, with the study's codes
@@ -26,7 +26,8 @@
 --   null_high: 97.5th percentile
 --   n_random: random directions, none of them of the list
 --   p: share of random directions whose absolute projection is at least as large, the feature itself counted among them: (1 + those) / (1 + n_random)
---   p_one_sided: the same of those that point the feature's way
+--   p_greater: share of random directions whose projection is at least this one, a pointing along them as much or more; the feature counted among them
+--   p_less: the same of those whose projection is at most this one
 --   decimals: decimals a published projection is printed with
 with published as (
   select *, split_part(direction, '>', 1) as winner, split_part(direction, '>', 2) as loser from published_projections
@@ -43,7 +44,8 @@ compared as (
     quantile_cont(r.projection, 0.025) as null_low,
     quantile_cont(r.projection, 0.975) as null_high,
     count(*) filter (abs(r.projection) >= abs(m.projection)) as n_as_large,
-    count(*) filter (r.projection * sign(m.projection) >= abs(m.projection)) as n_that_way
+    count(*) filter (r.projection >= m.projection) as n_above,
+    count(*) filter (r.projection <= m.projection) as n_below
   from means as m
   left join means as r
     on r.kind = 'random'
@@ -94,12 +96,13 @@ extracted as (
     null_mean,
     null_sd,
     case when n_random > 0 then (1 + n_as_large) / (1 + n_random) end as p,
-    case when n_random > 0 then (1 + n_that_way) / (1 + n_random) end as p_one_sided,
+    case when n_random > 0 then (1 + n_above) / (1 + n_random) end as p_greater,
+    case when n_random > 0 then (1 + n_below) / (1 + n_random) end as p_less,
     null_low,
     null_high,
     n_random,
-    clustered_low(projection, sem, n) as low,
-    clustered_high(projection, sem, n) as high,
+    clustered_low(projection, sem, n_distinct) as low,
+    clustered_high(projection, sem, n_distinct) as high,
     n,
     n_distinct,
     n_distinct = 1 as refused

@@ -115,9 +115,13 @@ def flip_features(differences: np.ndarray, resamples: int, seed: int, block: int
 
 
 def standardised_differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Difference of the column means of [units, features] over the root mean of both population variances, 0 replaced by 1e-10 (issue 127)."""
+    """Difference of the column means of [units, features] over the root mean of both population variances, 0 replaced by 1e-10 (issue 127).
+
+    A spread within rounding of the column's size counts as 0: the mean of equal numbers need not be the number.
+    """
     pooled = np.sqrt((first.var(axis=0) + second.var(axis=0)) / 2)
-    return (first.mean(axis=0) - second.mean(axis=0)) / np.where(pooled > 0, pooled, 1e-10)
+    largest = np.maximum(np.abs(first).max(axis=0), np.abs(second).max(axis=0))
+    return (first.mean(axis=0) - second.mean(axis=0)) / np.where(pooled > _ROUNDING * largest, pooled, 1e-10)
 
 
 def shuffle_threshold(first: np.ndarray, second: np.ndarray, resamples: int, seed: int, level: float = 0.999, block: int = 8192) -> float:

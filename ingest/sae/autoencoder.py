@@ -86,7 +86,7 @@ class Sae:
         - threshold: pre above the threshold, and above 0;
         - topk: the k largest pre-activations of the token that are above 0. A BatchTopK autoencoder is trained with k per token on average over a batch, so
           neither rule is its training rule: the threshold is the one its authors estimate for single tokens, top-k what the published comparison used.
-        auto takes the threshold where there is one, then top-k, then relu.
+        auto does what the class of the files does by itself: top-k for a TopK autoencoder, else the threshold where there is one, then top-k, then relu.
         """
         if inference == "threshold" and self.threshold is None:
             raise PersonascopeError(f"inference is 'threshold', and this {self.architecture} autoencoder has no threshold; expected topk or auto")
@@ -94,6 +94,8 @@ class Sae:
             raise PersonascopeError(f"inference is 'topk', and this {self.architecture} autoencoder has no k; expected threshold or auto")
         if inference != "auto":
             return inference
+        if self.architecture == "topk" and self.k is not None:
+            return "topk"
         return "threshold" if self.threshold is not None else "topk" if self.k is not None else "relu"
 
     def decoder_rows(self, features: Sequence[int], unit: bool = False) -> np.ndarray:

@@ -127,8 +127,13 @@ def _sae_lens(config_file: Path, config: dict[str, Any], weights_file: Path) -> 
     known = {**(metadata if isinstance(metadata, dict) else {}), **config}
     architecture: Any = known.get("architecture") or "standard"
     k = known.get("k")
-    if architecture == "standard" and known.get("activation_fn_str", known.get("activation_fn")) == "topk":
-        architecture, k = "topk", (known.get("activation_fn_kwargs") or {}).get("k")
+    activation = known.get("activation_fn_str", known.get("activation_fn"))
+    if activation not in (None, "relu", "topk"):
+        raise PersonascopeError(f"{config_file}: the activation function is {activation!r}, expected relu or topk.")
+    if architecture == "standard" and activation == "topk":
+        architecture = "topk"
+    if architecture == "topk" and k is None:
+        k = (known.get("activation_fn_kwargs") or {}).get("k")
     if architecture not in ("standard", "topk", "batchtopk", "jumprelu"):
         raise PersonascopeError(f"{config_file}: architecture is {architecture!r}, expected standard, topk, batchtopk or jumprelu.")
     loading = known.get("model_from_pretrained_kwargs") or {}

@@ -47,15 +47,15 @@ class NamedFeature:
     description: str | None
 
 
-def find_saes(reference: str, subfolder: str, layers: Sequence[int], every: bool, lake: Lake, checkpoint: Checkpoint) -> list[Source]:
+def find_saes(reference: str, subfolder: str, layers: Sequence[int], every: bool, lake: Lake, checkpoint: Checkpoint, seed: int) -> list[Source]:
     """The autoencoders of `layers` under `reference`, one a layer; with `every`, those of `layers` that are there.
 
-    reference: `trained` (the newest run of train-sae on this checkpoint), the name of such a run, an existing folder, or a Hub id ID[@REVISION]. A folder is
-    that of an autoencoder itself or holds one per layer under `subfolder`, in which `{layer}` stands for the layer. Raises PersonascopeError where one is
-    missing, and for a Hub id with `every`: what is to be downloaded has to be named.
+    reference: `trained` (the newest run of train-sae on this checkpoint, one of this seed before others), the name of such a run, an existing folder, or a
+    Hub id ID[@REVISION]. A folder is that of an autoencoder itself or holds one per layer under `subfolder`, in which `{layer}` stands for the layer.
+    Raises PersonascopeError where one is missing, and for a Hub id with `every`: what is to be downloaded has to be named.
     """
     if reference == TRAINED or (reference.startswith(f"{TRAINER}-") and lake.is_committed(reference)):
-        found = _trained(reference, lake, checkpoint)
+        found = _trained(reference, lake, checkpoint, seed)
     elif Path(reference).expanduser().is_dir():
         found = _local(reference, subfolder, layers)
     elif reference.startswith(("/", ".", "~")):
@@ -98,13 +98,13 @@ def read_named_features(path: Path) -> list[NamedFeature]:
     return named
 
 
-def _trained(reference: str, lake: Lake, checkpoint: Checkpoint) -> list[Source]:
+def _trained(reference: str, lake: Lake, checkpoint: Checkpoint, seed: int) -> list[Source]:
     runs = [run for run in lake.manifests() if run.extractor == TRAINER and (run.run_id == reference or reference == TRAINED)]
     if reference == TRAINED:
         runs = [run for run in runs if run.identity.get("checkpoint") == [checkpoint.name, checkpoint.identity]]
     if not runs:
         raise PersonascopeError(f"sae: the lake holds no autoencoder trained on {checkpoint.name}; expected a run of `extract {TRAINER}` before")
-    run = max(runs, key=lambda run: run.finished)
+    run = max(runs, key=lambda run: (run.seed == seed, run.finished))
     sources = []
     for row in lake.read(run.run_id, "sae", ["sae_id", "layer", "revision"]).to_pylist():
         folder = cache_root() / "checkpoints" / trained_folder(run.run_id, row["layer"])

@@ -4,7 +4,7 @@
 create table sae (
   run_id varchar, -- the run
   checkpoint varchar, -- short name of the checkpoint it was trained on (here), or whose activations it encoded
-  sae_id varchar, -- <checkpoint, folder or Hub name>-<layer>-<hash>: the same files have the same name everywhere
+  sae_id varchar, -- <checkpoint, folder or Hub name>-<layer>-<hash of the files, or of Hub commit and path>: the same reference has the same name everywhere
   layer integer, -- decoder layer whose activations it encodes, from 0
   site varchar, -- resid_pre, resid_post, attn_out or mlp_out
   source varchar, -- folder as typed, Hub id, or the run that trained it

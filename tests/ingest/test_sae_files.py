@@ -105,6 +105,8 @@ def test_the_rule_that_decides_is_stated(tmp_path, raw):
     assert load_sae(sae_lens(tmp_path / "plain", raw, architecture="standard")).rule("auto") == "relu"
     old = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}}
     assert load_sae(sae_lens(tmp_path / "old", raw, old, architecture="standard")).rule("auto") == "topk"
+    assert load_sae(sae_lens(tmp_path / "between", raw, old, architecture="topk")).k == K
+    assert [load_sae(own(tmp_path / "own", raw)).rule(each) for each in ("auto", "threshold")] == ["topk", "threshold"]
 
 
 class Malicious:
@@ -166,6 +168,7 @@ def broken(raw, name, value):
         (sae_lens, {"W_enc": torch.zeros(F, D)}, r"'W_enc' is torch\.float32 of shape \(40, 12\), expected .*\(12, 40\)"),
         (sae_lens, {"threshold": None}, r"'threshold' is missing, expected one number per feature of a jumprelu"),
         (sae_lens, {"architecture": "topk"}, r"cfg\.json: 'k' is missing"),
+        (sae_lens, {"config": {"activation_fn_str": "tanh-relu"}}, r"cfg\.json: the activation function is 'tanh-relu', expected relu or topk"),
         (sae_lens, {"config": {"architecture": "gated"}}, r"architecture is 'gated', expected standard, topk, batchtopk or jumprelu"),
         (sae_lens, {"config": {"normalize_activations": "layer_norm"}}, r"normalize_activations is 'layer_norm', which is not understood here"),
         (sae_lens, {"config": {"rescale_acts_by_decoder_norm": True}}, r"rescale_acts_by_decoder_norm is True, which is not understood here"),

@@ -13,6 +13,7 @@ from ingest.sae import source
 from ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
+from warehouse.manifest import RunSpec
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_sae_files.py"))))
 CHECKPOINT = SimpleNamespace(name="random", identity="0123")
@@ -30,7 +31,7 @@ def raw():
 
 
 def find(reference, layers, every=False, lake=None, subfolder=SUBFOLDER):
-    return find_saes(str(reference), subfolder, layers, every, lake, CHECKPOINT)
+    return find_saes(str(reference), subfolder, layers, every, lake, CHECKPOINT, 42)
 
 
 def test_a_folder_holds_one_layer_each_under_the_pattern(tmp_path, raw):
@@ -86,6 +87,20 @@ def test_a_hub_id_is_pinned_to_its_commit(tmp_path, raw, monkeypatch):
 def test_without_a_training_run_nothing_is_trained(tmp_path):
     with pytest.raises(PersonascopeError, match="the lake holds no autoencoder trained on random; expected a run of `extract train-sae` before"):
         find("trained", [0], lake=Lake.open(tmp_path / "lake"))
+
+
+def test_the_training_of_the_same_seed_goes_before_a_newer_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
+    lake, runs = Lake.open(tmp_path / "lake"), []
+    for seed in (42, 1):
+        trained = RunSpec(
+            kind="extract", extractor="train-sae", version=1, identity={"checkpoint": [CHECKPOINT.name, CHECKPOINT.identity], "seed": seed}, seed=seed
+        )
+        with lake.start(trained) as writer:
+            writer.write_part("rows", {"sae": [{"sae_id": f"random-0-{seed}", "layer": 0}]})
+            runs.append(writer.commit().run_id)
+    with pytest.raises(PersonascopeError, match=f"the weights of {runs[0]} are not on this machine"):
+        find("trained", [0], lake=lake)
 
 
 def test_the_shipped_features_are_the_published_ones(published):

@@ -39,3 +39,19 @@ def test_a_place_without_variation_says_that_no_test_was_made(open_page, charts,
     page = open_page(features_lake, "features", stratum="last_system")
     assert "No test" in page.warning[0].value and "The differences themselves stand" in page.warning[0].value
     assert "empty minus generic: size and certainty" not in charts(page)
+
+
+def test_a_place_where_nothing_fires_and_runs_of_one_autoencoder_can_be_told_apart(open_page, charts, features_lake, tmp_path):
+    import shutil
+
+    root = shutil.copytree(features_lake, tmp_path / "lake")
+    lake = Lake.open(root)
+    views = runpy.run_path(str(Path(__file__).parents[1] / "sql" / "test_feature_views.py"))
+    silent = [views["published"](lake, {"q0": 0.0, "q1": 2.0}, lambda condition: False, tag) for tag in "ab"]
+    analyses.refresh(lake, ["feature-tests"])
+    page = open_page(root, "features")
+    readers = next(each for each in page.selectbox if each.label == "Checkpoint · autoencoder")
+    assert [reader.rpartition(" · ")[2] for reader in readers.options if reader.startswith("c ")] == sorted(silent)
+    assert all("topk k " in reader for reader in readers.options)
+    page = open_page(root, "features", reader=readers.options[0])
+    assert "no feature fires" in page.warning[0].value and not page.exception

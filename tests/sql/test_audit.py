@@ -184,3 +184,10 @@ def test_the_command_filters_and_gives_the_queries_as_data_whatever_it_found(spo
 def test_the_command_says_so_where_nothing_was_found(clean):
     shown = CliRunner().invoke(app, ["audit", "--lake", str(clean.root), "--strict", "--format", "table"])
     assert shown.exit_code == 0 and f"nothing found in {clean.root}" in shown.stdout.replace("\n", "")
+
+
+def test_runs_of_other_models_with_other_outliers_are_no_change_with_the_layer(tmp_path):
+    lake = Lake.open(tmp_path)
+    for name, outliers in (("one", {7: "even", 11: "even"}), ("other", {7: "odd", 11: "odd"})):
+        planted.similarities(lake, name, outliers)
+    assert Warehouse(lake).select("from audit_outlier_not_everywhere").is_empty()

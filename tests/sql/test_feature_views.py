@@ -39,8 +39,8 @@ def test_a_named_direction_stands_beside_random_ones_and_one_input_is_no_sample(
         found = (row["projection"], row["null_mean"], row["null_sd"], row["null_low"], row["null_high"])
         assert found == pytest.approx((mine.mean(), null.mean(), null.std(ddof=1), *np.quantile(null, (0.025, 0.975))), abs=1e-6)
         beyond = np.sum(np.abs(null) >= abs(mine.mean()) - 1e-9)
-        that_way = np.sum(null * np.sign(mine.mean()) >= abs(mine.mean()) - 1e-9)
-        assert (row["p"], row["p_one_sided"]) == pytest.approx(((1 + beyond) / (1 + len(null)), (1 + that_way) / (1 + len(null))))
+        above, below = np.sum(null >= mine.mean() - 1e-9), np.sum(null <= mine.mean() + 1e-9)
+        assert (row["p"], row["p_greater"], row["p_less"]) == pytest.approx(tuple((1 + each) / (1 + len(null)) for each in (beyond, above, below)))
         if row["stratum"] == "last":
             interval = stats.t.interval(0.95, len(mine) - 1, mine.mean(), stats.sem(mine))
             assert not row["refused"] and (row["low"], row["high"]) == pytest.approx(interval, abs=1e-6)
@@ -54,8 +54,8 @@ def test_a_list_stands_beside_random_sets_of_its_size(select):
     sets = [np.mean(null[start : start + 2]) for start in range(0, 8, 2)]
     observed = np.mean([abs(differences(each, "last").mean()) for each in planted.NAMED])
     assert (row["n_features"], row["n_sets"]) == (2, 4)
-    found = (row["mean_abs_projection"], row["set_mean"], row["set_p"])
-    assert found == pytest.approx((observed, np.mean(sets), (1 + sum(each >= observed - 1e-9 for each in sets)) / 5), abs=1e-6)
+    found = (row["mean_abs_projection"], row["set_mean"], row["set_sd"], row["set_p"])
+    assert found == pytest.approx((observed, np.mean(sets), np.std(sets, ddof=1), (1 + sum(each >= observed - 1e-9 for each in sets)) / 5), abs=1e-6)
 
 
 def test_the_last_system_token_is_refused_while_its_difference_stands(select):
@@ -74,3 +74,50 @@ def test_prompts_of_a_feature_come_strongest_first(select):
     assert [row["place"] for row in rows] == list(range(1, 11)) and {row["n_firing"] for row in rows} == {10}
     assert [row["value"] for row in rows] == sorted((row["value"] for row in rows), reverse=True)
     assert (rows[0]["condition"], rows[0]["question_id"], rows[0]["value"]) == ("generic", "q4", pytest.approx(1.9))
+
+
+def published(lake, question_inputs, fires=lambda condition: True, tag=None):
+    """A run of two conditions read twice a question in each of two categories: `empty` lies 1 below `generic`, and a tenth of the step."""
+    examples, directions, features = [], [], []
+    for condition in ("empty", "generic"):
+        for question, step in question_inputs.items():
+            for category in ("self", "neutral"):
+                for sample in range(2):
+                    key = {"persona": "none", "condition": condition, "question_id": question, "example_id": f"{category}/{condition}/{question}"}
+                    place = key | planted.SAE | {"sample_ix": sample, "stratum": "answer_mean", "input_hash": f"{condition}/{step}/{category}/{sample}"}
+                    at = step + 3 * (category == "self") + sample + (1 + step / 10) * (condition == "generic")
+                    directions += [place | {"kind": kind, "feature": 5, "projection": at} for kind in ("named", "random")]
+                    features += [place | {"feature": 5, "value": 1.0}] if fires(condition) else []
+                    examples.append(place | {"n_active": 1, "norm": 1.0, "unexplained": 0.1, "vector": [1.0, at]})
+    sae = {"checkpoint": "c", **planted.SAE, "source": "planted", "format": "personascope", "k": 1, "n_features": 16, "d_model": 2, "inference": "topk"}
+    run = planted.spec("features", checkpoint="c", subject="c", tag=tag)
+    return planted.write(lake, run, features=features, feature_examples=examples, feature_directions=directions, sae=[sae])
+
+
+def test_a_question_counts_once_however_often_it_was_read_and_equal_inputs_are_one(tmp_path):
+    lake = Lake.open(tmp_path)
+    published(lake, {"q0": 0.0, "q1": 2.0, "q2": 5.0, "again": 5.0})
+    analyses.refresh(lake, ["feature-tests"])
+    warehouse = Warehouse(lake)
+    (row,) = warehouse.select("from feature_projections where origin = 'extracted'").to_dicts()
+    tested = warehouse.select("select distinct n, n_distinct from feature_test_summary").row(0)
+    assert (row["n"], row["n_distinct"]) == tested == (4, 3)
+    by_question = -1 - np.array([0.0, 0.2, 0.5])  # categories and samples are the same under both conditions and stay within the pair
+    interval = stats.t.interval(0.95, 2, by_question.mean(), stats.sem(by_question))
+    assert (row["projection"], row["low"], row["high"]) == pytest.approx((by_question.mean(), *interval), abs=1e-6)
+
+
+def test_a_condition_in_which_nothing_fires_has_no_cosine_and_stays_in_the_matrix(tmp_path):
+    lake = Lake.open(tmp_path)
+    published(lake, {"q0": 0.0, "q1": 2.0}, fires=lambda condition: condition == "generic")
+    rows = Warehouse(lake).select("from condition_similarity where basis = 'features' order by condition_a, condition_b").to_dicts()
+    found = [(row["condition_a"], row["condition_b"], row["cosine"], row["n_a"]) for row in rows]
+    assert found == [("empty", "empty", None, 8), ("empty", "generic", None, 8), ("generic", "empty", None, 8), ("generic", "generic", pytest.approx(1), 8)]
+
+
+def test_where_nothing_fires_nothing_is_tested_and_the_reason_stands(tmp_path):
+    lake = Lake.open(tmp_path)
+    published(lake, {"q0": 0.0, "q1": 2.0}, fires=lambda condition: False)
+    analyses.refresh(lake, ["feature-tests"])
+    (row,) = Warehouse(lake).select("select refused, reason, n_tested, n from feature_test_summary").rows()
+    assert row == (True, "no feature fires under either condition", 0, 2)

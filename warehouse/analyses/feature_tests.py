@@ -60,14 +60,14 @@ def compare(read: pl.DataFrame, values: pl.DataFrame, pair: tuple[str, str], n_f
     firing = values.filter(pl.col("condition").is_in(pair)).join(units, on="question_id")
     features = np.unique(firing["feature"].to_numpy())
     first, second = (_dense(firing, name, count, len(units), features) for name, count in zip(pair, ("n_examples", "n_examples_b"), strict=True))
-    reason = "no question was read under both conditions" if not len(units) else "the inputs do not vary between questions: n = 1" if len(units) == 1 else None
+    reason = _reason(len(units), len(features))
     columns: dict[str, Any] = {
         "feature": features if len(features) else [None],
         "mean_a": _column(first.mean(axis=0) if len(units) else None, len(features)),
         "mean_b": _column(second.mean(axis=0) if len(units) else None, len(features)),
         "difference": _column((first - second).mean(axis=0) if len(units) else None, len(features)),
     }
-    tested = _tests(first, second) if reason is None and len(features) else dict.fromkeys(_STATISTICS)
+    tested = _tests(first, second) if reason is None else dict.fromkeys(_STATISTICS)
     columns |= {name: _column(tested[name], len(features)) for name in _STATISTICS}
     counts = {"n": len(both), "n_distinct": len(units), "n_tested": len(features), "n_silent": None if n_features is None else n_features - len(features)}
     facts = {"refused": reason is not None, "reason": reason, "method": METHOD, "seed": SEED, "condition_a": pair[0], "condition_b": pair[1]}
@@ -82,6 +82,15 @@ def compare(read: pl.DataFrame, values: pl.DataFrame, pair: tuple[str, str], n_f
         ),
         *(pl.lit(value, dtype=pl.String if name == "reason" else integers.get(name)).alias(name) for name, value in facts.items()),
     )
+
+
+def _reason(n_units: int, n_features: int) -> str | None:
+    """Why nothing is tested; None where it is."""
+    if n_units == 0:
+        return "no question was read under both conditions"
+    if n_units == 1:
+        return "the inputs do not vary between questions: n = 1"
+    return None if n_features else "no feature fires under either condition"
 
 
 _STATISTICS = ("effect", "p", "maxt_p", "bh_p", "published_effect")
@@ -120,7 +129,7 @@ def _tests(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
 
 ANALYSIS = Analysis(
     name="feature-tests",
-    version=1,
+    version=2,
     table="feature_tests",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
     reads=(),
