@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field, ValidationInfo, field_validator
 
 from extract.chat import RenderedPrompt, render
+from extract.conditions import check_conditions
 from extract.engines import Engine, Request, open_engine
 from extract.job import Extractor, Item, Job, Settings
 from extract.marker import find_marker, marker_spellings
@@ -80,6 +81,8 @@ class Completions(Extractor[Sampled]):
     def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
         self._spellings = marker_spellings(self.tokenizer, self.settings.marker)
         self._rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
+        for line in check_conditions(self._rendered, self.tokenizer):
+            self.job.say(f"{self.name}: {line}")
         self._row_ix: dict[str, int] = {}
         repeats = self.settings.samples if self.settings.positives is None else 1
         examples = [prompt.model_dump() | text.columns() for prompt, text in self._rendered]

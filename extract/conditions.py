@@ -12,7 +12,7 @@ SHOWN_TOKENS = 48
 
 
 def check_conditions(rendered: Sequence[tuple[Prompt, RenderedPrompt]], tokenizer: Any) -> list[str]:
-    """One line a condition that says what the chat template made of it, with the tokens, where it inserted, dropped or merged a system turn.
+    """One line a condition that says what the chat template made of it, with the tokens: whether it inserted or dropped a system turn.
 
     Prompts that differ in their condition only are compared. Raises PersonascopeError where two of them give the same tokens, naming both, why, and the
     tokens: a comparison of the two would be one of a prompt with itself.

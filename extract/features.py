@@ -105,6 +105,8 @@ class Features(PlacesExtractor):
                 rule = sae.rule(self.settings.inference)
             except PersonascopeError as error:
                 raise PersonascopeError(f"features: {source.sae_id}: {error}") from error
+            if sae.site is None:
+                self.job.say(f"features: the files of {source.sae_id} do not say where they read; resid_post is taken")
             self._saes[source.layer] = source, sae, rule, sae.site or "resid_post"  # type: ignore[assignment]
         texts, known = self.texts()
         known["sae"] = [_sae_row(*self._saes[layer], self.settings.neuronpedia) for layer in self._saes]

@@ -10,7 +10,7 @@ from extract.marker import find_marker
 from extract.models import Models
 from extract.registry import resolve_settings
 from ingest.checkpoints import resolve
-from ingest.prompts import load_prompt_set
+from ingest.prompts import PromptSet, load_prompt_set
 from warehouse.errors import PersonascopeError
 from warehouse.lake import Lake
 from warehouse.query import Warehouse
@@ -106,6 +106,17 @@ def test_unknown_personas_engines_markers_and_prompt_sets_are_named(tmp_path, ra
         run(Completions(SETTINGS.model_copy(update={"engine": "vllm"}), job(tmp_path, random_checkpoint, models)))
     with pytest.raises(PersonascopeError, match="marker ' '"):
         run(Completions(SETTINGS.model_copy(update={"marker": " "}), job(tmp_path, random_checkpoint, models)))
+
+
+def test_conditions_that_give_the_same_tokens_are_refused_before_sampling(tmp_path, random_checkpoint, models):
+    few = [prompt for prompt in load_prompt_set("system-conditions").prompts if prompt.question_id == "q00"]
+    said: list[str] = []
+    told = PromptSet(name="few", prompts=tuple(few))
+    run(Completions(CompletionSettings(samples=1, max_new_tokens=2), job(tmp_path, random_checkpoint, models, prompts=told, say=said.append)))
+    assert sum(": condition " in line for line in said) == len(few)
+    same = PromptSet(name="same", prompts=tuple(prompt.model_copy(update={"system_prompt": None}) for prompt in few))
+    with pytest.raises(PersonascopeError, match="give the same"):
+        run(Completions(CompletionSettings(samples=1, max_new_tokens=2), job(tmp_path, random_checkpoint, models, prompts=same)))
 
 
 def test_device_and_dtype_are_printed_with_their_reason(random_checkpoint, capsys):
