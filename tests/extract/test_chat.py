@@ -173,7 +173,7 @@ def test_space_fused_with_the_first_user_word_goes_to_the_user():
         (GEMMA, SYSTEM, USER, None, r"rejects a conversation of roles system, user: System role not supported"),
         (None, SYSTEM, USER, None, r"tiny/chat has no chat template"),
         (CHATML, SYSTEM, " ", None, r"the user message is ' '"),
-        (MISTRAL.replace("system + '\n\n' + ", ""), SYSTEM, USER, None, r"leaves out the system message 'You are a librarian\.': it writes '<s>\[INST\] You said hello"),
+        (MISTRAL.replace("system + '\n\n' + ", ""), SYSTEM, USER, None, r"leaves out the system message 'You are a librarian\.': it writes '<s>\[INST\] You"),
         (MISTRAL.replace("'\n\n'", "''"), "Zebra", "Zebra", r"\w+|[^\w\s]+|\s", r"one token for 'ZebraZebra', which spans two regions"),
         ("{{ messages | length }}{{ add_generation_prompt }}", None, USER, None, r"changes the conversation when a reply is asked for"),
         ("{{ messages[0].content }} {{ messages[-1].content }}", SYSTEM, USER, None, r"so that its start cannot be found"),
