@@ -32,7 +32,10 @@ class FeatureSettings(PlaceSettings):
     """Which autoencoders encode which places, and what is projected."""
 
     strata: list[Stratum] = Field(default=["last_system", "last"], min_length=1, description="last_system, last; with --tokens-from also marker, answer_mean")
-    sae: str = Field(default=TRAINED, description="folder, Hub id ID[@REVISION], a run of train-sae, or trained: the newest such run of this checkpoint")
+    sae: str = Field(
+        default=TRAINED,
+        description="folder, Hub id ID[@REVISION], a run of train-sae, or trained: the newest of this checkpoint, this seed first",
+    )
     subfolder: str = Field(default=SUBFOLDER, description="where below a folder or Hub id the autoencoder of a layer lies")
     inference: Inference = Field(
         default="auto", description="threshold, topk, or auto: top-k for a TopK autoencoder, else the threshold where there is one, then top-k, then plain ReLU"

@@ -79,11 +79,14 @@ def show_similarity(lake: Source, place: dict) -> None:
         charts.show(figure, f"similarity {basis}", title, facts, CELL * len(order))
     outliers = lake.select(
         """select condition as series, layer, 1 - mean_similarity as mean, 1 - highest as low, 1 - lowest as high, rank, n_others from condition_outliers
-        where origin = 'extracted' and basis = 'features' and run_id = $run and site = $site and stratum = $stratum order by condition, layer""",
+        where origin = 'extracted' and basis = 'features' and run_id = $run and site = $site and stratum = $stratum and n_others > 0
+        order by condition, layer""",
         run=place["features_run"],
         site=place["site"],
         stratum=place["stratum"],
     )
+    if outliers.is_empty():
+        return
     facts = [
         f"1 minus cosine of mean features with {count_range(outliers['n_others'], 'other condition')}: mean, band nearest to farthest; no draw, no seed",
         "the outlier of a layer is the highest line there",
@@ -121,7 +124,7 @@ def show_tests(lake: Source, choices: Choices, place: dict) -> dict:
         f"seed {pair['seed']}",
         f"{count(rows.height, 'feature')} with the smallest p; a feature fires by the rule {place['inference']}",
     ]
-    if not pair["refused"] and not rows.is_empty():
+    if not pair["refused"]:
         drawn = rows.drop("neuronpedia_url").drop_nulls("minus_log10_p")
         figure = charts.scatter(drawn, "difference", "minus_log10_p", ("mean paired difference", "-log10 p, family-wise"))
         charts.show(figure, "volcano", f"{pair['pair']}: size and certainty", facts, HEIGHT)

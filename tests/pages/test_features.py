@@ -46,8 +46,8 @@ def test_a_place_where_nothing_fires_and_runs_of_one_autoencoder_can_be_told_apa
 
     root = shutil.copytree(features_lake, tmp_path / "lake")
     lake = Lake.open(root)
-    views = runpy.run_path(str(Path(__file__).parents[1] / "sql" / "test_feature_views.py"))
-    silent = [views["published"](lake, {"q0": 0.0, "q1": 2.0}, lambda condition: False, tag) for tag in "ab"]
+    planted = runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_features.py"))
+    silent = [planted["build_repeated"](lake, {"q0": 0.0, "q1": 2.0}, lambda condition: False, tag) for tag in "ab"]
     analyses.refresh(lake, ["feature-tests"])
     page = open_page(root, "features")
     readers = next(each for each in page.selectbox if each.label == "Checkpoint · autoencoder")

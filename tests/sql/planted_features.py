@@ -60,3 +60,21 @@ def build(lake: Lake) -> str:
         feature_directions=directions,
         sae=[sae],
     )
+
+
+def build_repeated(lake: Lake, question_inputs: dict[str, float], fires=lambda condition: True, tag: str | None = None) -> str:
+    """A run of two conditions read twice a question in each of two categories: `empty` lies 1 below `generic`, and a tenth of the step."""
+    examples, directions, features = [], [], []
+    for condition in ("empty", "generic"):
+        for question, step in question_inputs.items():
+            for category in ("self", "neutral"):
+                for sample in range(2):
+                    key = {"persona": "none", "condition": condition, "question_id": question, "example_id": f"{category}/{condition}/{question}"}
+                    place = key | SAE | {"sample_ix": sample, "stratum": "answer_mean", "input_hash": f"{condition}/{step}/{category}/{sample}"}
+                    at = step + 3 * (category == "self") + sample + (1 + step / 10) * (condition == "generic")
+                    directions += [place | {"kind": kind, "feature": 5, "projection": at} for kind in ("named", "random")]
+                    features += [place | {"feature": 5, "value": 1.0}] if fires(condition) else []
+                    examples.append(place | {"n_active": 1, "norm": 1.0, "unexplained": 0.1, "vector": [1.0, at]})
+    sae = {"checkpoint": "c", **SAE, "source": "planted", "format": "personascope", "k": 1, "n_features": 16, "d_model": 2, "inference": "topk"}
+    run = spec("features", checkpoint="c", subject="c", tag=tag)
+    return write(lake, run, features=features, feature_examples=examples, feature_directions=directions, sae=[sae])

@@ -76,27 +76,9 @@ def test_prompts_of_a_feature_come_strongest_first(select):
     assert (rows[0]["condition"], rows[0]["question_id"], rows[0]["value"]) == ("generic", "q4", pytest.approx(1.9))
 
 
-def published(lake, question_inputs, fires=lambda condition: True, tag=None):
-    """A run of two conditions read twice a question in each of two categories: `empty` lies 1 below `generic`, and a tenth of the step."""
-    examples, directions, features = [], [], []
-    for condition in ("empty", "generic"):
-        for question, step in question_inputs.items():
-            for category in ("self", "neutral"):
-                for sample in range(2):
-                    key = {"persona": "none", "condition": condition, "question_id": question, "example_id": f"{category}/{condition}/{question}"}
-                    place = key | planted.SAE | {"sample_ix": sample, "stratum": "answer_mean", "input_hash": f"{condition}/{step}/{category}/{sample}"}
-                    at = step + 3 * (category == "self") + sample + (1 + step / 10) * (condition == "generic")
-                    directions += [place | {"kind": kind, "feature": 5, "projection": at} for kind in ("named", "random")]
-                    features += [place | {"feature": 5, "value": 1.0}] if fires(condition) else []
-                    examples.append(place | {"n_active": 1, "norm": 1.0, "unexplained": 0.1, "vector": [1.0, at]})
-    sae = {"checkpoint": "c", **planted.SAE, "source": "planted", "format": "personascope", "k": 1, "n_features": 16, "d_model": 2, "inference": "topk"}
-    run = planted.spec("features", checkpoint="c", subject="c", tag=tag)
-    return planted.write(lake, run, features=features, feature_examples=examples, feature_directions=directions, sae=[sae])
-
-
 def test_a_question_counts_once_however_often_it_was_read_and_equal_inputs_are_one(tmp_path):
     lake = Lake.open(tmp_path)
-    published(lake, {"q0": 0.0, "q1": 2.0, "q2": 5.0, "again": 5.0})
+    planted.build_repeated(lake, {"q0": 0.0, "q1": 2.0, "q2": 5.0, "again": 5.0})
     analyses.refresh(lake, ["feature-tests"])
     warehouse = Warehouse(lake)
     (row,) = warehouse.select("from feature_projections where origin = 'extracted'").to_dicts()
@@ -109,7 +91,7 @@ def test_a_question_counts_once_however_often_it_was_read_and_equal_inputs_are_o
 
 def test_a_condition_in_which_nothing_fires_has_no_cosine_and_stays_in_the_matrix(tmp_path):
     lake = Lake.open(tmp_path)
-    published(lake, {"q0": 0.0, "q1": 2.0}, fires=lambda condition: condition == "generic")
+    planted.build_repeated(lake, {"q0": 0.0, "q1": 2.0}, fires=lambda condition: condition == "generic")
     rows = Warehouse(lake).select("from condition_similarity where basis = 'features' order by condition_a, condition_b").to_dicts()
     found = [(row["condition_a"], row["condition_b"], row["cosine"], row["n_a"]) for row in rows]
     assert found == [("empty", "empty", None, 8), ("empty", "generic", None, 8), ("generic", "empty", None, 8), ("generic", "generic", pytest.approx(1), 8)]
@@ -117,7 +99,7 @@ def test_a_condition_in_which_nothing_fires_has_no_cosine_and_stays_in_the_matri
 
 def test_where_nothing_fires_nothing_is_tested_and_the_reason_stands(tmp_path):
     lake = Lake.open(tmp_path)
-    published(lake, {"q0": 0.0, "q1": 2.0}, fires=lambda condition: False)
+    planted.build_repeated(lake, {"q0": 0.0, "q1": 2.0}, fires=lambda condition: False)
     analyses.refresh(lake, ["feature-tests"])
     (row,) = Warehouse(lake).select("select refused, reason, n_tested, n from feature_test_summary").rows()
     assert row == (True, "no feature fires under either condition", 0, 2)

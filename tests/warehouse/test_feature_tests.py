@@ -111,3 +111,9 @@ def test_family_wise_error_is_held() -> None:
         flip_features(generator.laplace(size=(20, 100)) + generator.normal(size=(20, 1)), 199, trial).adjusted_p.min() <= 0.05 for trial in range(trials)
     )
     assert abs(rejected / trials - 0.05) <= 2.6 * np.sqrt(0.05 * 0.95 / trials)
+
+
+def test_constant_columns_are_divided_by_the_published_floor_whatever_their_rounding() -> None:
+    first, second = np.full((50, 1), 0.1), np.full((50, 1), 0.3)
+    assert first.var() > 0, "the mean of equal numbers is rounded here, which is what is tried"
+    assert standardised_differences(first, second) == pytest.approx(-0.2 / 1e-10)
