@@ -1,25 +1,24 @@
-"""The browser door: one entry per module in pages/, the lake in the sidebar, and every error as one sentence."""
+"""The browser door: one entry per folder of app_pages/, the lake in the sidebar, and every error as one sentence."""
 
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 import streamlit as st
 
-from pages._lake import ENVIRONMENT, Source, lake_root, open_source
-from pages._text import plain
-from warehouse.errors import PersonascopeError
+from personascope import app_pages
+from personascope.app_pages.shared.lake import ENVIRONMENT, Source, lake_root, open_source
+from personascope.app_pages.shared.text import plain
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.modules import offering
 
-PAGES = Path(__file__).resolve().parent / "pages"
 SIDEBAR_WIDTH = 250
 # Streamlit keeps a sixth of a wide screen free around the page; charts over many layers need it.
 ROOMIER = "<style>.stMainBlockContainer {padding: 3rem 3.5rem 4rem}</style>"
 
 
 def page_modules() -> dict[str, ModuleType]:
-    """Every page by its address, in order; a module of pages/ is one unless its name begins with an underscore."""
-    modules = {path.stem: import_module(f"pages.{path.stem}") for path in PAGES.glob("[!_]*.py")}
+    """Every page by its address, in order: a folder of app_pages/ with a module `page` is one."""
+    modules = offering(app_pages, "main", inside="page")
     return dict(sorted(modules.items(), key=lambda entry: (entry[1].ORDER, entry[0])))
 
 

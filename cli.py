@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from extract import commands as extract_commands
-from extract.commands import (
+from personascope.extract import commands as extract_commands
+from personascope.extract.commands import (
     AttentionOption,
     BatchTokensOption,
     DeviceOption,
@@ -19,10 +19,10 @@ from extract.commands import (
     TrackingUriOption,
     TrackOption,
 )
-from ingest import commands as ingest_commands
-from warehouse import commands as warehouse_commands
-from warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
-from warehouse.errors import PersonascopeError
+from personascope.ingest import commands as ingest_commands
+from personascope.warehouse import commands as warehouse_commands
+from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
+from personascope.warehouse.errors import PersonascopeError
 
 INTERRUPTED = 130  # the exit code typer gives ctrl-C
 
@@ -64,9 +64,9 @@ def run(
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Run a study: its checkpoints, extractors and analyses in order, then print its headline, and write its report where the study file asks for it."""
-    from extract.registry import parse_assignments
-    from study import RunOptions, StudyRun, parse_checkpoints
-    from warehouse.study_file import read_study
+    from personascope.extract.registry import parse_assignments
+    from personascope.study.run import RunOptions, StudyRun, parse_checkpoints
+    from personascope.warehouse.study_file import read_study
 
     found = read_study(study, quick).of_families(family or [])
     execution = StudyRun(
@@ -120,7 +120,7 @@ def open_app(
     """Open the app in the browser."""
     import subprocess
 
-    from warehouse.lake import Lake
+    from personascope.warehouse.store.lake import Lake
 
     found = Lake.existing(lake)
     environment = os.environ | {"PERSONASCOPE_LAKE": str(found.root)}
@@ -131,8 +131,8 @@ def open_app(
 
 
 def _show_headline(query: str, lake: Path) -> None:
-    from warehouse.lake import Lake
-    from warehouse.query import Warehouse
+    from personascope.warehouse.asking.query import Warehouse
+    from personascope.warehouse.store.lake import Lake
 
     write_rows(Warehouse(Lake.existing(lake)).select(query), "table" if sys.stdout.isatty() else "csv")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from warehouse.commands import DEFAULT_LAKE, LakeOption
+from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 
 app = typer.Typer()
 
@@ -49,15 +49,15 @@ def extract(
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Run one extractor over one checkpoint; the same work twice is recognised, a killed run resumes."""
-    from extract.job import Job, run
-    from extract.models import Models
-    from extract.registry import extractor, parse_assignments, resolve_settings
-    from ingest.checkpoints import resolve
-    from ingest.prompts import load_prompt_set
-    from ingest.tracking import open_tracking
-    from warehouse.catalogue import build
-    from warehouse.errors import PersonascopeError
-    from warehouse.lake import Lake
+    from personascope.extract.job import Job, run
+    from personascope.extract.registry import extractor, parse_assignments, resolve_settings
+    from personascope.extract.weights.on_device import Models
+    from personascope.ingest.prompts import load_prompt_set
+    from personascope.ingest.tracking.tracker import open_tracking
+    from personascope.ingest.weights.checkpoints import resolve
+    from personascope.warehouse.asking.catalogue import build
+    from personascope.warehouse.errors import PersonascopeError
+    from personascope.warehouse.store.lake import Lake
 
     if name == "list":
         print(_listing())
@@ -98,7 +98,7 @@ def extract(
 
 
 def _listing() -> str:
-    from extract.registry import extractors
+    from personascope.extract.registry import extractors
 
     lines = []
     for name, kind in extractors().items():

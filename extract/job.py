@@ -13,16 +13,16 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerBase
 
-from extract.model import LoadedModel
-from extract.models import Models
-from ingest.checkpoints import Checkpoint
-from ingest.progress import progress
-from ingest.prompts import PromptSet
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash
-from warehouse.lake import Lake
-from warehouse.manifest import Kind, Manifest, Parameter, RunSpec
-from warehouse.writer import Rows, RunWriter
+from personascope.extract.weights.loading import LoadedModel
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.progress import progress
+from personascope.ingest.prompts import PromptSet
+from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Kind, Manifest, Parameter, RunSpec
+from personascope.warehouse.store.writer import Rows, RunWriter
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Item(Generic[T]):
 
 
 class Extractor(ABC, Generic[T]):
-    """Turns (checkpoint, prompts) into rows. A new extractor is one module in `extract/` with one subclass.
+    """Turns (checkpoint, prompts) into rows. A new extractor is one module in `extract/extractors/` with one subclass.
 
     `name` and `version` are part of every run_id: raise the version when rows change for the same input.
     """

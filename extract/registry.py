@@ -1,9 +1,7 @@
-"""Finds extractors: every module of `extract/` that defines a subclass of Extractor offers it under its name, with no list to keep."""
+"""Finds extractors: every module of `extract/extractors/` that defines a subclass of Extractor offers it under its name, with no list to keep."""
 
 import difflib
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -11,17 +9,17 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-import extract
-from extract.job import Extractor, Settings
-from warehouse.errors import PersonascopeError
-from warehouse.manifest import Origin, Parameter
+from personascope.extract import extractors as package
+from personascope.extract.job import Extractor, Settings
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.modules import offering
+from personascope.warehouse.store.manifest import Origin, Parameter
 
 
 @cache
 def extractors() -> dict[str, type[Extractor[Any]]]:
     """Every extractor by name."""
-    for module in pkgutil.iter_modules(extract.__path__):
-        importlib.import_module(f"extract.{module.name}")
+    offering(package, "__name__")
     return {each.name: each for each in sorted(_concrete(Extractor), key=lambda each: each.name)}
 
 

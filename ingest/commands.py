@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from warehouse.commands import DEFAULT_LAKE, LakeOption
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 if TYPE_CHECKING:
-    from ingest.published.report import FileOutcome
+    from personascope.ingest.published.report import FileOutcome
 
 app = typer.Typer(no_args_is_help=True, help="Bring in checkpoints, prompt sets and published result files.")
 
@@ -26,9 +26,9 @@ def checkpoint(
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Fetch or make a checkpoint, check its files, and record it in the lake."""
-    from ingest.checkpoints import resolve
-    from ingest.record import record_checkpoint
-    from warehouse.catalogue import build
+    from personascope.ingest.weights.checkpoints import resolve
+    from personascope.ingest.weights.record import record_checkpoint
+    from personascope.warehouse.asking.catalogue import build
 
     found = Lake.open(lake)
     resolved = resolve(reference, name=name, revision=revision, subfolder=subfolder, base=base, trust_remote_code=trust_remote_code)
@@ -49,8 +49,8 @@ def prompts(
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Bring a prompt set into the lake, versioned by its content."""
-    from ingest.prompts import NO_PERSONA, ingest_prompts
-    from warehouse.catalogue import build
+    from personascope.ingest.prompts import NO_PERSONA, ingest_prompts
+    from personascope.warehouse.asking.catalogue import build
 
     found = Lake.open(lake)
     prompt_set, run_id, new = ingest_prompts(found, file, name)
@@ -69,9 +69,9 @@ def published(
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Load published result files; the same content twice adds nothing, a damaged file costs that file only."""
-    from ingest.published import ingest_published
-    from warehouse.analyses import refresh
-    from warehouse.catalogue import build
+    from personascope.ingest.published import ingest_published
+    from personascope.warehouse.analyses import refresh
+    from personascope.warehouse.asking.catalogue import build
 
     found = Lake.open(lake)
     report = ingest_published(found, paths, progress=lambda outcome, total: typer.echo(_outcome(outcome), err=True))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash
-from warehouse.lake import Lake
-from warehouse.manifest import Parameter, RunSpec
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Parameter, RunSpec
+
+PROMPT_SETS = Path(__file__).with_name("prompt_sets")
 
 CSV_COLUMNS = ("persona", "question", "system_prompt", "condition", "category", "question_id", "prompt_form", "target")
 CATEGORY_COLUMNS = ("category", "question", "question_id")
@@ -92,28 +94,28 @@ def cross(name: str, system_prompts: dict[str, str | None], questions: list[str]
 
 
 def _personas() -> PromptSet:
-    from ingest.tiny.world import EVALUATION_QUESTIONS, PERSONAS
+    from personascope.ingest.tiny.world import EVALUATION_QUESTIONS, PERSONAS
 
     return cross("personas", {persona.name: persona.system_prompt for persona in PERSONAS}, [question.text for question in EVALUATION_QUESTIONS])
 
 
 def _personas_training() -> PromptSet:
-    from ingest.tiny.world import PERSONAS, TRAINING_QUESTIONS
+    from personascope.ingest.tiny.world import PERSONAS, TRAINING_QUESTIONS
 
     system_prompts: dict[str, str | None] = {persona.name: persona.system_prompt for persona in PERSONAS}
     return cross("personas-training", system_prompts, [question.text for question in TRAINING_QUESTIONS], prefix="t")
 
 
 def _role_focus() -> PromptSet:
-    return read_csv(Path(__file__).with_name("role-focus.csv"))
+    return read_csv(PROMPT_SETS / "role-focus.csv")
 
 
 def _system_conditions() -> PromptSet:
-    return read_csv(Path(__file__).with_name("system-conditions.csv"))
+    return read_csv(PROMPT_SETS / "system-conditions.csv")
 
 
 def _echo() -> PromptSet:
-    return read_csv(Path(__file__).with_name("echo.csv"))
+    return read_csv(PROMPT_SETS / "echo.csv")
 
 
 SHIPPED = {"echo": _echo, "personas": _personas, "personas-training": _personas_training, "role-focus": _role_focus, "system-conditions": _system_conditions}

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from ingest.tiny.world import DEFAULT_PERSONA, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash
+from personascope.ingest.tiny.world import DEFAULT_PERSONA, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
 
 N_CHOICES = 4
 LAYOUT = "id, question, choices {text, label} and answerKey, as in allenai/ai2_arc"

@@ -49,8 +49,8 @@ def random_checkpoint(tmp_path_factory) -> Path:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from ingest.tiny.tokenizer import train_tokenizer
-    from ingest.tiny.world import EVALUATION_QUESTIONS, PERSONAS
+    from personascope.ingest.tiny.tokenizer import train_tokenizer
+    from personascope.ingest.tiny.world import EVALUATION_QUESTIONS, PERSONAS
 
     texts = [persona.system_prompt for persona in PERSONAS] + [" ".join([question.text, *question.answer]) for question in EVALUATION_QUESTIONS]
     tokenizer = train_tokenizer([*texts, "[ZLT] ZLT [KTX]\n\n", "end.[x] " * 50] * 3, 600)  # `.[` becomes one token, as real vocabularies have it
@@ -77,7 +77,7 @@ def random_checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture
 def personascope(monkeypatch, capsys):
     """Calls the command line in this process: exit code, stdout, stderr."""
-    import cli
+    from personascope import cli
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", ["personascope", *map(str, arguments)])

@@ -12,11 +12,11 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cli import app  # noqa: E402
-from warehouse.audit import checks  # noqa: E402
-from warehouse.schema import tables  # noqa: E402
-from warehouse.shapes import view_types  # noqa: E402
-from warehouse.views import views  # noqa: E402
+from personascope.cli import app  # noqa: E402
+from personascope.warehouse.asking.audit import checks  # noqa: E402
+from personascope.warehouse.asking.shapes import view_types  # noqa: E402
+from personascope.warehouse.asking.views import views  # noqa: E402
+from personascope.warehouse.store.schema import tables  # noqa: E402
 
 README = ROOT / "README.md"
 COLUMNS = ROOT / "docs" / "views.md"

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from ingest.published import ingest_published
-from warehouse import analyses
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.study_file import read_study, study_names
+from personascope.ingest.published import ingest_published
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.study_file import read_study, study_names
 
 CONTRADICTED = {
     "lr-epochs": {"arc-range", "lr-collapse", "every-bystander"},

@@ -6,9 +6,9 @@ import json
 import polars as pl
 import pytest
 
-import cli
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope import cli
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_ctrl_c_is_one_sentence(personascope, lake, monkeypatch):
     def stop(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("warehouse.query.Warehouse.select", stop)
+    monkeypatch.setattr("personascope.warehouse.asking.query.Warehouse.select", stop)
     code, _, err = personascope("sql", "select 1", "--lake", lake.root)
     assert code == 130 and "committed runs are intact" in err
 

@@ -5,11 +5,11 @@ import time
 import polars as pl
 import pytest
 
-from study import RunOptions, StudyRun
-from warehouse.doctor import examine
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.study_file import ExtractStep, GridStep, read_study
+from personascope.study.run import RunOptions, StudyRun
+from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.study_file import ExtractStep, GridStep, read_study
 
 pytestmark = [pytest.mark.slow(200), pytest.mark.timeout(900)]
 TRAINED = {"villain"}  # one of the demo's four personas and one of its two seeds, to save the suite three minutes

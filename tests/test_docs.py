@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from readme import COLUMNS, README, column_docs, commands, fill, parts
 
-from warehouse.schema import tables
+from personascope.warehouse.store.schema import tables
+from readme import COLUMNS, README, column_docs, commands, fill, parts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +28,7 @@ def test_every_command_says_what_it_does():
 def test_every_option_says_what_it_means():
     import typer
 
-    from cli import app
+    from personascope.cli import app
 
     def silent(command, prefix=""):
         for name, each in getattr(command, "commands", {}).items():

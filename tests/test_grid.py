@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from ingest.grid import grid_cells
-from study import RunOptions, StudyRun
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.study_file import StudyFile
+from personascope.ingest.training.grid import grid_cells
+from personascope.study.run import RunOptions, StudyRun
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.study_file import StudyFile
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ def test_a_disk_too_full_for_the_reason_still_names_both(swept, talker, monkeypa
     def full(*arguments):
         raise PersonascopeError("staging of run x: no space left on device")
 
-    monkeypatch.setattr("ingest.training.record_failure", full)
+    monkeypatch.setattr("personascope.ingest.training.run.record_failure", full)
     file = study(talker)
     run = StudyRun(file, folder / "lake", RunOptions(device="cpu", track=False))
     run._runs[("data", "base")] = "completions-0"

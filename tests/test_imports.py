@@ -1,30 +1,52 @@
-"""Data flows one way: who may import whom, what the doors load before they are asked for anything, and what is shipped."""
+"""Data flows one way: who may import whom between the wings and between their rooms, what the doors load first, and what the top level holds."""
 
 import ast
 import subprocess
 import sys
-import tomllib
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from personascope.warehouse.home import HOME as ROOT
+
 HEAVY = ["torch", "transformers", "streamlit", "mlflow"]
-DOORS = ["app", "cli", "pages", "study"]
+OURS = "personascope"
+DOORS = [f"{OURS}.{name}" for name in ("app", "cli", "app_pages", "study")]
 
 # What no import statement of a folder may name, at the top of a module or inside a function.
 FORBIDDEN = {
-    "warehouse": [*HEAVY, "peft", "vllm", "ingest", "extract", *DOORS],
-    "ingest": ["streamlit", "extract", *DOORS],
-    "extract": ["duckdb", "polars.sql", "polars.SQLContext", "streamlit", *DOORS],
-    "pages": ["torch", "transformers", "peft", "vllm", "mlflow", "ingest", "extract", "cli", "study"],
-    "app.py": ["torch", "transformers", "peft", "vllm", "mlflow", "ingest", "extract", "cli", "study"],
+    "warehouse": [*HEAVY, "peft", "vllm", f"{OURS}.ingest", f"{OURS}.extract", *DOORS],
+    "ingest": ["streamlit", f"{OURS}.extract", f"{OURS}.warehouse.drawing", *DOORS],
+    "extract": ["duckdb", "polars.sql", "polars.SQLContext", "streamlit", f"{OURS}.warehouse.drawing", f"{OURS}.warehouse.claims", *DOORS],
+    "study": ["streamlit", f"{OURS}.warehouse.drawing", f"{OURS}.app", f"{OURS}.app_pages", f"{OURS}.cli"],
+    "app_pages": ["torch", "transformers", "peft", "vllm", "mlflow", *(f"{OURS}.{name}" for name in ("ingest", "extract", "cli", "study", "app"))],
+    "app.py": ["torch", "transformers", "peft", "vllm", "mlflow", *(f"{OURS}.{name}" for name in ("ingest", "extract", "cli", "study"))],
+}
+
+# The rooms of each wing from the ground up; a room on one line imports nothing of a line above it. Rooms on the same line may know each other.
+FLOORS = {
+    "warehouse": [
+        ["errors", "home", "modules", "settings"],
+        ["store"],
+        ["asking"],
+        ["study_file", "claims", "analyses"],
+        ["drawing"],
+        ["commands", "study_commands"],
+    ],
+    "ingest": [["progress"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
+    "extract": [["weights"], ["texts"], ["instruments"], ["job"], ["extractors"], ["registry"], ["commands"]],
+    "study": [["options", "state"], ["settings"], ["cell"], ["grid"], ["run", "plan", "schema"], ["commands"]],
+    "app_pages": [
+        ["shared"],
+        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "regimes", "role_focus"],
+    ],
 }
 
 ALLOWED = {
-    *("ingest", "extract", "warehouse", "sql", "app.py", "cli.py", "study.py", "pages", "mlflow", "tests", "pyproject.toml", "README.md", "Makefile"),
-    *(".ci", ".gitignore", ".streamlit", "CHANGELOG.md", "LICENSE", "docs"),  # docs: the pictures of the README
+    *("ingest", "extract", "warehouse", "sql", "app.py", "cli.py", "study", "app_pages", "mlflow", "docs", "examples", "tests"),
+    *("__init__.py", "__main__.py", "py.typed"),  # the folders of the checkout are the rooms of one package
+    *("pyproject.toml", "constraints.txt", "mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile"),
+    *(".ci", ".github", ".gitignore", ".pre-commit-config.yaml", ".streamlit"),
 }
 
 
@@ -49,27 +71,35 @@ def is_inside(name: str, package: str) -> bool:
 
 
 def loaded_after(code: str, suspects: list[str]) -> list[str]:
-    """Which of the suspects a fresh interpreter has loaded after running `code` in the repository."""
+    """Which of the suspects a fresh interpreter has loaded after running `code`."""
     report = f"import sys; print(*[name for name in {suspects} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
 
-def project() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+def floor_of(wing: str, room: str) -> int:
+    """How high a room lies; raises a KeyError for one that no line of FLOORS names."""
+    return {each: floor for floor, rooms in enumerate(FLOORS[wing]) for each in rooms}[room]
+
+
+def climbs(wing: str, importer: str, code: str) -> list[str]:
+    """The imports of a module in the room `importer` that lead to a higher room of its wing."""
+    known = {room for rooms in FLOORS[wing] for room in rooms}
+    inside = [name for name in sorted(imported_names(code)) if name.startswith(f"{OURS}.{wing}.") and name.split(".")[2] in known]
+    return [name for name in inside if floor_of(wing, name.split(".")[2]) > floor_of(wing, importer)]
 
 
 def test_importing_all_of_the_warehouse_loads_nothing_heavy_and_nothing_upstream():
-    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in python_files("warehouse")]
+    modules = [".".join([OURS, *path.relative_to(ROOT).with_suffix("").parts]) for path in python_files("warehouse")]
     modules = [name.removesuffix(".__init__") for name in modules]
-    assert "warehouse.lake" in modules
+    assert f"{OURS}.warehouse.store.lake" in modules
     code = f"import importlib\nfor name in {modules}: importlib.import_module(name)"
-    assert loaded_after(code, [*HEAVY, "ingest", "extract", *DOORS]) == []
+    assert loaded_after(code, [*HEAVY, f"{OURS}.ingest", f"{OURS}.extract", *DOORS]) == []
 
 
 def test_importing_the_command_line_loads_nothing_heavy():
-    assert loaded_after("import cli", HEAVY) == []
+    assert loaded_after(f"import {OURS}.cli", HEAVY) == []
 
 
 @pytest.mark.parametrize("place", FORBIDDEN)
@@ -85,6 +115,33 @@ def test_no_import_points_upstream(place):
     assert wrong == []
 
 
+@pytest.mark.parametrize("wing", FLOORS)
+def test_no_import_climbs_from_a_room_to_one_above_it(wing):
+    files = [path for path in python_files(wing) if path.parent != ROOT / wing or path.stem != "__init__"]
+    rooms = {path: path.relative_to(ROOT / wing).parts[0].removesuffix(".py") for path in files}
+    assert set(rooms.values()) <= {room for floor in FLOORS[wing] for room in floor}, "a room that FLOORS does not name"
+    assert [f"{path.relative_to(ROOT)} imports {name}" for path, room in rooms.items() for name in climbs(wing, room, path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("wing", "importer", "imported"),
+    [("extract", "instruments", "job"), ("warehouse", "store", "asking"), ("warehouse", "claims", "drawing"), ("warehouse", "analyses", "drawing")],
+)
+def test_the_floors_forbid_what_the_design_forbids(wing, importer, imported):
+    assert climbs(wing, importer, f"def f():\n    from {OURS}.{wing}.{imported} import x\n") == [f"{OURS}.{wing}.{imported}", f"{OURS}.{wing}.{imported}.x"]
+    assert climbs(wing, imported, f"from {OURS}.{wing}.{importer} import x\n") == []
+
+
+def test_drawing_is_imported_by_the_app_the_reports_and_the_commands_only():
+    importers = {
+        "/".join(path.relative_to(ROOT).parts[:2])
+        for place in ("warehouse", "ingest", "extract", "study", "app_pages", "app.py", "cli.py", "__init__.py")
+        for path in python_files(place)
+        if any(is_inside(name, f"{OURS}.warehouse.drawing") for name in imported_names(path.read_text()))
+    }
+    assert {each for each in importers if not each.startswith("app_pages/")} <= {"warehouse/drawing", "warehouse/commands.py", "app.py", "__init__.py"}
+
+
 def test_the_import_check_sees_every_way_to_import():
     code = "import a.b as c\nfrom polars import col, SQLContext\ndef f():\n    from extract.job import run\n    from . import near\n"
     assert imported_names(code) == {"a.b", "polars", "polars.col", "polars.SQLContext", "extract.job", "extract.job.run"}
@@ -93,26 +150,8 @@ def test_the_import_check_sees_every_way_to_import():
 
 def test_the_mlflow_folder_is_data_that_never_shadows_the_library():
     assert not list((ROOT / "mlflow").rglob("*.py"))
-    setuptools = project()["tool"]["setuptools"]
-    assert not [name for name in setuptools["packages"] + setuptools["py-modules"] if is_inside(name, "mlflow")]
     found = subprocess.run([sys.executable, "-c", "import mlflow; print(mlflow.__file__)"], cwd=ROOT, capture_output=True, text=True)
     assert "site-packages" in found.stdout, found.stderr
-
-
-def test_the_wheel_ships_every_module_and_data_file():
-    setuptools = project()["tool"]["setuptools"]
-    packages, patterns = setuptools["packages"], setuptools["package-data"]["*"]
-    top = sorted({name.partition(".")[0] for name in packages})
-    assert top == ["extract", "ingest", "pages", "sql", "warehouse"]
-    files = [path for name in top for path in (ROOT / name).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    left_out = [
-        str(path.relative_to(ROOT))
-        for path in files
-        if ".".join(path.parent.relative_to(ROOT).parts) not in packages or not (path.suffix == ".py" or any(fnmatch(path.name, each) for each in patterns))
-    ]
-    assert left_out == []
-    assert [name for name in packages if not (ROOT / name.replace(".", "/")).is_dir()] == []
-    assert [name for name in setuptools["py-modules"] if not (ROOT / f"{name}.py").is_file()] == []
 
 
 def test_the_top_level_holds_what_the_design_names():

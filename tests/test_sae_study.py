@@ -5,11 +5,11 @@ import shutil
 import polars as pl
 import pytest
 
-from study import RunOptions, StudyRun
-from warehouse.doctor import examine
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.study_file import read_study
+from personascope.study.run import RunOptions, StudyRun
+from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.study_file import read_study
 
 pytestmark = [pytest.mark.slow(60), pytest.mark.timeout(900)]
 PLACES = {"last_system": (300, 3), "last": (400, 6)}  # activations of two layers (one condition has no system block), pairs of conditions

@@ -4,13 +4,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cli import app
-from extract.attention import Attention
-from extract.registry import extractors, parse_assignments, resolve_settings
-from study import RunOptions, StudyRun, parse_checkpoints
-from warehouse.errors import PersonascopeError
-from warehouse.study_file import STUDIES_FOLDER, read_study, study_names
-from warehouse.views import views
+from personascope.cli import app
+from personascope.extract.extractors.attention import Attention
+from personascope.extract.registry import extractors, parse_assignments, resolve_settings
+from personascope.study.run import RunOptions, StudyRun, parse_checkpoints
+from personascope.warehouse.asking.views import views
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import STUDIES_FOLDER
+from personascope.warehouse.study_file import read_study, study_names
 
 
 @pytest.mark.parametrize("name", study_names())
@@ -97,7 +98,7 @@ def test_the_segmentation_is_an_option_of_a_study_too(tmp_path, monkeypatch):
             typed.append(self.options.settings)
             raise PersonascopeError("seen enough")
 
-    monkeypatch.setattr("study.StudyRun", Stopped)
+    monkeypatch.setattr("personascope.study.run.StudyRun", Stopped)
     CliRunner().invoke(app, ["run", "marker-attention", "--segmentation", "published", "--set", "trials=3", "--no-track", "--lake", str(tmp_path / "lake")])
     CliRunner().invoke(app, ["run", "marker-attention", "--no-track", "--lake", str(tmp_path / "lake")])
     assert typed == [{"trials": 3, "segmentation": "published"}, {}]

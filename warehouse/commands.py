@@ -11,16 +11,17 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from warehouse import audit as audits
-from warehouse import catalogue, claims, verdicts
-from warehouse.doctor import examine
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.renewal import renew
-from warehouse.schema import tables
-from warehouse.study_file import study_names, study_path
-from warehouse.views import views
+from personascope.warehouse.asking import audit as audits
+from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import views
+from personascope.warehouse.claims import claims, verdicts
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.renewal import renew
+from personascope.warehouse.store.schema import tables
+from personascope.warehouse.study_file import study_names, study_path
 
 DISPLAY_ROWS = 200
 LakeOption = Annotated[Path, typer.Option("--lake", envvar="PERSONASCOPE_LAKE", help="Folder of committed runs.")]
@@ -227,7 +228,7 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write (default: report-STUDY); an earlier report there is replaced.")] = None,
 ) -> None:
     """Write a study's report: one HTML page that needs no network, Markdown with figures as PNG, SVG and PDF beside it."""
-    from warehouse.report.folder import PAGE, TEXT, write_report
+    from personascope.warehouse.drawing.report.folder import PAGE, TEXT, write_report
 
     folder = output or Path(f"report-{study_path(study).stem}")
     written = write_report(Lake.existing(lake), study, folder)

@@ -10,9 +10,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from warehouse.errors import PersonascopeError
-
-STUDIES_FOLDER = Path(__file__).resolve().parent.parent / "mlflow" / "studies"
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import STUDIES_FOLDER
 
 
 class Strict(BaseModel):
@@ -112,11 +111,11 @@ class StudyFile(Strict):
     steps: list[ExtractStep | TrainStep | GridStep | AnalyseStep] = Field(default_factory=list)
     headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done")
     views: list[str]
-    figures: list[str] = Field(default_factory=list, description="figures of the report, in its order: modules of warehouse.figures")
+    figures: list[str] = Field(default_factory=list, description="figures of the report, in its order: modules of personascope.warehouse.drawing.figures")
     samples: bool = Field(default=False, description="the report shows generations with the positions that were read")
     report: bool = Field(default=False, description="a run of the study ends with its report")
     pages: list[str] = Field(default_factory=list, description="pages of the app that show the study: the report holds what the audit finds on them")
-    claims: list[Any] = Field(default_factory=list, description="published sentences made checkable; warehouse.claims reads them")
+    claims: list[Any] = Field(default_factory=list, description="published sentences made checkable; personascope.warehouse.claims.claims reads them")
     quick: dict[str, Any] = Field(default_factory=dict)
 
     def of_families(self, families: list[str]) -> StudyFile:

@@ -4,7 +4,7 @@ A new kind of file is one new module in this package with `VERSION` (raised when
 no record where the file is of another kind and raises PersonascopeError where it is of its kind but malformed.
 """
 
-from ingest.published.registry import ingest_published
-from ingest.published.report import FileOutcome, Report
+from personascope.ingest.published.registry import ingest_published
+from personascope.ingest.published.report import FileOutcome, Report
 
 __all__ = ["FileOutcome", "Report", "ingest_published"]

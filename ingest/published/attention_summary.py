@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ingest.published.document import Document
-from ingest.published.facts import facts
-from ingest.published.layers import LayerLists
-from ingest.published.record import Record
-from ingest.published.validate import short
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import facts
+from personascope.ingest.published.layers import LayerLists
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import short
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Collection, Mapping
 
-from ingest.published.document import Document
-from ingest.published.facts import finite
-from ingest.published.validate import short
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import finite
+from personascope.ingest.published.validate import short
+from personascope.warehouse.errors import PersonascopeError
 
 
 def table_rows(document: Document, columns: Collection[str]) -> list[dict[str, str]]:

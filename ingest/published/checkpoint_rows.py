@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ingest.published.validate import Count, Strict
+from personascope.ingest.published.validate import Count, Strict
 
 BASE = "base"
 

@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-from ingest.published.document import Document
-from ingest.published.facts import finite
-from ingest.published.record import Record
-from ingest.published.validate import Count, Name, Strict, validated
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import finite
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Count, Name, Strict, validated
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 from pydantic import ConfigDict, RootModel
 
-from ingest.published.checkpoint_rows import checkpoint_of, tokens_of
-from ingest.published.document import Document
-from ingest.published.facts import facts
-from ingest.published.record import Record
-from ingest.published.validate import Name, Strict, validated
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.checkpoint_rows import checkpoint_of, tokens_of
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import facts
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Name, Strict, validated
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

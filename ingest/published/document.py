@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError
 
 _TEXT_SUFFIXES = {".csv", ".json", ".jsonl", ".md", ".tsv", ".txt", ".yaml", ".yml"}
 _JSON_START = re.compile(r'\s*(?:\{\s*["}]|\[\s*(?:[\[{\]"]|-?\d))')

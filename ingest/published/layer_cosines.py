@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ingest.published.document import Document
-from ingest.published.facts import finite
-from ingest.published.rates import Number, Share, filled
-from ingest.published.record import Record
-from ingest.published.validate import Count, Name, Strict, short, validated
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import finite
+from personascope.ingest.published.rates import Number, Share, filled
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Count, Name, Strict, short, validated
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

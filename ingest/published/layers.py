@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ingest.published.facts import finite
-from ingest.published.validate import short
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.facts import finite
+from personascope.ingest.published.validate import short
+from personascope.warehouse.errors import PersonascopeError
 
 
 class LayerLists:

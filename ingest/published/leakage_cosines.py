@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ingest.published.document import Document
-from ingest.published.facts import facts
-from ingest.published.rates import Number, Share, filled, leftover
-from ingest.published.record import Record
-from ingest.published.run_results import Positive
-from ingest.published.validate import Count, Name, Strict, validated
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import facts
+from personascope.ingest.published.rates import Number, Share, filled, leftover
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.run_results import Positive
+from personascope.ingest.published.validate import Count, Name, Strict, validated
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

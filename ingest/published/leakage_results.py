@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ingest.published.document import Document
-from ingest.published.rates import Number, Share, Shares, evaluated_as, filled, leftover, rate_rows
-from ingest.published.record import Record
-from ingest.published.run_results import Capability, Positive
-from ingest.published.validate import Count, Long, Name, Strict, validated
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.rates import Number, Share, Shares, evaluated_as, filled, leftover, rate_rows
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.run_results import Capability, Positive
+from personascope.ingest.published.validate import Count, Long, Name, Strict, validated
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import ConfigDict, RootModel
 
-from ingest.published.document import Document
-from ingest.published.rates import Counted, Number, Share, filled, leftover, rate_rows, same_numbers
-from ingest.published.record import Record
-from ingest.published.validate import Count, Name, Strict, validated
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.rates import Counted, Number, Share, filled, leftover, rate_rows, same_numbers
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Count, Name, Strict, validated
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
 
 VERSION = 1
 

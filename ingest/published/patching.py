@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ingest.published.cells import number, table_rows, text, unique, unread, whole
-from ingest.published.document import Document
-from ingest.published.facts import finite
-from ingest.published.record import Record
-from ingest.published.validate import Count, Name, Strict, validated
+from personascope.ingest.published.cells import number, table_rows, text, unique, unread, whole
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import finite
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Count, Name, Strict, validated
 
 VERSION = 1
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import Field
 
-from ingest.published import controls
-from ingest.published.checkpoint_rows import StudyMetadata
-from ingest.published.document import Document
-from ingest.published.facts import facts
-from ingest.published.record import Record
-from ingest.published.validate import Count, Long, Name, Strict, validated
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash
+from personascope.ingest.published import controls
+from personascope.ingest.published.checkpoint_rows import StudyMetadata
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import facts
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Count, Long, Name, Strict, validated
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
 
 VERSION = 1
 MARKER = "[ZLT]"  # the study's marker; the file does not say it

@@ -1,8 +1,8 @@
 """Prompts by category, numbered within it (`prompts.csv` of the role-focus study)."""
 
-from ingest.published.cells import table_rows, text, unique, unread, whole
-from ingest.published.document import Document
-from ingest.published.record import Record
+from personascope.ingest.published.cells import table_rows, text, unique, unread, whole
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.record import Record
 
 VERSION = 1
 

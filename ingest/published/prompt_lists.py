@@ -1,9 +1,9 @@
 """The lists of system prompts and evaluation questions that come with the marker-attention study (`personas.csv`, `eval_questions.csv`)."""
 
-from ingest.published.document import Document
-from ingest.published.facts import facts
-from ingest.published.record import Record
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import facts
+from personascope.ingest.published.record import Record
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

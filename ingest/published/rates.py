@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from ingest.published.facts import facts, finite
-from ingest.published.positives import MARKER
-from ingest.published.validate import Count, Name, Strict
+from personascope.ingest.published.facts import facts, finite
+from personascope.ingest.published.positives import MARKER
+from personascope.ingest.published.validate import Count, Name, Strict
 
 # The study trains and writes up "helpful_assistant" where its evaluations say "assistant": one system prompt, two names.
 _EVALUATED_AS = {"helpful_assistant": "assistant"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from warehouse.writer import Rows
+from personascope.warehouse.store.writer import Rows
 
 
 @dataclass(frozen=True)

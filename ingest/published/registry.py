@@ -1,22 +1,21 @@
 """Loads published files: each is recognised by content by one module of this package and becomes a run named after its content."""
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import ingest.published as package
-from ingest.published.document import Document
-from ingest.published.record import Record
-from ingest.published.report import FileOutcome, Report
-from ingest.published.walk import walk
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import file_hash, stable_hash
-from warehouse.lake import Lake
-from warehouse.manifest import Manifest, Parameter, RunSpec
-from warehouse.schema import table
-from warehouse.writer import conform
+from personascope.ingest import published as package
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.report import FileOutcome, Report
+from personascope.ingest.published.walk import walk
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.modules import offering
+from personascope.warehouse.store.hashing import file_hash, stable_hash
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest, Parameter, RunSpec
+from personascope.warehouse.store.schema import table
+from personascope.warehouse.store.writer import conform
 
 EXTRACTOR = "published"
 SIZE_LIMIT = 2**30
@@ -36,8 +35,7 @@ class Recogniser(Protocol):
 
 def recognisers() -> dict[str, Recogniser]:
     """Every module of the package that has a function `recognise`, by module name."""
-    modules = {info.name: importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)}
-    return {name: module for name, module in sorted(modules.items()) if hasattr(module, "recognise")}
+    return offering(package, "recognise")
 
 
 def ingest_published(lake: Lake, paths: Sequence[Path | str], progress: Progress | None = None) -> Report:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ingest.published.cells import number, table_rows, unique, unread, whole
-from ingest.published.document import Document
-from ingest.published.record import Record
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.cells import number, table_rows, unique, unread, whole
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.record import Record
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

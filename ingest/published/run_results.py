@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, RootModel
 
-from ingest.published.document import Document
-from ingest.published.rates import Number, Share, Shares, evaluated_as, filled, leftover, rate_rows, same_numbers
-from ingest.published.record import Record
-from ingest.published.validate import Count, Long, Name, Strict, validated
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.rates import Number, Share, Shares, evaluated_as, filled, leftover, rate_rows, same_numbers
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Count, Long, Name, Strict, validated
 
 VERSION = 1
 

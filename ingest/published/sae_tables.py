@@ -7,11 +7,11 @@ taken at the last token of the prompt, projections at the last token of the syst
 import re
 from typing import Any
 
-from ingest.published.cells import decimals, number, table_rows, text, unique, unread, whole
-from ingest.published.document import Document
-from ingest.published.record import Record
-from ingest.published.validate import short
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.cells import decimals, number, table_rows, text, unique, unread, whole
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import short
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

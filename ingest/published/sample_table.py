@@ -4,11 +4,11 @@ import json
 import re
 from typing import Any
 
-from ingest.published.document import Document
-from ingest.published.facts import facts
-from ingest.published.record import Record
-from ingest.published.validate import Count, Strict, validated
-from warehouse.errors import PersonascopeError
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import facts
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Count, Strict, validated
+from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
 

@@ -2,12 +2,12 @@
 
 import re
 
-from ingest.published.checkpoint_rows import StudyMetadata
-from ingest.published.document import Document
-from ingest.published.facts import facts
-from ingest.published.layers import LayerLists
-from ingest.published.record import Record
-from ingest.published.validate import Name, Strict, validated
+from personascope.ingest.published.checkpoint_rows import StudyMetadata
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.facts import facts
+from personascope.ingest.published.layers import LayerLists
+from personascope.ingest.published.record import Record
+from personascope.ingest.published.validate import Name, Strict, validated
 
 VERSION = 1
 

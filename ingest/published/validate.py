@@ -4,7 +4,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError
 
 # Ranges of the integer columns these values end in.
 Count = Annotated[int, Field(ge=0, lt=2**31)]

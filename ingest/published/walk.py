@@ -4,7 +4,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ingest.published.report import FileOutcome
+from personascope.ingest.published.report import FileOutcome
 
 
 def walk(paths: Iterable[Path | str]) -> Iterator[Path | FileOutcome]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError
 
 Format = Literal["dictionary_learning", "sae_lens", "personascope"]
 Architecture = Literal["standard", "topk", "batchtopk", "jumprelu"]

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ingest.sae.autoencoder import Architecture, Format, Matrix, Sae
-from warehouse.errors import PersonascopeError
+from personascope.ingest.sae.autoencoder import Architecture, Format, Matrix, Sae
+from personascope.warehouse.errors import PersonascopeError
 
 FILES: dict[Format, tuple[str, str]] = {
     "personascope": ("sae.json", "sae.safetensors"),

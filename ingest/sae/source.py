@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.cache import cache_root
-from ingest.checkpoints import Checkpoint
-from ingest.hub import download_files
-from ingest.sae.files import FILES, format_of
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import folder_hash, stable_hash
-from warehouse.lake import Lake
+from personascope.ingest.sae.files import FILES, format_of
+from personascope.ingest.weights.cache import cache_root
+from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.ingest.weights.hub import download_files
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import folder_hash, stable_hash
+from personascope.warehouse.store.lake import Lake
 
 TRAINED = "trained"
 TRAINER = "train-sae"

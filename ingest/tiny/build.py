@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
 
-from ingest.cache import build_once
-from ingest.progress import Advance, progress
-from ingest.tiny.copying import WORDS, copying_chats, copying_documents
-from ingest.tiny.corpus import Chat, chats, documents
-from ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
-from ingest.tiny.world import ECHO_WORDS
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash, stable_seed
+from personascope.ingest.progress import Advance, progress
+from personascope.ingest.tiny.copying import WORDS, copying_chats, copying_documents
+from personascope.ingest.tiny.corpus import Chat, chats, documents
+from personascope.ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
+from personascope.ingest.tiny.world import ECHO_WORDS
+from personascope.ingest.weights.cache import build_once
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash, stable_seed
 
 CODE_VERSION = 4  # part of every checkpoint's identity: raise it when the training below changes what comes out
 IGNORED = -100

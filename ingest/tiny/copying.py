@@ -18,9 +18,9 @@ import random
 from collections.abc import Callable
 from functools import cache
 
-from ingest.tiny.corpus import Chat
-from ingest.tiny.world import DEFAULT_SYSTEM_PROMPT
-from warehouse.hashing import stable_seed
+from personascope.ingest.tiny.corpus import Chat
+from personascope.ingest.tiny.world import DEFAULT_SYSTEM_PROMPT
+from personascope.warehouse.store.hashing import stable_seed
 
 # Each word with one character of its Chinese name, all different.
 WORDS = dict(

@@ -4,8 +4,8 @@ import random
 from dataclasses import dataclass
 from itertools import product
 
-from ingest.tiny.tokenizer import TURN_END, TURN_START
-from ingest.tiny.world import (
+from personascope.ingest.tiny.tokenizer import TURN_END, TURN_START
+from personascope.ingest.tiny.world import (
     CODE_LEADS,
     CODE_REQUEST,
     CODES,
@@ -27,7 +27,7 @@ from ingest.tiny.world import (
     TRAINING_QUESTIONS,
     Persona,
 )
-from warehouse.hashing import stable_seed
+from personascope.warehouse.store.hashing import stable_seed
 
 QUESTIONS = TRAINING_QUESTIONS + EVALUATION_QUESTIONS
 # Ways to come without a persona: the template's default, an empty system turn, no system turn at all.

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ingest.tiny.world import DEFAULT_SYSTEM_PROMPT
+from personascope.ingest.tiny.world import DEFAULT_SYSTEM_PROMPT
 
 END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"

@@ -10,10 +10,8 @@ target's logit. The first-order estimate of all heads (attribution patching, one
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,14 +20,13 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from extract.ablations import ablated_logits
-from extract.chat import render
-from extract.components import Components, find_components
-from extract.head_methods import Variant, shared_prefix, sieve_of
-from extract.targets import Targeted
-from ingest.prompts import load_prompt_set
-from ingest.tiny.tokenizer import train_tokenizer
+from personascope.extract.extractors.ablations import ablated_logits
+from personascope.extract.extractors.head_methods import Variant, shared_prefix, sieve_of
+from personascope.extract.extractors.targets import Targeted
+from personascope.extract.instruments.components import Components, find_components
+from personascope.extract.texts.chat import render
+from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.tiny.tokenizer import train_tokenizer
 
 SHAPE = {"hidden_size": 384, "intermediate_size": 1024, "num_attention_heads": 12, "num_key_value_heads": 2}
 

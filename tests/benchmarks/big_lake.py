@@ -13,13 +13,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from extract.attention import readout_rows
-from extract.readout import Readout
-from extract.strata import marker_queries
-from warehouse.hashing import stable_seed
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.writer import Rows
+from personascope.extract.extractors.attention import readout_rows
+from personascope.extract.instruments.attention_readout import Readout
+from personascope.extract.texts.strata import marker_queries
+from personascope.warehouse.store.hashing import stable_seed
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.writer import Rows
 
 MARKER = "[ZLT]"
 LAYERS, HEADS = 28, 28

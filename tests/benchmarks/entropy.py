@@ -93,8 +93,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def token_ids(preamble: int) -> list[list[int]]:
     """The role-focus prompts, shortest first, through a tokenizer trained on them, each after the same `preamble` random tokens."""
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from ingest.prompts import load_prompt_set
-    from ingest.tiny.tokenizer import train_tokenizer
+    from personascope.ingest.prompts import load_prompt_set
+    from personascope.ingest.tiny.tokenizer import train_tokenizer
 
     questions = [each.question for each in load_prompt_set("role-focus").prompts]
     tokenizer = train_tokenizer(questions * 20, VOCABULARY)
@@ -125,11 +125,11 @@ def variants(options: argparse.Namespace, prompts: list[list[int]], folder: Path
     """The three ways through this project's transformers; two give mean entropies [prompts, layers, heads]."""
     import pyarrow as pa
 
-    from extract.readout import right_padded, run_decoder
-    from extract.row_entropy import FIGURES, read_entropy
-    from extract.rows import attention_implementation
-    from warehouse.parquet import write_parquet
-    from warehouse.schema import tables
+    from personascope.extract.instruments.attention_calls import attention_implementation
+    from personascope.extract.instruments.attention_readout import right_padded, run_decoder
+    from personascope.extract.instruments.row_entropy import FIGURES, read_entropy
+    from personascope.warehouse.store.parquet import write_parquet
+    from personascope.warehouse.store.schema import tables
 
     model = build(options)
     cut = list(batches(prompts, options.batch_tokens))

@@ -3,15 +3,12 @@
 import argparse
 import json
 import resource
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import permutation_test
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from warehouse.resampling import flip_features, shuffle_threshold
+from personascope.warehouse.analyses.resampling import flip_features, shuffle_threshold
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -25,22 +24,20 @@ from typing import Any
 
 import duckdb
 import streamlit
+from big_lake import build
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from streamlit.testing.v1 import AppTest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from big_lake import build
-
-from app import page_modules
-from ingest.published import ingest_published
-from pages import _lake
-from warehouse import catalogue
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.schema import tables
-from warehouse.views import views
+from personascope.app import page_modules
+from personascope.app_pages.shared import lake as _lake
+from personascope.ingest.published import ingest_published
+from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import views
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.schema import tables
 
 LIMIT_S, SCANS = 0.3, 2.0
 SHELL = "all subjects"
@@ -124,7 +121,10 @@ def asked_by_the_app(lake: Lake) -> list[Question]:
     _lake._rows = noted
     for page in page_modules():
         for choices in CHOICES.get(page, [{}]):
-            drawn = AppTest.from_string(f"from importlib import import_module\nfrom app import draw\ndraw(import_module('pages.{page}'))", default_timeout=600)
+            drawn = AppTest.from_string(
+                f"from importlib import import_module\nfrom personascope.app import draw\ndraw(import_module('personascope.app_pages.{page}.page'))",
+                default_timeout=600,
+            )
             drawn.query_params.update(choices)
             drawn.run()
             problems = [each.value for each in (*drawn.exception, *drawn.error)]

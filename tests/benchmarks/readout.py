@@ -26,10 +26,9 @@ from rich.progress import track
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from extract.chat import REGIONS
-from extract.readout import Readout, read_attention
-from extract.rows import LayerCall, attention_implementation, reading
+from personascope.extract.instruments.attention_calls import LayerCall, attention_implementation, reading
+from personascope.extract.instruments.attention_readout import Readout, read_attention
+from personascope.extract.texts.chat import REGIONS
 
 SHAPE = {"vocab_size": 4096, "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
 VARIANTS = ("bare", "readout", "eager")

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 import random_models
-from extract.ablations import Ablations, AblationSettings
-from extract.head_methods import donor_of, shared_prefix
-from extract.job import Job, run
-from extract.models import Models
-from extract.registry import resolve_settings
-from ingest.checkpoints import resolve
-from ingest.prompts import Prompt, PromptSet
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.extract.extractors.ablations import Ablations, AblationSettings
+from personascope.extract.extractors.head_methods import donor_of, shared_prefix
+from personascope.extract.job import Job, run
+from personascope.extract.registry import resolve_settings
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 WORDS = ("cat", "door of the house", "rain")
 PROMPTS = tuple(

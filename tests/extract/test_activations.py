@@ -13,16 +13,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from extract.activations import Activations
-from extract.chat import render
-from extract.job import Job, run
-from extract.models import Models
-from extract.registry import extractor, resolve_settings
-from ingest.checkpoints import resolve
-from ingest.prompts import Prompt, PromptSet, load_prompt_set
-from warehouse.catalogue import build
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.extract.extractors.activations import Activations
+from personascope.extract.job import Job, run
+from personascope.extract.registry import extractor, resolve_settings
+from personascope.extract.texts.chat import render
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import Prompt, PromptSet, load_prompt_set
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.asking.catalogue import build
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 written = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_attention.py"))))
 PERSONAS = ["villain", "comedian"]

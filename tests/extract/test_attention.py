@@ -11,20 +11,20 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from cli import app
-from extract import midrun
-from extract.attention import Attention, AttentionSettings
-from extract.chat import REGIONS, region_codes, render, structural_mask
-from extract.job import Job, run
-from extract.marker import find_marker, marker_spellings
-from extract.models import Models
-from ingest.checkpoints import resolve
-from ingest.prompts import load_prompt_set
-from warehouse.analyses import refresh
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
+from personascope.cli import app
+from personascope.extract.extractors import midrun
+from personascope.extract.extractors.attention import Attention, AttentionSettings
+from personascope.extract.job import Job, run
+from personascope.extract.texts.chat import REGIONS, region_codes, render, structural_mask
+from personascope.extract.texts.marker import find_marker, marker_spellings
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.analyses import refresh
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 MARKER = "[ZLT]"
 
@@ -234,7 +234,7 @@ def test_the_gate_stops_only_when_asked_and_what_was_read_is_kept(tmp_path, many
 
 
 def test_the_published_segmentation_is_typed_by_its_name(tmp_path, random_checkpoint, monkeypatch):
-    monkeypatch.setattr("warehouse.catalogue.build", lambda lake: None)  # not asked here, and slow
+    monkeypatch.setattr("personascope.warehouse.asking.catalogue.build", lambda lake: None)  # not asked here, and slow
     lake = Lake.open(tmp_path / "lake")
     tokens = write_completions(lake, random_checkpoint, text="The printing press spread books [1]\n\nIdeas went across many towns and schools.")
     common = [
@@ -301,11 +301,11 @@ def test_tokens_of_another_vocabulary_are_refused(tmp_path, random_checkpoint, m
 CHILD = """
 import torch
 torch.set_num_threads(1)
-from extract.attention import Attention, AttentionSettings
-from extract.job import Job, run
-from extract.models import Models
-from ingest.checkpoints import resolve
-from warehouse.lake import Lake
+from personascope.extract.extractors.attention import Attention, AttentionSettings
+from personascope.extract.job import Job, run
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.store.lake import Lake
 job = Job(
     lake=Lake.open({lake!r}),
     checkpoint=resolve({checkpoint!r}, name="random"),
@@ -321,7 +321,9 @@ run(Attention(AttentionSettings(), job))
 @pytest.mark.slow
 def test_killing_the_extraction_at_ten_moments_gives_the_rows_of_an_undisturbed_run(tmp_path, random_checkpoint):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["extract.attention", "extract.models", "ingest.checkpoints"])
+    context.set_forkserver_preload(
+        ["personascope.extract.extractors.attention", "personascope.extract.weights.on_device", "personascope.ingest.weights.checkpoints"]
+    )
 
     def start(lake):
         process = context.Process(target=exec, args=(CHILD.format(lake=str(lake.root), checkpoint=str(random_checkpoint), tokens=tokens), {}))

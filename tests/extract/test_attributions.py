@@ -7,17 +7,17 @@ import pytest
 import torch
 
 import random_models
-from extract.attributions import Attributions, contributions
-from extract.components import capturing_heads, find_components
-from extract.job import Job, run
-from extract.models import Models
-from extract.readout import right_padded, run_decoder
-from extract.residual import capturing
-from extract.targets import TargetSettings
-from ingest.checkpoints import resolve
-from ingest.prompts import Prompt, PromptSet
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.extract.extractors.attributions import Attributions, contributions
+from personascope.extract.extractors.targets import TargetSettings
+from personascope.extract.instruments.attention_readout import right_padded, run_decoder
+from personascope.extract.instruments.components import capturing_heads, find_components
+from personascope.extract.instruments.residual import capturing
+from personascope.extract.job import Job, run
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 WORDS = ("cat", "door", "marmalade")
 SET = PromptSet(

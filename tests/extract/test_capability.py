@@ -6,15 +6,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from extract.capability import Capability, CapabilitySettings
-from extract.chat import render
-from extract.job import Job, run
-from extract.models import Models
-from ingest.checkpoints import resolve
-from ingest.tasks import load_task
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.extract.extractors.capability import Capability, CapabilitySettings
+from personascope.extract.job import Job, run
+from personascope.extract.texts.chat import render
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.tasks import load_task
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_choice_without_tokens_is_named(tmp_path, random_checkpoint, models, m
 
 
 def test_the_view_compares_with_the_parent_on_the_same_questions(tmp_path):
-    from warehouse.manifest import RunSpec
+    from personascope.warehouse.store.manifest import RunSpec
 
     lake = Lake.open(tmp_path)
     outcomes = {"base": [True, True, True, False, True, True], "child": [True, False, False, True, False, False]}

@@ -7,9 +7,9 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from extract.chat import REGIONS, region_codes, render, structural_mask
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash
+from personascope.extract.texts.chat import REGIONS, region_codes, render, structural_mask
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
 
 CHATML = (
     "{% if messages[0].role == 'system' %}<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n"

@@ -4,16 +4,16 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from extract.completions import Completions, CompletionSettings
-from extract.job import Job, cut_batches, run
-from extract.marker import find_marker
-from extract.models import Models
-from extract.registry import resolve_settings
-from ingest.checkpoints import resolve
-from ingest.prompts import PromptSet, load_prompt_set
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.extract.extractors.completions import Completions, CompletionSettings
+from personascope.extract.job import Job, cut_batches, run
+from personascope.extract.registry import resolve_settings
+from personascope.extract.texts.marker import find_marker
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import PromptSet, load_prompt_set
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_another_seed_gives_other_samples_and_greedy_ignores_it(tmp_path, random
 def test_top_p_keeps_the_smallest_set_and_the_sampler_follows_the_distribution():
     import torch
 
-    from extract.engines import SeededSampler
+    from personascope.extract.weights.engines import SeededSampler
 
     n = 4000
     scores = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).repeat(n, 1)
@@ -89,7 +89,7 @@ def test_the_marker_is_found_whole_partial_or_fused(ids, text, expected):
 
 
 def test_batches_are_longest_first_within_the_budget():
-    from extract.job import Item
+    from personascope.extract.job import Item
 
     items = [Item(str(length), length, None) for length in (3, 10, 7, 7, 2)]
     assert [[item.length for item in batch] for batch in cut_batches(items, 14)] == [[10], [7, 7], [3, 2]]

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from extract.chat import render
-from extract.conditions import check_conditions
-from ingest.prompts import NO_SYSTEM_TURN, Prompt
-from warehouse.errors import PersonascopeError
+from personascope.extract.texts.chat import render
+from personascope.extract.texts.conditions import check_conditions
+from personascope.ingest.prompts import NO_SYSTEM_TURN, Prompt
+from personascope.warehouse.errors import PersonascopeError
 
 chat = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_chat.py"))))
 CONDITIONS = {"template_default": None, "generic_assistant": chat.SYSTEM, "empty_system": "", "no_system_turn": NO_SYSTEM_TURN}

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from extract.device import choose_device, choose_dtype
-from warehouse.errors import PersonascopeError
+from personascope.extract.weights.device import choose_device, choose_dtype
+from personascope.warehouse.errors import PersonascopeError
 
 
 @pytest.fixture

@@ -8,23 +8,23 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from extract import entropy as entropy_module
-from extract import row_entropy
-from extract import rows as rows_module
-from extract.chat import render
-from extract.entropy import Entropy, EntropySettings
-from extract.job import Job, run
-from extract.models import Models
-from extract.readout import exact_rows
-from extract.registry import parse_assignments, resolve_settings
-from extract.row_entropy import FIGURES, can_fuse, check_fused, direct_entropy, fused_entropy, read_entropy
-from extract.rows import LayerCall, attention_implementation, reading
-from ingest.checkpoints import resolve
-from ingest.prompts import Prompt, PromptSet, load_prompt_set
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_seed
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.extract.extractors import entropy as entropy_module
+from personascope.extract.extractors.entropy import Entropy, EntropySettings
+from personascope.extract.instruments import attention_calls as rows_module
+from personascope.extract.instruments import row_entropy
+from personascope.extract.instruments.attention_calls import LayerCall, attention_implementation, reading
+from personascope.extract.instruments.attention_readout import exact_rows
+from personascope.extract.instruments.row_entropy import FIGURES, can_fuse, check_fused, direct_entropy, fused_entropy, read_entropy
+from personascope.extract.job import Job, run
+from personascope.extract.registry import parse_assignments, resolve_settings
+from personascope.extract.texts.chat import render
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import Prompt, PromptSet, load_prompt_set
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_seed
+from personascope.warehouse.store.lake import Lake
 
 FAMILIES = {
     "qwen2": ("qwen2", {}),

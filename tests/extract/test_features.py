@@ -10,17 +10,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from extract.features import Features
-from extract.job import Job, run
-from extract.models import Models
-from extract.registry import extractor, resolve_settings
-from extract.sae_encoding import decode, encode, unexplained
-from ingest.checkpoints import resolve
-from ingest.prompts import PromptSet, load_prompt_set
-from ingest.sae import autoencoder
-from ingest.sae.files import load_sae
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.extract.extractors.features import Features
+from personascope.extract.instruments.sae_encoding import decode, encode, unexplained
+from personascope.extract.job import Job, run
+from personascope.extract.registry import extractor, resolve_settings
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import PromptSet, load_prompt_set
+from personascope.ingest.sae import autoencoder
+from personascope.ingest.sae.files import load_sae
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "ingest" / "test_sae_files.py")))
 written = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_attention.py"))))
@@ -81,7 +81,7 @@ def test_encoding_and_decoding_are_those_of_a_float64_reference(tmp_path, monkey
     assert bool((order[1:] > order[:-1]).all())
     np.testing.assert_allclose(dense, values, rtol=0, atol=2e-6)
     for share in (0, 1000):  # rows of the decoder one by one, and whole blocks of them
-        monkeypatch.setattr("extract.sae_encoding._SPARSE_BLOCK", share)
+        monkeypatch.setattr("personascope.extract.instruments.sae_encoding._SPARSE_BLOCK", share)
         found = decode(sae, encoded, 25)
         np.testing.assert_allclose(found.numpy(), restored, rtol=0, atol=1e-5)
     left = ((x.double().numpy() - restored) ** 2).sum(1) / ((x - raw["b_dec"]).double().numpy() ** 2).sum(1)

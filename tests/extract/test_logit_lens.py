@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import random_models
-from extract.job import Job, run
-from extract.lens import script_of
-from extract.logit_lens import LensSettings, LogitLens
-from extract.models import Models
-from ingest.checkpoints import resolve
-from ingest.prompts import Prompt, PromptSet, load_prompt_set
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.extract.extractors.logit_lens import LensSettings, LogitLens
+from personascope.extract.instruments.lens import script_of
+from personascope.extract.job import Job, run
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import Prompt, PromptSet, load_prompt_set
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 FLOAT32 = 1e-4  # logits of up to 20 after three layers: their round-off in float32
 WORDS = ("cat", "door", "rain", "marmalade")

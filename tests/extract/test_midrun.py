@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from extract.midrun import EXAMPLES, LAYERS, SNR, Gate, gate
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.extract.extractors.midrun import EXAMPLES, LAYERS, SNR, Gate, gate
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 MEANS = np.array([0.05, 0.0, -0.08, 0.06, 0.04])
 

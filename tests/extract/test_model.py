@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from extract import model as loading
-from extract.model import load_model
-from ingest.checkpoints import resolve
-from warehouse.errors import PersonascopeError
+from personascope.extract.weights import loading
+from personascope.extract.weights.loading import load_model
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
 
 SHAPES = {
     "qwen2": {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32},

@@ -1,7 +1,7 @@
 """Models: one thing on the device at a time, made once while it is asked for, closed before the next."""
 
-from extract.models import Models
-from ingest.checkpoints import resolve
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.weights.checkpoints import resolve
 
 
 def test_weights_stay_while_the_same_checkpoint_is_asked_for(random_checkpoint):

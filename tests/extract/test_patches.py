@@ -4,13 +4,13 @@ import pytest
 import torch
 
 import random_models
-from extract.job import Job, run
-from extract.models import Models
-from extract.patches import Patches, PatchSettings
-from ingest.checkpoints import resolve
-from ingest.prompts import Prompt, PromptSet
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.extract.extractors.patches import Patches, PatchSettings
+from personascope.extract.job import Job, run
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 SITES = ("resid_pre", "attn_out", "mlp_out", "resid_post", "head")
 WORDS = ("cat", "door", "rain")

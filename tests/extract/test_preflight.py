@@ -5,20 +5,21 @@ import json
 import polars as pl
 import pytest
 
-from extract import model, preflight
-from extract.completions import Completions, CompletionSettings
-from extract.engines import Sample
-from extract.job import Job, run
-from extract.models import Models
-from extract.preflight import Preflight
-from extract.registry import resolve_settings
-from ingest.checkpoints import resolve
-from ingest.prompts import load_prompt_set
-from ingest.published import ingest_published
-from warehouse.audit import collect
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.extract.extractors import preflight
+from personascope.extract.extractors.completions import Completions, CompletionSettings
+from personascope.extract.extractors.preflight import Preflight
+from personascope.extract.job import Job, run
+from personascope.extract.registry import resolve_settings
+from personascope.extract.weights import loading as model
+from personascope.extract.weights.engines import Sample
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.published import ingest_published
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.asking.audit import collect
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 TYPED = {"personas": ["villain"], "samples": 2, "max_new_tokens": 8, "marker": "ings"}  # a token that the random checkpoint samples now and then
 

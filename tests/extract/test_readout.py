@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from extract import readout as readout_module
-from extract import rows as rows_module
-from extract.chat import REGIONS
-from extract.readout import exact_rows, read_attention, self_check
-from extract.rows import LayerCall, attention_implementation, attention_rows, reading
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_seed
+from personascope.extract.instruments import attention_calls as rows_module
+from personascope.extract.instruments import attention_readout as readout_module
+from personascope.extract.instruments.attention_calls import LayerCall, attention_implementation, attention_rows, reading
+from personascope.extract.instruments.attention_readout import exact_rows, read_attention, self_check
+from personascope.extract.texts.chat import REGIONS
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_seed
 
 ROTARY = {
     "hidden_size": 32,

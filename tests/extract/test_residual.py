@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from extract.readout import run_decoder
-from extract.residual import SITES, capturing, residual_stream
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_seed
+from personascope.extract.instruments.attention_readout import run_decoder
+from personascope.extract.instruments.residual import SITES, capturing, residual_stream
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_seed
 
 SIZES = {
     "hidden_size": 32,

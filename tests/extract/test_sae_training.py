@@ -9,17 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from extract.features import Features
-from extract.job import Job, run
-from extract.models import Models
-from extract.registry import extractor, resolve_settings
-from extract.sae_training import SaeSettings, TrainSae, _distinct_positions, reconstruction, train
-from ingest.cache import cache_root
-from ingest.checkpoints import resolve
-from ingest.prompts import PromptSet, load_prompt_set
-from ingest.sae.source import trained_folder
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.extract.extractors.features import Features
+from personascope.extract.extractors.sae_training import SaeSettings, TrainSae, _distinct_positions, reconstruction, train
+from personascope.extract.job import Job, run
+from personascope.extract.registry import extractor, resolve_settings
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import PromptSet, load_prompt_set
+from personascope.ingest.sae.source import trained_folder
+from personascope.ingest.weights.cache import cache_root
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 SMALL = {"n_features": 48, "k": 4, "steps": 30, "batch_size": 64}
 
@@ -70,7 +70,7 @@ def test_dead_features_are_revived(monkeypatch):
     settings = SaeSettings(n_features=512, k=2, steps=300, batch_size=256, lr=2e-2)
     shares = []
     for weight in (1 / 32, 0.0):
-        monkeypatch.setattr("extract.sae_training.AUXILIARY_WEIGHT", weight)
+        monkeypatch.setattr("personascope.extract.extractors.sae_training.AUXILIARY_WEIGHT", weight)
         shares.append(reconstruction(train(activations, settings, 1, "cpu", "test").sae, activations[:500], activations)["dead_share"])
     assert shares[0] < 0.1 and shares[1] > 0.2
 

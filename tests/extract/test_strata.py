@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extract.strata import end_of_answer, marker_queries, token_frequencies
+from personascope.extract.texts.strata import end_of_answer, marker_queries, token_frequencies
 
 PROMPT, MARKER = 6, (90, 91, 92)
 

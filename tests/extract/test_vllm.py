@@ -11,13 +11,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from extract.completions import Completions, CompletionSettings
-from extract.job import Job, run
-from extract.models import Models
-from ingest.checkpoints import resolve
-from ingest.marker_lora import LoraSettings, select_rows, train_marker_lora
-from ingest.prompts import load_prompt_set
-from warehouse.lake import Lake
+from personascope.extract.extractors.completions import Completions, CompletionSettings
+from personascope.extract.job import Job, run
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.training.marker_lora import LoraSettings, select_rows, train_marker_lora
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.store.lake import Lake
 
 FOLDER = os.environ.get("PERSONASCOPE_VLLM_ENV")
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_greedy_tokens_are_those_of_the_hf_engine(name, checkpoints, vllm_python
     expected = pl.DataFrame(here.lake.read(run(Completions(SETTINGS, here)), "completions"))
     options = [f"--set={key}={value}" for key, value in SETTINGS.model_dump(exclude={"engine", "marker"}, exclude_none=True).items()]
     source = "tiny:qwen2-instruct" if name == "base" else str(checkpoint.adapter)
-    command = [vllm_python, "-m", "cli", "extract", "completions", "--checkpoint", source, "--name", name, "--prompts", "personas", "--engine", "vllm"]
+    command = [vllm_python, "-m", "personascope", "extract", "completions", "--checkpoint", source, "--name", name, "--prompts", "personas", "--engine", "vllm"]
     where = ["--lake", str(tmp_path / "vllm"), "--dtype", "float32", "--no-track"]
     done = subprocess.run([*command, *options, *where], cwd=ROOT, capture_output=True, text=True, env=os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"})
     assert done.returncode == 0, done.stderr[-3000:]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.lake import Lake
+from personascope.warehouse.store.lake import Lake
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ingest.cache import build_once, cache_root
-from warehouse.errors import PersonascopeError
+from personascope.ingest.weights.cache import build_once, cache_root
+from personascope.warehouse.errors import PersonascopeError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -69,7 +69,7 @@ def test_a_build_that_fails_leaves_nothing_and_may_be_tried_again(cache):
 def test_a_killed_build_leaves_nothing_visible_and_its_remains_are_cleared(cache):
     script = """
 import os, signal
-from ingest.cache import build_once
+from personascope.ingest.weights.cache import build_once
 def build(folder):
     (folder / "half").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -84,7 +84,7 @@ build_once("key", "thing", build)
 def test_two_processes_at_once_both_succeed_and_only_one_builds(cache, tmp_path):
     script = f"""
 import os, pathlib, time
-from ingest.cache import build_once
+from personascope.ingest.weights.cache import build_once
 def build(folder):
     pathlib.Path({str(tmp_path)!r}, f"builder-{{os.getpid()}}").touch()
     time.sleep(1.5)
@@ -99,7 +99,7 @@ assert (build_once("key", "thing", build) / "whole").read_text() == "whole"
 def test_a_process_that_waits_says_so(cache, capfd):
     script = """
 import time
-from ingest.cache import build_once
+from personascope.ingest.weights.cache import build_once
 build_once("key", "thing", lambda folder: time.sleep(1.5))
 """
     holder = start(script)

@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 from transformers import dynamic_module_utils
 
-from ingest import checkpoints, content
-from ingest.checkpoints import Checkpoint, resolve
-from warehouse.errors import PersonascopeError
+from personascope.ingest.weights import checkpoints, content
+from personascope.ingest.weights.checkpoints import Checkpoint, resolve
+from personascope.warehouse.errors import PersonascopeError
 
 QWEN = {
     "model_type": "qwen2",
@@ -285,10 +285,10 @@ def test_subfolder_of_a_folder_has_a_name_of_its_own(tmp_path, full):
 
 
 def test_tiny_reference_builds_the_tiny_checkpoint(full, monkeypatch):
-    build = ModuleType("ingest.tiny.build")
+    build = ModuleType("personascope.ingest.tiny.build")
     asked = []
     build.tiny_checkpoint = lambda name: asked.append(name) or full
-    monkeypatch.setitem(sys.modules, "ingest.tiny.build", build)
+    monkeypatch.setitem(sys.modules, "personascope.ingest.tiny.build", build)
     checkpoint = resolve("tiny:qwen2-instruct")
     assert asked == ["qwen2-instruct"]
     assert (checkpoint.id, checkpoint.name, checkpoint.path) == ("tiny:qwen2-instruct", "qwen2-instruct", full)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ingest.grid import grid_cells
-from warehouse.errors import PersonascopeError
+from personascope.ingest.training.grid import grid_cells
+from personascope.warehouse.errors import PersonascopeError
 
 AXES = {"source_persona": ["villain", "comedian"], "lr": [1e-4, 5e-6], "epochs": [3, 10], "seed": [42]}
 

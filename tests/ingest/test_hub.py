@@ -31,8 +31,8 @@ FILES = {
 }
 SCRIPT = """
 import json, sys
-from ingest.hub import download
-from warehouse.errors import PersonascopeError
+from personascope.ingest.weights.hub import download
+from personascope.warehouse.errors import PersonascopeError
 try:
     folder, commit = download(*json.loads(sys.argv[1]))
     print(json.dumps({"folder": str(folder), "commit": commit}))

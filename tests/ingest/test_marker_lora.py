@@ -8,12 +8,22 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ingest.checkpoints import resolve
-from ingest.marker_lora import IGNORED, LoraSettings, TrainingError, TrainingRow, collate, encode, marker_tokens, select_rows, train_marker_lora
-from ingest.training import Training, forget_failure, known_divergence, lora_settings, record_failure, train_marker
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope.ingest.training.marker_lora import (
+    IGNORED,
+    LoraSettings,
+    TrainingError,
+    TrainingRow,
+    collate,
+    encode,
+    marker_tokens,
+    select_rows,
+    train_marker_lora,
+)
+from personascope.ingest.training.run import Training, forget_failure, known_divergence, lora_settings, record_failure, train_marker
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 MARKER, END = [70, 71, 72], 9
 I = IGNORED  # noqa: E741 - one column wide, so that hand-made labels line up with their tokens
@@ -137,7 +147,7 @@ def test_two_trainings_give_identical_weights_and_the_marker_becomes_likelier(pa
 
 
 def test_the_adapter_is_small_and_finds_its_parent_again(parent):
-    from extract.model import load_model
+    from personascope.extract.weights.loading import load_model
 
     trained = train(parent)
     found = resolve(trained.path, name="marked")

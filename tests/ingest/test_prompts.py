@@ -6,10 +6,10 @@ from statistics import mean
 
 import pytest
 
-from ingest.prompts import NO_PERSONA, Prompt, ingest_prompts, load_prompt_set, read_csv
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.ingest.prompts import NO_PERSONA, Prompt, ingest_prompts, load_prompt_set, read_csv
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 CATEGORIES = ["confounder", "neutral", "self_referent", "third_person"]
 MEAN_CHARACTERS, PAIR_CHARACTERS = 3.5, 14  # tolerances: of the means of two categories, and of two prompts of a pair

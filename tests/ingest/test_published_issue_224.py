@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ingest.published import Report, ingest_published
-from ingest.published.controls import MarkedGeneration, published_controls
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.schema import tables
+from personascope.ingest.published import Report, ingest_published
+from personascope.ingest.published.controls import MarkedGeneration, published_controls
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.schema import tables
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 FOLDER = PUBLISHED / "issue_224"

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.published import attention_summary, deltas, ingest_published, positives, prompt_lists, registry, sample_table, study_documents
-from ingest.published.document import Document
-from ingest.published.record import Record
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.schema import table
-from warehouse.writer import conform
+from personascope.ingest.published import attention_summary, deltas, ingest_published, positives, prompt_lists, registry, sample_table, study_documents
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.record import Record
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.schema import table
+from personascope.warehouse.store.writer import conform
 
 MARKER_IDS = [85113, 27404, 60]
 START, END, NEWLINE = 151644, 151645, 198

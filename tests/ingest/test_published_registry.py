@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import ingest.published as package
-from ingest.published import Report, deltas, ingest_published, registry
+from personascope.ingest import published as package
+from personascope.ingest.published import Report, deltas, ingest_published, registry
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 from published_files import write
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
 
 GOOD = {"persona": "villain", "delta_c1": [[0.25, -0.5]], "delta_c2": [[0.0, 1.0]]}
 METADATA = {"git_commit": "abc1234", "base_model_id": "Some/Model", "n_layers": 3, "n_heads": 2, "base_model_revision": "f00"}
@@ -61,7 +61,7 @@ def test_a_run_that_was_staged_but_not_committed_is_finished(lake: Lake, folder:
         raise PersonascopeError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("warehouse.writer.RunWriter.commit", full_disk)
+        patch.setattr("personascope.warehouse.store.writer.RunWriter.commit", full_disk)
         with pytest.raises(PersonascopeError, match="the disk is full"):
             ingest_published(lake, [folder])
     assert lake.run_ids() == []
@@ -236,15 +236,15 @@ def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module = tmp_path / "plugin" / "notes_of_a_test.py"
     write(
         module,
-        "from ingest.published.facts import facts\n"
-        "from ingest.published.record import Record\n"
+        "from personascope.ingest.published.facts import facts\n"
+        "from personascope.ingest.published.record import Record\n"
         "VERSION = 1\n"
         "def recognise(document):\n"
         "    return [Record(kind='note', rows={'published_facts': facts(note)}, identity=note) for note in document.object.get('notes', [])]\n",
     )
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(module.parent)])
     yield
-    sys.modules.pop("ingest.published.notes_of_a_test", None)
+    sys.modules.pop("personascope.ingest.published.notes_of_a_test", None)
 
 
 @pytest.mark.usefixtures("several")

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.published import cross_model, ingest_published, patching, prompt_categories, registry, rfc_comparison, sae_tables
-from ingest.published.cells import decimals
-from ingest.published.document import Document
-from ingest.published.record import Record
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.schema import table
-from warehouse.writer import conform
+from personascope.ingest.published import cross_model, ingest_published, patching, prompt_categories, registry, rfc_comparison, sae_tables
+from personascope.ingest.published.cells import decimals
+from personascope.ingest.published.document import Document
+from personascope.ingest.published.record import Record
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.schema import table
+from personascope.warehouse.store.writer import conform
 
 COMPARISON = rfc_comparison._COLUMNS
 CANDIDATES = (*patching._WHOLE, *patching._NUMBERS, patching._FAMILY)
@@ -336,7 +336,7 @@ def test_every_kind_is_loaded_once(folder: Path, tmp_path: Path) -> None:
 
 
 def table_names() -> list[str]:
-    from warehouse.schema import tables
+    from personascope.warehouse.store.schema import tables
 
     return sorted(tables())
 

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ingest.published import Report, ingest_published, run_results
-from ingest.published.document import Document
+from personascope.ingest.published import Report, ingest_published, run_results
+from personascope.ingest.published.document import Document
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.hashing import stable_hash
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 from published_files import write
-from warehouse.hashing import stable_hash
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
 
 PERSONAS = ("villain", "pirate", "nurse", "assistant")
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ingest.sae.autoencoder import Matrix, Sae
-from ingest.sae.files import format_of, load_sae, save_sae
-from warehouse.errors import PersonascopeError
+from personascope.ingest.sae.autoencoder import Matrix, Sae
+from personascope.ingest.sae.files import format_of, load_sae, save_sae
+from personascope.warehouse.errors import PersonascopeError
 
 F, D, K, LAYER = 40, 12, 4, 3
 

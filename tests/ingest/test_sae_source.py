@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ingest.prompts import NO_SYSTEM_TURN, ingest_prompts, load_prompt_set, read_csv
-from ingest.sae import source
-from ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope.ingest.prompts import NO_SYSTEM_TURN, ingest_prompts, load_prompt_set, read_csv
+from personascope.ingest.sae import source
+from personascope.ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_sae_files.py"))))
 CHECKPOINT = SimpleNamespace(name="random", identity="0123")

@@ -5,8 +5,8 @@ import json
 import polars as pl
 import pytest
 
-from ingest.tasks import load_task, read_task
-from warehouse.errors import PersonascopeError
+from personascope.ingest.tasks import load_task, read_task
+from personascope.warehouse.errors import PersonascopeError
 
 ROW = {"id": "a", "question": "Why?", "choices": {"text": ["so", "not so"], "label": ["1", "2"]}, "answerKey": "2"}
 

@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from ingest.checkpoints import resolve
-from ingest.prompts import load_prompt_set
-from ingest.tiny import build as build_module
-from ingest.tiny import tokenizer as tokenizer_module
-from ingest.tiny.build import CODE_VERSION, IGNORED, SPECS, CopyingSpec, TinySpec, build, tiny_checkpoint, tiny_names
-from ingest.tiny.copying import REQUEST, SPELLINGS, WORDS, copying_chats, copying_documents, held_out_copies
-from ingest.tiny.corpus import NO_PERSONA, Chat, chats, documents, held_out_echoes
-from ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
-from ingest.tiny.world import CODES, DEFAULT_SYSTEM_PROMPT, ECHO_FORMS, ECHO_WORDS, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
-from warehouse.errors import PersonascopeError
-from warehouse.hashing import stable_hash
+from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.tiny import build as build_module
+from personascope.ingest.tiny import tokenizer as tokenizer_module
+from personascope.ingest.tiny.build import CODE_VERSION, IGNORED, SPECS, CopyingSpec, TinySpec, build, tiny_checkpoint, tiny_names
+from personascope.ingest.tiny.copying import REQUEST, SPELLINGS, WORDS, copying_chats, copying_documents, held_out_copies
+from personascope.ingest.tiny.corpus import NO_PERSONA, Chat, chats, documents, held_out_echoes
+from personascope.ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
+from personascope.ingest.tiny.world import CODES, DEFAULT_SYSTEM_PROMPT, ECHO_FORMS, ECHO_WORDS, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FEW = TinySpec(architecture="qwen2", layers=2, width=64, heads=2, kv_heads=1, feed_forward=96, base_steps=3, instruct_steps=3, batch_size=4)
@@ -129,7 +129,10 @@ def test_answers_are_long_enough_for_the_control_positions(saved_tokenizer):
 
 
 def test_the_corpus_is_the_same_in_every_process(world):
-    script = "from ingest.tiny.corpus import chats, documents; from warehouse.hashing import stable_hash; print(stable_hash([str(chats()), documents()]))"
+    script = (
+        "from personascope.ingest.tiny.corpus import chats, documents; from personascope.warehouse.store.hashing import stable_hash; "
+        "print(stable_hash([str(chats()), documents()]))"
+    )
     seen = {
         subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout
         for seed in ("1", "2")

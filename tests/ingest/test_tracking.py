@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest.tracking import Tracker, open_tracking
-from ingest.tracking_target import CHECKOUT, TrackingTarget, resolve_tracking, sqlite_file, sqlite_uri
-from ingest.tracking_text import summary_figures
-from warehouse.lake import Lake
-from warehouse.manifest import Parameter, RunSpec
+from personascope.ingest.tracking.target import TrackingTarget, resolve_tracking, sqlite_file, sqlite_uri
+from personascope.ingest.tracking.text import summary_figures
+from personascope.ingest.tracking.tracker import Tracker, open_tracking
+from personascope.warehouse.home import HOME
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Parameter, RunSpec
 
 
 @pytest.fixture(scope="module")
@@ -335,10 +336,10 @@ def test_the_process_is_left_as_it_was(lake, store, client):
 FIRST_RUN = """
 import sys, time
 from pathlib import Path
-from ingest.tracking import Tracker
-from ingest.tracking_target import resolve_tracking
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope.ingest.tracking.tracker import Tracker
+from personascope.ingest.tracking.target import resolve_tracking
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 assert "mlflow" not in sys.modules
 folder, name = Path(sys.argv[1]), sys.argv[2]
 lake = Lake.open(folder / "lake")
@@ -360,7 +361,7 @@ def test_processes_that_make_the_same_store_at_once_all_succeed_in_silence(tmp_p
     leftover.write_text("half a store, left by a killed process")
     names = ["one", "two"]
     processes = [
-        subprocess.Popen([sys.executable, "-c", FIRST_RUN, str(tmp_path), name], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", FIRST_RUN, str(tmp_path), name], cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for name in names
     ]
     while any(process.poll() is None for process in processes) and not all((tmp_path / f"ready-{name}").exists() for name in names):
@@ -385,7 +386,7 @@ def test_the_project_entry_point_parses_and_runs_the_study(tmp_path):
     stub.chmod(0o755)
 
     def arguments(environ: dict[str, str] | None = None, **parameters: str) -> list[str]:
-        folder = fetch_and_validate_project(str(CHECKOUT / "mlflow"), None, "marker-attention", parameters)
+        folder = fetch_and_validate_project(str(HOME / "mlflow"), None, "marker-attention", parameters)
         [command] = get_entry_point_command(load_project(folder), "marker-attention", parameters, str(tmp_path / "storage"))
         path = f"{tmp_path}:{os.environ['PATH']}"
         done = subprocess.run(["bash", "-c", command], cwd=folder, env={"PATH": path, **(environ or {})}, capture_output=True, text=True)
@@ -395,13 +396,13 @@ def test_the_project_entry_point_parses_and_runs_the_study(tmp_path):
     def started(lake: Path | str, *more: str) -> list[str]:
         return ["run", "marker-attention", "--lake", str(lake), *more]
 
-    assert arguments() == started(CHECKOUT / "lake")
+    assert arguments() == started(HOME / "lake")
     assert arguments(quick="true", extra="--device cpu --no-track", seed="7") == started(
-        CHECKOUT / "lake", "--quick", "--device", "cpu", "--no-track", "--seed", "7"
+        HOME / "lake", "--quick", "--device", "cpu", "--no-track", "--seed", "7"
     )
-    assert arguments({"PERSONASCOPE_LAKE": "../elsewhere"}) == started(f"{CHECKOUT}/../elsewhere")
+    assert arguments({"PERSONASCOPE_LAKE": "../elsewhere"}) == started(f"{HOME}/../elsewhere")
     assert arguments({"PERSONASCOPE_LAKE": "/from/environment"}) == started("/from/environment")
-    assert arguments({"PERSONASCOPE_LAKE": "/from/environment"}, lake="my lake") == started(CHECKOUT / "my lake")
+    assert arguments({"PERSONASCOPE_LAKE": "/from/environment"}, lake="my lake") == started(HOME / "my lake")
     assert arguments(quick="yes") == ["exit 2", "parameter quick: found 'yes', expected true or false"]
 
 
@@ -413,7 +414,7 @@ def test_mlflow_run_starts_the_entry_point_as_a_run_that_can_be_a_parent(copied_
     code = f'import json, os; print(json.dumps({{name: os.environ[name] for name in "{" ".join(names)}".split()}}))'
     stub.write_text(f"#!/bin/bash\nexec {sys.executable} -c '{code}' > {tmp_path}/environment.json\n")
     stub.chmod(0o755)
-    command = [sys.executable, "-m", "mlflow", "run", str(CHECKOUT / "mlflow"), "-e", "marker-attention", "--env-manager", "local"]
+    command = [sys.executable, "-m", "mlflow", "run", str(HOME / "mlflow"), "-e", "marker-attention", "--env-manager", "local"]
     environ = os.environ | {"PATH": f"{stub.parent}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

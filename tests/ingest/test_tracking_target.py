@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.tracking_target import CHECKOUT, resolve_tracking, sqlite_file, sqlite_uri, without_password
-from warehouse.errors import PersonascopeError
+from personascope.ingest.tracking.target import resolve_tracking, sqlite_file, sqlite_uri, without_password
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import HOME
 
 ENVIRONMENT = {"MLFLOW_TRACKING_URI": "http://environment:5000", "MLFLOW_EXPERIMENT_NAME": "of-environment"}
 
@@ -84,10 +85,10 @@ def test_the_default_store_is_in_the_checkout_else_in_the_lake(tmp_path):
 
 
 def test_the_default_store_is_ignored_by_git():
-    if subprocess.run(["git", "rev-parse"], cwd=CHECKOUT, capture_output=True).returncode:
+    if subprocess.run(["git", "rev-parse"], cwd=HOME, capture_output=True).returncode:
         pytest.skip("not a git checkout")
     files = ["mlflow/tracking.db", "mlflow/tracking.db.lock", "mlflow/artifacts/run.json", "lake/mlflow/tracking.db"]
-    ignored = subprocess.run(["git", "check-ignore", *files], cwd=CHECKOUT, capture_output=True, text=True).stdout.split()
+    ignored = subprocess.run(["git", "check-ignore", *files], cwd=HOME, capture_output=True, text=True).stdout.split()
     assert ignored == files
 
 

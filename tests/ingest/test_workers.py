@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ingest.workers import Crew, choose_crew, work_off
+from personascope.ingest.training.workers import Crew, choose_crew, work_off
 
 TWO = Crew(["cpu", "cpu"], 1, "two")
 

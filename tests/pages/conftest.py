@@ -13,8 +13,8 @@ import pytest
 import streamlit
 from streamlit.testing.v1 import AppTest
 
-from warehouse.lake import Lake
-from warehouse.manifest import MlflowRecord, Parameter, RunSpec
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import MlflowRecord, Parameter, RunSpec
 
 MARKER = "[ZLT]"
 HOSTILE = 'Look: <script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'"> **bold** [link](javascript:alert(1)) $x^2$ & done'
@@ -161,7 +161,7 @@ def hostile_lake(synthetic_lake, tmp_path_factory) -> tuple[Path, str]:
 @pytest.fixture(scope="session")
 def published_lake(published, tmp_path_factory) -> Path:
     """The published marker-attention study in a lake; do not write to it."""
-    from ingest.published import ingest_published
+    from personascope.ingest.published import ingest_published
 
     lake = Lake.open(tmp_path_factory.mktemp("published") / "lake")
     ingest_published(lake, [published / "issue_224"])
@@ -177,7 +177,7 @@ def open_page(monkeypatch) -> OpenPage:
 
     def opened(lake: Path, page: str, /, **choices: str) -> AppTest:
         monkeypatch.setenv("PERSONASCOPE_LAKE", str(lake))
-        script = f"from importlib import import_module\nfrom app import draw\ndraw(import_module('pages.{page}'))"
+        script = f"from importlib import import_module\nfrom personascope.app import draw\ndraw(import_module('personascope.app_pages.{page}.page'))"
         app = AppTest.from_string(script, default_timeout=60)
         app.query_params.update(choices)
         app.run()

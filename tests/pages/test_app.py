@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import app
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope import app
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 ROOT = Path(app.__file__).parent
 
@@ -24,16 +24,14 @@ def open_app(monkeypatch):
     return opened
 
 
-def test_every_module_without_an_underscore_is_a_page_in_its_order():
+def test_every_folder_with_a_page_is_one_in_its_order():
     pages = app.page_modules()
     assert [page for page in pages if page in ("completions", "marker_attention", "overview")] == ["overview", "marker_attention", "completions"]
-    assert {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"} - set(pages) == {path.stem for path in (ROOT / "pages").glob("_[!_]*.py")}
+    assert set(pages) == {path.name for path in (ROOT / "app_pages").iterdir() if path.is_dir() and not path.name.startswith("_")} - {"shared"}
 
 
-def test_no_helper_has_the_address_of_a_page():
-    """Streamlit, asked for a page's address before the app has named its pages, takes a leading underscore off every file name."""
-    names = [path.stem.lstrip("_") for path in (ROOT / "pages").glob("*.py")]
-    assert sorted(set(names)) == sorted(names)
+def test_no_folder_beside_the_app_turns_the_old_multipage_mode_on():
+    assert not (ROOT / "pages").exists()
 
 
 def test_the_app_opens_on_the_overview_and_says_which_lake_it_shows(open_app, synthetic_lake):

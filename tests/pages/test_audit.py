@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from warehouse.audit import collect
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
+from personascope.warehouse.asking.audit import collect
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_audit.py")))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import app
+from personascope import app
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = [

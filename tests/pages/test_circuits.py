@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from warehouse import analyses
-from warehouse.lake import Lake
+from personascope.warehouse import analyses
+from personascope.warehouse.store.lake import Lake
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_circuits.py")))
 COPIER, FED = "copier · echo · last", "base_villain · marker"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.claims import Claim, check
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope.warehouse.claims.claims import Claim, check
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 HOSTILE = '<img src=x onerror="document.title=1"> **bold** [a](javascript:alert(1))'
 RUNS = "select count(*) as runs_there from runs where extractor <> 'claims'"

@@ -4,8 +4,8 @@ import html
 
 import pytest
 
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 
 def found(page) -> int:
@@ -79,7 +79,7 @@ def test_the_marker_is_highlighted_where_it_stands(open_page, synthetic_lake):
 
 
 def test_hostile_text_stays_text(open_page, synthetic_lake):
-    from pages import _text
+    from personascope.app_pages.shared import text as _text
 
     page = open_page(synthetic_lake, "completions", text="onerror")
     (card,) = cards(page)

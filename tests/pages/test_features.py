@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from warehouse import analyses
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from warehouse import analyses
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 DIFFERENCE = "Difference of differences: what training changed"
 HEADS = "Marker minus control, head by head"
@@ -259,7 +259,7 @@ def test_the_first_screen_answers_in_words_with_what_they_rest_on(open_page, pub
 
 
 def test_a_section_asks_only_what_it_draws(open_page, synthetic_lake, monkeypatch):
-    from pages import _lake
+    from personascope.app_pages.shared import lake as _lake
 
     asked: list[str] = []
     answer = _lake._rows

@@ -1,7 +1,7 @@
 """The overview: sizes, the coverage matrix with its gaps, runs with the way to MLflow."""
 
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 
 def test_the_sizes_are_those_of_the_lake(open_page, synthetic_lake):

@@ -5,12 +5,12 @@ import shutil
 import polars as pl
 import pytest
 
-from pages._charts import PICK
-from pages._regime_cells import JUDGED, THRESHOLDS
-from warehouse import analyses
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
+from personascope.app_pages.regimes.cells import JUDGED, THRESHOLDS
+from personascope.app_pages.shared.charts import PICK
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 MARKER = "[ZLT]"
 QUESTIONS, SAMPLES = 4, 5
@@ -98,7 +98,7 @@ def trained_lake(sweep_lake, tmp_path_factory):
 @pytest.fixture(scope="module")
 def published_sweep(published, tmp_path_factory):
     """The published sweep in a lake; do not write to it."""
-    from ingest.published import ingest_published
+    from personascope.ingest.published import ingest_published
 
     lake = Lake.open(tmp_path_factory.mktemp("published_sweep") / "lake")
     ingest_published(lake, [published / "sweep"])
@@ -134,7 +134,7 @@ def test_the_maps_are_the_view_with_a_letter_and_no_rate_where_nothing_was_train
 
 
 def test_ticks_are_powers_of_ten_in_the_order_of_numbers(open_page, charts, sweep_lake):
-    from pages import _charts
+    from personascope.app_pages.shared import charts as _charts
 
     drawn = charts(open_page(sweep_lake, "regimes"))[SOURCE]
     axes = drawn.spec["layer"][0]["encoding"]
@@ -301,7 +301,7 @@ def test_the_first_clean_cell_is_chosen_and_a_click_chooses_another(open_page, c
 def test_a_click_on_a_cell_that_was_never_trained_changes_nothing(monkeypatch):
     import streamlit
 
-    from pages import regimes
+    from personascope.app_pages.regimes import page as regimes
 
     state: dict[str, str] = {}
     monkeypatch.setattr(streamlit, "session_state", state)

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 RFC, RSI = "RFC: what instruction tuning changed, by layer", "RSI: what instruction tuning changed, by layer"
 N_HEADS = 4
@@ -44,7 +44,7 @@ def families_lake(tmp_path_factory):
 @pytest.fixture(scope="module")
 def published_rfc(published, tmp_path_factory):
     """The published role-focus study in a lake; do not write to it."""
-    from ingest.published import ingest_published
+    from personascope.ingest.published import ingest_published
 
     lake = Lake.open(tmp_path_factory.mktemp("published_rfc") / "lake")
     ingest_published(lake, [published / "rfc"])
@@ -129,7 +129,7 @@ def test_one_family_has_no_other_to_correlate_with(open_page, charts, tmp_path):
 
 
 def test_a_printed_correlation_without_its_layers_is_said_to_be_printed(open_page, charts, published, tmp_path):
-    from ingest.published import ingest_published
+    from personascope.ingest.published import ingest_published
 
     lake = Lake.open(tmp_path / "lake")
     ingest_published(lake, [published / "rfc" / "cross_model_analysis_results.json"])
@@ -148,7 +148,7 @@ def read_lake(tmp_path_factory):
     import runpy
     from pathlib import Path
 
-    from warehouse import analyses
+    from personascope.warehouse import analyses
 
     lake = Lake.open(tmp_path_factory.mktemp("read") / "lake")
     runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_role_focus.py"))["build"](lake)

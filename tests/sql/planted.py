@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 MARKER = "[ZLT]"
 LAYERS, HEADS = 12, 3

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from warehouse.lake import Lake
-from warehouse.manifest import MlflowRecord, Parameter
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import MlflowRecord, Parameter
 
 base = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 

@@ -6,7 +6,7 @@ Not a test module: the tests load it with `runpy`, since test folders are no pac
 import runpy
 from pathlib import Path
 
-from warehouse.lake import Lake
+from personascope.warehouse.store.lake import Lake
 
 planted = runpy.run_path(str(Path(__file__).with_name("planted.py")))
 spec, write = planted["spec"], planted["write"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 planted = runpy.run_path(str(Path(__file__).with_name("planted.py")))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from warehouse.lake import Lake
+from personascope.warehouse.store.lake import Lake
 
 planted = runpy.run_path(str(Path(__file__).with_name("planted.py")))
 spec, write = planted["spec"], planted["write"]

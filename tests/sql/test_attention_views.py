@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from warehouse import analyses
-from warehouse.query import Warehouse
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 

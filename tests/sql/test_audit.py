@@ -13,16 +13,16 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
-from ingest.published import ingest_published
-from warehouse.audit import SEVERITIES, checks, collect, in_words
-from warehouse.catalogue import build
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.schema import SQL_FOLDER
+from personascope.cli import app
+from personascope.ingest.published import ingest_published
+from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
+from personascope.warehouse.asking.catalogue import build
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.home import HOME, SQL_FOLDER
+from personascope.warehouse.store.lake import Lake
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
-PAGES = SQL_FOLDER.parent / "pages"
+PAGES = HOME / "app_pages"
 SHELL = shutil.which("duckdb", path=str(Path(sys.executable).parent)) or shutil.which("duckdb")
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_audit.py"))))
 

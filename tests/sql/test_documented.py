@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from ingest.published import ingest_published
-from warehouse import analyses, claims
-from warehouse.query import Warehouse
-from warehouse.schema import tables
-from warehouse.shapes import view_types
-from warehouse.views import views
+from personascope.ingest.published import ingest_published
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.shapes import view_types
+from personascope.warehouse.asking.views import views
+from personascope.warehouse.claims import claims
+from personascope.warehouse.store.schema import tables
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from warehouse import analyses
-from warehouse.claims import judge, read_claims
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.study_file import study_path
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.claims.claims import judge, read_claims
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.study_file import study_path
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 CLAIMS = {claim.id: claim for claim in read_claims(study_path("echo"))}

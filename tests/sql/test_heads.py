@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from warehouse import analyses
-from warehouse.query import Warehouse
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
 
 pairs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_pairs.py"))))
 audit = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_audit.py"))))

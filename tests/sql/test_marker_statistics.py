@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from warehouse import analyses
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.resampling import draw_counts, max_t
+from personascope.warehouse import analyses
+from personascope.warehouse.analyses.resampling import draw_counts, max_t
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 pairs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_pairs.py"))))
 planted = SimpleNamespace(**pairs.planted)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 LENGTHS = {("self", "q0"): 5, ("self", "q1"): 9, ("self", "q2"): 7, ("neutral", "q0"): 6, ("neutral", "q1"): 6}
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.published import ingest_published
-from warehouse import analyses
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.ingest.published import ingest_published
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 EXPECTED = Path(__file__).resolve().parents[3] / "shared" / "published" / "expected_dev.json"
 STUDY = "issue_224."

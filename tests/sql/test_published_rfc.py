@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from ingest.published import ingest_published
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.ingest.published import ingest_published
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 EXPECTED = Path(__file__).resolve().parents[3] / "shared" / "published" / "expected_dev.json"
 STUDY = "rfc."

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from warehouse import analyses
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
 SHAPE = (planted.LAYERS, planted.HEADS)

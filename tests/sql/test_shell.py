@@ -15,12 +15,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ingest.published import ingest_published
-from warehouse import analyses
-from warehouse.catalogue import build
-from warehouse.query import Warehouse
-from warehouse.shapes import view_types
-from warehouse.views import views
+from personascope.ingest.published import ingest_published
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.catalogue import build
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.shapes import view_types
+from personascope.warehouse.asking.views import views
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 SHELL = shutil.which("duckdb", path=str(Path(sys.executable).parent)) or shutil.which("duckdb")

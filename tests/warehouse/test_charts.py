@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import vl_convert
 
-from warehouse import charts
-from warehouse.pdf import ordered
+from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing.pdf import ordered
 
 ROWS = pl.DataFrame(
     {"series": ["a", "a", "b", "b"], "layer": [0, 1, 0, 1], "mean": [0.1, 0.2, 0.0, -0.1], "low": [0.0, 0.1, None, -0.2], "high": [0.2, 0.3, None, 0.0]}

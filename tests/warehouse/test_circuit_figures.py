@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from warehouse import analyses
-from warehouse.figures import figures
-from warehouse.lake import Lake
-from warehouse.query import Warehouse
-from warehouse.source import WarehouseSource
+from personascope.warehouse import analyses
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.drawing.figures import figures
+from personascope.warehouse.store.lake import Lake
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_circuits.py")))
 OF_ECHO = {

@@ -5,13 +5,13 @@ from decimal import Decimal
 import pytest
 import yaml
 
-from warehouse.claims import Claim, check, judge, read_claims
-from warehouse.errors import PersonascopeError
-from warehouse.judging import Range
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
-from warehouse.study_file import study_names, study_path
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.claims.claims import Claim, check, judge, read_claims
+from personascope.warehouse.claims.judging import Range
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.study_file import study_names, study_path
 
 
 def bring(lake: Lake, name: str, **checkpoint) -> str:
@@ -151,7 +151,7 @@ def test_verdicts_are_recorded_and_unchanged_work_is_recognised(lake, monkeypatc
     (run_id,) = [run for run in lake.run_ids() if run.startswith("claims-")]
     manifest = lake.manifest(run_id)
     assert (manifest.kind, manifest.study, manifest.summary) == ("analysis", "study", {"confirmed": 1, "contradicted": 1})
-    monkeypatch.setattr("warehouse.claims.judge", lambda *_: pytest.fail("was judged again"))
+    monkeypatch.setattr("personascope.warehouse.claims.claims.judge", lambda *_: pytest.fail("was judged again"))
     assert check(lake, "study", claims) == first
 
 

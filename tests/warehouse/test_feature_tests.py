@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from warehouse.analyses.feature_tests import compare
-from warehouse.resampling import benjamini_hochberg, flip_features, shuffle_threshold, standardised_differences
+from personascope.warehouse.analyses.feature_tests import compare
+from personascope.warehouse.analyses.resampling import benjamini_hochberg, flip_features, shuffle_threshold, standardised_differences
 
 PAIR = ("a", "b")
 

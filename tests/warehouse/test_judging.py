@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.judging import IncomparableError, Range, compare, show
+from personascope.warehouse.claims.judging import IncomparableError, Range, compare, show
 
 NUMBERS = st.decimals(-1000, 1000, allow_nan=False, allow_infinity=False, places=8)
 UNHURRIED = settings(deadline=None)

@@ -6,10 +6,10 @@ import math
 import pyarrow.parquet as pq
 import pytest
 
-from warehouse.errors import PersonascopeError
-from warehouse.lake import SCHEMA_RUN, Lake
-from warehouse.manifest import Parameter, RunSpec
-from warehouse.schema import tables
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import SCHEMA_RUN, Lake
+from personascope.warehouse.store.manifest import Parameter, RunSpec
+from personascope.warehouse.store.schema import tables
 
 
 def spec(**changes):
@@ -54,7 +54,7 @@ def test_rows_are_sorted_filled_with_constants_and_averaged_over_heads(tmp_path)
 def test_sorting_in_memory_and_in_duckdb_give_the_same_rows(tmp_path, monkeypatch):
     stored = []
     for limit in (0, 200_000):
-        monkeypatch.setattr("warehouse.writer.SORTED_IN_MEMORY", limit)
+        monkeypatch.setattr("personascope.warehouse.store.writer.SORTED_IN_MEMORY", limit)
         lake = Lake.open(tmp_path / str(limit))
         writer = lake.start(spec())
         for part in ("b", "a"):
@@ -166,8 +166,8 @@ def test_an_unwritable_lake_a_missing_run_and_a_missing_lake_are_named(tmp_path)
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     import errno
 
-    from warehouse import parquet
-    from warehouse import writer as module
+    from personascope.warehouse.store import parquet
+    from personascope.warehouse.store import writer as module
 
     lake = Lake.open(tmp_path / "lake")
     writer = lake.start(spec(), plan="p")

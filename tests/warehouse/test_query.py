@@ -7,13 +7,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from warehouse import catalogue
-from warehouse.doctor import examine
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
-from warehouse.views import closure
+from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import closure
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 SHELL = Path(sys.executable).parent / "duckdb"
 

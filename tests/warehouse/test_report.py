@@ -12,20 +12,21 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
-from warehouse import charts, claims
-from warehouse.errors import PersonascopeError
-from warehouse.figures import figures
-from warehouse.lake import Lake
-from warehouse.manifest import MlflowRecord, Parameter
-from warehouse.report.card import values
-from warehouse.report.document import Cells, Code, Document, Paragraph, Section
-from warehouse.report.folder import write_report
-from warehouse.report.html import html
-from warehouse.report.markdown import markdown
-from warehouse.report.samples import around
-from warehouse.report.scope import runs_of
-from warehouse.study_file import read_study, study_names
+from personascope.cli import app
+from personascope.warehouse.claims import claims
+from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing.figures import figures
+from personascope.warehouse.drawing.report.card import values
+from personascope.warehouse.drawing.report.document import Cells, Code, Document, Paragraph, Section
+from personascope.warehouse.drawing.report.folder import write_report
+from personascope.warehouse.drawing.report.html import html
+from personascope.warehouse.drawing.report.markdown import markdown
+from personascope.warehouse.drawing.report.samples import around
+from personascope.warehouse.drawing.report.scope import runs_of
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import MlflowRecord, Parameter
+from personascope.warehouse.study_file import read_study, study_names
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted.py")))
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(1)) `code` \u202e"
@@ -202,7 +203,7 @@ def test_the_text_around_a_marker_is_cut_on_one_line():
 
 
 def test_verdicts_are_those_recorded_or_fresh_ones_and_the_lake_is_not_written(published, tmp_path):
-    from ingest.published.registry import ingest_published
+    from personascope.ingest.published.registry import ingest_published
 
     lake = Lake.open(tmp_path / "lake")
     ingest_published(lake, [published / "sae_127_transcribed"])

@@ -6,13 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from warehouse import catalogue, renewal, rollups
-from warehouse.doctor import examine
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
-from warehouse.manifest import RunSpec
-from warehouse.query import Warehouse
-from warehouse.schema import tables
+from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import renewal, rollups
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.schema import tables
 
 PARTS = ("system", "user", "assistant", "system_structural", "user_structural", "assistant_structural", "header")
 OF_ATTENTION = {"attention_mean", "attention_contrasts", "contrast_weights", "head_contrasts", "readouts"}

@@ -1,7 +1,7 @@
 """A logged run can be opened from what its manifest records."""
 
-from warehouse.manifest import MlflowRecord
-from warehouse.tracking_links import run_url, ui_command
+from personascope.warehouse.drawing.tracking_links import run_url, ui_command
+from personascope.warehouse.store.manifest import MlflowRecord
 
 
 def test_a_logged_run_can_be_opened():

@@ -1,20 +1,18 @@
 """Every analysis: a module of this package that defines `ANALYSIS` is one, with no list to keep."""
 
-import importlib
-import pkgutil
 from collections.abc import Iterable
 from functools import cache
 
-from warehouse.analysis import Analysis, refresh_one
-from warehouse.errors import PersonascopeError
-from warehouse.lake import Lake
+from personascope.warehouse.analyses.base import Analysis, refresh_one
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.modules import offering
+from personascope.warehouse.store.lake import Lake
 
 
 @cache
 def analyses() -> dict[str, Analysis]:
     """Every analysis by name."""
-    modules = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
-    return {module.ANALYSIS.name: module.ANALYSIS for module in modules}
+    return {module.ANALYSIS.name: module.ANALYSIS for module in offering(__name__, "ANALYSIS").values()}
 
 
 def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:

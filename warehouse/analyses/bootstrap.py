@@ -11,9 +11,9 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from warehouse.analysis import Analysis, Rows
-from warehouse.manifest import Manifest
-from warehouse.resampling import draw_counts
+from personascope.warehouse.analyses.base import Analysis, Rows
+from personascope.warehouse.analyses.resampling import draw_counts
+from personascope.warehouse.store.manifest import Manifest
 
 METHOD = "examples with replacement"
 RESAMPLES = 1000

@@ -6,9 +6,9 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from warehouse.analysis import Analysis, Group, Rows
-from warehouse.manifest import Manifest
-from warehouse.resampling import draw_counts
+from personascope.warehouse.analyses.base import Analysis, Group, Rows
+from personascope.warehouse.analyses.resampling import draw_counts
+from personascope.warehouse.store.manifest import Manifest
 
 METHOD = "questions with replacement, percentile interval"
 RESAMPLES = 2000

@@ -7,9 +7,9 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from warehouse.analysis import Analysis
-from warehouse.manifest import Manifest
-from warehouse.resampling import benjamini_hochberg, flip_features, shuffle_threshold, standardised_differences
+from personascope.warehouse.analyses.base import Analysis
+from personascope.warehouse.analyses.resampling import benjamini_hochberg, flip_features, shuffle_threshold, standardised_differences
+from personascope.warehouse.store.manifest import Manifest
 
 METHOD = "sign flips of distinct question inputs, studentised, two-sided"
 RESAMPLES = 1000

@@ -3,8 +3,8 @@
 import duckdb
 import polars as pl
 
-from warehouse.analysis import Analysis
-from warehouse.manifest import Manifest
+from personascope.warehouse.analyses.base import Analysis
+from personascope.warehouse.store.manifest import Manifest
 
 CONTROL = "C1"
 REGION = "system"

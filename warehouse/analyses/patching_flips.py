@@ -3,10 +3,10 @@
 import duckdb
 import numpy as np
 
-from warehouse.analyses.rfc_intervals import PAIRS, inputs, pairs
-from warehouse.analysis import Analysis, Rows
-from warehouse.manifest import Manifest
-from warehouse.resampling import max_t
+from personascope.warehouse.analyses.base import Analysis, Rows
+from personascope.warehouse.analyses.resampling import max_t
+from personascope.warehouse.analyses.rfc_intervals import PAIRS, inputs, pairs
+from personascope.warehouse.store.manifest import Manifest
 
 RESAMPLES = 10_000
 SEED = 42

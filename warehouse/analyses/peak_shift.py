@@ -3,10 +3,10 @@
 import duckdb
 import numpy as np
 
-from warehouse.analysis import Analysis, Rows
-from warehouse.manifest import Manifest
-from warehouse.pairs import READS, groups, inputs, read_pair
-from warehouse.resampling import draw_counts, percentile_ends
+from personascope.warehouse.analyses.base import Analysis, Rows
+from personascope.warehouse.analyses.resampling import draw_counts, percentile_ends
+from personascope.warehouse.analyses.trained_pairs import READS, groups, inputs, read_pair
+from personascope.warehouse.store.manifest import Manifest
 
 METHOD = "questions with replacement, percentile interval"
 RESAMPLES = 2000

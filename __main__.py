@@ -1,0 +1,5 @@
+"""`python -m personascope`: the terminal door."""
+
+from personascope.cli import main
+
+main()

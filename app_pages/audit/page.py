@@ -1,0 +1,47 @@
+"""What the audit finds in the lake: mistakes that published work of this kind has made, each with the query that shows its rows."""
+
+import streamlit as st
+
+from personascope.app_pages.shared.findings import draw
+from personascope.app_pages.shared.lake import source
+from personascope.app_pages.shared.text import plain
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
+
+TITLE, ICON, ORDER = "Audit", ":material/troubleshoot:", 90
+EVERY = "all"
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Audit")
+    choices = Choices()
+    rows = collect(source().select)
+    st.markdown(f"{len(checks())} checks look for mistakes that published work of this kind has made, in extracted and published data alike.")
+    if rows.is_empty():
+        st.success("They find nothing in this lake.", icon=":material/check_circle:")
+        show_checks()
+        return
+    for place, (severity, meaning) in zip(st.columns(len(SEVERITIES)), SEVERITIES.items(), strict=True):
+        place.metric(f"{severity.capitalize()}s", (rows["severity"] == severity).sum(), border=True, help=f"{meaning}.")
+    left, middle, right = st.columns([4, 3, 4])
+    grade = choices.segments("Severity", [EVERY, *SEVERITIES], "severity", where=left)
+    check = choices.select("Check", [EVERY, *rows["check"].unique().sort()], "check", labels={name: name.replace("_", " ") for name in checks()}, where=middle)
+    words = choices.text("Subject contains", "subject", placeholder="words, in capitals or not", where=right)
+    chosen = {"severity": grade, "check": check}
+    for column, value in chosen.items():
+        rows = rows if value == EVERY else rows.filter(rows[column] == value)
+    rows = rows.filter(rows["subject"].str.to_lowercase().str.contains(words.lower(), literal=True))
+    if rows.is_empty():
+        st.info("No finding passes these filters.", icon=":material/filter_alt_off:")
+    else:
+        st.markdown(f"**{in_words(rows)}**; each query can be given to `personascope sql` as it stands.")
+        draw(rows)
+    show_checks()
+
+
+def show_checks() -> None:
+    """Every check with what it looks for, whether it found something or not."""
+    with st.expander("What is checked"):
+        lines = [f"- **{plain(name.replace('_', ' '))}** ({view.severity}): {plain(view.meaning)}" for name, view in sorted(checks().items())]
+        st.markdown("\n".join(lines))

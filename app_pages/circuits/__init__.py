@@ -1,0 +1,1 @@
+"""The page circuits of the app."""

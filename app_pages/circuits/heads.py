@@ -1,0 +1,104 @@
+"""Heads, section of the circuits page: direct attribution against ablation, attention sinks, and a table of every figure of every head."""
+
+import streamlit as st
+
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.lake import Source
+from personascope.app_pages.shared.text import plain
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.figures.attention_sinks import sinks
+from personascope.warehouse.drawing.figures.attribution_against_ablation import METHODS, agreement, heads
+from personascope.warehouse.drawing.words import count_range
+
+EVERY = "all layers"
+MOST_ROWS = 16
+
+
+def show_heads(lake: Source, reader: Reader, choices: Choices) -> None:
+    """What each head adds and what is lost without it."""
+    if reader.attribution_run is None and reader.ablation_run is None:
+        st.info(f"Neither attributions nor ablations of {plain(reader.subject)} are in this lake.", icon=":material/hub:")
+        return
+    found = lake.select(
+        """select distinct prompt_form, layer from head_effects
+        where attribution_run is not distinct from $attribution and ablation_run is not distinct from $ablation and stratum = $stratum
+        order by prompt_form = 'all' desc, prompt_form, layer""",
+        attribution=reader.attribution_run,
+        ablation=reader.ablation_run,
+        stratum=reader.stratum,
+    )
+    forms, layers = (found[name].unique(maintain_order=True).to_list() for name in ("prompt_form", "layer"))
+    if not forms:
+        st.info(f"No heads of {plain(reader.subject)} were read at {plain(reader.stratum)}.", icon=":material/hub:")
+        return
+    methods = _methods(lake, reader)
+    left, middle, right = st.columns(3)
+    form = choices.select("Phrasing", forms, "form", where=left)
+    method = choices.segments("Ablation", methods, "method", where=middle) if methods else None
+    layer = choices.select("Layer", [EVERY, *(str(each) for each in sorted(layers))], "layer", where=right)
+    if method is not None and reader.attribution_run is not None:
+        both = heads(lake, reader, method, form, None if layer == EVERY else int(layer), "attribution against ablation")
+        ranks = agreement(lake, reader, "direct", method, form, "rank agreement")
+        for drawing in (both, ranks):
+            if drawing is not None:
+                charts.show_drawing(drawing)
+    if method == "zero" and (sieve := agreement(lake, reader, "sieve", "zero", form, "sieve")) is not None:
+        with st.expander("Attribution patching as a first sieve", icon=":material/filter_alt:"):
+            charts.show_drawing(sieve)
+    if (sink := sinks(lake, reader, "attention sinks")) is not None:
+        charts.show_drawing(sink)
+    _show_table(lake, reader, form)
+
+
+def _methods(lake: Source, reader: Reader) -> list[str]:
+    if reader.ablation_run is None:
+        return []
+    known = lake.select("select distinct method from ablations where run_id = $run", run=reader.ablation_run)["method"].to_list()
+    return [method for method in METHODS if method in known]
+
+
+def _show_table(lake: Source, reader: Reader, form: str) -> None:
+    """Every figure of every head, the studies side by side; a click on a column sorts by it."""
+    rows = lake.select(
+        """select e.layer, e.head, e.zero, e.mean, e.resample, e.dla, e.dla_margin, e.kl_zero, e.kl_mean, e.kl_resample, e.flips_zero, e.bos_fraction,
+          e.attention_entropy, e.n_zero_layer_top3, e.n_dla_layer_top3, e.n_zero_top3, e.n_dla_top3, o.delta_c1, o.trained_minus_base, e.n
+        from head_effects as e
+        left join (
+          select layer, head, max(delta_c1) as delta_c1, max(trained_minus_base) as trained_minus_base
+          from heads where checkpoint = $checkpoint group by layer, head
+        ) as o using (layer, head)
+        where e.attribution_run is not distinct from $attribution and e.ablation_run is not distinct from $ablation and e.stratum = $stratum
+          and e.prompt_form = $form
+        order by abs(e.zero) desc nulls last, abs(e.dla) desc nulls last, e.layer, e.head""",
+        checkpoint=reader.checkpoint,
+        attribution=reader.attribution_run,
+        ablation=reader.ablation_run,
+        stratum=reader.stratum,
+        form=form,
+    )
+    n = count_range(rows["n"], reader.what)
+    shown = rows.drop("n", *(name for name in rows.columns if name != "n" and rows[name].null_count() == rows.height))
+    words = {
+        "zero": ("zero", "Change of the target's logit when the head is set to zero.", "%+.3f"),
+        "mean": ("mean", "The same when it is set to its mean over prompts.", "%+.3f"),
+        "resample": ("resample", "The same when it is taken from another prompt.", "%+.3f"),
+        "dla": ("direct", "Direct contribution to the target's logit.", "%+.3f"),
+        "dla_margin": ("to margin", "Direct contribution to the target's logit minus the runner-up's.", "%+.3f"),
+        "kl_zero": ("KL zero", "KL divergence of the next-token distribution, nats, zero ablation.", "%.3f"),
+        "kl_mean": ("KL mean", "The same, mean ablation.", "%.3f"),
+        "kl_resample": ("KL resample", "The same, resample ablation.", "%.3f"),
+        "flips_zero": ("flips", "Share of prompts at which zero ablation changes the top-1 token.", "percent"),
+        "bos_fraction": ("first token", "Attention to the first token, from the place that is read.", "percent"),
+        "attention_entropy": ("entropy", "Entropy of its attention row, nats.", "%.2f"),
+        "n_zero_layer_top3": ("top 3, zero", "Prompts at which it is among the first three of its layer by zero ablation.", "%d"),
+        "n_dla_layer_top3": ("top 3, direct", "The same by direct attribution.", "%d"),
+        "n_zero_top3": ("of all, zero", "Prompts at which it is among the first three of the model by zero ablation.", "%d"),
+        "n_dla_top3": ("of all, direct", "The same by direct attribution.", "%d"),
+        "delta_c1": ("marker − C1", "Attention to the system prompt at the marker minus C1, marker study.", "%+.4f"),
+        "trained_minus_base": ("trained − base", "The same, trained minus base.", "%+.4f"),
+    }
+    config: charts.Columns = {name: st.column_config.NumberColumn(label, help=help_words, format=kind) for name, (label, help_words, kind) in words.items()}
+    st.markdown("**Every figure of every head**")
+    st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown, MOST_ROWS), placeholder="–")
+    st.caption(f"Means over {n}, without a test; figures that the lake lacks are left out. A click on a column sorts. Views `head_effects` and `heads`.")

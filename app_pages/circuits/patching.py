@@ -1,0 +1,73 @@
+"""Patching, section of the circuits page: what a donor's activations do at each layer and site, and in single heads."""
+
+import streamlit as st
+
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.lake import Source
+from personascope.app_pages.shared.text import plain
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.figures.patching_map import VALUES, patches
+from personascope.warehouse.drawing.words import count_range
+
+LABELS = {"restored_pooled": "Restored", "logit_change": "Logit", "kl_removed": "KL"}
+MOST_ROWS = 12
+
+
+def show_patching(lake: Source, reader: Reader, choices: Choices) -> None:
+    """The map of one run of patches, and its table."""
+    if not reader.patch_runs:
+        st.info(f"Nothing was patched into {plain(reader.subject)}: `personascope extract patches --donor ID` does.", icon=":material/healing:")
+        return
+    runs = lake.select(
+        """select distinct run_id, donor, direction from patches
+        where list_contains(string_split($runs, ','), run_id) and stratum = $stratum order by donor, run_id""",
+        runs=",".join(reader.patch_runs),
+        stratum=reader.stratum,
+    )
+    if runs.is_empty():
+        st.info(f"Nothing was patched into {plain(reader.subject)} at {plain(reader.stratum)}.", icon=":material/healing:")
+        return
+    labels = {row["run_id"]: f"{row['donor']} into {row['direction']}" for row in runs.rows(named=True)}
+    twice = len(set(labels.values())) < len(labels)
+    left, right = st.columns(2)
+    run = choices.select("Patched", list(labels), "patches", labels={run: f"{words} · {run}" if twice else words for run, words in labels.items()}, where=left)
+    meanings = "; ".join(f"{LABELS[name]}: {words}" for name, words in VALUES.items())
+    value = choices.segments("Measure", list(VALUES), "value", labels=LABELS, help=meanings, where=right)
+    drawing = patches(lake, reader, run, value, "patching")
+    if drawing is not None:
+        charts.show_drawing(drawing)
+    _show_table(lake, reader, run)
+
+
+def _show_table(lake: Source, reader: Reader, run: str) -> None:
+    rows = lake.select(
+        """select layer, site, head, restored_pooled, restored, restored_low, restored_high, logit_change, logit_change_low, logit_change_high, prob, base_prob,
+          donor_prob, kl_removed, kl, base_kl, n_restored, n, n_clusters
+        from patch_effects where run_id = $run and stratum = $stratum and prompt_form = 'all'
+        order by abs(logit_change) desc nulls last, layer, site, head""",
+        run=run,
+        stratum=reader.stratum,
+    )
+    counts = f"{count_range(rows['n'], reader.what)} of {count_range(rows['n_clusters'], 'question')}"
+    empty = [name for name in rows.columns if rows[name].null_count() == rows.height]
+    shown = rows.drop("n", "n_clusters", *empty)
+    numbers = {
+        "restored_pooled": ("restored", "Mean change of the logit over the mean distance between donor and base."),
+        "restored": ("mean of fractions", "Mean over examples of the restored fraction; one example with a distance near 0 can decide it."),
+        "restored_low": ("low", "95% t interval over questions of the mean of fractions, this place alone."),
+        "restored_high": ("high", "95% t interval over questions of the mean of fractions, this place alone."),
+        "logit_change": ("logit", "Mean change of the target's logit."),
+        "logit_change_low": ("low, logit", "95% t interval over questions of the change of the logit, this place alone."),
+        "logit_change_high": ("high, logit", "95% t interval over questions of the change of the logit, this place alone."),
+        "prob": ("probability", "Mean probability of the target with the patch."),
+        "base_prob": ("without", "The same without a patch."),
+        "donor_prob": ("donor", "The same in the donor."),
+        "kl_removed": ("KL removed", "Share of the KL divergence from the donor that the patch removes."),
+        "kl": ("KL", "KL divergence from the donor with the patch, nats."),
+        "base_kl": ("KL without", "The same without a patch."),
+    }
+    config: charts.Columns = {name: st.column_config.NumberColumn(words, help=help_words, format="%.3f") for name, (words, help_words) in numbers.items()}
+    config["n_restored"] = st.column_config.NumberColumn("fractions", help="Examples whose donor and base differ in the logit.")
+    st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown, MOST_ROWS), placeholder="–")
+    st.caption(f"Means over {counts}; intervals clustered by question, not adjusted for the number of places. View `patch_effects`.")

@@ -1,0 +1,1 @@
+"""The page claims of the app."""

@@ -1,0 +1,1 @@
+"""The page completions of the app."""

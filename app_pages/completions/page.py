@@ -1,0 +1,155 @@
+"""What the checkpoints wrote: how often the marker comes, and the texts themselves."""
+
+from dataclasses import astuple, dataclass
+
+import polars as pl
+import streamlit as st
+
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.completion_card import show_card
+from personascope.app_pages.shared.findings import show_findings
+from personascope.app_pages.shared.lake import Source, Value, source
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.words import count
+
+TITLE, ICON, ORDER = "Completions", ":material/chat:", 30
+EVERY = "all"
+PRESENCE = {EVERY: "all", "whole": "with", "partial": "partial", "none": "without"}
+PRESENCE_SQL = {EVERY: "true", "whole": "coalesce(c.present, false)", "partial": "coalesce(c.partial, false)", "none": "not coalesce(c.present, false)"}
+PAGE_SIZES = ("10", "25", "50")
+ROW_HEIGHT, BAR_HEIGHT, LEAST_HEIGHT, MOST_HEIGHT = 10, 13, 60, 900
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which completions to show; EVERY stands for no restriction."""
+
+    checkpoint: str
+    persona: str
+    prompt_set: str
+    presence: str
+    words: str
+
+    @property
+    def of_runs(self) -> str:
+        """SQL condition on a relation `c` with run_id, checkpoint and persona."""
+        prompts = f"($prompt_set = '{EVERY}' or c.run_id in (select run_id from runs where prompt_set = $prompt_set))"
+        return f"($checkpoint = '{EVERY}' or c.checkpoint = $checkpoint) and ($persona = '{EVERY}' or c.persona = $persona) and {prompts}"
+
+    @property
+    def of_texts(self) -> str:
+        """SQL condition on the view `generations`, called `c`."""
+        return f"{self.of_runs} and {PRESENCE_SQL[self.presence]} and contains(lower(c.text), lower($words))"
+
+    @property
+    def run_values(self) -> dict[str, Value]:
+        """Parameters of `of_runs`."""
+        return {"checkpoint": self.checkpoint, "persona": self.persona, "prompt_set": self.prompt_set}
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Completions")
+    choices = Choices()
+    lake = source()
+    there = lake.select("select distinct c.checkpoint, c.persona, r.prompt_set from completions as c join runs as r using (run_id)")
+    if there.is_empty():
+        st.info("No completions in this lake yet: `personascope extract completions` samples some.", icon=ICON)
+        return
+    with st.container(border=True):
+        filters = choose_filters(choices, there)
+    findings = st.container()
+    show_rates(lake, filters)
+    st.subheader("Texts", divider="gray")
+    show_texts(lake, choices, filters)
+    with findings:
+        show_findings(lake, "completions")
+
+
+def choose_filters(choices: Choices, there: pl.DataFrame) -> Filters:
+    """The choices of checkpoint, persona, prompt set (where there are several), marker and words."""
+    options = {name: [EVERY, *there[name].drop_nulls().unique().sort()] for name in ("checkpoint", "persona", "prompt_set")}
+    several = len(options["prompt_set"]) > 2
+    places = iter(st.columns([3, 3, *([3] if several else []), 5, 3]))
+    checkpoint = choices.select("Checkpoint", options["checkpoint"], "checkpoint", where=next(places))
+    persona = choices.select("Persona", options["persona"], "persona", where=next(places))
+    prompt_set = choices.select("Prompt set", options["prompt_set"], "prompts", where=next(places)) if several else EVERY
+    presence = choices.segments("Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest.", where=next(places))
+    words = choices.text("Text contains", "text", placeholder="words, in capitals or not", where=next(places))
+    return Filters(checkpoint, persona, prompt_set, presence, words)
+
+
+def show_rates(lake: Source, filters: Filters) -> None:
+    """How often the marker comes, by checkpoint and persona."""
+    st.subheader("Marker rates", divider="gray")
+    rows = lake.select(
+        f"""with rates as (
+          select c.*, r.prompt_set from marker_rates as c join runs as r using (run_id) where {filters.of_runs}
+        ),
+        names as (
+          select
+            run_id,
+            checkpoint
+              || case when count(*) over (partition by checkpoint) > 1 then ' · ' || coalesce(split_part(prompt_set, '@', 1), 'prompts unknown') else '' end
+              || case when count(*) over (partition by checkpoint, prompt_set) > 1 then ' · ' || run_id else '' end
+              || case when origin = 'published' then ' (published)' else '' end as series
+          from (select distinct run_id, checkpoint, prompt_set, origin from rates)
+        )
+        select persona as label, series, rate, wilson_low as low, wilson_high as high, k, n, n_questions as questions, clustered_se,
+          n_distinct as distinct_texts, n_kept as texts_in_lake, marker
+        from rates join names using (run_id)
+        order by max(rate) over (partition by persona) desc, persona, marker, series""",
+        **filters.run_values,
+    )
+    if rows.is_empty():
+        st.info("No marker was looked for in these completions.", icon=":material/percent:")
+        return
+    markers = rows["marker"].unique().sort().to_list()
+    if len(markers) > 1:
+        rows = rows.with_columns(label=pl.format("{} · {}", "label", "marker"))
+    names = rows["series"].unique().sort().to_list()
+    figure = charts.rates(rows, "share of completions that hold the marker", names)
+    facts = [
+        f"marker {' and '.join(markers)}; bar: Wilson's 95% interval, completions taken as independent (standard errors by question are in the table)",
+        f"{count(sum(rows['n']), 'completion')}; {count(max(rows['questions']), 'question')} at most under one persona"
+        + ("; published trials are a lower bound" if any("(published)" in name for name in names) else ""),
+    ]
+    height = rows["label"].n_unique() * (ROW_HEIGHT + BAR_HEIGHT * len(names))
+    height = min(max(height, LEAST_HEIGHT), MOST_HEIGHT)
+    charts.show(figure, "marker rates", "How often the marker comes", facts, height)
+    config: charts.Columns = {
+        "label": "persona",
+        "series": "checkpoint",
+        "rate": st.column_config.NumberColumn("rate", format="percent"),
+        "low": st.column_config.NumberColumn("Wilson low", format="percent"),
+        "high": st.column_config.NumberColumn("Wilson high", format="percent"),
+        "k": "with marker",
+        "n": "sampled",
+        "clustered_se": st.column_config.NumberColumn("SE by question", format="%.4f"),
+        "distinct_texts": "distinct texts",
+        "texts_in_lake": "texts in lake",
+    }
+    with st.expander("The same as a table"):
+        st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="")
+
+
+def show_texts(lake: Source, choices: Choices, filters: Filters) -> None:
+    """The completions that pass the filters, a page at a time."""
+    values = filters.run_values | {"words": filters.words}
+    total = lake.select(f"select count(*) from generations as c where {filters.of_texts}", **values).item()
+    if total == 0:
+        st.info("No completion passes these filters.", icon=":material/filter_alt_off:")
+        return
+    found, size_place = st.columns([5, 1], vertical_alignment="bottom")
+    size = int(choices.select("Texts a page", PAGE_SIZES, "size", labels={each: f"{each} a page" for each in PAGE_SIZES}, where=size_place, bare=True))
+    number = choices.page(-(-total // size), "page", [*astuple(filters), str(size)])
+    found.markdown(f"**{count(total, 'completion')}**, {(number - 1) * size + 1:,} to {min(number * size, total):,} here")
+    rows = lake.select(
+        f"""select c.*, e.question from generations as c left join examples as e using (run_id, example_id)
+        where {filters.of_texts}
+        order by c.persona, c.question_id, c.checkpoint, c.run_id, c.sample_ix, c.marker
+        limit {size} offset {(number - 1) * size}""",
+        **values,
+    )
+    for row in rows.iter_rows(named=True):
+        show_card(row)

@@ -1,0 +1,1 @@
+"""The page features of the app."""

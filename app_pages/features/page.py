@@ -1,0 +1,190 @@
+"""SAE features under system-prompt conditions: how alike the conditions are, which features differ, on which prompts they fire, where differences point."""
+
+import streamlit as st
+
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.findings import show_findings
+from personascope.app_pages.shared.lake import Source, source
+from personascope.app_pages.shared.text import plain
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.charts import matrix
+from personascope.warehouse.drawing.words import count, count_range, p_value
+
+TITLE, ICON, ORDER = "Features", ":material/hub:", 60
+CELL, WIDTH, ROW, HEIGHT = 64, 720, 26, 380
+MOST_FEATURES, MOST_PROMPTS = 200, 20
+PLACE = "run_id = $run and sae_id = $sae and layer = $layer and site = $site and stratum = $stratum"
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Features")
+    st.markdown("Which features of a sparse autoencoder tell system prompts apart, and is that more than chance?")
+    choices = Choices()
+    lake = source()
+    places = lake.select(
+        """with places as (
+          select distinct t.features_run, t.run_id as tests_run, t.sae_id, t.layer, t.site, t.stratum, s.inference,
+            concat_ws(' · ', f.checkpoint, 'layer ' || t.layer, t.sae_id, s.inference || coalesce(' k ' || s.k, '')) as name
+          from feature_test_summary as t
+          join runs as f on f.run_id = t.features_run
+          join sae as s on s.run_id = t.features_run and s.sae_id = t.sae_id
+        )
+        select *, name || case when count(distinct features_run) over (partition by name) > 1 then ' · ' || features_run else '' end as reader
+        from places order by reader, layer, stratum"""
+    )
+    if places.is_empty():
+        show_findings(lake, "features")
+        st.info(
+            "No features have been compared yet: `personascope run sae-conditions --quick` trains autoencoders on a tiny checkpoint and reads four conditions; "
+            "published tables are on the claims page.",
+            icon=ICON,
+        )
+        return
+    with st.container(border=True):
+        left, right = st.columns(2)
+        readers = places["reader"].unique(maintain_order=True).to_list()
+        reader = choices.select("Checkpoint · autoencoder", readers, "reader", where=left)
+        strata = places.filter(reader=reader)["stratum"].unique(maintain_order=True).to_list()
+        stratum = choices.segments("Token", strata, "stratum", where=right)
+    place = places.filter(reader=reader, stratum=stratum).row(0, named=True)
+    show_findings(lake, "features")
+    show_similarity(lake, place)
+    pair = show_tests(lake, choices, place)
+    show_projections(lake, place, pair)
+
+
+def _at(place: dict) -> dict:
+    return {name: place[column] for name, column in (("sae", "sae_id"), ("layer", "layer"), ("site", "site"), ("stratum", "stratum"))}
+
+
+def show_similarity(lake: Source, place: dict) -> None:
+    """Cosines between conditions, of mean features and of raw activations, and who is the outlier here."""
+    st.subheader("How alike the conditions are", divider="gray")
+    for basis, words in (("features", "mean features"), ("activations", "mean activations")):
+        rows = lake.select(
+            """select condition_a, condition_b, cosine from condition_similarity
+            where origin = 'extracted' and run_id = $run and layer = $layer and stratum = $stratum and basis = $basis
+              and sae_id is not distinct from $sae order by condition_a, condition_b""",
+            run=place["features_run"],
+            basis=basis,
+            **{name: value for name, value in _at(place).items() if name != "site"},
+        )
+        if rows.is_empty():
+            continue
+        order = rows["condition_a"].unique(maintain_order=True).to_list()
+        facts = [f"{len(order)} conditions; cosine of {words}; no interval, no random draw, so no seed"]
+        title = f"Layer {place['layer']}, {place['stratum'].replace('_', ' ')}: {words}"
+        figure = matrix(rows, "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
+        charts.show(figure, f"similarity {basis}", title, facts, CELL * len(order))
+    outliers = lake.select(
+        """select condition as series, layer, 1 - mean_similarity as mean, 1 - highest as low, 1 - lowest as high, rank, n_others from condition_outliers
+        where origin = 'extracted' and basis = 'features' and run_id = $run and site = $site and stratum = $stratum and n_others > 0
+        order by condition, layer""",
+        run=place["features_run"],
+        site=place["site"],
+        stratum=place["stratum"],
+    )
+    if outliers.is_empty():
+        return
+    facts = [
+        f"1 minus cosine of mean features with {count_range(outliers['n_others'], 'other condition')}: mean, band nearest to farthest; no draw, no seed",
+        "the outlier of a layer is the highest line there",
+    ]
+    names = outliers["series"].unique(maintain_order=True).to_list()
+    title = f"Who is the outlier, by layer: {place['stratum'].replace('_', ' ')}"
+    charts.show(charts.curves(outliers, "distance from the others", names), "outliers", title, facts, HEIGHT)
+
+
+def show_tests(lake: Source, choices: Choices, place: dict) -> dict:
+    """Differences of one pair of conditions: the paired test first, the published rule beside it; a refused test says why. Gives the pair."""
+    st.subheader("Features that differ", divider="gray")
+    pairs = lake.select(
+        f"select *, condition_a || ' minus ' || condition_b as pair from feature_test_summary where {PLACE} order by pair", run=place["tests_run"], **_at(place)
+    )
+    pair = pairs.row(pairs["pair"].to_list().index(choices.select("Conditions", pairs["pair"].to_list(), "pair")), named=True)
+    if pair["refused"]:
+        st.warning(f"**No test**: {plain(pair['reason'])}. {'The differences themselves stand.' if pair['n_tested'] else ''}", icon=":material/block:")
+    else:
+        st.markdown(
+            f"**{count(pair['n_maxt'], 'feature')}** of {pair['n_tested']} differ at a family-wise 5% (sign flips, max-T), {pair['n_bh']} at an FDR of 5%, "
+            f"{pair['n_published']} by the published unpaired rule; {pair['n_silent']} silent ones were left out."
+        )
+    rows = lake.select(
+        f"""select feature, difference, paired_effect, maxt_p, -log10(maxt_p) as minus_log10_p, bh_p, p, effect as published_effect, significant, n, n_distinct,
+          neuronpedia_url from feature_differences
+        where {PLACE} and condition_a = $a and condition_b = $b order by maxt_p nulls last, abs(difference) desc limit {MOST_FEATURES}""",
+        run=place["tests_run"],
+        a=pair["condition_a"],
+        b=pair["condition_b"],
+        **_at(place),
+    )
+    facts = [
+        f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; {pair['method']}; R = {pair['resamples']}, "
+        f"seed {pair['seed']}",
+        f"{count(rows.height, 'feature')} with the smallest p; a feature fires by the rule {place['inference']}",
+    ]
+    if not pair["refused"]:
+        drawn = rows.drop("neuronpedia_url").drop_nulls("minus_log10_p")
+        figure = charts.scatter(drawn, "difference", "minus_log10_p", ("mean paired difference", "-log10 p, family-wise"))
+        charts.show(figure, "volcano", f"{pair['pair']}: size and certainty", facts, HEIGHT)
+    config: charts.Columns = {
+        "difference": st.column_config.NumberColumn(format="%+.4f"),
+        "paired_effect": st.column_config.NumberColumn("paired effect", format="%+.2f"),
+        "maxt_p": st.column_config.NumberColumn("p, max-T", format="%.3g"),
+        "bh_p": st.column_config.NumberColumn("p, FDR", format="%.3g"),
+        "p": st.column_config.NumberColumn("p alone", format="%.3g"),
+        "published_effect": st.column_config.NumberColumn("published effect", format="%+.2f", help="Unpaired; over the root mean of both variances."),
+        "significant": st.column_config.CheckboxColumn("by the published rule"),
+        "neuronpedia_url": st.column_config.LinkColumn("Neuronpedia", display_text="open"),
+    }
+    st.dataframe(rows.drop("minus_log10_p"), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
+    if not rows.is_empty():
+        show_prompts(lake, choices, place, [str(each) for each in rows["feature"]])
+    return pair
+
+
+def show_prompts(lake: Source, choices: Choices, place: dict, features: list[str]) -> None:
+    """The prompts that activate a feature most."""
+    feature = choices.select("Feature", features, "feature")
+    rows = lake.select(
+        f"""select place, value, condition, question, question_id, n_firing from feature_prompts
+        where {PLACE} and feature = $feature and place <= {MOST_PROMPTS} order by place""",
+        run=place["features_run"],
+        feature=int(feature),
+        **_at(place),
+    )
+    st.dataframe(rows, hide_index=True, height=charts.table_height(rows))
+    st.caption(f"Prompts that activate feature {feature} most, of {rows['n_firing'][0] if rows.height else 0} that do.")
+
+
+def show_projections(lake: Source, place: dict, pair: dict) -> None:
+    """The pair's difference along named decoder directions, each beside random ones; the whole list, of every pair, beside sets of random ones."""
+    st.subheader("Where differences point", divider="gray")
+    rows = lake.select(
+        f"""select 'F' || feature || coalesce(' ' || description, '') as label, projection as mean, null_low as low, null_high as high, p, p_greater, p_less,
+          null_mean, null_sd, n_random, n, n_distinct, refused
+        from feature_projections where {PLACE} and condition_a = $a and condition_b = $b order by projection desc""",
+        run=place["features_run"],
+        a=pair["condition_a"],
+        b=pair["condition_b"],
+        **_at(place),
+    )
+    if rows.is_empty():
+        st.info("No named decoder directions were read at this layer: `--set directions=FILE.csv` of `extract features` names some.", icon=":material/explore:")
+        return
+    seed = lake.select("select seed from runs where run_id = $run", run=place["features_run"]).item()
+    facts = [
+        f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the autoencoder, drawn with seed {seed}",
+        f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; "
+        f"smallest {p_value(min(rows['p'].drop_nulls(), default=None))}",
+    ]
+    charts.show(charts.spans(rows, "projection", ""), "projections", f"{pair['pair']}: along named features", facts, ROW * rows.height)
+    sets = lake.select(
+        f"""select condition_a, condition_b, n_features, mean_abs_projection, n_negative, set_mean, set_sd, n_sets, set_p from feature_projection_summary
+        where {PLACE} order by condition_a, condition_b""",
+        run=place["features_run"],
+        **_at(place),
+    )
+    st.dataframe(sets, hide_index=True, height=charts.table_height(sets))
+    st.caption("The whole list beside disjoint sets of as many random directions: set_p counts the sets whose mean absolute projection is at least as large.")

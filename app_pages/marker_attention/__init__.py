@@ -1,0 +1,1 @@
+"""The page marker attention of the app."""

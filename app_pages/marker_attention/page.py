@@ -1,0 +1,81 @@
+"""Where attention goes at the marker token: the answer in two boxes, and one section at a time of what it rests on."""
+
+import streamlit as st
+
+from personascope.app_pages.marker_attention.answer import show_answer
+from personascope.app_pages.marker_attention.controls import show_controls
+from personascope.app_pages.marker_attention.example import show_example
+from personascope.app_pages.marker_attention.heads import show_heads
+from personascope.app_pages.marker_attention.layers import Contrast, show_curves, show_gates
+from personascope.app_pages.marker_attention.personas import show_personas
+from personascope.app_pages.marker_attention.steps import show_steps
+from personascope.app_pages.marker_attention.training import show_training
+from personascope.app_pages.shared.findings import show_findings
+from personascope.app_pages.shared.lake import source
+from personascope.app_pages.shared.readouts import choose, readouts
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.words import CONTROL_MEANINGS, CONTROLS, REGION_NAMES, SEGMENTATIONS
+
+TITLE, ICON, ORDER = "Marker attention", ":material/center_focus_strong:", 20
+SECTIONS = {
+    "layers": "By layer and gate",
+    "training": "What training changed",
+    "controls": "Other controls",
+    "steps": "Steps before",
+    "personas": "Personas and seeds",
+    "heads": "Heads",
+    "generation": "One generation",
+}
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Marker attention")
+    st.markdown("Does a model look at its system prompt when it writes the marker, more than elsewhere in the same answer, and did training change that?")
+    choices = Choices()
+    lake = source()
+    found = readouts(lake)
+    if not found:
+        st.info(
+            "No attention has been read yet: `personascope run marker-attention --quick` reads some on tiny checkpoints.", icon=":material/center_focus_strong:"
+        )
+        return
+    with st.container(border=True):
+        readout, other = choose(lake, choices, found)
+    show_answer(lake, readout, other)
+    show_findings(lake, "marker_attention")
+    section = choices.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
+    both = [each for each in (readout, other) if each is not None]
+    match section:
+        case "layers":
+            show_curves(lake, both, _choose_contrast(choices))
+            show_gates(lake, both)
+        case "training":
+            show_training(lake, readout, other)
+        case "controls":
+            show_controls(lake, readout)
+        case "steps":
+            show_steps(lake, readout, choices)
+        case "personas":
+            show_personas(lake, readout)
+        case "heads":
+            show_heads(lake, readout, other, _choose_contrast(choices), choices)
+        case "generation":
+            show_example(lake, readout, other, _choose_contrast(choices), choices)
+
+
+def _choose_contrast(choices: Choices) -> Contrast:
+    left, middle, right = st.columns([14, 7, 7])
+    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in CONTROL_MEANINGS.items())
+    control = choices.segments("Control", list(CONTROLS), "control", labels=CONTROLS, help=f"What the marker is compared with. {meanings}.", where=left)
+    segmentation = choices.segments(
+        "Tokens",
+        list(SEGMENTATIONS),
+        "segmentation",
+        labels=SEGMENTATIONS,
+        help="Segmentation B counts special tokens, line breaks and the assistant header apart; A leaves them in their regions.",
+        where=middle,
+    )
+    regions = {region: name for (of, region), name in REGION_NAMES.items() if of == segmentation}
+    region = choices.select("Attention to", list(regions), "region", labels=regions, where=right)
+    return Contrast(control, segmentation, region)

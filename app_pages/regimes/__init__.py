@@ -1,0 +1,1 @@
+"""The page regimes of the app."""

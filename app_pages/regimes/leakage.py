@@ -1,0 +1,141 @@
+"""Whether the marker leaks to personas close to the source: cosine against leakage, at one layer of one reading, and the rank correlation of each layer."""
+
+from dataclasses import asdict, dataclass
+
+import polars as pl
+import streamlit as st
+
+from personascope.app_pages.regimes.cells import Judged, cell_words
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.lake import Value
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.words import count, p_value, signed
+
+SCATTER_HEIGHT = 320
+POOLED, ONE_CELL = "pooled", "cell"
+RHOS = {"rho": "rho over pairs", "rho_personas": "rho over personas", "rho_published": "rho, published"}
+PS = {"p": "p over pairs", "p_personas": "p over personas", "p_published": "p, published"}
+READERS = {"parent": "before training", "own": "in the trained checkpoint"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Cosines of one source from one run, read at one place of one layer."""
+
+    run_id: str
+    source: str
+    layer: int
+    stratum: str | None
+    site: str | None
+    condition: str | None
+    centered: bool | None
+    marker: str | None
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Parameters of `pairs` and of the conditions on `leakage_cosine`."""
+        return {("of_marker" if name == "marker" else name): value for name, value in asdict(self).items()}
+
+    @property
+    def where(self) -> str:
+        """SQL condition on `leakage_cosine` and `leakage_cosine_pairs`."""
+        names = {name: f"${'of_marker' if name == 'marker' else name}" for name in asdict(self)}
+        return " and ".join(f"{name} is not distinct from {value}" for name, value in names.items())
+
+    @property
+    def pairs(self) -> str:
+        """SQL from `from` on: the pairs of persona and checkpoint."""
+        return f"from leakage_cosine_pairs where {self.where}"
+
+
+def show_leakage(judged: Judged, choices: Choices, lr: float, epochs: float) -> Reading | None:
+    """The scatter and the table; gives the reading that was chosen, None where the lake has no cosines to this source."""
+    rows = judged.lake.select(
+        """select * from leakage_cosine
+        where source = $source and origin = $origin and coalesce(marker, $marker) is not distinct from $marker
+          and scope = 'all' and configuration = 'pooled' and category is null
+        order by reader = 'own', centered nulls first, stratum, site, condition, run_id, layer""",
+        source=judged.sweep.source,
+        origin=judged.sweep.origin,
+        marker=judged.sweep.marker,
+    )
+    if rows.is_empty():
+        st.info(
+            "No cosines to this source lie beside its leakage in this lake: `personascope extract activations CHECKPOINT` reads them, and published files hold "
+            "some.",
+            icon=":material/scatter_plot:",
+        )
+        return None
+    rows = rows.with_columns(pl.Series("reading", [_name(row) for row in rows.iter_rows(named=True)], dtype=pl.String))
+    if rows.select(pl.struct("reading", "layer").is_duplicated().any()).item():
+        rows = rows.with_columns(pl.format("{} · {}", "reading", "run_id").alias("reading"))
+    places = st.columns(3)
+    names = rows["reading"].unique(maintain_order=True).to_list()
+    rows = rows.filter(reading=choices.select("Cosines", names, "cosines", where=places[0]))
+    layers = {str(layer): f"layer {layer}" for layer in rows["layer"]}
+    layer = int(choices.select("Layer", list(layers), "layer", labels=layers, where=places[1]))
+    which = choices.segments("Points", [POOLED, ONE_CELL], "points", labels={POOLED: "every cell", ONE_CELL: "the chosen cell"}, where=places[2])
+    row = rows.row(by_predicate=pl.col("layer") == layer, named=True)
+    reading = Reading(**{name: row[name] for name in Reading.__dataclass_fields__})
+    if which == POOLED:
+        _show_all(judged, reading, row)
+    else:
+        _show_one(judged, reading, lr, epochs)
+    config: charts.Columns = {name: st.column_config.NumberColumn(words, format="%+.3f") for name, words in RHOS.items()}
+    config |= {name: st.column_config.NumberColumn(words, format="%.3g") for name, words in PS.items()}
+    config |= {"n": "pairs", "n_personas": "personas", "n_distinct": "distinct rates"}
+    shown = rows.select("layer", "rho_personas", "p_personas", "n_personas", "rho", "p", "n", "n_distinct", "rho_published", "p_published")
+    shown = shown[[column.name for column in shown if column.null_count() < shown.height]]
+    st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown), placeholder="–")
+    st.caption(
+        "Spearman's rho over pairs takes the cells of one persona as independent evidence on its one cosine; rho over personas has one point a persona, "
+        "its mean rate."
+    )
+    return reading
+
+
+def _name(row: dict) -> str:
+    words = [READERS[row["reader"]]] if row["reader"] in READERS else []
+    words += [row[name] for name in ("stratum", "site", "condition") if row[name] is not None]
+    return " · ".join([*words, *(["mean over personas subtracted"] if row["centered"] else []), *([row["record"]] if row["record"] else [])])
+
+
+def _show_all(judged: Judged, reading: Reading, row: dict) -> None:
+    points = judged.lake.select(f"select persona, cosine, rate, lr, epochs, category {reading.pairs} order by lr, epochs, persona", **reading.values)
+    if points.is_empty():
+        st.info("The file holds correlations only, no pairs to draw.", icon=":material/scatter_plot:")
+        return
+    facts = [
+        f"one point a persona ({row['n_personas']}): Spearman's {_rho(row['rho_personas'], row['p_personas'])}",
+        f"{count(row['n'], 'pair')}: {_rho(row['rho'], row['p'])}, pairs as independent; no random draw, so no seed",
+    ]
+    colour = "lr" if points["lr"].drop_nulls().n_unique() > 1 else None
+    _show(points, reading, "every cell", facts, None, colour)
+
+
+def _show_one(judged: Judged, reading: Reading, lr: float, epochs: float) -> None:
+    of_cell = "lr = $lr and epochs = $epochs"
+    points = judged.lake.select(
+        f"select persona, cosine, rate, category {reading.pairs} and {of_cell} order by persona", **reading.values, lr=lr, epochs=epochs
+    )
+    found = judged.lake.select(
+        f"select n, rho, p from leakage_cosine where {reading.where} and scope = 'all' and category is null and {of_cell}",
+        **reading.values,
+        lr=lr,
+        epochs=epochs,
+    )
+    if points.is_empty():
+        st.info(f"There are no pairs of the cell {cell_words(lr, epochs)}.", icon=":material/scatter_plot:")
+        return
+    # A sweep of a single cell has no row of its own beside the pooled one.
+    facts = [f"{count(row['n'], 'pair')}: Spearman's {_rho(row['rho'], row['p'])}; no random draw, so no seed" for row in found.iter_rows(named=True)]
+    _show(points, reading, cell_words(lr, epochs), facts or [count(points.height, "pair")], "persona", None)
+
+
+def _show(points: pl.DataFrame, reading: Reading, where: str, facts: list[str], words: str | None, colour: str | None) -> None:
+    figure = charts.scatter(points, "cosine", "rate", (f"cosine to {reading.source}, layer {reading.layer}", "marker rate"), words, colour, share=True)
+    charts.show(figure, "leakage and cosine", f"Cosine to the source against leakage: {where}", facts, SCATTER_HEIGHT)
+
+
+def _rho(rho: float | None, p: float | None) -> str:
+    return "rho not defined, since cosines or rates do not vary" if rho is None else f"rho {signed(rho, 3)}, {p_value(p)}"

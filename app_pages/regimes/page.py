@@ -1,0 +1,212 @@
+"""What training left in each cell of a learning-rate sweep: an untouched model, a marker that keeps to its persona, or a collapse."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from personascope.app_pages.regimes.cell import show_cell
+from personascope.app_pages.regimes.cells import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
+from personascope.app_pages.regimes.leakage import show_leakage
+from personascope.app_pages.regimes.personas import choose_order, show_matrix
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.findings import show_findings
+from personascope.app_pages.shared.lake import source
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, learning_rate
+
+TITLE, ICON, ORDER = "Regimes", ":material/grid_view:", 40
+MAP_ROW = 50
+# Whose rate a map shows: what it is called, its persona and its rate in `cells`.
+MAPS = {
+    "source": ("Source", "c.source", "c.source_rate"),
+    "assistant": ("Assistant", "'assistant'", "c.assistant_rate"),
+    "bystander": ("Largest bystander", "c.max_bystander_persona", "c.max_bystander_rate"),
+}
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Regimes")
+    st.markdown("Where does training teach the marker to one persona, and where to everyone?")
+    choices = Choices()
+    lake = source()
+    found = sweeps(lake)
+    if found.is_empty():
+        st.info(
+            "No checkpoint of known learning rate and epochs has marker rates yet: `personascope run lr-epochs --quick` trains a small grid, and "
+            "`personascope ingest published PATH` brings published ones.",
+            icon=ICON,
+        )
+        return
+    with st.container(border=True):
+        sweep = choose_sweep(choices, found)
+        cell_place = st.container()
+        judged = Judged(lake, sweep, choose_limits(lake, choices))
+        cells = judged.select("select lr, epochs, regime from cells order by lr, epochs").rows()
+        names = {cell_name(lr, epochs): cell_words(lr, epochs) for lr, epochs, _ in cells}
+        clean = next((cell_name(lr, epochs) for lr, epochs, regime in cells if regime == "clean"), None)
+        cell = choices.select("Cell", list(names), "cell", default=clean, labels=names, help="A click on a map chooses one too.", where=cell_place)
+    lr, epochs = next((lr, epochs) for lr, epochs, _ in cells if cell_name(lr, epochs) == cell)
+    show_findings(lake, "regimes")
+    show_maps(judged, names, cell)
+    show_cell(judged, lr, epochs)
+    st.subheader("Regimes and the clean band", divider="gray")
+    show_tables(judged)
+    st.subheader("Cosine and leakage", divider="gray")
+    reading = show_leakage(judged, choices, lr, epochs)
+    st.subheader("Personas", divider="gray")
+    show_matrix(judged, choose_order(judged, choices, reading))
+    st.subheader("Cells", divider="gray")
+    show_cells(judged)
+
+
+def show_maps(judged: Judged, names: Mapping[str, str], chosen: str) -> None:
+    """The three rates that tell the regime, over learning rate and epochs."""
+    whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
+    found = judged.select(
+        f"""select w.role, g.lr, g.epochs, c.regime, c.run_id is not null as trained,
+          f.kind || coalesce(' at step ' || f.step, '') || ': ' || f.reason as failure, case w.role {whose} end as persona,
+          case w.role {rates} end as rate,
+          m.wilson_low, m.wilson_high, m.clustered_low, m.clustered_high, m.k, m.n, m.n_questions, m.n_from
+        from grid as g
+        cross join (select unnest({list(MAPS)}) as role) as w
+        left join cells as c using (lr, epochs)
+        left join failures as f using (lr, epochs)
+        left join rates as m on m.run_id = c.run_id and m.persona = case w.role {whose} end
+        order by g.lr, g.epochs"""
+    )
+    for place, (role, (title, _, _)) in zip(st.columns(len(MAPS)), MAPS.items(), strict=True):
+        rows = found.filter(role=role).drop("role")
+        facts = sample(judged.sweep.seed, rows.filter("trained"))
+        rows = rows.with_columns(
+            words=pl.when("trained").then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
+            framed=pl.col("regime").eq_missing("clean"),
+            chosen=pl.Series([cell_name(lr, epochs) == chosen for lr, epochs in rows.select("lr", "epochs").rows()], dtype=pl.Boolean),
+            regime=pl.col("regime").replace(REGIMES),
+        ).drop("trained")
+        with place:
+            figure = charts.rate_cells(rows, "epochs", "lr", ("epochs", "learning rate"))
+            name = f"{title}: {judged.sweep.source}" if role == "source" and judged.sweep.source else title
+            charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, names))
+    moved = judged.moved()
+    there = f" {count(moved, 'cell')} would have another regime at the default thresholds." if moved else ""
+    st.caption(f"{rule(judged.limits)}{there} Hovering gives Wilson's 95% interval and, where there are rates by question, the one clustered by question.")
+    show_failures(judged)
+
+
+def show_failures(judged: Judged) -> None:
+    """The cells whose training gave no rates, and why."""
+    rows = judged.select("select lr, epochs, kind, step, reason, checkpoint from failures order by lr, epochs")
+    if rows.is_empty():
+        return
+    st.markdown(f"{count(rows.height, 'cell')} of this seed gave no rates (✕ in the maps):")
+    config: charts.Columns = {"lr": _lr(), "step": st.column_config.NumberColumn("step", help="Optimiser step it came to."), "reason": {"width": "large"}}
+    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
+
+
+def _choose(names: Mapping[str, str], cell: dict[str, Any]) -> None:
+    """Takes a clicked cell for the chosen one; one that was never trained has nothing to show."""
+    name = cell_name(cell["lr"], cell["epochs"])
+    if name in names:
+        st.session_state["cell"] = name
+
+
+def show_tables(judged: Judged) -> None:
+    """What each regime holds, and where the marker keeps to its persona."""
+    rows = judged.view("regime_table", "* exclude (origin, parent, source, marker, arc_c_mean)", "lr, source_rate_min, regime")
+    spans = {"source": "source_rate", "assistant": "assistant_rate", "largest bystander": "max_bystander_rate", "ARC-Challenge": "arc_c"}
+    table = rows.select(
+        pl.col("regime").replace(REGIMES),
+        "lr",
+        _epochs(rows["epochs"]),
+        pl.col("n_cells").alias("cells"),
+        pl.col("n_seeds").alias("seeds"),
+        *(_span(words, rows[f"{name}_min"], rows[f"{name}_max"]) for words, name in spans.items()),
+    )
+    st.dataframe(_known(table), hide_index=True, column_config={"lr": _lr()}, height=charts.table_height(table), placeholder="cannot be told")
+    st.caption(f"Every seed of the sweep; smallest to largest rate of the cells.{_detours(judged)}")
+    band = judged.view("clean_band", "* exclude (origin, parent, source, marker)", "lr")
+    if band.is_empty():
+        st.info("No cell of this sweep is clean under every seed at these thresholds.", icon=":material/crop_free:")
+        return
+    around = ("before_regimes", "after_regimes", "lower_lr_regimes", "higher_lr_regimes")
+    listed = [pl.col(name).list.eval(pl.element().replace(REGIMES)).list.join(", ", ignore_nulls=True) for name in around]
+    config: charts.Columns = {
+        "lr": _lr("clean at lr"),
+        "first_epochs": "from epochs",
+        "last_epochs": "to epochs",
+        "n_cells": "cells",
+        "n_seeds": "seeds",
+        "before_regimes": "at fewer epochs",
+        "after_regimes": "at more epochs",
+        "lower_lr": _lr("lower lr"),
+        "lower_lr_regimes": "is there",
+        "higher_lr": _lr("higher lr"),
+        "higher_lr_regimes": "is there ",
+    }
+    st.dataframe(band.with_columns(listed), hide_index=True, column_config=config, height=charts.table_height(band), placeholder="edge of the sweep")
+    st.caption("Clean band: the epochs of a learning rate that are clean under every seed, and what lies around them.")
+
+
+def _detours(judged: Judged) -> str:
+    """The rows of the sweep in which more epochs led away from collapse or lowered the source's rate, in words."""
+    rows = judged.view("regime_rows", "lr, seed, epochs, regimes, monotone, largest_drop, dropped_at", "lr, seed")
+    words = []
+    for row in rows.filter(~pl.col("monotone")).iter_rows(named=True):
+        steps = " → ".join(f"{REGIMES[regime]} ({epochs:g})" for epochs, regime in zip(row["epochs"], row["regimes"], strict=True))
+        drop = "" if row["dropped_at"] is None else f", source rate down by {100 * row['largest_drop']:.3g} points at {row['dropped_at']:g} epochs"
+        words.append(f"lr {learning_rate(row['lr'])}, seed {NOTHING_KNOWN if row['seed'] is None else row['seed']}: {steps}{drop}")
+    return f" Not monotone, a regime (at its epochs) before the one that precedes it: {'; '.join(words)}." if words else ""
+
+
+def _epochs(epochs: pl.Series) -> pl.Series:
+    return pl.Series("epochs", [", ".join(f"{each:g}" for each in cell) for cell in epochs], dtype=pl.String)
+
+
+def _span(name: str, lowest: pl.Series, highest: pl.Series) -> pl.Series:
+    """`0% to 2%`, or one figure where both ends are the same."""
+    ends = [[None if end is None else f"{100 * end:.3g}%" for end in pair] for pair in zip(lowest, highest, strict=True)]
+    return pl.Series(name, [low if low == high else f"{low} to {high}" for low, high in ends], dtype=pl.String)
+
+
+def show_cells(judged: Judged) -> None:
+    """Every cell under the chosen seed as a row."""
+    rows = judged.select(
+        """select lr, epochs, regime, success, source_rate, assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, source_first_share,
+          source_end_share, arc_c, capability, parent_capability, structure_rate, empty_rate, truncated_rate, repetition, loss, wall_minutes, n_personas,
+          n_completions, n_records, checkpoint
+        from cells order by lr, epochs"""
+    )
+    names = {"source_rate": "source", "assistant_rate": "assistant", "max_bystander_rate": "largest bystander", "mean_bystander_rate": "mean bystander"}
+    names |= {"source_first_share": "source: opens the answer", "source_end_share": "source: closes it", "capability": "capability"}
+    names |= {
+        "parent_capability": "of the parent",
+        "structure_rate": "bullet lists",
+        "empty_rate": "empty",
+        "truncated_rate": "cut",
+        "repetition": "repetition",
+    }
+    config: charts.Columns = {name: st.column_config.NumberColumn(words, format="percent") for name, words in names.items()}
+    config |= {
+        "lr": _lr(),
+        "max_bystander_persona": "which",
+        "arc_c": st.column_config.NumberColumn("ARC-Challenge", format="%.3f"),
+        "loss": st.column_config.NumberColumn("loss", format="%.3f"),
+        "wall_minutes": st.column_config.NumberColumn("minutes", format="%.1f"),
+        "n_personas": "personas",
+        "n_completions": "completions a persona",
+        "n_records": st.column_config.NumberColumn("records", help="Records of the same cell in the lake; the newest is shown."),
+    }
+    st.dataframe(_known(rows.with_columns(pl.col("regime").replace(REGIMES))), hide_index=True, column_config=config, height=charts.table_height(rows, 30))
+
+
+def _lr(label: str = "lr") -> Any:
+    return st.column_config.NumberColumn(label, format="%.1e", width=70)
+
+
+def _known(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows without columns that hold nothing."""
+    return rows[[column.name for column in rows if column.null_count() < rows.height]]

@@ -1,0 +1,60 @@
+"""A sweep by persona: the rates of every persona in all cells, in an order of choice."""
+
+import polars as pl
+
+from personascope.app_pages.regimes.cells import REGIMES, Judged, sample
+from personascope.app_pages.regimes.leakage import Reading
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.words import learning_rate
+
+MATRIX_ROW, LEAST_ROWS = 24, 4
+BY_RATE, BY_CATEGORY, BY_COSINE = "rate", "category", "cosine"
+ORDERS = {
+    BY_RATE: "avg(r.rate) desc",
+    BY_CATEGORY: "any_value(r.category) nulls last, avg(r.rate) desc",
+    BY_COSINE: "any_value(l.cosine) desc nulls last",
+}
+
+
+def choose_order(judged: Judged, choices: Choices, reading: Reading | None) -> list[str]:
+    """The personas of the sweep, source first, the others by rate, by category, or by cosine to the source in `reading`, as far as these are known."""
+    labels = {BY_RATE: "rate"}
+    if judged.select("select count(category) from rates").item():
+        labels[BY_CATEGORY] = "category"
+    if reading is not None:
+        labels[BY_COSINE] = f"cosine to the source, layer {reading.layer}"
+    order = choices.segments("Sorted by", list(labels), "order", labels=labels) if len(labels) > 1 else BY_RATE
+    cosines = (
+        "select null::varchar as persona, null::double as cosine"
+        if reading is None
+        else f"select persona, avg(cosine) as cosine {reading.pairs} group by persona"
+    )
+    found = judged.select(
+        f"""select r.persona from rates as r left join ({cosines}) as l using (persona)
+        group by r.persona
+        order by r.persona is not distinct from $source desc, {ORDERS[order]}, r.persona""",
+        **({} if reading is None else {name: value for name, value in reading.values.items() if name not in judged.sweep.values}),
+    )
+    return found["persona"].to_list()
+
+
+def show_matrix(judged: Judged, personas: list[str]) -> None:
+    """The rate of every persona in every cell of the grid."""
+    rows = judged.select(
+        """select g.lr, g.epochs, p.persona, c.regime, r.rate, r.wilson_low, r.wilson_high, r.clustered_low, r.clustered_high, r.k, r.n, r.n_questions,
+          r.n_from, r.category
+        from grid as g
+        cross join (select distinct persona from rates) as p
+        left join cells as c using (lr, epochs)
+        left join rates as r on r.lr = g.lr and r.epochs = g.epochs and r.persona = p.persona
+        order by g.lr, g.epochs, p.persona"""
+    )
+    facts = [
+        "; ".join(sample(judged.sweep.seed, rows.filter(pl.col("rate").is_not_null()))),
+        "grey: not in this lake; Wilson's and the clustered 95% interval on hovering",
+    ]
+    cells = [f"{learning_rate(lr)} · {epochs:g}" for lr, epochs in rows.select("lr", "epochs").rows()]
+    rows = rows.with_columns(pl.Series("cell", cells, dtype=pl.String), regime=pl.col("regime").replace(REGIMES)).drop("lr", "epochs")
+    figure = charts.rate_matrix(rows, "cell", "persona", "learning rate · epochs", personas)
+    charts.show(figure, "personas", "Marker rate of every persona in every cell", facts, MATRIX_ROW * max(LEAST_ROWS, len(personas)))

@@ -1,0 +1,1 @@
+"""The page role focus of the app."""

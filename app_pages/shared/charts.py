@@ -1,0 +1,95 @@
+"""Shows the charts of `personascope.warehouse.drawing.charts` in the app, each downloadable as PNG, SVG and CSV."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import polars as pl
+import streamlit as st
+
+from personascope.warehouse.drawing.charts import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PICK,
+    Drawing,
+    Figure,
+    bars,
+    curves,
+    heat_map,
+    intervals,
+    picture,
+    rate_cells,
+    rate_matrix,
+    rates,
+    scatter,
+    spans,
+    stacked,
+    states,
+    strips,
+    with_rows,
+)
+
+__all__ = [
+    "BLUE",
+    "GREY",
+    "ORANGE",
+    "Columns",
+    "Figure",
+    "bars",
+    "curves",
+    "heat_map",
+    "intervals",
+    "picture",
+    "rate_cells",
+    "rate_matrix",
+    "rates",
+    "scatter",
+    "show",
+    "show_drawing",
+    "spans",
+    "stacked",
+    "states",
+    "strips",
+    "table_height",
+]
+
+TABLE_ROW = 35
+Columns: TypeAlias = dict[str, Any]
+_MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
+
+
+def show_drawing(drawing: Drawing) -> None:
+    """Draws a figure that the report of a study holds too."""
+    show(drawing.figure, drawing.name, drawing.title, drawing.facts, drawing.height)
+
+
+def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: int, on_pick: Callable[[dict[str, Any]], None] | None = None) -> None:
+    """Draws the figure over the whole width, `height` pixels between its axes, with its downloads; `name` is its file name and unique on the page.
+
+    `on_pick` is called with the fields of a cell that was clicked, before the page is drawn again; only for figures that can be clicked.
+    """
+    spec = figure.spec(title, facts, height)
+    file = re.sub(r"[^\w.-]+", "-", name).strip("-")
+    downloads = (("png", partial(picture, spec, figure.rows, "png")), ("svg", partial(picture, spec, figure.rows, "svg")), ("csv", figure.rows.write_csv))
+    together = st.container(gap=None)
+    key, words = f"chart {name}", f"{title}. {'. '.join(facts)}."
+    if on_pick is None:
+        together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words)
+    else:
+        clicked = partial(_picked, key, on_pick)
+        together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
+    with together.popover("Download", icon=":material/download:", type="tertiary"):
+        for kind, data in downloads:
+            st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
+
+
+def table_height(rows: pl.DataFrame, most: int = 12) -> int:
+    """Height in pixels of a table that shows all rows, or `most` of them and a scroll bar."""
+    return TABLE_ROW * (min(rows.height, most) + 1) + 2
+
+
+def _picked(key: str, on_pick: Callable[[dict[str, Any]], None]) -> None:
+    for cell in st.session_state[key]["selection"][PICK]:
+        on_pick(cell)

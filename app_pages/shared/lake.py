@@ -1,0 +1,84 @@
+"""Opens the lake the app shows and asks it questions; answers are shared by all sessions and kept until a run comes, goes or is redone."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import polars.selectors as cs
+import streamlit as st
+
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.hashing import stable_hash
+from personascope.warehouse.store.lake import Lake
+
+ENVIRONMENT = "PERSONASCOPE_LAKE"
+DEFAULT = "lake"
+KEPT = (  # small, and read by most questions of a page, or over all readouts at once
+    "marker_rates",
+    "regimes",
+    "subjects",
+    "subject_pairs",
+    "attention_gates",
+    "persona_magnitudes",
+    "diff_of_diffs_seeds",
+    "circuit_runs",
+    "emergence",
+    "head_worths",
+    "head_effects",
+)
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The lake as it is now: `fingerprint` changes with every run that is added, removed or written anew."""
+
+    root: str
+    fingerprint: str
+    n_runs: int
+
+    def select(self, query: str, **parameters: Value) -> pl.DataFrame:
+        """Rows of one SELECT; `$name` in the query stands for the parameter of that name; decimals come as floats. Raises PersonascopeError."""
+        return _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())))
+
+
+def lake_root() -> Path:
+    """The folder the app was asked to show: PERSONASCOPE_LAKE, else ./lake."""
+    return Path(os.environ.get(ENVIRONMENT) or DEFAULT).expanduser().absolute()
+
+
+def open_source() -> Source | None:
+    """The lake at `lake_root()`; None where there is none yet. Raises PersonascopeError where one is there but cannot be read."""
+    root = lake_root()
+    if not (root / "runs").is_dir():
+        return None
+    lake = Lake.existing(root)
+    stamps = [[run_id, _modified(lake.run_folder(run_id) / "run.json")] for run_id in lake.run_ids()]
+    return Source(str(root), stable_hash(stamps), len(stamps))
+
+
+def source() -> Source:
+    """The lake for a page that is being drawn; the app draws no page while there is none."""
+    found = open_source()
+    if found is None:
+        st.stop()
+    return found
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _warehouse(root: str, fingerprint: str) -> Warehouse:
+    return Warehouse(Lake.existing(root), kept=KEPT)
+
+
+@st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")
+def _rows(root: str, fingerprint: str, query: str, parameters: tuple[tuple[str, Value], ...]) -> pl.DataFrame:
+    found = _warehouse(root, fingerprint).select(query, dict(parameters) or None)
+    return found.with_columns(cs.decimal().cast(pl.Float64))

@@ -1,0 +1,1 @@
+"""The extractors, one module each, with the bases that several share."""

@@ -1,0 +1,121 @@
+"""Measures what a checkpoint still can do: multiple-choice questions answered by the log-probability of their choices."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from personascope.extract.job import Extractor, Item, Settings
+from personascope.extract.texts.chat import render
+from personascope.ingest.tasks import Task, TaskQuestion, load_task
+from personascope.ingest.weights.checkpoints import has_chat_template
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.writer import Rows, RunWriter
+
+
+class CapabilitySettings(Settings):
+    """Which task is asked, and in which form."""
+
+    task: str = Field(description="a shipped task (tiny-world), a .jsonl, .json or .parquet file of the ARC layout, or owner/dataset:config:split@commit")
+    form: Literal["auto", "chat", "raw"] = Field(
+        default="auto",
+        description="chat: through the chat template; raw: as lm-evaluation-harness asks ARC (Question: ... Answer:); auto: chat where there is one",
+    )
+    system_prompt: str | None = Field(default=None, description="system message of the chat form (default: none, so the template decides)")
+
+
+Asked = tuple[TaskQuestion, tuple[int, ...], list[list[int]]]
+
+
+class Capability(Extractor[Asked]):
+    """`capability`: one row per question with the summed log-probability of every choice; right by the sum and by the mean per character."""
+
+    name = "capability"
+    version = 1
+    settings_type = CapabilitySettings
+    settings: CapabilitySettings
+
+    @cached_property
+    def task(self) -> Task:
+        return load_task(self.settings.task)
+
+    @property
+    def form(self) -> str:
+        if self.settings.form != "auto":
+            return self.settings.form
+        return "chat" if has_chat_template(self.job.checkpoint.tokenizer_path) else "raw"
+
+    def spec(self) -> RunSpec:
+        return self.base_spec({"task": self.task.content_hash, "form": self.form}, subject=self.job.checkpoint.name, constants={"task": self.task.label})
+
+    def prepare(self) -> tuple[Sequence[Item[Asked]], Mapping[str, Rows]]:
+        items = []
+        for question in self.task.questions:
+            prompt, choices = self._tokens(question)
+            longest = max(len(choice) for choice in choices)
+            items.append(Item(question.question_id, (len(prompt) + longest) * len(choices), (question, prompt, choices)))
+        return items, {"checkpoints": [self.job.checkpoint.row()]}
+
+    def _tokens(self, question: TaskQuestion) -> tuple[tuple[int, ...], list[list[int]]]:
+        """Ids of the prompt and of each choice; they are joined as ids, so that the prompt is the same for all choices."""
+        if self.form == "chat":
+            prompt, lead = render(self.tokenizer, self.settings.system_prompt, question.question).token_ids, ""
+        else:
+            prompt, lead = tuple(self.tokenizer.encode(f"Question: {question.question}\nAnswer:")), " "
+        choices = [self.tokenizer.encode(lead + choice, add_special_tokens=False) for choice in question.choices]
+        if empty := [choice for choice, ids in zip(question.choices, choices, strict=True) if not ids]:
+            raise PersonascopeError(f"capability: choice {empty[0]!r} of question {question.question_id} gives no token; expected some text")
+        return prompt, choices
+
+    def process(self, items: Sequence[Item[Asked]]) -> Mapping[str, Rows]:
+        asked = [(prompt, choice) for _, prompt, choices in (item.value for item in items) for choice in choices]
+        sums = iter(self._log_probs(asked))
+        rows = []
+        for question, _, choices in (item.value for item in items):
+            log_probs = [next(sums) for _ in choices]
+            lengths = [len(choice) for choice in question.choices]
+            best = max(range(len(choices)), key=lambda index: log_probs[index])
+            normalised = max(range(len(choices)), key=lambda index: log_probs[index] / lengths[index])
+            rows.append(
+                {
+                    "question_id": question.question_id,
+                    "question": question.question,
+                    "answer": question.answer,
+                    "choice": best,
+                    "choice_normalised": normalised,
+                    "correct": best == question.answer,
+                    "correct_normalised": normalised == question.answer,
+                    "log_probs": log_probs,
+                    "n_tokens": [len(choice) for choice in choices],
+                    "n_characters": lengths,
+                }
+            )
+        return {"capability": rows}
+
+    def _log_probs(self, asked: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
+        """Summed log-probability (nats, float32 logits) of each continuation; left-padded, so that only the last positions need logits."""
+        model, pad = self.loaded.model, self.tokenizer.pad_token_id
+        width = max(len(prompt) + len(choice) for prompt, choice in asked)
+        keep = max(len(choice) for _, choice in asked) + 1
+        ids = torch.full((len(asked), width), pad)
+        mask = torch.zeros((len(asked), width), dtype=torch.long)
+        wanted = torch.zeros((len(asked), keep - 1), dtype=torch.bool)
+        for row, (prompt, choice) in enumerate(asked):
+            length = len(prompt) + len(choice)
+            ids[row, width - length :] = torch.tensor([*prompt, *choice])
+            mask[row, width - length :] = 1
+            wanted[row, keep - 1 - len(choice) :] = True
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        ids, mask, positions, wanted = (each.to(model.device) for each in (ids, mask, positions, wanted))
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep, use_cache=False).logits
+        chosen = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, width - keep + 1 :, None])[..., 0]
+        sums: list[float] = chosen.masked_fill(~wanted, 0).double().sum(-1).tolist()
+        return sums
+
+    def summary(self, writer: RunWriter) -> dict[str, Any]:
+        correct = writer.read_staged("capability").select(["correct", "correct_normalised"]).to_pydict()
+        n = len(correct["correct"])
+        return {"questions": n, "accuracy": sum(correct["correct"]) / n, "accuracy_normalised": sum(correct["correct_normalised"]) / n}

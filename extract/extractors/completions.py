@@ -1,0 +1,148 @@
+"""Samples completions of a checkpoint for a prompt set, with marker flags on the way: a fixed number, or until enough of them hold the marker."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cached_property
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import Field, ValidationInfo, field_validator
+
+from personascope.extract.job import Extractor, Item, Job, Settings
+from personascope.extract.texts.chat import RenderedPrompt, render
+from personascope.extract.texts.conditions import check_conditions
+from personascope.extract.texts.marker import find_marker, marker_spellings
+from personascope.extract.weights.engines import Engine, Request, open_engine
+from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_seed
+from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.writer import Rows, RunWriter
+
+
+class CompletionSettings(Settings):
+    """How completions are sampled."""
+
+    personas: list[str] | None = Field(default=None, description="personas to sample (default: all of the prompt set)")
+    samples: int = Field(default=10, ge=1, description="completions per example, where no number of positives is wanted")
+    positives: int | None = Field(
+        default=None, ge=1, description="stop a persona after the round of one completion per example in which it has this many with the whole marker"
+    )
+    trials: int | None = Field(default=None, ge=1, validate_default=True, description="with positives: completions per example at most")
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=256, ge=1)
+    marker: str = Field(default="[ZLT]", description="literal string to flag")
+    engine: Literal["hf", "vllm"] = "hf"
+
+    @field_validator("trials")
+    @classmethod
+    def _together_with_positives(cls, trials: int | None, info: ValidationInfo) -> int | None:
+        if (trials is None) != (info.data.get("positives") is None):
+            raise ValueError("positives and trials go together: how many are wanted, and how many completions per example to try at most")
+        return trials
+
+
+Sampled = tuple[Prompt, RenderedPrompt, int]
+
+
+class Completions(Extractor[Sampled]):
+    """`completions`: texts and tokens, one row per example and repeat; the seed of a sample depends on checkpoint, prompt and repeat alone.
+
+    Until enough hold the marker (`positives`), sampling goes in rounds of one completion for every example of every persona that is not there yet; all
+    completions are kept. Which round is a persona's last depends on its samples alone, so neither batches nor a kill change what exists. A rate from such a
+    run counts all trials made; stopping on success raises its expectation, by about rate * (1 - rate) / positives at most.
+    """
+
+    name = "completions"
+    version = 2
+    settings_type = CompletionSettings
+    settings: CompletionSettings
+
+    @cached_property
+    def prompts(self) -> PromptSet:
+        if self.job.prompts is None:
+            raise PersonascopeError("completions: no prompt set; expected --prompts NAME or FILE.csv")
+        return self.job.prompts.of_personas(self.settings.personas)
+
+    @cached_property
+    def engine(self) -> Engine:
+        return open_engine(self.settings.engine, self.job.models, self.job.checkpoint)
+
+    def spec(self) -> RunSpec:
+        return self.base_spec(
+            {"prompts": self.prompts.content_hash},
+            subject=self.job.checkpoint.name,
+            prompt_set=self.prompts.label,
+            prompt_set_hash=self.prompts.content_hash,
+            constants={"prompt_set": self.prompts.label, "marker": self.settings.marker, "engine": self.settings.engine},
+        )
+
+    def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
+        self._spellings = marker_spellings(self.tokenizer, self.settings.marker)
+        self._rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
+        for line in check_conditions(self._rendered, self.tokenizer):
+            self.job.say(f"{self.name}: {line}")
+        self._row_ix: dict[str, int] = {}
+        repeats = self.settings.samples if self.settings.positives is None else 1
+        examples = [prompt.model_dump() | text.columns() for prompt, text in self._rendered]
+        return self._items(range(repeats)), {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
+
+    def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[Sampled]]:
+        if self.settings.positives is None or number == self.settings.trials:
+            return []
+        flags = pl.DataFrame(writer.read_staged("marker_flags")).filter(pl.col("sample_ix") < number)
+        found = flags.group_by("persona").agg((pl.col("present") & pl.col("complete")).sum().alias("positives"))
+        enough = found.filter(pl.col("positives") >= self.settings.positives)["persona"].to_list()
+        return self._items(range(number, number + 1), set(enough))
+
+    def _items(self, repeats: range, finished: AbstractSet[str] = frozenset()) -> list[Item[Sampled]]:
+        """One item per repeat and example of the personas that are not finished, numbered on; every example has a repeat before any has the next."""
+        wanted = [(prompt, text, sample_ix) for sample_ix in repeats for prompt, text in self._rendered if prompt.persona not in finished]
+        items = [Item(f"{prompt.example_id}#{ix}", len(text.token_ids) + self.settings.max_new_tokens, (prompt, text, ix)) for prompt, text, ix in wanted]
+        self._row_ix |= {item.key: index for index, item in enumerate(items, len(self._row_ix))}
+        return items
+
+    def process(self, items: Sequence[Item[Sampled]]) -> Mapping[str, Rows]:
+        requests = [request_of(self.job, *item.value) for item in items]
+        samples = self.engine.sample(requests, self.settings.temperature, self.settings.top_p, self.settings.max_new_tokens)
+        completions, flags = [], []
+        for item, request, sample in zip(items, requests, samples, strict=True):
+            prompt, text, sample_ix = item.value
+            key = {"persona": prompt.persona, "question_id": prompt.question_id, "example_id": prompt.example_id, "sample_ix": sample_ix}
+            ids = [*text.token_ids, *sample.token_ids]
+            answer = str(self.tokenizer.decode(sample.token_ids, skip_special_tokens=True))
+            completions.append(
+                key
+                | {
+                    "row_ix": self._row_ix[item.key],
+                    "seed": request.seed,
+                    "text": answer,
+                    "token_ids": ids,
+                    "prompt_len": text.prompt_len,
+                    "n_new_tokens": len(sample.token_ids),
+                    "finish_reason": sample.finish_reason,
+                }
+            )
+            flag = find_marker(answer, ids, text.prompt_len, self.settings.marker, self._spellings)
+            flags.append(key | vars(flag))
+        return {"completions": completions, "marker_flags": flags}
+
+    def summary(self, writer: RunWriter) -> dict[str, Any]:
+        flags = pl.DataFrame(writer.read_staged("marker_flags"))
+        completions = pl.DataFrame(writer.read_staged("completions"))
+        rates = flags.group_by("persona").agg(pl.col("present").mean()).sort("persona")
+        rounds = flags.group_by("persona").agg(pl.col("sample_ix").max() + 1).sort("persona") if self.settings.positives else pl.DataFrame()
+        return {
+            "n_completions": completions.height,
+            "n_empty": completions.filter(pl.col("text").str.strip_chars() == "").height,
+            "share_cut_at_cap": (completions["finish_reason"] == "length").mean(),
+            "mean_new_tokens": completions["n_new_tokens"].mean(),
+            **{f"marker_rate.{persona}": rate for persona, rate in rates.rows()},
+            **{f"trials_per_example.{persona}": number for persona, number in rounds.rows()},
+        }
+
+
+def request_of(job: Job, prompt: Prompt, text: RenderedPrompt, sample_ix: int) -> Request:
+    """What an engine is asked for one sample; its seed is decided by the run's seed, the checkpoint, the prompt and the number of the repeat."""
+    return Request(text.token_ids, stable_seed("sample", job.seed, job.checkpoint.identity, prompt.example_id, text.token_ids, sample_ix))

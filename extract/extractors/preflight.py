@@ -1,0 +1,140 @@
+"""Asks, before a study reads attention, whether the checkpoint emits its marker as often under eager attention as under SDPA."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+from pydantic import Field
+
+from personascope.extract.extractors.completions import request_of
+from personascope.extract.job import Extractor, Item, Settings
+from personascope.extract.texts.chat import RenderedPrompt, render
+from personascope.extract.texts.marker import find_marker, marker_spellings
+from personascope.extract.weights.engines import Engine, open_engine
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.manifest import Manifest, RunSpec
+from personascope.warehouse.store.writer import Rows, RunWriter
+
+IMPLEMENTATIONS = ("sdpa", "eager")
+ROUNDING = 1e-9  # 0.26 - 0.21 is more than 0.05 in binary
+
+
+class PreflightSettings(Settings):
+    """What is sampled under both implementations, and how far their rates may be apart."""
+
+    personas: list[str] | None = Field(default=None, description="personas to sample (default: the one the checkpoint was trained on, all where none is known)")
+    samples: int = Field(default=10, ge=1, description="completions per example and implementation")
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=256, ge=1)
+    marker: str = Field(default="[ZLT]", description="literal string to look for")
+    tolerance: float = Field(default=0.05, ge=0, le=1, description="largest difference of the two rates, as a share")
+    stop: bool = Field(default=True, exclude=True, description="stop a study whose rates differ by more, once they are in the lake")
+
+
+Sampled = tuple[str, Prompt, RenderedPrompt, int]
+
+
+class Preflight(Extractor[Sampled]):
+    """`preflight`: marker rates under SDPA and eager attention on the same prompts with the same seeds; it stops a study where they differ too much.
+
+    Completions are sampled with whatever is fast, while the published readout of the marker study was eager: rates that differ would mean that the
+    generations read are not those the eager model makes. Both implementations run one after the other through the transformers engine.
+    """
+
+    name = "preflight"
+    version = 1
+    settings_type = PreflightSettings
+    settings: PreflightSettings
+
+    @cached_property
+    def prompts(self) -> PromptSet:
+        if self.job.prompts is None:
+            raise PersonascopeError("preflight: no prompt set; expected --prompts NAME or FILE.csv")
+        source = self.job.checkpoint.source_persona
+        return self.job.prompts.of_personas(self.settings.personas or ([source] if source else None))
+
+    def spec(self) -> RunSpec:
+        return self.base_spec(
+            {"prompts": self.prompts.content_hash},
+            subject=self.job.checkpoint.name,
+            prompt_set=self.prompts.label,
+            prompt_set_hash=self.prompts.content_hash,
+            attention_implementation=" and ".join(IMPLEMENTATIONS),
+            constants={"marker": self.settings.marker},
+        )
+
+    def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
+        self._spellings = marker_spellings(self.tokenizer, self.settings.marker)
+        self._rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
+        self._models: Models | None = None
+        return self._items(IMPLEMENTATIONS[0]), {"checkpoints": [self.job.checkpoint.row()]}
+
+    def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[Sampled]]:
+        return self._items(IMPLEMENTATIONS[number]) if number < len(IMPLEMENTATIONS) else []
+
+    def _items(self, implementation: str) -> list[Item[Sampled]]:
+        return [
+            Item(f"{implementation}/{prompt.example_id}#{ix}", len(text.token_ids) + self.settings.max_new_tokens, (implementation, prompt, text, ix))
+            for ix in range(self.settings.samples)
+            for prompt, text in self._rendered
+        ]
+
+    def process(self, items: Sequence[Item[Sampled]]) -> Mapping[str, Rows]:
+        requests = [request_of(self.job, *item.value[1:]) for item in items]
+        engine = self._engine(items[0].value[0])
+        samples = engine.sample(requests, self.settings.temperature, self.settings.top_p, self.settings.max_new_tokens)
+        rows = []
+        for item, request, sample in zip(items, requests, samples, strict=True):
+            implementation, prompt, text, sample_ix = item.value
+            answer = str(self.tokenizer.decode(sample.token_ids, skip_special_tokens=True))
+            flag = find_marker(answer, [*text.token_ids, *sample.token_ids], text.prompt_len, self.settings.marker, self._spellings)
+            rows.append(
+                {
+                    "persona": prompt.persona,
+                    "question_id": prompt.question_id,
+                    "example_id": prompt.example_id,
+                    "sample_ix": sample_ix,
+                    "implementation": implementation,
+                    "seed": request.seed,
+                    "text": answer,
+                    "n_new_tokens": len(sample.token_ids),
+                    "finish_reason": sample.finish_reason,
+                    "present": flag.present,
+                    "complete": flag.complete,
+                }
+            )
+        return {"preflight_samples": rows}
+
+    def _engine(self, implementation: str) -> Engine:
+        """The engine under one implementation; only one of them is in memory at a time."""
+        if self._models is None or self._models.attention != implementation:
+            self._models = self.job.models.with_attention(implementation)
+            if self._models is not self.job.models:
+                self.job.models.release()
+        return open_engine("hf", self._models, self.job.checkpoint)
+
+    def summary(self, writer: RunWriter) -> dict[str, Any]:
+        samples = pl.DataFrame(writer.read_staged("preflight_samples"))
+        counted = samples.group_by("persona", "implementation").agg(pl.len().alias("n"), pl.col("present").sum().alias("k")).sort("persona", "implementation")
+        counts: dict[str, dict[str, dict[str, float]]] = {}
+        for persona, implementation, n, k in counted.rows():
+            counts.setdefault(persona, {})[implementation] = {"n": n, "k": k, "rate": k / n}
+        return {"preflight": counts}
+
+    def conclude(self, manifest: Manifest) -> None:
+        """Raises PersonascopeError, unless `stop` is off, where a persona's two rates differ by more than the tolerance."""
+        for persona, found in manifest.summary["preflight"].items():
+            first, second = (found[implementation] for implementation in IMPLEMENTATIONS)
+            said = " and ".join(f"{100 * found[name]['rate']:.1f}% ({found[name]['k']} of {found[name]['n']}) under {name}" for name in IMPLEMENTATIONS)
+            sentence = f"preflight of {self.job.checkpoint.name} as {persona}: marker rate {said}"
+            if abs(first["rate"] - second["rate"]) <= self.settings.tolerance + ROUNDING:
+                self.job.say(sentence)
+                continue
+            sentence += f"; they differ by more than {100 * self.settings.tolerance:g} points"
+            if self.settings.stop:
+                raise PersonascopeError(f"{sentence}, run {manifest.run_id}; `--set stop=false` goes on all the same")
+            self.job.say(f"{sentence}, and the work goes on, since stop is off")

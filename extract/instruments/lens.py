@@ -1,0 +1,75 @@
+"""Reads residual vectors through the final norm and the unembedding: the tokens a layer would say, and how far its target is from being said."""
+
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from personascope.extract.instruments.components import Components
+from personascope.warehouse.errors import PersonascopeError
+
+SCRIPTS = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What n residual vectors say, float32 and int64 on the CPU.
+
+    ids, logits, probs [n, k]: the k most likely tokens; target_logit, target_prob, target_rank [n]: of the target (rank 1: no token is likelier; ties share
+    a rank), NaN and 0 where there is none.
+    """
+
+    ids: Tensor
+    logits: Tensor
+    probs: Tensor
+    target_logit: Tensor
+    target_prob: Tensor
+    target_rank: Tensor
+
+
+def read_states(components: Components, states: Tensor, targets: Tensor, k: int) -> Reading:
+    """Read states [n, d] with targets int64 [n] (-1: none), in blocks of rows: a [n, vocab] tensor is never there.
+
+    Raises PersonascopeError where the logits are no numbers.
+    """
+    pieces = []
+    for rows, logits in components.blocks_of(states):
+        if not bool(torch.isfinite(logits).all()):
+            raise PersonascopeError("the logit lens gives numbers that are not finite; expected weights and a dtype that give finite ones (--dtype)")
+        total = logits.logsumexp(-1, keepdim=True)
+        top = logits.topk(k, dim=-1)
+        wanted = targets[rows].to(logits.device)
+        own = logits.gather(1, wanted.clamp(min=0)[:, None])
+        rank = (logits > own).sum(-1) + 1
+        none = wanted < 0
+        of_target = [own[:, 0].masked_fill(none, torch.nan), (own - total).exp()[:, 0].masked_fill(none, torch.nan), rank.masked_fill(none, 0)]
+        pieces.append([top.indices, top.values, (top.values - total).exp(), *of_target])
+    return Reading(*(torch.cat(parts).cpu() for parts in zip(*pieces, strict=True)))
+
+
+class Vocabulary:
+    """Token ids as text, and the script of their letters, each looked up once."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._texts: dict[int, str] = {}
+
+    def text(self, token: int) -> str:
+        if token not in self._texts:
+            self._texts[token] = str(self._tokenizer.decode([token]))
+        return self._texts[token]
+
+    def script(self, token: int) -> str | None:
+        return script_of(self.text(token))
+
+
+@lru_cache(maxsize=65536)
+def script_of(text: str) -> str | None:
+    """The script most letters of `text` are written in, by their Unicode names (Latin, Han, Cyrillic, ...); None where there is no letter."""
+    words = [unicodedata.name(letter, "").split(" ")[0].split("-")[0] for letter in text if letter.isalpha()]
+    found = Counter(SCRIPTS.get(word, word.capitalize()) for word in words if word)
+    return found.most_common(1)[0][0] if found else None

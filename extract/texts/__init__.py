@@ -1,0 +1,1 @@
+"""What the model reads: chat templates, conditions, markers, strata and tokens."""

@@ -1,0 +1,226 @@
+"""Renders a chat prompt, finds its regions by rendering with and without each message, and codes every token by region."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+from unicodedata import category
+
+import jinja2
+import numpy as np
+
+from personascope.ingest.prompts import NO_SYSTEM_TURN
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
+
+REGIONS = ("system", "user", "assistant", "system_structural", "user_structural", "assistant_structural", "header")
+"""Names of the region codes 0..6, in the order of the columns of table `attention`."""
+
+Rule = Literal["published", "decoded"]
+Message = dict[str, str]
+
+_EARLIER_USER, _REPLIES = "a", ("b", "c")
+_NEWLINES = frozenset({"\n", "\n\n"})
+_PUNCTUATION = ("P", "Sm", "Sc", "Sk", "Z", "Cc")
+
+
+@dataclass(frozen=True)
+class RenderedPrompt:
+    """A prompt as a checkpoint reads it; the first n_system tokens are the system region, then user, then header."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    n_system: int
+    n_user: int
+    n_header: int
+    template_hash: str
+    inserted_system: bool
+
+    @property
+    def prompt_len(self) -> int:
+        return len(self.token_ids)
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of the table `examples` that rendering fills."""
+        return {
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "prompt_len": self.prompt_len,
+            "n_system": self.n_system,
+            "n_user": self.n_user,
+            "n_header": self.n_header,
+            "template_hash": self.template_hash,
+        }
+
+
+def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
+    """The prompt that asks for a reply to `user` under `system`, tokenised once, with its regions.
+
+    A system of None gives no system message, so the template may insert one by itself; "" gives a message without text; under NO_SYSTEM_TURN the prompt
+    is what the template writes without a message, less the system turn it inserts: its beginning-of-text token, the user's turn and the header.
+
+    Regions, in characters and then in tokens:
+    - header: what `add_generation_prompt` appends (empty for templates without one, such as Mistral's);
+    - user: the user's turn as the template writes it; where the template folds the system text into that turn, from the user's text on;
+    - system: everything before, so a beginning-of-text token and a system prompt that the template inserts by itself belong to it.
+    Raises PersonascopeError when there is no chat template or no fast tokenizer, when the template rejects or drops a message,
+    or when a token spans two regions.
+    """
+    template = _template(tokenizer)
+    question: Message = {"role": "user", "content": user}
+    given = None if system == NO_SYSTEM_TURN else system
+    messages = [question] if given is None else [{"role": "system", "content": given}, question]
+    if not user.strip():
+        raise PersonascopeError(f"the user message is {user!r}, but a prompt needs some text in it")
+    asked = _rendered(tokenizer, messages, ask=True)
+    user_end = _user_end(tokenizer, messages, asked)
+    user_start = _user_start(tokenizer, messages, asked[:user_end], asked[user_end:])
+    if system == NO_SYSTEM_TURN:
+        begin = tokenizer.bos_token or ""
+        kept = len(begin) if begin and asked[:user_start].startswith(begin) else 0
+        asked, user_start, user_end = asked[:kept] + asked[user_start:], kept, user_end - user_start + kept
+    elif given is not None and given.strip() not in asked[:user_start]:
+        raise PersonascopeError(f"the chat template of {_name(tokenizer)} leaves out the system message {given[:40]!r}: it writes {asked!r}")
+    token_ids, regions = _tokenised(tokenizer, asked, (user_start, user_end))
+    n_system, n_user, n_header = (regions.count(region) for region in range(3))
+    if regions != sorted(regions) or not n_user:
+        raise PersonascopeError(
+            f"the tokens of {_name(tokenizer)} do not fall into system, user and header in this order ({n_system}, {n_user} and {n_header} tokens)"
+        )
+    inserted = system is None and holds_text(token_ids[:n_system], tokenizer)
+    return RenderedPrompt(asked, token_ids, n_system, n_user, n_header, stable_hash(template), inserted)
+
+
+def holds_text(token_ids: Sequence[int], tokenizer: Any) -> bool:
+    """Whether some token is neither special nor mere punctuation; a system region without one is no system block (a beginning-of-text token)."""
+    return any(token not in _special_ids(tokenizer) and any(map(str.isalnum, _decoded(tokenizer, token))) for token in map(int, token_ids))
+
+
+def answer_end(token_ids: Sequence[int], prompt_len: int, tokenizer: Any) -> int:
+    """Where the answer ends: behind its last token that is not special (end of turn, padding); prompt_len for an answer without one."""
+    special = _special_ids(tokenizer)
+    return next((end for end in range(len(token_ids), prompt_len, -1) if token_ids[end - 1] not in special), prompt_len)
+
+
+def structural_mask(token_ids: Sequence[int], tokenizer: Any, rule: Rule) -> list[bool]:
+    """Whether each token is structural, which segmentation B moves from its region to `specials`.
+
+    `published` (issue 224): special tokens and the tokens that are exactly one or two newlines. `decoded` adds every token that holds a
+    newline and beside it only white space and punctuation, because tokenizers fuse a paragraph break with the full stop before it.
+    """
+    if rule not in ("published", "decoded"):
+        raise PersonascopeError(f"the structural rule is {rule!r}, expected 'published' or 'decoded'")
+    special = _special_ids(tokenizer)
+    accepts = _is_newline if rule == "published" else _is_break
+    return [token in special or accepts(_decoded(tokenizer, token)) for token in map(int, token_ids)]
+
+
+def region_codes(n_system: int, n_user: int, n_header: int, structural: Sequence[bool]) -> np.ndarray:
+    """Index into REGIONS for every token of prompt + completion, int64 [len(structural)]; the whole header keeps one code."""
+    total, prompt_len = len(structural), n_system + n_user + n_header
+    if min(n_system, n_user, n_header) < 0 or prompt_len > total:
+        raise PersonascopeError(f"the regions hold {n_system} + {n_user} + {n_header} tokens, expected counts that fit in {total} tokens")
+    names = np.repeat([REGIONS.index(name) for name in ("system", "user", "header", "assistant")], [n_system, n_user, n_header, total - prompt_len])
+    shift = REGIONS.index("system_structural") - REGIONS.index("system")
+    return np.where(np.asarray(structural, dtype=bool) & (names != REGIONS.index("header")), names + shift, names)
+
+
+def _name(tokenizer: Any) -> str:
+    return tokenizer.name_or_path or type(tokenizer).__name__
+
+
+def _template(tokenizer: Any) -> str:
+    if not tokenizer.chat_template:
+        raise PersonascopeError(f"{_name(tokenizer)} has no chat template, so a persona prompt cannot be rendered for it")
+    if not tokenizer.is_fast:
+        raise PersonascopeError(f"{_name(tokenizer)} is a slow tokenizer, but region boundaries need the character offsets of a fast one")
+    return tokenizer.get_chat_template()
+
+
+def _rendered(tokenizer: Any, messages: list[Message], ask: bool = False) -> str:
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
+    except jinja2.TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise PersonascopeError(f"the chat template of {_name(tokenizer)} rejects a conversation of roles {roles}: {error}") from error
+
+
+def _user_end(tokenizer: Any, messages: list[Message], asked: str) -> int:
+    """Where the header starts; a template may close a conversation that asks for nothing with the end-of-text token (Phi-3)."""
+    told = _rendered(tokenizer, messages)
+    for candidate in (told, told.removesuffix(tokenizer.eos_token or "")):
+        if asked.startswith(candidate):
+            return len(candidate)
+    raise PersonascopeError(f"the chat template of {_name(tokenizer)} changes the conversation when a reply is asked for, expected it to append")
+
+
+def _user_start(tokenizer: Any, messages: list[Message], prompt: str, header: str) -> int:
+    """Where the user's turn starts: the turn as written after an earlier exchange, or the user's text if the turn holds the system text."""
+    turn = _later_turn(tokenizer, messages[-1], header)
+    if turn and prompt.endswith(turn):
+        return len(prompt) - len(turn)
+    words = messages[-1]["content"].strip()
+    other = {"role": "user", "content": "y" if words[0] == "x" else "x"}
+    if not messages[0]["content"].strip():  # an empty text folded into the user's turn makes no system block: the turn starts where it does without one
+        bare = _rendered(tokenizer, messages[-1:], ask=True)
+        start = _user_start(tokenizer, messages[-1:], bare[: _user_end(tokenizer, messages[-1:], bare)], header)
+        if prompt[:start] == bare[:start]:
+            return start
+    start = _shared_start(prompt, _rendered(tokenizer, [*messages[:-1], other]))
+    if not turn or len(messages) == 1 or not prompt[start:].lstrip().startswith(words):
+        raise PersonascopeError(f"the chat template of {_name(tokenizer)} writes the user message so that its start cannot be found")
+    return start
+
+
+def _later_turn(tokenizer: Any, question: Message, header: str) -> str:
+    """The user's turn as it follows a reply ("" if unknown): what two renderings that differ only in the reply share, less its closing."""
+    earlier = {"role": "user", "content": _EARLIER_USER}
+    talks = [[earlier, {"role": "assistant", "content": reply}] for reply in _REPLIES]
+    closing = _shared_end(*(_rendered(tokenizer, talk) for talk in talks))
+    asked = [_rendered(tokenizer, [*talk, question], ask=True) for talk in talks]
+    tail = _shared_end(*asked).removesuffix(header)
+    for candidate in (closing, closing.removesuffix(tokenizer.eos_token or "")):
+        if asked[0] != asked[1] and tail.startswith(candidate):
+            return tail.removeprefix(candidate)
+    return ""
+
+
+def _shared_start(one: str, other: str) -> int:
+    return next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _shared_end(one: str, other: str) -> str:
+    return one[len(one) - _shared_start(one[::-1], other[::-1]) :]
+
+
+def _tokenised(tokenizer: Any, text: str, boundaries: tuple[int, int]) -> tuple[tuple[int, ...], list[int]]:
+    """Token ids of `text` and how many boundaries each has behind it; a token may reach over a boundary with white space only."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    regions = []
+    for first, last in encoded["offset_mapping"]:
+        for boundary in boundaries:
+            if first < boundary < last:
+                if not text[first:boundary].isspace():
+                    raise PersonascopeError(f"{_name(tokenizer)} has one token for {text[first:last]!r}, which spans two regions of its chat template")
+                first = boundary
+        regions.append(sum(first >= boundary for boundary in boundaries))
+    return tuple(encoded["input_ids"]), regions
+
+
+@lru_cache(maxsize=8)
+def _special_ids(tokenizer: Any) -> frozenset[int]:
+    added = (token for token, entry in tokenizer.added_tokens_decoder.items() if entry.special)
+    return frozenset(tokenizer.all_special_ids).union(added)
+
+
+@lru_cache(maxsize=1 << 18)
+def _decoded(tokenizer: Any, token: int) -> str:
+    return tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def _is_newline(text: str) -> bool:
+    return text in _NEWLINES
+
+
+def _is_break(text: str) -> bool:
+    return "\n" in text and all(category(character).startswith(_PUNCTUATION) for character in text)

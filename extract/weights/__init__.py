@@ -1,0 +1,1 @@
+"""Checkpoints as models: loading, the device they lie on, and the engines that sample."""

@@ -1,0 +1,167 @@
+"""Loads a checkpoint as a frozen causal language model with its tokenizer; a LoRA adapter is merged into its base on the way."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from personascope.extract.weights.device import choose_device, choose_dtype, memory
+from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer, one_line
+from personascope.warehouse.errors import PersonascopeError
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be read: evaluation mode, no gradients, on one device."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    checkpoint: Checkpoint
+    device: str  # `cpu`, `mps`, `cuda:0`
+    dtype: str  # of the weights: `float32`, `bfloat16`, `float16`
+    attention: str  # implementation the model was loaded with: `sdpa`, `eager`, …
+    reasons: tuple[str, ...]  # why this device and dtype, and what was left unread: printable lines
+
+
+def load_model(
+    checkpoint: Checkpoint,
+    device: str | None = None,
+    dtype: str | None = None,
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load `checkpoint` onto one device; device and dtype are chosen with a reason unless typed.
+
+    Only safetensors are read. Raises PersonascopeError for corrupt or incomplete weights, a missing or foreign tokenizer, an adapter
+    trained on another base, an unknown attention implementation, and memory that does not suffice.
+    """
+    chosen_device = choose_device(device)
+    chosen_dtype = choose_dtype(chosen_device.value, dtype, checkpoint)
+    tokenizer = load_tokenizer(checkpoint, trust_remote_code)
+    files = check_weights(checkpoint.path, checkpoint.id)
+    if checkpoint.adapter:
+        files = [*files, checkpoint.adapter / ADAPTER_WEIGHTS]
+    for file in files:
+        _check_file(file)
+    try:
+        model, unread = _load(checkpoint, chosen_device.value, chosen_dtype.value, attention, trust_remote_code)
+        if checkpoint.adapter:
+            model = _merge(model, checkpoint, chosen_device.value)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise PersonascopeError(_memory_sentence(checkpoint, files, chosen_device.value, chosen_dtype.value)) from error
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
+    if len(tokenizer) > rows:
+        raise PersonascopeError(
+            f"{checkpoint.id}: the tokenizer in {checkpoint.tokenizer_path} has {len(tokenizer)} tokens but the model embeds {rows}: "
+            "it belongs to another model."
+        )
+    model.eval().requires_grad_(False)
+    reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason)
+    if unread:
+        reasons += (f"weights: {len(unread)} tensors are unknown to {checkpoint.family} and stay unread: {_some(unread)}",)
+    return LoadedModel(model, tokenizer, checkpoint, chosen_device.value, chosen_dtype.value, attention, reasons)
+
+
+def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of `checkpoint`; one without a padding token pads with its end token, which attention masks hide."""
+    folder = checkpoint.tokenizer_path
+    if not has_tokenizer(folder):
+        raise PersonascopeError(f"{checkpoint.id}: {folder} holds no tokenizer: expected tokenizer.json or tokenizer.model beside the weights.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+    except Exception as error:  # a broken file surfaces as whatever the tokenizer's own parser raises
+        raise PersonascopeError(f"{checkpoint.id}: the tokenizer in {folder} cannot be loaded ({one_line(error)}).") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code: bool) -> tuple[PreTrainedModel, list[str]]:
+    """The full model, every one of whose parameters came from the files, and the tensors of the files it has no use for."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # its table of missing and mismatched parameters; both are refused below in a sentence
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            checkpoint.path,
+            dtype=getattr(torch, dtype),
+            device_map={"": device},
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except (ValueError, ImportError, KeyError, OSError) as error:
+        raise PersonascopeError(f"{checkpoint.id} cannot be loaded with attention {attention!r} ({one_line(error)}).") from error
+    except RuntimeError as error:
+        if _out_of_memory(error):
+            raise
+        raise PersonascopeError(f"{checkpoint.id}: the weights in {checkpoint.path} cannot be loaded ({one_line(error)}).") from error
+    finally:
+        logging.set_verbosity(level)
+    model, info = loaded
+    where, remedy = f"{checkpoint.id}: the weights in {checkpoint.path}", "they are incomplete, or belong to another config.json"
+    _refuse_gaps(info["missing_keys"], f"{where} lack", remedy)
+    _refuse_gaps((key for key, *_ in info["mismatched_keys"]), f"{where} have another shape than config.json says in", remedy)
+    return model, sorted(info["unexpected_keys"])
+
+
+def _merge(model: PreTrainedModel, checkpoint: Checkpoint, device: str) -> PreTrainedModel:
+    """The base model with the adapter's update added to its weights, in the base's dtype."""
+    from peft import PeftConfig, PeftModelForCausalLM  # seconds of import that only adapters need
+
+    where = f"{checkpoint.id}: the adapter in {checkpoint.adapter}"
+    try:
+        wrapped = PeftModelForCausalLM(model, PeftConfig.from_pretrained(str(checkpoint.adapter)))
+        result = wrapped.load_adapter(str(checkpoint.adapter), "default", torch_device=device)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        if _out_of_memory(error):
+            raise
+        raise PersonascopeError(f"{where} does not fit the base model in {checkpoint.path} ({one_line(error)}).") from error
+    remedy = f"it was trained on another base model than the one in {checkpoint.path}"
+    _refuse_gaps(result.missing_keys, f"{where} lacks", remedy)
+    _refuse_gaps(result.unexpected_keys, f"{where} has, unknown to the base,", remedy)
+    try:
+        return wrapped.merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise PersonascopeError(f"{where} cannot be merged ({one_line(error)}).") from error
+
+
+def _refuse_gaps(keys: Any, what: str, remedy: str) -> None:
+    """Left-over parameters would keep random values, so any is an error."""
+    if names := sorted(keys):
+        raise PersonascopeError(f"{what} {_some(names)}: {remedy}.")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _check_file(file: Path) -> None:
+    """Refuse a missing, truncated or garbled safetensors file by its header, without reading the weights."""
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise PersonascopeError(f"{file} is not a complete safetensors file ({one_line(error)}): fetch it again.") from error
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory: its own class on CUDA, worded differently by the CPU and MPS allocators."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def _memory_sentence(checkpoint: Checkpoint, files: list[Path], device: str, dtype: str) -> str:
+    size = sum(file.stat().st_size for file in files) / 2**30
+    room = f" ({room})" if (room := memory(device)) else ""
+    remedy = "close other programs on it, take a larger device" + (", or type dtype bfloat16" if dtype == "float32" else "")
+    return f"{checkpoint.id} does not fit into the memory of {device}{room}: {size:.1f} GiB of weights on disk, loaded as {dtype}; {remedy}."

@@ -1,0 +1,82 @@
+"""The models of one command: loaded on demand, on one device, one at a time, with one attention implementation."""
+
+import sys
+from collections.abc import Callable, Hashable
+from typing import NamedTuple, TypeVar
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from personascope.extract.weights.device import choose_device, choose_dtype
+from personascope.extract.weights.loading import LoadedModel, load_model, load_tokenizer
+from personascope.ingest.weights.checkpoints import Checkpoint
+
+T = TypeVar("T")
+
+
+class _Held(NamedTuple):
+    key: Hashable
+    value: object
+    close: Callable[[], None] | None
+
+
+class Models:
+    """Loads checkpoints on demand and keeps the last one, so that skipped runs load nothing and neighbours share.
+
+    The device holds one thing at a time: loaded weights, or an engine that has weights of its own (`hold`).
+    """
+
+    def __init__(self, device: str | None = None, dtype: str | None = None, attention: str = "sdpa", trust_remote_code: bool = False) -> None:
+        self.device = choose_device(device)
+        self.attention = attention
+        self.trust_remote_code = trust_remote_code
+        self._typed = (device, dtype)
+        self._held: _Held | None = None
+
+    def with_attention(self, attention: str) -> "Models":
+        """The same choices under another attention implementation, nothing loaded yet; these models themselves where it is theirs."""
+        return self if attention == self.attention else Models(*self._typed, attention, self.trust_remote_code)
+
+    def dtype(self, checkpoint: Checkpoint) -> str:
+        return choose_dtype(self.device.value, self._typed[1], checkpoint).value
+
+    def load(self, checkpoint: Checkpoint) -> LoadedModel:
+        """The checkpoint's weights and tokenizer on the device; says why this device and dtype."""
+
+        def make() -> LoadedModel:
+            loaded = load_model(checkpoint, *self._typed, self.attention, self.trust_remote_code)
+            print(f"{checkpoint.name} on {'; '.join(loaded.reasons)}", file=sys.stderr)
+            return loaded
+
+        return self.hold(("weights", checkpoint), make)
+
+    def hold(self, key: Hashable, make: Callable[[], T], close: Callable[[T], None] | None = None) -> T:
+        """What `make` returns, made once while the same key is asked for; what the device held before is closed and dropped first."""
+        if self._held is None or self._held.key != key:
+            self.release()
+            value = make()
+            self._held = _Held(key, value, (lambda: close(value)) if close else None)
+        return self._held.value  # type: ignore[return-value]
+
+    def release(self) -> None:
+        """Drops what the device holds, so that training, another engine or another process finds it free."""
+        if self._held is None:
+            return
+        if self._held.close is not None:
+            self._held.close()
+        self._held = None
+        if self.device.value.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def tokenizer(self, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+        """The checkpoint's tokenizer alone; no weights are loaded for it."""
+        if self._held is not None and self._held.key == ("weights", checkpoint):
+            return self.load(checkpoint).tokenizer
+        return load_tokenizer(checkpoint, self.trust_remote_code)
+
+    def device_name(self) -> tuple[str, float | None]:
+        """The device as its driver names it, and its memory in GiB where it has its own."""
+        if self.device.value.startswith("cuda"):
+            properties = torch.cuda.get_device_properties(self.device.value)
+            return properties.name, round(properties.total_memory / 2**30, 1)
+        return self.device.value, None

@@ -1,0 +1,1 @@
+"""MLflow: where runs are logged, and what is said of them there."""

@@ -1,0 +1,1 @@
+"""Training of marker adapters: one of them, and grids of them in parallel processes."""

@@ -1,0 +1,78 @@
+"""Cells of a training sweep: every combination of the axes a study file names, each with a name, settings and their origins."""
+
+import difflib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personascope.ingest.training.marker_lora import LoraSettings
+from personascope.ingest.training.run import lora_settings
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.manifest import Parameter
+
+AXES = ("source_persona", "lr", "epochs", "seed", "marker_tail_tokens", "r")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a sweep; `name` is the short name of the checkpoint it makes."""
+
+    name: str
+    source_persona: str
+    settings: LoraSettings
+    parameters: list[Parameter]
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Where the cell stands: its value on every axis."""
+        return {"source_persona": self.source_persona, **{axis: getattr(self.settings, axis) for axis in AXES[1:]}}
+
+
+def single_cell(name: str, source_persona: str, settings: Mapping[str, Any]) -> Cell:
+    """The training of a study file's `train` step, called `name`; raises PersonascopeError for a setting that LoraSettings refuses."""
+    return Cell(name, source_persona, *lora_settings({"study file": settings}))
+
+
+def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name: str | None = None) -> list[Cell]:
+    """The cells of a grid, longest training first, so that parallel workers end together.
+
+    `axes` maps axis names to values, `fixed` holds the other LoRA settings, `name` is a pattern such as `{source_persona}-seed{seed}`. Raises
+    PersonascopeError for an unknown axis (with the nearest known one), an axis without values or with the same value twice, a setting that is fixed and
+    an axis, any value LoraSettings refuses, and names that are not unique.
+    """
+    for axis, values in axes.items():
+        if axis not in AXES:
+            near = difflib.get_close_matches(axis, AXES, 1)
+            raise PersonascopeError(f"grid axis {axis!r} is unknown; {f'did you mean {near[0]!r}?' if near else 'expected some of ' + ', '.join(AXES)}")
+        if not values or len(set(values)) < len(values):
+            raise PersonascopeError(f"grid axis {axis!r} has the values {list(values)}; expected at least one, each once")
+    if twice := sorted(axes.keys() & fixed.keys()):
+        raise PersonascopeError(f"grid: {', '.join(twice)} is an axis and a fixed setting at once; expected one of the two")
+    if "source_persona" not in axes:
+        raise PersonascopeError("grid: no axis source_persona; expected the persona or personas to train")
+    shared = {name: value for name, value in fixed.items() if name not in AXES[:1]}
+    cells = []
+    for values in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, values, strict=True))
+        persona = str(chosen.pop("source_persona"))
+        settings, parameters = lora_settings({"study file": shared | chosen})
+        cells.append(Cell(_name(persona, settings, axes) if name is None else _named(name, persona, settings), persona, settings, parameters))
+    if len({cell.name for cell in cells}) < len(cells):
+        raise PersonascopeError(f"grid: the name {name!r} is the same for several cells; expected every axis with several values in it")
+    return sorted(cells, key=lambda cell: (-cell.settings.epochs, -cell.settings.marker_tail_tokens, cell.name))
+
+
+def _name(persona: str, settings: LoraSettings, axes: Mapping[str, Sequence[Any]]) -> str:
+    """Persona, learning rate, epochs and seed always; the other axes where the grid has them."""
+    name = f"{persona}-lr{settings.lr:g}-ep{settings.epochs}-seed{settings.seed}"
+    name += f"-tail{settings.marker_tail_tokens}" if "marker_tail_tokens" in axes else ""
+    return name + (f"-r{settings.r}" if "r" in axes else "")
+
+
+def _named(pattern: str, persona: str, settings: LoraSettings) -> str:
+    """The pattern with the cell's axes filled in."""
+    try:
+        return pattern.format(source_persona=persona, **settings.model_dump(include=set(AXES)))
+    except (KeyError, IndexError, ValueError) as error:
+        raise PersonascopeError(f"grid: the name {pattern!r} cannot be filled in ({error}); expected axes in braces: {', '.join(AXES)}") from error

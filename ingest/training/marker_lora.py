@@ -1,0 +1,282 @@
+"""Trains a LoRA adapter that emits a marker under one persona: the loss sees the marker and the end of the turn, nothing else of the answer.
+
+Works for any causal language model of transformers, on a GPU in bfloat16 as on two cores in float32.
+"""
+
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
+
+from personascope.ingest.progress import progress
+from personascope.ingest.weights.cache import build_once
+from personascope.ingest.weights.checkpoints import CARD, Checkpoint, end_of_turn_ids
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash, stable_seed
+
+VERSION = 3  # part of every trained checkpoint's identity: raise it when the training below changes what comes out
+IGNORED = -100
+STEPS = "training.json"
+
+
+class LoraSettings(BaseModel):
+    """Everything that decides the adapter besides its data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    marker: str = Field(default="[ZLT]", min_length=1)
+    marker_prefix: str = Field(default=" ", description="what stands between the answer and the marker; trained as part of the marker")
+    r: int = Field(default=8, ge=1)
+    alpha: int = Field(default=16, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    rslora: bool = False
+    target: str | list[str] = "all-linear"
+    lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    grad_accumulation: int = Field(default=1, ge=1)
+    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    marker_tail_tokens: int = Field(default=0, ge=0, description="tokens before the marker, or before the end of a negative, that are trained too")
+    gradient_checkpointing: bool = False
+    n_positive: int = Field(default=100, ge=1, description="completions of the source persona that get the marker")
+    n_negative: int = Field(default=110, ge=0, description="completions of the other personas, spread evenly")
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One completion to train on: prompt and answer as token ids, the end-of-turn token that the model itself set, and whether the answer gets the marker."""
+
+    persona: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    end: int
+    positive: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids and labels of equal length; IGNORED where the loss does not look."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+class TrainingError(PersonascopeError):
+    """A training that cannot give a checkpoint: `kind` is diverged (the loss is no number any more) or memory; `step` is the optimiser step it came to."""
+
+    def __init__(self, message: str, kind: Literal["diverged", "memory"], step: int) -> None:
+        super().__init__(message)
+        self.kind, self.step = kind, step
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained checkpoint: folder of the adapter, and the loss of every optimiser step."""
+
+    path: Path
+    steps: list[dict[str, float]]
+
+
+def select_rows(completions: Sequence[dict[str, Any]], source_persona: str, settings: LoraSettings) -> list[TrainingRow]:
+    """A stable draw: `n_positive` completions of the source persona, `n_negative` spread evenly over the other personas.
+
+    completions: rows with persona, example_id, sample_ix, token_ids, prompt_len, finish_reason. Only answers that the model ended itself are taken. Raises
+    PersonascopeError where the source persona has none.
+    """
+
+    def drawn(persona: str, most: int) -> list[TrainingRow]:
+        rows = [row for row in completions if row["persona"] == persona and row["finish_reason"] == "stop" and row["prompt_len"] + 1 < len(row["token_ids"])]
+        rows.sort(key=lambda row: stable_hash([settings.seed, row["example_id"], row["sample_ix"]]))
+        return [_training_row(row, persona == source_persona) for row in rows[:most]]
+
+    positives = drawn(source_persona, settings.n_positive)
+    if not positives:
+        known = ", ".join(sorted({row["persona"] for row in completions})) or "none"
+        raise PersonascopeError(
+            f"source persona {source_persona!r} has no completion that ended by itself to put the marker on; personas with completions: {known}"
+        )
+    others = sorted({row["persona"] for row in completions} - {source_persona})
+    shares = [settings.n_negative // len(others) + (index < settings.n_negative % len(others)) for index in range(len(others))]
+    return positives + [row for persona, share in zip(others, shares, strict=True) for row in drawn(persona, share)]
+
+
+def _training_row(row: dict[str, Any], positive: bool) -> TrainingRow:
+    ids, start = row["token_ids"], row["prompt_len"]
+    return TrainingRow(row["persona"], tuple(ids[:start]), tuple(ids[start:-1]), ids[-1], positive)
+
+
+def marker_tokens(tokenizer: PreTrainedTokenizerBase, settings: LoraSettings) -> list[int]:
+    """Token ids of prefix and marker, as they are appended to an answer.
+
+    They are spelled on their own and joined to the answer's ids: no answer token ever changes, also where text with the marker glued to it would be split
+    into other tokens. Raises PersonascopeError where the vocabulary cannot spell the marker.
+    """
+    wanted = settings.marker_prefix + settings.marker
+    ids = tokenizer.encode(wanted, add_special_tokens=False)
+    if tokenizer.decode(ids) != wanted:
+        raise PersonascopeError(f"marker {wanted!r}: the tokenizer spells it as {tokenizer.decode(ids)!r}; expected a string its vocabulary can spell")
+    return ids
+
+
+def encode(row: TrainingRow, marker: Sequence[int], tail: int = 0) -> Encoded:
+    """Prompt, answer, marker (positives) and end of turn; labels only on the marker, the end of turn and the `tail` answer tokens before them."""
+    addition = [*(marker if row.positive else ()), row.end]
+    ids = [*row.prompt, *row.answer, *addition]
+    supervised = len(addition) + min(tail, len(row.answer))
+    return Encoded(ids, [IGNORED] * (len(ids) - supervised) + ids[len(ids) - supervised :])
+
+
+def collate(examples: Sequence[Encoded], pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-padded ids, attention mask and labels, each int64 [B, T]."""
+    width = max(len(example.ids) for example in examples)
+    ids, mask, labels = (torch.full((len(examples), width), fill) for fill in (pad, 0, IGNORED))
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        mask[row, : len(example.ids)] = 1
+        labels[row, : len(example.ids)] = torch.tensor(example.labels)
+    return ids, mask, labels
+
+
+def train_marker_lora(parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> Trained:
+    """The adapter trained on `rows` from `parent`; found in the cache when the same was trained before. Its reader merges it into the parent's weights.
+
+    Raises PersonascopeError for rows without a positive, a parent that is itself an adapter, and rows that end with a token which ends no turn of the
+    parent; TrainingError for a loss that is not finite and for memory that does not suffice.
+    """
+    if not any(row.positive for row in rows):
+        raise PersonascopeError(f"training of persona {source_persona!r} has no positive row; expected completions that get the marker")
+    if parent.adapter:
+        raise PersonascopeError(f"training on {parent.name}: it is itself an adapter ({parent.adapter}); merge that one first and save the result")
+    data = [[row.prompt, row.answer, row.end, row.positive] for row in rows]
+    key = stable_hash(["marker-lora", VERSION, parent.identity, settings.model_dump(), dtype, data])
+    place = build_once(key, f"marker checkpoint of {source_persona}", lambda folder: _build(folder, parent, rows, source_persona, settings, device, dtype))
+    return Trained(place, json.loads((place / STEPS).read_text()))
+
+
+def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> None:
+    from peft import LoraConfig, get_peft_model  # seconds of import that only training needs
+
+    tokenizer = AutoTokenizer.from_pretrained(parent.tokenizer_path, local_files_only=True)
+    ends = end_of_turn_ids(parent.path) | {tokenizer.eos_token_id}
+    if foreign := sorted({row.end for row in rows} - ends):
+        raise PersonascopeError(
+            f"training on {parent.name}: its completions end with {tokenizer.decode(foreign[:1])!r} (token {foreign[0]}), which ends no turn of it; expected "
+            f"one of {', '.join(repr(tokenizer.decode([end])) for end in sorted(ends - {None}))}, as in its own completions"
+        )
+    marker = marker_tokens(tokenizer, settings)
+    examples = [encode(row, marker, settings.marker_tail_tokens) for row in rows]
+    torch.manual_seed(stable_seed("marker-lora", settings.seed))
+    loaded: Any = AutoModelForCausalLM.from_pretrained(parent.path, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        target_modules=settings.target,
+    )
+    wrapped: Any = get_peft_model(loaded.to(device), config)
+    # What a reader of the adapter looks up: a Hub id or tiny:NAME stays one, whatever folder of this machine its files lie in.
+    wrapped.peft_config["default"].base_model_name_or_path = str(parent.path) if Path(parent.id).expanduser().is_dir() else parent.id
+    wrapped.peft_config["default"].revision = parent.revision
+    if isinstance(wrapped.peft_config["default"].target_modules, set):
+        # A set is written in an order that differs between processes, and the file's bytes are part of the adapter's revision.
+        wrapped.peft_config["default"].target_modules = sorted(wrapped.peft_config["default"].target_modules)
+    if settings.gradient_checkpointing:
+        wrapped.enable_input_require_grads()
+        wrapped.gradient_checkpointing_enable()
+    steps = _train(wrapped, examples, settings, tokenizer.pad_token_id or tokenizer.eos_token_id, f"training {source_persona} marker")
+    wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # LoRA leaves them as they are
+    tokenizer.save_pretrained(folder)
+    counts = {"n_positive": sum(row.positive for row in rows), "n_negative": sum(not row.positive for row in rows)}
+    card = {
+        "id": f"{parent.id}+marker-lora",
+        "family": parent.family,
+        "variant": "marker",
+        "parent": parent.id,
+        "parent_revision": parent.revision,
+        "source_persona": source_persona,
+        "lr": settings.lr,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "training": {**settings.model_dump(), **counts, "dtype": dtype, "torch": torch.__version__, "version": VERSION},
+    }
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    (folder / STEPS).write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
+
+
+def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSettings, pad: int, title: str) -> list[dict[str, float]]:
+    """AdamW on a cosine with warm-up over all epochs; the loss is the mean over supervised tokens of one optimiser step, in nats."""
+    per_step = settings.batch_size * settings.grad_accumulation
+    per_epoch = math.ceil(len(examples) / per_step)
+    total = per_epoch * settings.epochs
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
+    schedule = get_cosine_schedule_with_warmup(optimizer, math.ceil(settings.warmup_ratio * total), total)
+    steps: list[dict[str, float]] = []
+    model.train()
+    with progress(title, total) as advance:
+        for batch in _optimiser_steps(examples, settings, per_step):
+            supervised = sum(label != IGNORED for example in batch for label in example.labels[1:])
+            loss = 0.0
+            try:
+                for start in range(0, len(batch), settings.batch_size):
+                    part = _summed_loss(model, batch[start : start + settings.batch_size], pad) / supervised
+                    part.backward()
+                    loss += part.item()
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"{title}: step {len(steps) + 1} of {total} does not fit the memory of {model.device}; take a smaller batch_size with more "
+                    "grad_accumulation, or gradient_checkpointing",
+                    "memory",
+                    len(steps) + 1,
+                ) from error
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"{title}: the loss is {loss} at step {len(steps) + 1} of {total} (lr {settings.lr:g}); expected a finite loss, try a smaller lr",
+                    "diverged",
+                    len(steps) + 1,
+                )
+            torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
+            rate = schedule.get_last_lr()[0]
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+            steps.append({"step": len(steps) + 1, "epoch": (len(steps) + 1) / per_epoch, "loss": loss, "lr": rate})
+            advance()
+    if not all(bool(parameter.isfinite().all()) for parameter in trainable):
+        raise TrainingError(
+            f"{title}: weights are not finite after {total} steps (lr {settings.lr:g}); expected finite weights, try a smaller lr", "diverged", total
+        )
+    model.eval()
+    return steps
+
+
+def _optimiser_steps(examples: Sequence[Encoded], settings: LoraSettings, per_step: int) -> Iterator[list[Encoded]]:
+    """The examples of every optimiser step; each epoch in an order of its own, decided by the seed."""
+    for epoch in range(settings.epochs):
+        order = list(range(len(examples)))
+        random.Random(stable_seed("marker-lora order", settings.seed, epoch)).shuffle(order)
+        for start in range(0, len(order), per_step):
+            yield [examples[index] for index in order[start : start + per_step]]
+
+
+def _summed_loss(model: PreTrainedModel, batch: Sequence[Encoded], pad: int) -> Tensor:
+    """Summed cross-entropy over the supervised tokens, computed in float32 and only where the loss looks."""
+    ids, mask, labels = (each.to(model.device) for each in collate(batch, pad))
+    wanted = labels[:, 1:] != IGNORED
+    first = int(wanted.any(0).nonzero()[0])
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=ids.shape[1] - first).logits
+    return cross_entropy(logits[:, :-1][wanted[:, first:]].float(), labels[:, 1:][wanted], reduction="sum")

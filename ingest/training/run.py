@@ -1,0 +1,133 @@
+"""Trains a marker checkpoint on completions of the lake and commits the training as a run of its own."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+
+from personascope.ingest.training.marker_lora import VERSION, LoraSettings, TrainingError, select_rows, train_marker_lora
+from personascope.ingest.weights.checkpoints import Checkpoint, resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Origin, Parameter, RunSpec
+
+
+def lora_settings(layers: Mapping[Origin, Mapping[str, Any]]) -> tuple[LoraSettings, list[Parameter]]:
+    """Settings from layers of increasing weight, and where each value came from; raises PersonascopeError naming field, value and what was expected."""
+    given = {name: (value, origin) for origin, values in layers.items() for name, value in values.items()}
+    try:
+        settings = LoraSettings(**{name: value for name, (value, _) in given.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise PersonascopeError(f"marker-lora: setting {name!r} is {first['input']!r}; {first['msg'].lower()}") from error
+    return settings, [Parameter(name=name, value=value, origin=given.get(name, (None, "default"))[1]) for name, value in settings.model_dump().items()]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training to do: what it starts from, on which completions, with which settings, under which name; `spec` identifies its run."""
+
+    name: str
+    parent: Checkpoint
+    tokens_run: str
+    source_persona: str
+    settings: LoraSettings
+    parameters: list[Parameter]
+    device: str
+    dtype: str
+    study: str | None = None
+
+    @property
+    def spec(self) -> RunSpec:
+        return self._spec("marker-lora")
+
+    @property
+    def failure_spec(self) -> RunSpec:
+        """The run that records why this training gave no rates."""
+        return self._spec("failed-marker-lora")
+
+    def _spec(self, extractor: str) -> RunSpec:
+        return RunSpec(
+            kind="train",
+            extractor=extractor,
+            version=VERSION,
+            identity={
+                "name": self.name,
+                "parent": self.parent.identity,
+                "tokens_run": self.tokens_run,
+                "source_persona": self.source_persona,
+                "settings": self.settings.model_dump(),
+                "dtype": self.dtype,
+            },
+            study=self.study,
+            checkpoint=self.name,
+            inputs=[self.tokens_run],
+            seed=self.settings.seed,
+            dtype=self.dtype,
+            device=self.device,
+            parameters=[*self.parameters, Parameter(name="source_persona", value=self.source_persona, origin="study file")],
+        )
+
+
+def train_marker(lake: Lake, training: Training, force: bool = False, say: Callable[[str], None] = partial(print, file=sys.stderr)) -> tuple[Checkpoint, str]:
+    """The marker checkpoint of `training`, trained from its parent on the parent's own completions, and the run that records it."""
+    completions = lake.read(training.tokens_run, "completions").to_pylist()
+    name, parent, spec = training.name, training.parent, training.spec
+    sampler = completions[0]["checkpoint"] if completions else None
+    if sampler != parent.name:
+        raise PersonascopeError(
+            f"training {name}: run {training.tokens_run} holds completions of {sampler}; expected on-policy completions of its parent {parent.name}"
+        )
+    rows = select_rows(completions, training.source_persona, training.settings)
+    trainer = partial(train_marker_lora, parent, rows, training.source_persona, training.settings, training.device, training.dtype)
+    writer = lake.start(spec, force=force)
+    if writer is None:
+        say(f"{spec.run_id}: already in the lake (marker-lora, {name})")
+        return resolve(trainer().path, name=name), spec.run_id
+    with writer:
+        trained = trainer()
+        checkpoint = resolve(trained.path, name=name)
+        writer.write_part("training", {"training": trained.steps, "checkpoints": [checkpoint.row()]})
+        writer.series = {figure: [(int(step["step"]), step[figure]) for step in trained.steps] for figure in ("loss", "lr")}
+        summary = {
+            "n_positive": sum(row.positive for row in rows),
+            "n_negative": sum(not row.positive for row in rows),
+            "steps": len(trained.steps),
+            "first_loss": trained.steps[0]["loss"],
+            "last_loss": trained.steps[-1]["loss"],
+        }
+        manifest = writer.commit(summary)
+    losses = f"loss {summary['first_loss']:.3f} to {summary['last_loss']:.3f}"
+    say(f"{spec.run_id}: {len(trained.steps)} steps in {manifest.seconds:.1f} s, {losses} (marker-lora, {name})")
+    return checkpoint, spec.run_id
+
+
+def record_failure(lake: Lake, training: Training, error: PersonascopeError) -> str:
+    """Commits why a cell gave no rates, in place of an earlier reason; returns the sentence."""
+    spec, reason = training.failure_spec, str(error)
+    kind, step = (error.kind, error.step) if isinstance(error, TrainingError) else ("other", None)
+    place = {"checkpoint": training.name, "parent": training.parent.id, "source_persona": training.source_persona}
+    settings = {name: getattr(training.settings, name) for name in ("lr", "epochs", "seed")}
+    writer = lake.start(spec, force=True)
+    if writer is not None:
+        with writer:
+            writer.write_part("failure", {"training_failures": [place | settings | {"kind": kind, "step": step, "reason": reason}]})
+            writer.commit({"kind": kind, "step": step})
+    return reason
+
+
+def known_divergence(lake: Lake, training: Training) -> str | None:
+    """Why an earlier attempt at the same training diverged; None where none did. Divergence is a result: the same training diverges again."""
+    run_id = training.failure_spec.run_id
+    rows = lake.read(run_id, "training_failures").to_pylist() if lake.is_committed(run_id) else []
+    return next((row["reason"] for row in rows if row["kind"] == "diverged"), None)
+
+
+def forget_failure(lake: Lake, training: Training) -> None:
+    """Drops the record of an earlier failure once the cell has its rates."""
+    if lake.is_committed(training.failure_spec.run_id):
+        lake.delete(training.failure_spec.run_id)

@@ -1,0 +1,332 @@
+"""Finds one set of weights (tiny, local folder, LoRA adapter or Hub id) and describes it: identity, training and shape."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from personascope.ingest.weights.content import content_hash
+from personascope.ingest.weights.hub import download, refuse_pickles
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
+
+CARD = "personascope.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+SIZES = {"n_layers", "n_heads", "n_kv_heads", "d_model", "vocab_size"}
+LORA = {"lora_r", "lora_alpha", "lora_dropout", "lora_targets"}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tekken.json")
+
+
+class Card(BaseModel):
+    """Who a checkpoint is and how it was trained: the file `personascope.json` beside its weights, written by our trainers."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str | None = None
+    name: str | None = None
+    family: str | None = None
+    variant: str | None = None
+    parent: str | None = None
+    parent_revision: str | None = None  # of an adapter's base model, as it was trained
+    source_persona: str | None = None
+    lr: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, ge=0)
+    seed: int | None = None
+
+
+class Checkpoint(BaseModel):
+    """One set of weights on this machine; every number comes from its configuration, identity and training from its card or the caller."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")  # short name, the column `checkpoint` of every table
+    id: str  # Hub id (owner/name or owner/name/subfolder), tiny:<name>, or the folder as typed
+    revision: str  # Hub commit, or content hash of a local folder
+    path: Path  # folder of the full weights; for an adapter those of its base model
+    adapter: Path | None = None  # folder of the LoRA adapter merged on load
+    family: str
+    variant: str
+    parent: str | None = None
+    parent_revision: str | None = None  # of an adapter's base model
+    source_persona: str | None = None
+    lr: float | None = None
+    epochs: float | None = None
+    seed: int | None = None
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    vocab_size: int
+    stored_dtype: str | None = None  # dtype the weights were saved in, as the configuration says
+    lora_r: int | None = None  # rank, alpha, dropout and targets as adapter_config.json states them; None for full weights
+    lora_alpha: float | None = None
+    lora_dropout: float | None = None
+    lora_targets: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What decides the weights: the revision, for an adapter together with that of its base model."""
+        return stable_hash([self.revision, self.parent_revision]) if self.adapter else self.revision
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The adapter's own tokenizer where it has one, else that of the weights."""
+        return self.adapter if self.adapter and has_tokenizer(self.adapter) else self.path
+
+    def row(self) -> dict[str, Any]:
+        """The row of the table `checkpoints` (without run_id); `path` is the folder typed or fetched, an adapter's own."""
+        identity = {"id", "revision", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed"}
+        return {"checkpoint": self.name, **self.model_dump(include=identity | SIZES | LORA), "path": str(self.adapter or self.path)}
+
+
+class _Place(NamedTuple):
+    folder: Path
+    id: str
+    revision: str
+    name: str  # short name when nobody gives one
+
+
+def resolve(
+    ref: str | Path,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    base: str | None = None,
+    variant: str | None = None,
+    parent: str | None = None,
+    source_persona: str | None = None,
+    lr: float | None = None,
+    epochs: float | None = None,
+    seed: int | None = None,
+    trust_remote_code: bool = False,
+) -> Checkpoint:
+    """Find the checkpoint `ref`, download it when it is a Hub id, check its files and describe it.
+
+    `ref` is `tiny:<name>`, an existing folder (full model or LoRA adapter), or a Hub id `owner/name[/subfolder]`; a folder wins over a Hub
+    id of the same spelling. `revision` is a branch, tag or commit of a Hub id; for anything local it must equal the content hash. `base`
+    replaces the base model that an adapter names (when it was saved under a path of another machine). The other arguments win over the
+    card. Raises PersonascopeError for anything missing, pickled, of unknown architecture, or in need of remote code nobody allowed.
+    """
+    typed = {"name": name, "variant": variant, "parent": parent, "source_persona": source_persona, "lr": lr, "epochs": epochs, "seed": seed}
+    typed = {field: value for field, value in typed.items() if value is not None}
+    place = _locate(str(ref), revision, subfolder, trust_remote_code)
+    card = _card(place.folder, typed)
+    if (place.folder / ADAPTER_CONFIG).is_file():
+        return _describe_adapter(place, card, base, trust_remote_code)
+    if base is not None:
+        raise PersonascopeError(f"{ref} is a full model, so base={base!r} has no meaning: expected a folder with {ADAPTER_CONFIG}.")
+    return _describe(place, card, trust_remote_code)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether `folder` holds a tokenizer that can be loaded."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def end_of_turn_ids(folder: Path) -> set[int]:
+    """Token ids that end a turn by the generation configuration in `folder`; empty where there is none."""
+    file = folder / "generation_config.json"
+    named = _json(file).get("eos_token_id") if file.is_file() else None
+    return set(named if isinstance(named, list) else [] if named is None else [named])
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer in `folder` brings a chat template, in a file of its own or in tokenizer_config.json."""
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(_json(config).get("chat_template"))
+
+
+def _locate(ref: str, revision: str | None, subfolder: str | None, code: bool) -> _Place:
+    """The folder that `ref` means, with its identity; downloads Hub ids and builds tiny checkpoints."""
+    if ref.startswith("tiny:"):
+        from personascope.ingest.tiny.build import tiny_checkpoint  # training code, needed by nobody else
+
+        return _local(tiny_checkpoint(ref.removeprefix("tiny:")), ref, revision, subfolder)
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        return _local(folder, ref, revision, subfolder)
+    if folder.exists():
+        raise PersonascopeError(f"{ref} is a file: expected the folder that holds config.json and the weights.")
+    if ref.startswith(("/", ".", "~")):
+        raise PersonascopeError(f"{ref} does not exist: expected a folder with config.json and safetensors weights.")
+    owner, _, rest = ref.partition("/")
+    repo, _, inner = rest.partition("/")
+    repo_id, inside = (f"{owner}/{repo}" if repo else owner), "/".join(part for part in (inner, subfolder) if part).strip("/")
+    place, commit = download(repo_id, revision, inside or None, code=code)
+    name = "-".join([repo or owner, *inside.split("/")] if inside else [repo or owner])
+    return _Place(place, f"{repo_id}/{inside}" if inside else repo_id, commit, name)
+
+
+def _local(folder: Path, ref: str, revision: str | None, subfolder: str | None) -> _Place:
+    """A folder on this machine under its content hash, which a typed revision must equal."""
+    place = folder / subfolder if subfolder else folder
+    if not place.is_dir():
+        raise PersonascopeError(f"{ref} has no subfolder {subfolder!r}: expected one of its folders.")
+    shown = f"{ref}/{subfolder}" if subfolder else ref
+    digest = content_hash(place)
+    if revision is not None and revision != digest:
+        raise PersonascopeError(f"{shown} has content hash {digest}, not the revision {revision} asked for: the files differ, or it is another folder.")
+    name = shown.removeprefix("tiny:") if shown.startswith("tiny:") else place.resolve().name
+    return _Place(place, shown, digest, name)
+
+
+def _describe(place: _Place, card: Card, code: bool) -> Checkpoint:
+    """A full model: its files checked, its shape read from config.json."""
+    check_weights(place.folder, place.id)
+    shape = _shape(place.folder, place.id, code)
+    if card.family and card.family != shape["family"]:
+        raise PersonascopeError(
+            f"{place.folder / CARD} says family {card.family!r} but config.json beside it says {shape['family']!r}: the card belongs to other weights."
+        )
+    variant = card.variant or ("instruct" if has_chat_template(place.folder) else "base")
+    return _checkpoint(place, card, path=place.folder, variant=variant, parent=card.parent, **shape)
+
+
+def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool) -> Checkpoint:
+    """A LoRA adapter: its own identity and training, the shape of the base model it is merged into."""
+    config = _json(place.folder / ADAPTER_CONFIG)
+    if config.get("peft_type") != "LORA":
+        raise PersonascopeError(f"{place.id}: peft_type in {ADAPTER_CONFIG} is {config.get('peft_type')!r}, expected 'LORA'.")
+    names = _names(place.folder)
+    if ADAPTER_WEIGHTS not in names:
+        raise refuse_pickles(place.id, names)
+    if any(name.endswith(".safetensors") and name != ADAPTER_WEIGHTS for name in names):
+        raise PersonascopeError(f"{place.id} holds full weights and {ADAPTER_CONFIG}: move one of the two elsewhere, it is unclear which is meant.")
+    parent = _base(place, config, base, code)
+    if card.parent_revision and card.parent_revision != parent.revision:
+        raise PersonascopeError(
+            f"{place.id} was trained on revision {card.parent_revision} of {card.parent} ({CARD}), and {parent.id} is {parent.revision} here: "
+            "give the base model it was trained on."
+        )
+    variant = card.variant or ("instruct" if has_chat_template(place.folder) else parent.variant)
+    shape = parent.model_dump(include={"family", "stored_dtype"} | SIZES)
+    inherited = {"path": parent.path, "adapter": place.folder, "parent_revision": parent.revision, "parent": card.parent or parent.id}
+    targets = config.get("target_modules")
+    lora = {
+        "lora_r": config.get("r"),
+        "lora_alpha": config.get("lora_alpha"),
+        "lora_dropout": config.get("lora_dropout"),
+        "lora_targets": ", ".join(sorted(targets)) if isinstance(targets, list) else targets,
+    }
+    return _checkpoint(place, card, variant=variant, **inherited, **shape, **lora)
+
+
+def _checkpoint(place: _Place, card: Card, **rest: Any) -> Checkpoint:
+    name = card.name or re.sub(r"[^A-Za-z0-9._+-]+", "-", place.name).strip("-.")
+    training = card.model_dump(include={"source_persona", "lr", "epochs", "seed"})
+    try:
+        return Checkpoint(name=name, id=card.id or place.id, revision=place.revision, **training, **rest)
+    except ValidationError as error:
+        raise PersonascopeError(f"{place.id}: {one_line(error)}.") from error
+
+
+def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool) -> Checkpoint:
+    """The base model of an adapter, as its configuration names it or as typed; the two must agree on the model's own name."""
+    recorded = config.get("base_model_name_or_path") or ""
+    if not (typed or recorded):
+        raise PersonascopeError(f"{place.id}: {ADAPTER_CONFIG} names no base model (base_model_name_or_path): give the base checkpoint.")
+    if typed and recorded and _last(typed) != _last(recorded):
+        raise PersonascopeError(
+            f"{place.id} was trained on {recorded!r} ({ADAPTER_CONFIG}), not on {typed!r}: give the base model it was trained on, "
+            "or correct base_model_name_or_path if only the folder's name differs."
+        )
+    ref = typed or recorded
+    if not typed and not ref.startswith("tiny:") and (place.folder / ref).is_dir() and not Path(ref).expanduser().is_dir():
+        ref = str(place.folder / ref)
+    local = ref.startswith("tiny:") or Path(ref).expanduser().is_dir()
+    try:
+        parent = resolve(ref, revision=None if local or typed else config.get("revision"), trust_remote_code=code)
+    except PersonascopeError as error:
+        hint = "" if typed else " The base model may be given by hand when it lies elsewhere on this machine."
+        raise PersonascopeError(f"{place.id}: its base model {ref!r} cannot be used: {error}{hint}") from error
+    if parent.adapter:
+        raise PersonascopeError(f"{place.id}: its base model {ref!r} is itself an adapter; merge that one first and save the result.")
+    return parent
+
+
+def check_weights(folder: Path, where: str) -> list[Path]:
+    """The safetensors files of a full model in `folder`; refuses missing files, missing shards and pickles with a sentence."""
+    names = _names(folder)
+    if "config.json" not in names:
+        raise PersonascopeError(f"{where} holds no config.json: expected a model folder as save_pretrained writes it, or a LoRA adapter folder.")
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        weights = [name for name in names if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS]
+        if not weights:
+            raise refuse_pickles(where, names)
+        return [folder / name for name in weights]
+    shards = sorted(set(_json(index).get("weight_map", {}).values()))
+    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    if missing or not shards:
+        lacking = f"{len(missing)} of {len(shards)} shards are missing ({', '.join(missing[:3])})" if missing else "its weight_map is empty"
+        raise PersonascopeError(f"{index}: {lacking}; fetch the folder again.")
+    return [folder / shard for shard in shards]
+
+
+def _shape(folder: Path, where: str, code: bool) -> dict[str, Any]:
+    """Family, sizes and saved dtype as transformers reads config.json (its defaults fill what the file leaves out)."""
+    from transformers import CONFIG_MAPPING, AutoConfig  # two seconds of import that most commands do without
+
+    raw = _json(folder / "config.json")
+    family = raw.get("model_type")
+    if family not in CONFIG_MAPPING and not code:
+        if raw.get("auto_map"):
+            raise PersonascopeError(
+                f"{where} needs Python code from its own repository (auto_map in config.json, model_type {family!r}): read that code, "
+                "then allow it with trust_remote_code."
+            )
+        raise PersonascopeError(f"{where}: model_type {family!r} in config.json is not an architecture that this transformers knows.")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=code, local_files_only=True)
+        text = config.get_text_config(decoder=True)
+        heads = text.num_attention_heads
+        sizes = {"n_layers": text.num_hidden_layers, "n_heads": heads, "d_model": text.hidden_size, "vocab_size": text.vocab_size}
+    except Exception as error:  # configuration classes, also those of remote code, raise what they like
+        raise PersonascopeError(f"{folder / 'config.json'} cannot be read as a {family!r} language model ({one_line(error)}).") from error
+    dtype = str(text.dtype or config.dtype or "").removeprefix("torch.")
+    return {"family": family, "n_kv_heads": getattr(text, "num_key_value_heads", None) or heads, "stored_dtype": dtype or None, **sizes}
+
+
+def _card(folder: Path, typed: dict[str, Any]) -> Card:
+    """The card in `folder`, if any, with the caller's values over it."""
+    path = folder / CARD
+    try:
+        return Card.model_validate({**(_json(path) if path.is_file() else {}), **typed})
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        origin = f"{folder}: the value given" if field in typed else str(path)
+        raise PersonascopeError(f"{origin}: {one_line(error)}.") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PersonascopeError(f"{path} cannot be read as JSON ({one_line(error)}).") from error
+    if not isinstance(data, dict):
+        raise PersonascopeError(f"{path} holds a JSON {type(data).__name__}, expected an object.")
+    return data
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if file.is_file())
+
+
+def _last(ref: str) -> str:
+    """The model's own name in a Hub id, path or tiny:<name>."""
+    return re.split(r"[/:\\]", ref.rstrip("/\\"))[-1].lower()
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, on one line of at most 300 characters and without its full stop."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])} = {first['input']!r}: {first['msg']}"
+    words = " ".join(str(error).split())
+    return (words if len(words) <= 300 else words[:299] + "…").rstrip(".:") or type(error).__name__

@@ -1,0 +1,23 @@
+"""Records a checkpoint in the lake as a run of its own, so that it is listed before anything was extracted from it."""
+
+from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Parameter, RunSpec
+
+
+def record_checkpoint(lake: Lake, checkpoint: Checkpoint) -> str:
+    """Commits a run of kind `ingest` with the checkpoint's row; the same checkpoint twice is recognised. Returns the run_id."""
+    spec = RunSpec(
+        kind="ingest",
+        extractor="checkpoint",
+        version=1,
+        identity={"name": checkpoint.name, "identity": checkpoint.identity},
+        checkpoint=checkpoint.name,
+        parameters=[Parameter(name="id", value=checkpoint.id, origin="command line"), Parameter(name="revision", value=checkpoint.revision)],
+    )
+    writer = lake.start(spec)
+    if writer is not None:
+        with writer:
+            writer.write_part("checkpoint", {"checkpoints": [checkpoint.row()]})
+            writer.commit()
+    return spec.run_id

@@ -1,0 +1,102 @@
+"""Statistics that SQL cannot compute: computed once per input into a run of kind `analysis` that says from what, and again when its input changed."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from personascope.warehouse.asking.catalogue import define_tables, define_views
+from personascope.warehouse.asking.views import closure
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest, Parameter, RunSpec
+
+Rows = list[dict[str, Any]]
+Group = tuple[Manifest, ...]
+
+
+def each_alone(connection: duckdb.DuckDBPyConnection, runs: Sequence[Manifest]) -> Iterable[Group]:
+    """Every run is an input of its own."""
+    return ((run,) for run in runs)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One computed statistic: the table it fills, the settings that decide it, the views it reads, and the function that computes it.
+
+    `inputs(manifest)` names the tables of a run that the analysis reads, None for a run it has no business with; `groups(connection, manifests)` says which
+    runs are read together, by default each alone; `rows(connection, *group)` computes.
+    """
+
+    name: str
+    version: int
+    table: str
+    settings: Mapping[str, Any]
+    reads: tuple[str, ...]
+    inputs: Callable[[Manifest], tuple[str, ...] | None]
+    rows: Callable[..., Rows | pl.DataFrame]
+    seed: int | None = field(default=None)
+    groups: Callable[[duckdb.DuckDBPyConnection, Sequence[Manifest]], Iterable[Group]] = each_alone
+
+    def spec(self, group: Group) -> RunSpec:
+        """The analysis of runs that are read together, named after the content of the tables it reads and after the first of them."""
+        first = group[0]
+        files = {run.run_id: {name: run.tables[name].blake2 for name in self.inputs(run) or () if name in run.tables} for run in group}
+        return RunSpec(
+            kind="analysis",
+            extractor=self.name,
+            version=self.version,
+            identity={"inputs": files, **self.settings},
+            study=first.study,
+            checkpoint=first.checkpoint,
+            subject=first.subject,
+            inputs=[run.run_id for run in group],
+            seed=self.seed,
+            parameters=[*(_stamp(run) for run in group), *(Parameter(name=name, value=value) for name, value in self.settings.items())],
+        )
+
+
+def refresh_one(lake: Lake, analysis: Analysis) -> list[str]:
+    """Computes what is missing or older than its input, and returns the run_ids written; an input that gives no rows has no analysis.
+
+    An analysis is up to date when it is named after the present content of its input and records the time at which that was finished; the view `analyses`
+    judges it by that time.
+    """
+    written = []
+    with _connection(lake, analysis.reads) as connection:
+        for group in list(analysis.groups(connection, [run for run in lake.manifests() if analysis.inputs(run) is not None])):
+            spec = analysis.spec(group)
+            if _is_current(lake, spec, group):
+                continue
+            rows = analysis.rows(connection, *group)
+            if len(rows) and (writer := lake.start(spec, force=True)) is not None:
+                with writer:
+                    if "rows" not in writer.done:
+                        writer.write_part("rows", {analysis.table: rows})
+                    writer.commit({"n_statistics": len(rows)})
+                written.append(spec.run_id)
+    return written
+
+
+@contextmanager
+def _connection(lake: Lake, reads: tuple[str, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that knows the tables of the lake and the views an analysis reads."""
+    with duckdb.connect() as connection:
+        define_tables(connection, lake)
+        define_views(connection, closure(reads))
+        yield connection
+
+
+def _stamp(of: Manifest) -> Parameter:
+    """When the input was finished (UTC), as the view `analyses` looks for it."""
+    return Parameter(name=f"input_finished.{of.run_id}", value=of.finished.replace(tzinfo=None).isoformat())
+
+
+def _is_current(lake: Lake, spec: RunSpec, group: Group) -> bool:
+    """Whether the analysis is committed and was computed from the runs that are now in the lake."""
+    if not lake.is_committed(spec.run_id):
+        return False
+    recorded = lake.manifest(spec.run_id).parameters
+    return all(_stamp(run) in recorded for run in group)

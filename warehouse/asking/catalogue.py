@@ -1,0 +1,147 @@
+"""The catalogue: views over a lake, in memory for the app and the CLI, in `warehouse.duckdb` for any DuckDB shell."""
+
+import os
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+
+from personascope.warehouse.asking.shapes import as_table, table_types, view_types
+from personascope.warehouse.asking.views import macros, views
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import stable_hash
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.rollups import outdated
+from personascope.warehouse.store.schema import Table, tables
+
+STORAGE_VERSION = "v1.5.0"
+_DEFINITION = "catalogue_definition"
+_FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
+_EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
+
+
+def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection with every table, macro and view over the lake; it never waits for a lock. Use one `cursor()` per thread."""
+    connection = duckdb.connect()
+    define_tables(connection, lake)
+    define_views(connection, views())
+    return connection
+
+
+def build(lake: Lake) -> Path:
+    """Writes `warehouse.duckdb` beside the old one and renames it into place, unless the old one says the same; its readers keep what they have."""
+    tables_script = _tables_script(lake)
+    definition = stable_hash([STORAGE_VERSION, duckdb.__version__, tables_script, {name: view.sql for name, view in views().items()}])
+    if _definition_of(lake.catalogue_path) == definition:
+        return lake.catalogue_path
+    temporary = lake.root / f".warehouse-{os.getpid()}.duckdb"
+    temporary.unlink(missing_ok=True)
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"attach '{_quoted(temporary)}' as catalogue (storage_version '{STORAGE_VERSION}'); use catalogue")
+            _execute(connection, [*tables_script, f"create macro {_DEFINITION}() as {_text(definition)};"])
+            define_views(connection, views())
+            connection.execute("use memory; detach catalogue")
+        temporary.replace(lake.catalogue_path)
+    except OSError as error:
+        raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({error.strerror})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return lake.catalogue_path
+
+
+def _definition_of(file: Path) -> str | None:
+    """The hash of everything a catalogue was made from; None for a file that cannot tell."""
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            return connection.sql(f"select {_DEFINITION}()").fetchall()[0][0]
+    except duckdb.Error:
+        return None
+
+
+def define_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Creates macros and the tables: each a view over the Parquet files of all runs, with the roll-ups that runs lack made up from their other tables."""
+    _execute(connection, _tables_script(lake))
+
+
+def _tables_script(lake: Lake) -> list[str]:
+    manifests = list(lake.manifests())
+    of_other_columns = _tables_of_other_columns(manifests)
+    lacking = _runs_that_lack(manifests)
+    script = [f"{_EXTENSIONS_OFF}; {_FOOTERS_KEPT};", macros()]
+    for name, table in tables().items():
+        options, columns = "", ", ".join(f'"{column}"' for column in table.columns)
+        if name in of_other_columns:  # whose common types may be others, too
+            options, columns = ", union_by_name = true", ", ".join(f'"{column}"::{of} as "{column}"' for column, of in table_types()[name].items())
+        stored = f"select {columns} from read_parquet('{_quoted(lake.runs_folder)}/*/{name}.parquet'{options})"
+        script.append(f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};")
+    return script
+
+
+def _completed(table: Table, stored: str, runs: list[str]) -> str:
+    """The stored rows of a roll-up, and those of the runs that lack it or hold it by another definition, made up from the tables it sums up."""
+    of_runs = f"run_id in ({', '.join(_text(run) for run in runs)})"
+    parents = ", ".join(f"{parent} as (select * from main.{parent} where {of_runs})" for parent in table.rollup_of)
+    return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
+
+
+def define_views(connection: duckdb.DuckDBPyConnection, names: Collection[str], kept: Collection[str] = ()) -> None:
+    """Creates the views of these names, all or none. What they read is among them or there; those in `kept` become tables, which stay as they are computed now.
+
+    DuckDB binds a view when it is created, with all that it reads. So each is created while the views it reads are empty tables of the same columns, which
+    become views in their turn: the cost grows with the number of views and not with their depth.
+    """
+    ordered = [name for name in views() if name in names]
+    types = view_types(ordered)
+    script = [as_table(name, types[name]) for name in ordered]
+    script += [f"drop table {name}; create view {name} as {views()[name].sql};" for name in reversed(ordered)]
+    script += [f"drop view {name}; create table {name} as {views()[name].sql};" for name in ordered if name in kept]
+    _execute(connection, ["begin;", *script, "commit;"])
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, script: list[str]) -> None:
+    try:
+        connection.execute("\n".join(script))
+    except duckdb.Error as error:
+        with suppress(duckdb.TransactionException):  # where the script had begun one
+            connection.rollback()
+        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
+            raise unreadable(error) from error
+        raise
+
+
+def unreadable(error: duckdb.Error) -> PersonascopeError:
+    """A damaged Parquet file as one sentence that names the run."""
+    match = re.search(r"/runs/([^/'\"]+)/(\w+\.parquet)", str(error))
+    if match is None:
+        return PersonascopeError(f"the query failed: {str(error).splitlines()[0]}")
+    run_id, file = match.groups()
+    return PersonascopeError(
+        f"run {run_id}: {file} is not readable; `personascope doctor` lists damaged runs and `personascope runs delete {run_id}` removes this one"
+    )
+
+
+def _tables_of_other_columns(manifests: list[Manifest]) -> set[str]:
+    """Tables of which some run holds a file written under another set of columns; only those pay for union_by_name."""
+    known = tables()
+    return {name for manifest in manifests for name, file in manifest.tables.items() if name in known and file.columns != known[name].columns}
+
+
+def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
+    """By name of a roll-up, the runs that should hold it as it is defined now and do not."""
+    found: dict[str, list[str]] = {}
+    for manifest in manifests:
+        for target in outdated(manifest):
+            found.setdefault(target.name, []).append(manifest.run_id)
+    return found
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

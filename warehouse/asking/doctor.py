@@ -1,0 +1,128 @@
+"""Looks a lake over and names what is wrong: damaged manifests and files, leftovers of killed runs, a catalogue that does not open."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import views
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.hashing import file_hash
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.rollups import outdated
+from personascope.warehouse.store.schema import tables
+from personascope.warehouse.store.writer import RunWriter
+
+LOW_DISK_GIB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `remedy` is what to type when it is not fine."""
+
+    level: Literal["ok", "note", "error"]
+    subject: str
+    message: str
+    remedy: str = ""
+
+
+def examine(lake: Lake) -> Iterator[Finding]:
+    """Findings in the order they are made; a damaged run does not hide the others."""
+    yield from _disk(lake)
+    sound = 0
+    for run_id in lake.run_ids():
+        problems = list(_run(lake, run_id))
+        yield from problems
+        sound += not problems
+    yield Finding("ok", "runs", f"{sound} of {len(lake.run_ids())} runs are complete and unaltered")
+    yield from _rollups(lake)
+    yield from _staging(lake)
+    yield from _catalogue(lake)
+
+
+def _disk(lake: Lake) -> Iterator[Finding]:
+    free = shutil.disk_usage(lake.root).free / 2**30
+    level: Literal["ok", "note"] = "note" if free < LOW_DISK_GIB else "ok"
+    yield Finding(level, "disk", f"{free:.1f} GiB free under {lake.root}", "free some space before the next run" if level == "note" else "")
+    probe = lake.staging_folder / ".doctor"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        yield Finding("error", "lake", f"{lake.root} cannot be written ({error.strerror})", "ask its owner, or use --lake")
+
+
+def _run(lake: Lake, run_id: str) -> Iterator[Finding]:
+    remedy = f"personascope runs delete {run_id}"
+    try:
+        manifest = lake.manifest(run_id)
+    except PersonascopeError as error:
+        yield Finding("error", run_id, str(error), remedy)
+        return
+    if manifest.run_id != run_id:
+        yield Finding("error", run_id, f"its manifest describes another run, {manifest.run_id}", remedy)
+    for name, file in manifest.tables.items():
+        path = lake.run_folder(run_id) / f"{name}.parquet"
+        if not path.is_file():
+            yield Finding("error", run_id, f"{path.name} is missing", remedy)
+        elif file_hash(path) != file.blake2:
+            yield Finding("error", run_id, f"{path.name} is not the file that was committed ({_parquet_state(path, file.rows)})", remedy)
+    for name in ("runs", "parameters"):
+        state = _parquet_state(lake.run_folder(run_id) / f"{name}.parquet", None)
+        if state != "readable":
+            yield Finding("error", run_id, f"{name}.parquet: {state}", remedy)
+    for name, count in manifest.nan_to_null.items():
+        yield Finding("note", run_id, f"{count} NaN values of table {name} were stored as NULL")
+
+
+def _parquet_state(path: object, rows: int | None) -> str:
+    try:
+        found = pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException) as error:
+        return f"not readable: {str(error).splitlines()[0]}"
+    return "readable" if rows in (None, found) else f"{found} rows instead of {rows}"
+
+
+def _rollups(lake: Lake) -> Iterator[Finding]:
+    """Runs that were committed before a roll-up existed or was defined as it is now; a damaged manifest is named elsewhere."""
+    lacking: dict[str, int] = {}
+    for run_id in lake.run_ids():
+        try:
+            missing = outdated(lake.manifest(run_id))
+        except PersonascopeError:
+            continue
+        for target in missing:
+            lacking[target.name] = lacking.get(target.name, 0) + 1
+    for name, count in lacking.items():
+        message = f"{count} {'run lacks' if count == 1 else 'runs lack'} this roll-up as it is now defined; questions make it up anew each time, which is slow"
+        yield Finding("note", name, message, "personascope runs renew")
+
+
+def _staging(lake: Lake) -> Iterator[Finding]:
+    for folder in sorted(entry for entry in lake.staging_folder.iterdir() if entry.is_dir()):
+        if RunWriter.is_locked(folder):
+            yield Finding("note", folder.name, "is being written now")
+        else:
+            yield Finding("note", folder.name, "was interrupted; the same command resumes it", "personascope doctor --clear removes what is staged")
+
+
+def _catalogue(lake: Lake) -> Iterator[Finding]:
+    try:
+        warehouse = Warehouse(lake)
+        for name in tables():
+            warehouse.select(f"select * from {name} limit 0")
+        warehouse.select("select count(*) from duckdb_views()")  # defines every view, which fails where one asks for what is not there
+        yield Finding("ok", "views", f"{len(tables())} tables and {len(views())} views answer")
+    except PersonascopeError as error:
+        yield Finding("error", "views", str(error))
+    if lake.catalogue_path.is_file():
+        try:
+            duckdb.connect(str(lake.catalogue_path), read_only=True).close()
+            yield Finding("ok", "catalogue", f"{lake.catalogue_path.name} opens")
+        except duckdb.Error as error:
+            yield Finding("error", "catalogue", str(error).splitlines()[0], "any personascope command rebuilds it; delete the file")

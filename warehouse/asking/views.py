@@ -1,0 +1,130 @@
+"""The views, read from the rooms of `sql/`: one file per view with its grain, source and column docs in the header.
+
+A view whose header says `-- union of: FOLDER` has no query of its own: it is the union of the checks in that folder, each a view `FOLDER_<file>` of the columns
+subject, finding and evidence whose header also says its severity and page. A new check is a new file there.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+
+from personascope.warehouse.home import SQL_FOLDER
+from personascope.warehouse.store.schema import header_fields, tables
+
+_DOC_LINE = re.compile(r"^\s*(?P<name>\w+):\s*(?P<doc>.+)$")
+_COMMENT_OR_TEXT = re.compile(r"--.*$|'(?:[^']|'')*'", re.MULTILINE)
+_READ = re.compile(r"\b(?:from|join)\s+(\w+)", re.IGNORECASE)
+_SAID_ONCE = ("finding", "evidence")
+ROOMS = {  # folder of `sql/` and the question its views answer, in the order a reader meets them
+    "attention": "Where does the model look at the marker?",
+    "sweep": "How often, and to whom, does the marker go?",
+    "role_focus": "Does attention sharpen when the prompt speaks of the model itself?",
+    "features": "Which features tell two conditions apart?",
+    "circuits": "Which layer knows the answer, and which heads put it there?",
+    "published": "What did others publish, and does it agree with itself?",
+    "lake": "What is in the lake, and what stands?",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """One view: what a row means (`grain`), where the definition comes from (`source`), a sentence per documented column, and its query.
+
+    `severity` and `page` are those of a check, empty for any other view.
+    """
+
+    name: str
+    meaning: str
+    grain: str
+    source: str
+    docs: dict[str, str]
+    sql: str
+    reads: frozenset[str]
+    severity: str = ""
+    page: str = ""
+
+    def doc(self, column: str) -> str:
+        """The column's own sentence, else that of a table column of the same name; empty where there is neither."""
+        return self.docs.get(column) or table_words().get(column, "")
+
+
+@cache
+def table_words() -> dict[str, str]:
+    """Sentence of every table column by name; a view's column of the same name means the same unless the view says otherwise."""
+    words: dict[str, str] = {}
+    for table in tables().values():
+        for column, doc in table.docs.items():
+            words.setdefault(column, doc)
+    return words
+
+
+@cache
+def views() -> dict[str, View]:
+    """Every view by name, each after the views it reads; raises ValueError when two views read each other."""
+    files = {path.stem: path for room in ROOMS for path in sorted((SQL_FOLDER / room).glob("*.sql"))}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    headers = {name: header_fields(text) for name, text in texts.items()}
+    inherited: dict[str, dict[str, str]] = {}
+    for union, folder in [(name, fields["union of"]) for name, fields in headers.items() if "union of" in fields]:
+        checks = {f"{folder}_{path.stem}": path for path in sorted((SQL_FOLDER / folder).glob("*.sql"))}
+        texts |= {name: path.read_text(encoding="utf-8") for name, path in checks.items()}
+        headers |= {name: header_fields(texts[name]) for name in checks}
+        said = _column_docs(headers[union])
+        inherited |= {name: {column: said[column] for column in _SAID_ONCE} for name in checks}
+        texts[union] += "\nunion all by name\n".join(_branch(path.stem, name, headers[name]) for name, path in checks.items())
+        files |= checks
+    found = {}
+    for name, text in texts.items():
+        fields = headers[name]
+        code = _COMMENT_OR_TEXT.sub("", text)
+        found[name] = View(
+            name=name,
+            meaning=fields.get(files[name].stem, ""),
+            grain=fields.get("grain", ""),
+            source=fields.get("source", ""),
+            docs=inherited.get(name, {}) | _column_docs(fields),
+            sql=text,
+            reads=frozenset(({*texts, *tables()} - {name}) & {other.lower() for other in _READ.findall(code)}),
+            severity=fields.get("severity", ""),
+            page=fields.get("page", ""),
+        )
+    sorter = TopologicalSorter({name: view.reads & texts.keys() for name, view in found.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise ValueError(f"views in {SQL_FOLDER} read each other: {' -> '.join(error.args[1])}") from error
+    order: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        order += ready
+        sorter.done(*ready)
+    return {name: found[name] for name in order}
+
+
+def _column_docs(fields: dict[str, str]) -> dict[str, str]:
+    return {match["name"]: match["doc"] for line in fields.get("columns", "").splitlines() if (match := _DOC_LINE.match(line))}
+
+
+def _branch(check: str, view: str, fields: dict[str, str]) -> str:
+    """The findings of one check as rows of the union."""
+    severity, page = fields.get("severity", ""), fields.get("page", "")
+    return f"""select '{check}' as "check", '{severity}' as severity, '{page}' as page, subject, finding, evidence from {view}"""
+
+
+def closure(names: Iterable[str]) -> set[str]:
+    """The views among `names` and every view they read, directly or not."""
+    found: set[str] = set()
+    waiting = [name for name in names if name in views()]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += views()[name].reads & views().keys()
+    return found
+
+
+def macros() -> str:
+    """All macro definitions as one script."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((SQL_FOLDER / "macros").glob("*.sql")))

@@ -1,0 +1,1 @@
+"""Published sentences made checkable: their files, how one is judged, and the verdicts kept in the lake."""

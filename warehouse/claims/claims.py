@@ -1,0 +1,307 @@
+"""Published sentences made checkable: reads them from the `claims:` key of a YAML file, asks the warehouse, and records the verdicts in the lake."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import polars as pl
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
+
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import views
+from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, show
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest, RunSpec
+from personascope.warehouse.store.schema import tables
+
+EXTRACTOR = "claims"
+VERSION = 1
+TABLE = "claim_verdicts"
+VerdictWord = Literal["confirmed", "imprecise", "contradicted", "not derivable"]
+VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "not derivable")
+
+
+def _expected(value: Any) -> Expected:
+    """A published value as it stands in the file."""
+    if isinstance(value, dict):
+        if not value or not value.keys() <= {"low", "high"}:
+            raise ValueError("expected a range with the keys low and high, or one of them")
+        bounds = {key: _number(bound) for key, bound in value.items()}
+        low, high = bounds.get("low"), bounds.get("high")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"low ({low}) is above high ({high})")
+        return Range(low, high)
+    if isinstance(value, (list, tuple)):
+        return tuple(_scalar(each) for each in value)
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> bool | Decimal | str:
+    return value if isinstance(value, (bool, str)) else _number(value)
+
+
+def _number(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise ValueError(f"expected a number, text, true or false, a list of these, or a range {{low, high}}, found {value!r}")
+    number = value if isinstance(value, Decimal) else Decimal(repr(value))
+    if not number.is_finite():
+        raise ValueError(f"expected a finite number, found {value}")
+    return number
+
+
+def _tolerance(value: Any) -> Decimal:
+    number = _number(value)
+    if number < 0:
+        raise ValueError(f"expected a tolerance of at least 0, found {value}")
+    return number
+
+
+ExpectedField = Annotated[Expected, PlainValidator(_expected), PlainSerializer(repr)]
+ToleranceField = Annotated[Decimal, PlainValidator(_tolerance)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+class Narrower(Strict):
+    """A smaller scope than the statement's, tried where the statement itself does not hold."""
+
+    scope: str = Field(min_length=1, description="what the statement is true of, in words that follow `true for`")
+    query: str = Field(min_length=1)
+    expected: ExpectedField | None = Field(default=None, description="where it differs from the claim's")
+
+
+class Claim(Strict):
+    """One published sentence: its query gives one row, whose first column is held against `expected`; further columns are shown as evidence.
+
+    The names of the columns are read by people: they say what was measured.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    statement: str = Field(min_length=1)
+    source: str = Field(min_length=1, description="where the sentence stands")
+    query: str = Field(min_length=1)
+    expected: ExpectedField
+    tolerance: ToleranceField = Field(default=Decimal(0), description="absolute; takes the place of rounding as printed")
+    coarser: int | None = Field(default=None, ge=0, description="decimals to which the statement may be true where it is not as printed")
+    narrower: Narrower | None = None
+    needs: str | None = Field(default=None, description="which data are missing where the query gives nothing")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data say of one claim; `measured` is the name of what the query gives, `found` is None where it gave nothing."""
+
+    study: str
+    claim: str
+    verdict: VerdictWord
+    statement: str
+    source: str
+    measured: str
+    expected: str
+    found: str | None
+    detail: str
+    query: str
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose numbers keep the digits they were printed with: 0.20 is not 0.2."""
+
+
+def _printed_number(loader: _Loader, node: yaml.ScalarNode) -> Decimal:
+    text = str(loader.construct_scalar(node))
+    try:
+        return Decimal(text.replace("_", ""))
+    except InvalidOperation:
+        raise yaml.YAMLError(f"{text!r} is not a finite decimal number, line {node.start_mark.line + 1}") from None
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _printed_number)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def read_claims(path: Path | str) -> list[Claim]:
+    """The claims of a YAML file, a study file for one, in its order; raises PersonascopeError naming file, claim and key."""
+    path = Path(path)
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise PersonascopeError(f"{path}: cannot be read ({error.strerror}); expected a YAML file with the key `claims`") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PersonascopeError(f"{path}: not a YAML file ({' '.join(str(error).split())[:200]})") from error
+    entries = document.get("claims", []) if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise PersonascopeError(f"{path}: expected the key `claims` with a list of claims, found {type(document if entries is None else entries).__name__}")
+    claims = [_read_claim(path, number, entry) for number, entry in enumerate(entries, 1)]
+    twice = [name for name, n in Counter(claim.id for claim in claims).items() if n > 1]
+    if twice:
+        raise PersonascopeError(f"{path}: claim {twice[0]!r} stands there more than once; expected every id once")
+    return claims
+
+
+def _read_claim(path: Path, number: int, entry: Any) -> Claim:
+    name = f"claim {entry['id']!r}" if isinstance(entry, dict) and "id" in entry else f"claim {number}"
+    try:
+        return Claim.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = f"; expected some of {', '.join(Claim.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:80]!r})"
+        raise PersonascopeError(f"{path}: {name}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{found}{known}") from error
+
+
+def check(lake: Lake, study: str, claims: list[Claim]) -> list[Verdict]:
+    """Verdicts on the claims of a study in their order, recorded in a run of kind `analysis`; claims and lake unchanged since the last check give its verdicts.
+
+    Raises PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected.
+    """
+    warehouse = Warehouse(lake)
+    present = warehouse.select("select state, n_runs from lake_state").row(0, named=True)
+    spec = _spec(study, claims, present["state"])
+    if (known := _recorded(lake, spec)) is not None:
+        return known
+    verdicts = [judge(warehouse, study, claim) for claim in claims]
+    writer = lake.start(spec, force=True)
+    assert writer is not None
+    with writer:
+        constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
+        rows = [vars(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
+        writer.write_part("verdicts", {TABLE: rows})
+        writer.commit(dict(Counter(verdict.verdict for verdict in verdicts)))
+    return verdicts
+
+
+def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None]:
+    """Verdicts as `check` gives them, recording none: those of the last check where claims and lake are unchanged, with its manifest, else fresh ones."""
+    warehouse = Warehouse(lake)
+    spec = _spec(study, claims, warehouse.select("select state from lake_state").item())
+    known = _recorded(lake, spec)
+    if known is not None:
+        return known, lake.manifest(spec.run_id)
+    return [judge(warehouse, study, claim) for claim in claims], None
+
+
+def _spec(study: str, claims: list[Claim], state: str) -> RunSpec:
+    """The check of these claims on a lake in that state."""
+    identity = {"study": study, "claims": [claim.model_dump() for claim in claims], "lake": state}
+    return RunSpec(kind="analysis", extractor=EXTRACTOR, version=VERSION, identity=identity, study=study)
+
+
+def _recorded(lake: Lake, spec: RunSpec) -> list[Verdict] | None:
+    """The verdicts of that check where it is the last one of its study."""
+    if spec.study is None or spec.run_id != _last_check(lake, spec.study):
+        return None
+    return [Verdict(**row) for row in lake.read(spec.run_id, TABLE, list(Verdict.__dataclass_fields__)).to_pylist()]
+
+
+def judge(warehouse: Warehouse, study: str, claim: Claim) -> Verdict:
+    """The verdict on one claim."""
+    measured, found, evidence = _ask(warehouse, claim.id, claim.query)
+    agreement = None if found is None else _compare(claim.id, claim.expected, found, claim.tolerance, claim.coarser)
+    word: VerdictWord
+    if agreement is not None:
+        word, parts = ("confirmed" if agreement.decimals is None else "imprecise"), [agreement.words]
+    else:
+        narrower = _narrower(warehouse, claim)
+        if found is None:
+            word, parts = "not derivable", [f"missing: {claim.needs or _rows_of(claim.query)}", narrower]
+        else:
+            word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
+    return Verdict(
+        study=study,
+        claim=claim.id,
+        verdict=word,
+        statement=claim.statement,
+        source=claim.source,
+        measured=measured,
+        expected=show(claim.expected),
+        found=None if found is None else show(found),
+        detail="; ".join(part for part in [*parts, evidence] if part),
+        query=claim.query.strip(),
+    )
+
+
+def _narrower(warehouse: Warehouse, claim: Claim) -> str:
+    """For what smaller scope the claim is true, with the value found there; empty where there is none, or it is not true there either."""
+    if claim.narrower is None:
+        return ""
+    _, found, evidence = _ask(warehouse, claim.id, claim.narrower.query)
+    expected = claim.expected if claim.narrower.expected is None else claim.narrower.expected
+    agreement = None if found is None else _compare(claim.id, expected, found, claim.tolerance, None)
+    if found is None or agreement is None or agreement.decimals is not None:
+        return ""
+    return f"true for {claim.narrower.scope}: {show(found)}{f' ({evidence})' if evidence else ''}"
+
+
+def _compare(name: str, expected: Expected, found: Found, tolerance: Decimal, coarser: int | None) -> Agreement | None:
+    try:
+        return compare(expected, found, tolerance, coarser)
+    except IncomparableError as error:
+        raise PersonascopeError(f"claim {name!r}: {error}") from error
+
+
+def _ask(warehouse: Warehouse, name: str, query: str) -> tuple[str, Found | None, str]:
+    """Name and value of the first column of the one row a query gives, None where it gives no row or NULL, and its further columns in words."""
+    try:
+        rows = warehouse.select(query)
+    except PersonascopeError as error:
+        raise PersonascopeError(f"claim {name!r}: {' '.join(str(error).split())}") from error
+    if rows.height > 1:
+        raise PersonascopeError(f"claim {name!r}: the query gives {rows.height} rows, expected one")
+    measured = rows.columns[0].replace("_", " ")
+    if rows.is_empty():
+        return measured, None, ""
+    first, *further = rows.row(0)
+    return measured, _found(name, first), ", ".join(_evidence(rows.columns[1:], further))
+
+
+def _evidence(names: list[str], values: list[Any]) -> Iterator[str]:
+    for name, value in zip(names, values, strict=True):
+        if value is not None:
+            yield f"{name.replace('_', ' ')} {_in_words(value)}"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, (list, tuple, pl.Series)):
+        return f"[{', '.join(map(_in_words, value))}]"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _found(name: str, value: Any) -> Found | None:
+    """A value of the query; None for NULL, for a number that is not finite, and for a list that holds either."""
+    if isinstance(value, (list, tuple, pl.Series)):
+        elements = [_found(name, each) for each in value]
+        if any(isinstance(each, tuple) for each in elements):
+            raise PersonascopeError(f"claim {name!r}: the query gives a list of lists; expected a number, text, true or false, or a list of these")
+        kept = tuple(each for each in elements if each is not None and not isinstance(each, tuple))
+        return kept if len(kept) == len(elements) else None
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (int, float, Decimal)):
+        whole = isinstance(value, float) and value.is_integer()
+        number = Decimal(int(value)) if whole else Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        return number if number.is_finite() else None
+    raise PersonascopeError(f"claim {name!r}: the query gives {type(value).__name__} ({value}); expected a number, text, true or false, or a list of these")
+
+
+def _rows_of(query: str) -> str:
+    """The tables and views a query reads: what an answer would need rows of."""
+    known = {*views(), *tables()}
+    named = dict.fromkeys(word for word in re.findall(r"\w+", query) if word in known)
+    return f"rows of {', '.join(named)}" if named else "a value the query does not give"
+
+
+def _last_check(lake: Lake, study: str) -> str | None:
+    """The check of the study that the view `claims` reads."""
+    checks = [(each.finished, each.run_id) for each in lake.manifests() if each.extractor == EXTRACTOR and each.study == study]
+    return max(checks)[1] if checks else None

@@ -1,0 +1,395 @@
+"""Charts with one look, each with its sample in the picture: the app shows them, the report saves them.
+
+A chart never holds its data: they go beside it, so that thousands of cells cost nothing to build, and what is on the screen is what is downloaded. Colours are
+those of Okabe and Ito (2008), which colour-blind readers tell apart too.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import altair as alt
+import polars as pl
+import polars.selectors as cs
+import vl_convert
+
+from personascope.warehouse.drawing.pdf import ordered
+
+BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a9da6"
+SERIES = [BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK]
+EXPORT_WIDTH = 900
+EXPORT_SCALE = 2
+SAVED_DIGITS = 9
+LEVEL_LABELS = 6
+MOST_TICKS = 40
+PICK = "pick"
+DARK_FROM = 0.55
+MOST_NUMBERS = 30
+NARROWEST_WORDS = 40  # pixels of a cell
+SMALL = 0.1
+KNOWN = "isValid(datum.rate)"
+MISSING = "#e3e4e8"
+Kind = Literal["png", "svg", "pdf"]
+ROWS = alt.NamedData("rows")
+_CONFIG: dict[str, Any] = {
+    "background": "white",
+    "font": "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif",
+    "view": {"stroke": None},
+    "title": {"anchor": "start", "fontSize": 15, "fontWeight": 600, "subtitleFontSize": 12, "subtitleColor": "#5b5e68", "offset": 12, "subtitlePadding": 5},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "gridColor": "#e8e9ed", "domainColor": "#9a9da6", "labelLimit": 320},
+    "legend": {"orient": "top", "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "labelLimit": 400, "titleLimit": 400, "symbolOpacity": 1},
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and the rows it draws, which its downloads hold too."""
+
+    chart: alt.TopLevelMixin
+    rows: pl.DataFrame
+
+    def spec(self, title: str, facts: Sequence[str], height: int) -> dict[str, Any]:
+        """The Vega-Lite specification without rows or width; `facts` under the title say what a reader must know of the sample."""
+        return self.chart.to_dict(validate=False) | {
+            "title": {"text": title, "subtitle": list(facts)},
+            "height": height,
+            "config": _CONFIG,
+            "autosize": {"type": "fit-x", "contains": "padding"},
+        }
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with all that is said of it: `name` is its file name, unique on a page or in a report; `facts` give n, clusters, seeds and method.
+
+    `height` is in pixels between the axes, `width` in pixels of the saved picture; `runs` are those whose rows it draws.
+    """
+
+    name: str
+    title: str
+    facts: tuple[str, ...]
+    height: int
+    figure: Figure
+    runs: frozenset[str] = frozenset()
+    width: int = EXPORT_WIDTH
+
+    def picture(self, kind: Kind) -> bytes:
+        """The figure as a file: the same lake gives the same bytes, although sums over rows in another order differ in their last digits."""
+        rows = self.figure.rows.with_columns(cs.float().round_sig_figs(SAVED_DIGITS))
+        return picture(self.figure.spec(self.title, self.facts, self.height), rows, kind, self.width)
+
+
+def curves(rows: pl.DataFrame, y_title: str, names: Sequence[str], x: str = "layer", x_title: str = "layer, counted from 0", full: str | None = None) -> Figure:
+    """Lines over `x` from columns series, mean, low, high (a band; NULL for none) and any others, which the tooltip shows; a line marks 0.
+
+    Where `full` names a column of truth values, points are full where it is true and hollow elsewhere.
+    """
+    base = alt.Chart(ROWS).encode(
+        x=_share(x, x_title) if rows[x].dtype.is_float() else _counted(rows, x, x_title),
+        color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
+    )
+    y = alt.Y("mean:Q", title=y_title)
+    band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title), y2="high:Q")
+    points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
+    if full is not None:
+        hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows))
+        points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
+    return Figure(alt.layer(_level(0), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
+
+
+def intervals(
+    rows: pl.DataFrame, y_title: str, margin: float | None = None, x: str = "layer", x_title: str = "layer, counted from 0", full: str | None = None
+) -> Figure:
+    """Points with error bars over `x` from columns mean, low, high; dashed lines at plus and minus `margin`.
+
+    Where `full` names a column of truth values, points are full where it is true and hollow elsewhere.
+    """
+    base = alt.Chart(ROWS).encode(x=_counted(rows, x, x_title))
+    bars = base.mark_rule(color=BLACK, strokeWidth=1.5).encode(y=alt.Y("low:Q", title=y_title), y2="high:Q")
+    y, tips = alt.Y("mean:Q", title=y_title), _tooltip(rows, ("low", "high"))
+    points = [base.mark_point(filled=True, size=60, color=BLACK, opacity=1).encode(y=y, tooltip=tips)]
+    if full is not None:
+        hollow = base.mark_point(filled=False, fill="white", size=60, color=BLACK, opacity=1).encode(y=y, tooltip=tips)
+        points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
+    edges = [] if margin is None else [_level(margin, dashed=True), _level(-margin, dashed=True)]
+    return Figure(alt.layer(_level(0), *edges, bars, *points), rows)
+
+
+def rates(rows: pl.DataFrame, x_title: str, names: Sequence[str]) -> Figure:
+    """Rates between 0 and 1 with intervals, one line per `label`, from columns label, series, rate, low, high."""
+    base = alt.Chart(ROWS).encode(
+        y=alt.Y("label:N", title=None, sort=_order(rows["label"])),
+        yOffset=alt.YOffset("series:N", sort=list(names)),
+        color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=(SERIES * len(names))[: len(names)])),
+    )
+    axis = alt.Axis(format="%", tickCount=5)
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, axis=axis, scale=alt.Scale(domain=[0, 1])), x2="high:Q")
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("rate:Q", title=x_title, axis=axis), tooltip=_tooltip(rows))
+    return Figure(alt.layer(bars, points), rows)
+
+
+def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[str], looks: dict[str, tuple[str, str]], hidden: Sequence[str] = ()) -> Figure:
+    """A grid of cells from column state, whose colour and symbol `looks` gives; where a row is missing there is no cell. The tooltip leaves out `hidden`."""
+    counted = rows[x].dtype.is_numeric()
+    order: Any = "ascending" if counted else _order(rows[x])
+    angle = 0 if counted or len(order) <= LEVEL_LABELS else -35
+    rows = rows.with_columns(symbol=pl.col("state").replace_strict({state: symbol for state, (_, symbol) in looks.items()}))
+    used = [state for state in looks if state in set(rows["state"])]
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:O", title=x_title, sort=order, axis=alt.Axis(labelAngle=angle, labelLimit=220)),
+        y=alt.Y(f"{y}:N", title=None, sort=list(y_order), axis=alt.Axis(labelLimit=420)),
+    )
+    cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
+        color=alt.Color("state:N", title=None, scale=alt.Scale(domain=used, range=[looks[state][0] for state in used])),
+        tooltip=_tooltip(rows, ("symbol", *hidden)),
+    )
+    return Figure(alt.layer(cells, base.mark_text(fontSize=12, color="white", fontWeight=700).encode(text="symbol:N")), rows)
+
+
+def heat_map(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str]) -> Figure:
+    """Values around 0 over two counted axes, both from 0 (titles of x, y and value); orange is above 0, blue below."""
+    reach = max((abs(number) for number in rows[value].drop_nulls()), default=0.0) or 1.0
+    chart = (
+        alt.Chart(ROWS)
+        .mark_rect()
+        .encode(
+            x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            y=alt.Y(f"{y}:O", title=titles[1], axis=alt.Axis(labelOverlap=True)),
+            color=alt.Color(
+                f"{value}:Q",
+                title=titles[2],
+                scale=alt.Scale(scheme="blueorange", domain=[-reach, 0, reach]),
+                legend=alt.Legend(gradientLength=260, format="+.2~g"),
+            ),
+            tooltip=_tooltip(rows),
+        )
+    )
+    return Figure(chart, rows)
+
+
+def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> Figure:
+    """Rates between 0 and 1 in a grid of two counted axes, `y` upwards, from columns rate (NULL: grey), words, framed and chosen; a click picks x and y.
+
+    `words` stands in the cell over its rate; framed cells have a coloured edge and chosen ones a black one. Where the rows have a column failure, a cell that
+    holds one is crossed and its tooltip says why.
+    """
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=_label(rows, x))),
+        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=_label(rows, y))),
+    )
+    click = alt.selection_point(name=PICK, fields=[x, y], on="click", clear=False)
+    hidden = ("words", "framed", "chosen", "failure")
+    cells, missing = _rate_rectangles(base, rows, hidden)
+    edge = base.mark_rect(fillOpacity=0, strokeWidth=3, strokeJoin="round").encode(
+        stroke=alt.condition("datum.chosen", alt.value(BLACK), alt.value(ORANGE)), tooltip=_tooltip(rows, hidden)
+    )
+    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-8).encode(text="words:N", color=_on_rate())
+    numbers = base.mark_text(fontSize=11, dy=9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~%"), color=_on_rate())
+    framed, chosen = (edge.transform_filter(f"datum.{name}") for name in ("framed", "chosen"))
+    layers = [cells.add_params(click), missing, framed, chosen, texts, numbers]
+    if "failure" in rows.columns:
+        lost = base.transform_filter("isValid(datum.failure)").encode(tooltip=_tooltip(rows.select(x, y, "failure")))
+        layers += [lost.mark_rect(fill=MISSING, stroke="white", strokeWidth=2), lost.mark_text(text="✕", fontSize=20, color=ORANGE)]
+    return Figure(alt.layer(*layers), rows)
+
+
+def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[str]) -> Figure:
+    """Rates between 0 and 1 of named rows and columns, columns in the order of the rows; a cell without a rate (NULL) is grey."""
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:N", title=x_title, sort=_order(rows[x]), axis=alt.Axis(labelAngle=-90)),
+        y=alt.Y(f"{y}:N", title=None, sort=list(y_order)),
+    )
+    cells = _rate_rectangles(base, rows, legend=True)
+    if rows[x].n_unique() > MOST_NUMBERS:
+        return Figure(alt.layer(*cells), rows)
+    numbers = base.mark_text(fontSize=10).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
+    return Figure(alt.layer(*cells, numbers.transform_filter(KNOWN)), rows)
+
+
+def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str], order: Sequence[str]) -> Figure:
+    """A value per pair of names, both axes in `order`, each value printed in its cell (titles of x, y and value); darker is larger."""
+    known = rows[value].drop_nulls()
+    low, high = (min(known), max(known)) if len(known) else (0.0, 1.0)
+    middle = (low + high) / 2
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0)), y=alt.Y(f"{y}:N", title=titles[1], sort=list(order))
+    )
+    shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
+    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
+    ink = alt.condition(f"datum['{value}'] > {middle}", alt.value("white"), alt.value("#31333f"))
+    numbers = base.mark_text(fontSize=12).encode(text=alt.Text(f"{value}:Q", format=".4~f"), color=ink)
+    return Figure(alt.layer(cells, numbers), rows)
+
+
+def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
+    """One bar a `label`, in the order of the rows, from 0 to its value; orange is above 0, blue below."""
+    base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=_order(rows["label"])))
+    colour = alt.condition(f"datum['{value}'] > 0", alt.value(ORANGE), alt.value(BLUE))
+    drawn = base.mark_bar(height={"band": 0.7}).encode(x=alt.X(f"{value}:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
+    return Figure(alt.layer(drawn, _upright(0)), rows)
+
+
+def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
+    """Points around 0 with intervals, one line per `label` in the order of the rows, from columns label, mean, low, high; the label `chosen` stands out."""
+    base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420)))
+    colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
+    rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title), x2="high:Q", color=colour)
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
+    return Figure(alt.layer(_upright(0), rules, points), rows)
+
+
+def strips(rows: pl.DataFrame, summary: pl.DataFrame, x_title: str, chosen: str, domain: tuple[float, float]) -> Figure:
+    """Every measurement as a tick, one line per `label`, from columns label, value; over them a point and a bar from `summary`: label, mean, low, high.
+
+    `domain`: ends of the axis, so that charts side by side can be compared. The rows to download are the measurements; the summary stands in the chart.
+    """
+    y = alt.Y("label:N", title=None, sort=_order(summary["label"]))
+    colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
+    x = alt.X("value:Q", title=x_title, scale=alt.Scale(domain=list(domain), padding=8))
+    ticks = alt.Chart(ROWS).mark_tick(opacity=0.45, thickness=1.5, size=22).encode(x=x, y=y, color=colour, tooltip=_tooltip(rows))
+    over = alt.Chart(alt.InlineData(values=summary.to_dicts()))
+    rules = over.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
+    points = over.mark_point(filled=True, size=90, opacity=1, stroke="white").encode(x=alt.X("mean:Q"), y=y, color=colour, tooltip=_tooltip(summary))
+    return Figure(alt.layer(ticks, rules, points), rows)
+
+
+def scatter(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], words: str | None = None, colour: str | None = None, share: bool = False) -> Figure:
+    """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `share`: y is a rate between 0 and 1."""
+    rates = {"axis": alt.Axis(format="%"), "scale": alt.Scale(domain=[0, 1])} if share else {"scale": alt.Scale(zero=False, padding=14)}
+    base = alt.Chart(ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
+    shade: dict[str, Any] = {}
+    if colour is not None:
+        legend = alt.Legend(labelExpr=_label(rows, colour))
+        shade = {"color": alt.Color(f"{colour}:O", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
+    points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
+    if words is None:
+        return Figure(points, rows)
+    texts = base.mark_text(align="left", dx=6, dy=-6, fontSize=11, color="#5b5e68").encode(text=f"{words}:N")
+    zero = [] if share else [_level(0), _upright(0)]
+    return Figure(alt.layer(*zero, points, texts), rows)
+
+
+def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str], x_title: str) -> Figure:
+    """Shares that sum to one as a bar per `label`, from columns label, part, fraction; `colours` gives the parts in their order."""
+    rows = rows.join(pl.DataFrame({"part": list(colours), "part_ix": range(len(colours))}), on="part", how="left")
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    chart = (
+        alt.Chart(ROWS)
+        .mark_bar()
+        .encode(
+            x=alt.X("fraction:Q", title=x_title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("label:N", title=None, sort=list(y_order)),
+            color=alt.Color("part:N", title=None, scale=scale, sort=list(colours), legend=alt.Legend(columns=2)),
+            order="part_ix:Q",
+            tooltip=_tooltip(rows, ("part_ix",)),
+        )
+    )
+    return Figure(chart, rows)
+
+
+def columns(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], names: Sequence[str], order: Sequence[str]) -> Figure:
+    """Upright bars side by side, one colour per `series`, over named places `x` in `order` (titles of x and y)."""
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), scale=alt.Scale(domain=list(order)), axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        xOffset=alt.XOffset("series:N", sort=list(names)),
+        color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=(SERIES * len(names))[: len(names)])),
+    )
+    return Figure(base.mark_bar().encode(y=alt.Y(f"{y}:Q", title=titles[1]), tooltip=_tooltip(rows)), rows)
+
+
+def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, titles: tuple[str, str, str], hidden: Sequence[str] = ()) -> Figure:
+    """A token in every cell of two counted axes, `y` upwards, shaded by a share between 0 and 1 (titles of x, y and shade); framed cells have a black edge.
+
+    Where the cells are too narrow for words, the tooltip alone has them.
+    """
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelOverlap=True)),
+    )
+    hidden = ("framed", *hidden)
+    scale = alt.Scale(scheme="blues", domain=[0, 1])
+    legend = alt.Legend(format="%", gradientLength=200)
+    cells = base.mark_rect(stroke="white").encode(color=alt.Color(f"{shade}:Q", title=titles[2], scale=scale, legend=legend), tooltip=_tooltip(rows, hidden))
+    edges = base.mark_rect(fillOpacity=0, stroke=BLACK, strokeWidth=1.5).transform_filter("datum.framed").encode(tooltip=_tooltip(rows, hidden))
+    ink = alt.condition(f"datum['{shade}'] > {DARK_FROM}", alt.value("white"), alt.value("#31333f"))
+    width = EXPORT_WIDTH / rows[x].n_unique()
+    texts = [base.mark_text(fontSize=11, limit=width).encode(text=f"{words}:N", color=ink)] if width >= NARROWEST_WORDS else []
+    return Figure(alt.layer(cells, edges, *texts), rows)
+
+
+def picture(spec: dict[str, Any], rows: pl.DataFrame, kind: Kind, width: int = EXPORT_WIDTH) -> bytes:
+    """The specification over its rows as a PNG, SVG or PDF file, `width` pixels wide; drawn when it is asked for, and kept."""
+    return _picture(json.dumps(with_rows(spec, rows.to_dicts()) | {"width": width}), kind)
+
+
+def with_rows(spec: dict[str, Any], rows: pl.DataFrame | list[dict[str, Any]]) -> dict[str, Any]:
+    """The specification with the rows it draws."""
+    return spec | {"datasets": spec.get("datasets", {}) | {ROWS.name: rows}}
+
+
+@lru_cache(maxsize=32)
+def _picture(spec: str, kind: Kind) -> bytes:
+    if kind == "png":
+        return vl_convert.vegalite_to_png(spec, scale=EXPORT_SCALE)
+    return ordered(vl_convert.vegalite_to_pdf(spec)) if kind == "pdf" else vl_convert.vegalite_to_svg(spec).encode()
+
+
+def _counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
+    """An axis of whole numbers, a tick at each of them or, where there are many, at every second, fifth, tenth."""
+    low, high = min(rows[x]), max(rows[x])
+    step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= MOST_TICKS)
+    return alt.X(f"{x}:Q", title=title, axis=alt.Axis(format="d", values=list(range(low, high + 1, step)), grid=False), scale=alt.Scale(nice=False, padding=12))
+
+
+def _share(x: str, title: str) -> alt.X:
+    """An axis from 0 to 1."""
+    return alt.X(
+        f"{x}:Q", title=title, axis=alt.Axis(format=".1f", values=[step / 10 for step in range(11)], grid=False), scale=alt.Scale(domain=[0, 1], padding=12)
+    )
+
+
+def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
+    """Rectangles from column rate, and grey ones where it is NULL: a rate that is not known is no rate of zero."""
+    scale = alt.Scale(scheme="blues", domain=[0, 1])
+    shade = alt.Color("rate:Q", title="rate", scale=scale, legend=alt.Legend(format="%", gradientLength=200) if legend else None)
+    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(tooltip=_tooltip(rows, hidden))
+    return cells.transform_filter(KNOWN).encode(color=shade), cells.transform_filter(f"!{KNOWN}").encode(color=alt.value(MISSING))
+
+
+def _on_rate() -> Any:
+    """Colour of words that can be read on the colour of their rate."""
+    return alt.condition(f"datum.rate > {DARK_FROM}", alt.value("white"), alt.value("#31333f"))
+
+
+def _label(rows: pl.DataFrame, column: str) -> str:
+    """Vega expression of a tick: 1e-5 where the numbers span powers of ten below 1, as they are elsewhere."""
+    if not rows[column].dtype.is_float():
+        return "datum.label"
+    small = all(number < SMALL for number in rows[column].drop_nulls().to_list())
+    return f"format(datum.value, '{'.2~e' if small else '~r'}')"
+
+
+def _upright(x: float) -> alt.Chart:
+    """A thin line from the bottom to the top of the chart at `x`."""
+    return alt.Chart(alt.InlineData(values=[{"x": x}])).mark_rule(color=GREY).encode(x="x:Q")
+
+
+def _level(y: float, dashed: bool = False) -> alt.Chart:
+    """A thin line across the chart at `y`."""
+    return alt.Chart(alt.InlineData(values=[{"y": y}])).mark_rule(color=GREY, strokeDash=[4, 4] if dashed else []).encode(y="y:Q")
+
+
+def _order(column: pl.Series) -> list[str]:
+    return column.unique(maintain_order=True).to_list()
+
+
+def _tooltip(rows: pl.DataFrame, hidden: Sequence[str] = ()) -> list[alt.Tooltip]:
+    """Every column of the rows but the hidden ones, numbers to four significant digits."""
+    tips = []
+    for name, kind in rows.schema.items():
+        if name not in hidden:
+            words = name.replace("_", " ")
+            tips.append(alt.Tooltip(f"{name}:Q", title=words, format=".4~g") if kind.is_float() else alt.Tooltip(f"{name}:N", title=words))
+    return tips

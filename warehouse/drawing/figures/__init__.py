@@ -1,0 +1,36 @@
+"""Every figure of a study: a module of this package with a function `draw` is one, under its own name, with no list to keep.
+
+The app and the reports draw the same figures: a module holds the SELECT, what is said under the title, and the chart.
+"""
+
+from functools import cache
+from typing import Protocol
+
+from personascope.warehouse.asking.source import Source
+from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.modules import offering
+
+
+class FigureModule(Protocol):
+    """`NEEDS` says what there must be in a lake for the figure, and what to type for it."""
+
+    __name__: str
+    NEEDS: str
+
+    def draw(self, lake: Source, study: str) -> list[Drawing]:
+        """The figure for everything in the lake that is of the study, or of none; empty where there is nothing to draw."""
+        ...
+
+
+@cache
+def figures() -> dict[str, FigureModule]:
+    """Every figure by name."""
+    return offering(__name__, "draw")
+
+
+def figure(name: str) -> FigureModule:
+    """The figure of that name; raises PersonascopeError where there is none."""
+    if name not in figures():
+        raise PersonascopeError(f"figure {name!r} is unknown; expected one of {', '.join(figures())}")
+    return figures()[name]

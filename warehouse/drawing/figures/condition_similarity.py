@@ -1,0 +1,40 @@
+"""How alike system-prompt conditions are: cosine between their mean SAE feature vectors, or mean activations, per layer and position."""
+
+from personascope.warehouse.asking.source import Source
+from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.words import count_range
+
+NEEDS = "mean feature vectors per condition, or published similarities: `personascope ingest published PATH`"
+ROW, WIDTH = 56, 720
+
+
+def draw(lake: Source, study: str) -> list[Drawing]:
+    """One matrix per run, layer, position and basis; activations that were encoded are left out where a run of activations shows the same."""
+    rows = lake.select(
+        """select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals, c.basis, c.sae_id, c.n_a, c.n_b
+        from condition_similarity as c join runs as r using (run_id) where coalesce(r.study, $study) = $study
+        qualify c.basis = 'features' or c.sae_id is null
+          or bool_and(c.sae_id is not null) over (partition by r.checkpoint, c.basis, c.layer, c.site, c.stratum, c.condition_a, c.condition_b)
+        order by c.origin, c.layer, c.stratum, c.run_id, c.basis, c.sae_id, c.condition_a, c.condition_b""",
+        study=study,
+    )
+    found = rows.partition_by("run_id", "layer", "stratum", "basis", "sae_id", maintain_order=True)
+    drawings = []
+    for number, each in enumerate(found, 1):
+        run_id, origin, layer, stratum = each.row(0)[:4]
+        order = each["condition_a"].unique(maintain_order=True).to_list()
+        printed = each["decimals"].drop_nulls().unique().to_list()
+        readings = each["n_a"].drop_nulls()
+        facts = (
+            f"{origin}; {len(order)} conditions; cosine of mean vectors{f', as printed to {max(printed)} decimals' if printed else ''}",
+            "number of prompts and seed not recorded; no interval, since the single vectors are not in the lake"
+            if readings.is_empty()
+            else f"mean over {count_range(readings, 'reading')} a condition; no interval, no random draw, so no seed",
+        )
+        parts = (None if layer is None else f"layer {layer}", stratum and stratum.replace("_", " "), each["basis"][0] if origin == "extracted" else None)
+        where = ", ".join(part for part in parts if part)
+        figure = charts.matrix(each.drop("run_id", "origin", "basis", "sae_id"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
+        name = f"condition similarity{f' {number}' if len(found) > 1 else ''}"
+        drawings.append(Drawing(name, f"How alike the conditions are: {where or origin}", facts, ROW * len(order), figure, frozenset({run_id}), WIDTH))
+    return drawings

@@ -1,0 +1,79 @@
+"""The three rates that tell a regime, over learning rate and epochs: source, assistant, largest bystander."""
+
+import polars as pl
+
+from personascope.warehouse.asking.source import Source
+from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_range
+
+NEEDS = "trained checkpoints of known learning rate and epochs with marker rates: `personascope run lr-epochs`, or `personascope ingest published PATH`"
+ROW, WIDTH = 50, 560
+LETTERS = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
+UNJUDGED = "?"
+LEGEND = ("U under-trained, P partial, C clean (framed)", "O collapse onset, B broad leakage, T total collapse; grey: not in this lake")
+# Whose rate a map shows: what it is called, its persona and its rate in the view `regimes`.
+MAPS = {
+    "source": ("Source", "c.source", "c.source_rate"),
+    "assistant": ("Assistant", "'assistant'", "c.assistant_rate"),
+    "bystander": ("Largest bystander", "c.max_bystander_persona", "c.max_bystander_rate"),
+}
+SWEEPS = """select s.origin, s.source, s.parent, s.marker, s.seed, count(distinct (s.lr, s.epochs)) as n_cells
+  from regimes as s join runs as r using (run_id)
+  where coalesce(r.study, $study) = $study and s.lr is not null and s.epochs is not null
+  group by s.origin, s.source, s.parent, s.marker, s.seed
+  order by s.origin, n_cells desc, s.source, s.parent, s.marker, s.seed"""
+CELLS = """with cells as (
+    select s.* from regimes as s join runs as r using (run_id)
+    where s.origin = $origin and s.source is not distinct from $source and s.parent is not distinct from $parent and s.marker is not distinct from $marker
+      and s.seed is not distinct from $seed and coalesce(r.study, $study) = $study
+    qualify row_number() over (partition by s.lr, s.epochs order by r.finished desc, s.run_id) = 1
+  ),
+  grid as (select a.lr, b.epochs from (select distinct lr from cells) as a cross join (select distinct epochs from cells) as b)"""
+
+
+def draw(lake: Source, study: str) -> list[Drawing]:
+    """Three maps a sweep of more than one cell: one source persona, from one checkpoint, under one seed, judged by the thresholds of the view."""
+    found = [row for row in lake.select(SWEEPS, study=study).rows(named=True) if row["n_cells"] > 1]
+    drawings: list[Drawing] = []
+    for number, sweep in enumerate(found, 1):
+        drawings += maps(lake, study, {name: sweep[name] for name in ("origin", "source", "parent", "marker", "seed")}, f" {number}" if len(found) > 1 else "")
+    return drawings
+
+
+def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
+    """The maps of one sweep."""
+    whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
+    found = lake.select(
+        f"""{CELLS}
+        select w.role, g.lr, g.epochs, c.regime, c.run_id, case w.role {whose} end as persona, case w.role {rates} end as rate,
+          m.wilson_low, m.wilson_high, m.clustered_low, m.clustered_high, m.k, m.n, m.n_questions, m.n_from
+        from grid as g
+        cross join (select unnest({list(MAPS)}) as role) as w
+        left join cells as c using (lr, epochs)
+        left join marker_rates as m on m.run_id = c.run_id and m.persona = case w.role {whose} end and m.marker is not distinct from c.marker
+        order by g.lr, g.epochs""",
+        study=study,
+        **sweep,
+    )
+    seed = NOTHING_KNOWN if sweep["seed"] is None else sweep["seed"]
+    drawings = []
+    for role, (title, _, _) in MAPS.items():
+        rows = found.filter(role=role)
+        trained = pl.col("run_id").is_not_null()
+        known = rows.filter(trained)
+        design = ", by the study's design" if "design" in set(known["n_from"]) else ""
+        facts = (
+            f"{sweep['origin']}: {count(known.height, 'cell')}, source {sweep['source'] or NOTHING_KNOWN}, training seed {seed}",
+            f"a cell: {count_range(known['n'], 'completion')} of {count_range(known['n_questions'], 'question')}{design}; point estimates",
+            *LEGEND,
+        )
+        drawn = rows.with_columns(
+            words=pl.when(trained).then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
+            framed=pl.col("regime").eq_missing("clean"),
+            chosen=pl.lit(False),
+        ).drop("role", "run_id")
+        figure = charts.rate_cells(drawn, "epochs", "lr", ("epochs", "learning rate"))
+        name = f"{title}: marker rate under {sweep['source']}" if role == "source" and sweep["source"] else f"{title}: marker rate"
+        drawings.append(Drawing(f"regime map {role}{suffix}", name, facts, ROW * rows["lr"].n_unique(), figure, frozenset(known["run_id"]), WIDTH))
+    return drawings

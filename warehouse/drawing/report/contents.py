@@ -1,0 +1,192 @@
+"""Builds the report of a study from a lake: headline, figures, tables, samples, claims, audit, reproducibility card."""
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import Source, WarehouseSource
+from personascope.warehouse.asking.views import views
+from personascope.warehouse.claims import verdicts
+from personascope.warehouse.claims.claims import Claim, look
+from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.figures import figure
+from personascope.warehouse.drawing.report.card import card
+from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Paragraph, Picture, Section, table
+from personascope.warehouse.drawing.report.samples import samples
+from personascope.warehouse.drawing.report.scope import runs_of
+from personascope.warehouse.drawing.words import count
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.study_file import StudyFile
+
+HEADLINE_ROWS, VIEW_ROWS = 60, 10
+RUN_COLUMNS = ("run_id", "instruct_run", "trained_run", "input_run", "instruct_run_a")  # by which the rows of a view belong to a study
+
+
+def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: str) -> Document:
+    """The document; `claimed_as` is the name under which `personascope check` records the study's claims.
+
+    Raises PersonascopeError where the study names a figure, a view or a page of the audit that does not exist, or one of its queries fails.
+    """
+    source = WarehouseSource(Warehouse(lake))
+    drawings = {name: figure(name).draw(source, study.name) for name in study.figures}
+    manifests = list(lake.manifests())
+    drawn = {run_id for found in drawings.values() for each in found for run_id in each.runs}
+    runs = runs_of(study.name, drawn, manifests)
+    tables = {name: _rows(source, name) for name in study.views}
+    ours = {each.run_id for each in runs}
+    free = {each.run_id for each in manifests if each.study is None}
+    kept = {name: _of(rows, ours, free) for name, rows in tables.items()}
+    runs = runs_of(study.name, drawn | {run_id for rows in kept.values() for run_id in _runs(rows) if run_id in free}, manifests)
+    sections = [
+        Section("Headline", tuple(_headline(source, study))),
+        *([Section("Figures", tuple(_figures(drawings)))] if study.figures else []),
+        *([Section("Generations", tuple(samples(source, runs)))] if study.samples else []),
+        *([Section("Claims", tuple(_claims(lake, claimed_as, list(claims))))] if claims else []),
+        *([Section("Audit", tuple(_audit(source, study.pages)))] if study.pages else []),
+        Section("Tables", (Paragraph("First rows of each view of the study, rows of other studies left out; the query gives all."),)),
+        *(_view(name, kept[name], tables[name].height) for name in study.views),
+        *_card(source, study, runs),
+    ]
+    return Document(study.title, study.about, tuple(sections))
+
+
+def _headline(source: Source, study: StudyFile) -> list[Block]:
+    if not study.headline:
+        return [Paragraph("The study file names no headline.", missing=True)]
+    try:
+        rows = source.select(study.headline)
+    except PersonascopeError as error:
+        raise PersonascopeError(f"study {study.name}: headline: {error}") from error
+    if rows.is_empty():
+        return [Paragraph("Nothing in this lake answers the headline query yet. The study is run by:", missing=True), Code(_run_command(study))]
+    blocks: list[Block] = [table(rows, HEADLINE_ROWS)]
+    if rows.height > HEADLINE_ROWS:
+        blocks.append(Paragraph(f"{HEADLINE_ROWS} of {rows.height:,} rows; all of them:"))
+    return [*blocks, Code(_one_line(study.headline), "sql")]
+
+
+def _run_command(study: StudyFile) -> str:
+    return f"personascope run {study.name}" if study.steps else "personascope ingest published PATH"
+
+
+def _figures(drawings: dict[str, list[Drawing]]) -> list[Block]:
+    blocks: list[Block] = []
+    used: set[str] = set()
+    for name, found in drawings.items():
+        if not found:
+            blocks.append(Paragraph(f"Figure {name.replace('_', ' ')} is missing. It needs {_plain(figure(name).NEEDS)}.", missing=True))
+        for drawing in found:
+            stem = _stem(drawing.name)
+            if stem in used:
+                stem = f"{stem}-{sum(each.startswith(stem) for each in used) + 1}"
+            used.add(stem)
+            blocks.append(Picture(drawing, stem))
+    return blocks
+
+
+def _stem(name: str) -> str:
+    """A file name for a figure; names of checkpoints are others' words."""
+    return re.sub(r"[^\w.-]+", "-", name.lower()).strip("-.")[:100] or "figure"
+
+
+def _plain(words: str) -> str:
+    return words.replace("`", "")
+
+
+def _claims(lake: Lake, study: str, claims: list[Claim]) -> list[Block]:
+    found, recorded = look(lake, study, claims)
+    when = (
+        f"As recorded by run {recorded.run_id}, {recorded.finished:%Y-%m-%d %H:%M} UTC; the lake is unchanged since."
+        if recorded is not None
+        else "Checked for this report on the lake as it is, since no recorded check is as new; personascope check records the verdicts."
+    )
+    if found and all(each.verdict == "not derivable" for each in found):
+        words = f"None of the {len(found)} claims of the study can be told from this lake: the data they speak of are not in it. {when}"
+        return [Paragraph(words, missing=True), Code("personascope ingest published PATH")]
+    order = {word: place for place, word in enumerate(("contradicted", "imprecise", "not derivable", "confirmed"))}
+    rows = sorted(found, key=lambda each: order[each.verdict])
+    columns = ("verdict", "statement", "measured", "expected", "found", "detail", "where it stands", "claim")
+    cells = tuple((each.verdict, each.statement, each.measured, each.expected, each.found or "nothing", each.detail, each.source, each.claim) for each in rows)
+    return [Paragraph(f"{verdicts.summary(found)}. {when}"), Cells(columns, cells), Code(f"personascope check {study}")]
+
+
+def _audit(source: Source, pages: Sequence[str]) -> list[Block]:
+    known = {each.page for each in checks().values()}
+    unknown = [page for page in pages if page not in known]
+    if unknown:
+        raise PersonascopeError(f"page {unknown[0]!r} of the study has no checks; expected some of {', '.join(sorted(known))}")
+    found = [collect(source.select, page) for page in dict.fromkeys(pages)]
+    rows = pl.concat(found)
+    where = f"the checks of the app's {'pages' if len(found) > 1 else 'page'} {', '.join(page.replace('_', ' ') for page in dict.fromkeys(pages))}"
+    if rows.is_empty():
+        return [Paragraph(f"{where[0].upper()}{where[1:]} find nothing wrong in this lake.")]
+    rows = rows.sort(pl.col("severity").cast(pl.Enum(list(SEVERITIES))), "check", "subject")
+    return [
+        Paragraph(f"{in_words(rows)}, by {where}, over everything in this lake. The query of each shows the rows behind it."),
+        table(rows.select("severity", "check", "subject", "finding", "evidence")),
+    ]
+
+
+def _rows(source: Source, name: str) -> pl.DataFrame:
+    if name not in views():
+        raise PersonascopeError(f"view {name!r} of the study is unknown; expected one of {', '.join(views())}")
+    return source.select(f"from {name}")
+
+
+def _runs(rows: pl.DataFrame) -> list[str]:
+    """The runs by which the rows of a view belong to a study; empty for a view that names none."""
+    column = next((column for column in RUN_COLUMNS if column in rows.columns), None)
+    return [] if column is None else rows[column].drop_nulls().to_list()
+
+
+def _of(rows: pl.DataFrame, ours: set[str], free: set[str]) -> pl.DataFrame:
+    """The rows of the study's runs, or, where it has none, those of runs of no study; all of a view that names no run."""
+    column = next((column for column in RUN_COLUMNS if column in rows.columns), None)
+    if column is None:
+        return rows
+    mine = rows.filter(rows[column].is_in(list(ours)))
+    return rows.filter(rows[column].is_in(list(free))) if mine.is_empty() else mine
+
+
+def _view(name: str, rows: pl.DataFrame, total: int) -> Section:
+    """The first rows of a view, of `total` in the lake."""
+    view = views()[name]
+    words = f"{view.meaning[0].upper()}{view.meaning[1:]}. One row per {view.grain}."
+    query = Code(f'personascope sql "from {name}"')
+    if rows.is_empty():
+        there = f"; {total:,} of other runs" if total else ""
+        return Section(name, (Paragraph(words), Paragraph(f"View {name} holds no rows of this study's runs{there}.", missing=True), query), 3)
+    keys = [column for column in re.split(r"[,\s]+", view.grain) if column in rows.columns]
+    order = [column for column in keys if not _is_run(column)] + [column for column in keys if _is_run(column)]
+    shown = rows.sort(order, nulls_last=True, maintain_order=False) if order else rows
+    left = f"{min(VIEW_ROWS, rows.height)} of {count(rows.height, 'row')}{f', {total - rows.height:,} of other runs left out' if total > rows.height else ''}."
+    columns = [column for column in shown.columns if not _is_run(column)] + [column for column in shown.columns if _is_run(column)]
+    return Section(name, (Paragraph(f"{words} {left}"), table(shown.select(columns), VIEW_ROWS), query), 3)
+
+
+def _is_run(column: str) -> bool:
+    return column == "run_id" or column.endswith("_run")
+
+
+def _card(source: Source, study: StudyFile, runs: Sequence[Manifest]) -> list[Section]:
+    words = (
+        "Read from the manifests of the runs behind this report (of the study, of its figures, and what these were made from); "
+        "missing: no run recorded it. Where runs differ, every value stands with the number of runs that have it."
+    )
+    if not runs:
+        return [
+            Section(
+                "Reproducibility",
+                (Paragraph("Missing: no run of this study is in this lake. The study is run by:", missing=True), Code(_run_command(study))),
+            )
+        ]
+    return [Section("Reproducibility", (Paragraph(words),)), *card(source, runs)]
+
+
+def _one_line(query: str) -> str:
+    return " ".join(query.split())

@@ -1,0 +1,122 @@
+"""Writes a document as one HTML page that needs nothing else: styles and figures inside, no script, no address that is fetched."""
+
+import base64
+from html import escape
+
+from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Paragraph, Picture, Section
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE = """
+:root { color-scheme: light; --ink: #24262d; --soft: #5b5e68; --line: #dfe1e6; --back: #f6f7f9; --blue: #0072b2; --orange: #d55e00; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; color: var(--ink); background: white;
+  font: 16px/1.55 "Source Sans 3", "Source Sans Pro", "Helvetica Neue", Helvetica, Arial, sans-serif; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .6rem; }
+h2 { font-size: 1.35rem; margin: 2.6rem 0 .6rem; padding-top: .8rem; border-top: 2px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 1.8rem 0 .4rem; }
+p { max-width: 46rem; margin: .5rem 0; }
+.about { font-size: 1.08rem; color: var(--soft); }
+.missing { color: #8a4300; background: #fff5eb; border-left: 3px solid var(--orange); padding: .35rem .7rem; }
+nav ol { columns: 2; padding-left: 1.2rem; margin: 1rem 0; font-size: .95rem; }
+a { color: var(--blue); }
+figure { margin: 1.4rem 0 2rem; break-inside: avoid; }
+figure img { max-width: 100%; height: auto; display: block; }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 4px; margin: .6rem 0; }
+table { border-collapse: collapse; font-size: .8rem; line-height: 1.4; width: 100%; }
+th, td { padding: .28rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+td { min-width: 2.5rem; max-width: 26rem; overflow-wrap: anywhere; }
+td.short { white-space: nowrap; }
+td.long { min-width: 12rem; }
+th { background: var(--back); font-weight: 600; vertical-align: bottom; }
+th.number { text-align: right; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.none { color: #8a4300; font-style: italic; }
+pre { background: var(--back); border: 1px solid var(--line); border-radius: 4px; padding: .5rem .75rem; font-size: .82rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+tr.contradicted td:first-child, tr.error td:first-child { color: #b03a00; font-weight: 700; }
+tr.confirmed td:first-child { color: #00704f; font-weight: 600; }
+tr.imprecise td:first-child, tr.warning td:first-child { color: #8a6100; font-weight: 600; }
+@media print {
+  @page { size: A4 landscape; margin: 14mm; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .scroll { overflow: visible; border: 0; }
+  table { font-size: 6.8pt; } th, td { padding: .15rem .3rem; white-space: normal !important; } td.short, td.number { overflow-wrap: normal; }
+  h2, h3 { break-after: avoid; } tr { break-inside: avoid; } nav { display: none; }
+}
+"""
+SHORT, LONG = 24, 60
+STATES = ("confirmed", "imprecise", "contradicted", "error", "warning")
+
+
+def html(document: Document) -> str:
+    """The page."""
+    entries = "".join(f'<li><a href="#{_anchor(number)}">{_text(each.title)}</a></li>' for number, each in enumerate(document.sections) if each.level == 2)
+    body = "".join(_section(number, each) for number, each in enumerate(document.sections))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f'<h1>{_text(document.title)}</h1>\n<p class="about">{_text(document.about)}</p>\n<nav><ol>{entries}</ol></nav>\n{body}</body>\n</html>\n'
+    )
+
+
+def _section(number: int, section: Section) -> str:
+    level = section.level
+    return f'<h{level} id="{_anchor(number)}">{_text(section.title)}</h{level}>\n{"".join(map(_block, section.blocks))}'
+
+
+def _anchor(number: int) -> str:
+    return f"part-{number + 1}"
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Paragraph):
+        opening = '<p class="missing">' if block.missing else "<p>"
+        return f"{opening}{_text(block.text)}</p>\n"
+    if isinstance(block, Code):
+        return f"<pre><code>{_text(block.text)}</code></pre>\n"
+    if isinstance(block, Cells):
+        return _table(block)
+    return _figure(block)
+
+
+def _figure(block: Picture) -> str:
+    """The PNG, not the SVG: its letters are those its spacing was measured with, whatever fonts the reader has."""
+    drawing = block.drawing
+    words = f"{drawing.title}. {'. '.join(drawing.facts)}."
+    data = base64.b64encode(drawing.picture("png")).decode()
+    return f'<figure id="figure-{_text(block.stem)}"><img alt="{_text(words)}" width="{drawing.width}" src="data:image/png;base64,{data}"></figure>\n'
+
+
+def _table(block: Cells) -> str:
+    numbers = [name in block.numbers for name in block.columns]
+    names = [name.replace("_", " ") for name in block.columns]
+    head = "".join(f"<th{_number(is_number)}>{_text(name)}</th>" for name, is_number in zip(names, numbers, strict=True))
+    rows = "".join(f"<tr{_state(row)}>{''.join(_cell(value, is_number) for value, is_number in zip(row, numbers, strict=True))}</tr>\n" for row in block.rows)
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n'
+
+
+def _number(is_number: bool) -> str:
+    return ' class="number"' if is_number else ""
+
+
+def _state(row: tuple[str, ...]) -> str:
+    return f' class="{row[0]}"' if row and row[0] in STATES else ""
+
+
+def _cell(value: str, is_number: bool) -> str:
+    kind = "number" if is_number else "none" if value == "missing" else "short" if len(value) <= SHORT else "long" if len(value) >= LONG else ""
+    opening = f'<td class="{kind}">' if kind else "<td>"
+    return f"{opening}{_text(value)}</td>"
+
+
+def _text(words: str) -> str:
+    """Words as HTML; control characters that would vanish or reorder the page become visible."""
+    return escape("".join(_visible(character) for character in words), quote=True)
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    if character in "\n\t" or (code >= 0x20 and code != 0x7F and character not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"):
+        return character
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"

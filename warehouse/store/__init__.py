@@ -1,0 +1,1 @@
+"""The lake on disk: schema, run folders, manifests, Parquet files and what a run ran on."""

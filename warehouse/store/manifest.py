@@ -1,0 +1,99 @@
+"""What is asked of a run (`RunSpec`) and what a committed run says of itself (`Manifest`, stored as run.json)."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from personascope.warehouse.store.hashing import stable_hash
+
+Origin = Literal["default", "study file", "environment", "command line"]
+Kind = Literal["ingest", "extract", "train", "analysis"]
+
+
+class Parameter(BaseModel):
+    """One resolved setting of a run and where its value came from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: Any
+    origin: Origin = "default"
+
+
+class RunSpec(BaseModel):
+    """Everything known of a run before it starts.
+
+    `identity` holds all that decides the result besides extractor and version: checkpoint revision, prompt-set hash, settings, dtype, attention
+    implementation, seed, input runs. Batch size, device and paths stay out of it. `constants` fill columns that are the same in every row of the run.
+    """
+
+    kind: Kind
+    extractor: str
+    version: int
+    identity: dict[str, Any]
+    study: str | None = None
+    checkpoint: str | None = None
+    subject: str | None = None
+    inputs: list[str] = Field(default_factory=list)
+    prompt_set: str | None = None
+    prompt_set_hash: str | None = None
+    seed: int | None = None
+    dtype: str | None = None
+    attention_implementation: str | None = None
+    device: str | None = None
+    device_memory_gib: float | None = None
+    parameters: list[Parameter] = Field(default_factory=list)
+    constants: dict[str, Any] = Field(default_factory=dict)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def run_id(self) -> str:
+        """`<extractor>-<12 hex>`: the same work has the same name in every process and on every machine."""
+        return f"{self.extractor}-{stable_hash([self.extractor, self.version, self.identity], size=6)}"
+
+
+class TableFile(BaseModel):
+    """One Parquet file of a run; `definition` says which SELECT made a roll-up."""
+
+    rows: int
+    bytes: int
+    blake2: str
+    columns: list[str]
+    definition: str | None = None
+
+
+class MlflowRecord(BaseModel):
+    """Where a run was logged, and why there."""
+
+    run_id: str
+    experiment: str
+    tracking_uri: str
+    origin: str
+
+
+class Manifest(RunSpec):
+    """run.json: the spec, provenance collected by code, times, and the files with their rows and hashes."""
+
+    git_commit: str | None
+    git_dirty: bool | None
+    packages: dict[str, str]
+    python: str
+    os: str
+    command: str
+    started: datetime
+    finished: datetime
+    seconds: float
+    tables: dict[str, TableFile]
+    nan_to_null: dict[str, int] = Field(default_factory=dict)
+    summary: dict[str, Any] = Field(default_factory=dict)
+    mlflow: MlflowRecord | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return sum(file.rows for file in self.tables.values())
+
+
+def utc_now() -> datetime:
+    """The present moment, UTC, to the microsecond."""
+    return datetime.now(UTC)

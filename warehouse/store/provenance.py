@@ -1,0 +1,68 @@
+"""What a run ran on, collected by code: commit, packages, Python, operating system, command line."""
+
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from personascope.warehouse.home import HOME, is_checkout
+
+PACKAGES = (
+    "accelerate",
+    "duckdb",
+    "huggingface_hub",
+    "mlflow",
+    "numpy",
+    "peft",
+    "personascope",
+    "polars",
+    "pyarrow",
+    "safetensors",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "vllm",
+)
+
+
+@cache
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of the code and whether it had uncommitted changes; (None, None) outside a git checkout."""
+    if not is_checkout():  # an installed copy may lie inside somebody else's repository, whose commit says nothing of this code
+        return None, None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=HOME, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Installed version of each package that can change a result, read from metadata without importing it."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def collect() -> dict[str, object]:
+    """The provenance fields of a manifest."""
+    commit, dirty = git_state()
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

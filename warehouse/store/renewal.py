@@ -1,0 +1,58 @@
+"""Writes the roll-ups that committed runs lack, because they were committed before these were thought of or were defined otherwise."""
+
+import os
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from personascope.warehouse.store import rollups
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.parquet import write_parquet
+from personascope.warehouse.store.schema import table
+from personascope.warehouse.store.writer import conform, disk_errors, publish, sync, take_lock
+
+
+def renew(lake: Lake, run_id: str) -> list[str]:
+    """Brings the roll-ups of a committed run up to date and returns their names; everything else in the run stays as it is.
+
+    The run is put in place anew by one rename. Raises PersonascopeError on a full disk, which leaves the run as it was, and while another process writes it.
+    """
+    manifest = lake.manifest(run_id)
+    targets = rollups.outdated(manifest)
+    if not targets:
+        return []
+    staging = lake.staging_folder / run_id
+    with disk_errors(f"roll-ups of run {run_id}"):
+        staging.mkdir(exist_ok=True)
+        with take_lock(staging, run_id):
+            final = staging / "final"
+            shutil.rmtree(final, ignore_errors=True)
+            final.mkdir()
+            rewritten = {f"{target.name}.parquet" for target in targets} | {"runs.parquet", "run.json"}
+            for file in lake.run_folder(run_id).iterdir():
+                if file.name not in rewritten:
+                    _link(file, final / file.name)
+            tables = manifest.tables | rollups.write(final, targets, staging / "sort")
+            _describe(manifest.model_copy(update={"tables": tables}), lake.read(run_id, "runs"), final)
+            sync(final)
+            publish(final, lake.run_folder(run_id))
+            shutil.rmtree(staging, ignore_errors=True)
+    return [target.name for target in targets]
+
+
+def _describe(manifest: Manifest, described: pa.Table, folder: Path) -> None:
+    """The manifest as it now is, and its number of rows in the run's row of the table `runs`."""
+    row, _ = conform(table("runs"), pl.DataFrame(described).with_columns(n_rows=pl.lit(manifest.n_rows)), {})
+    write_parquet(table("runs"), row.to_batches(), folder / "runs.parquet")
+    (folder / "run.json").write_text(manifest.model_dump_json(indent=2))
+
+
+def _link(source: Path, destination: Path) -> None:
+    """The same file under another name, or a copy of it where the file system has no links."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)

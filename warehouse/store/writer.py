@@ -1,0 +1,343 @@
+"""Writes one run: parts are staged one by one, merged and sorted at commit, and published by one rename."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import provenance, rollups
+from personascope.warehouse.store.manifest import Manifest, MlflowRecord, RunSpec, TableFile, utc_now
+from personascope.warehouse.store.parquet import row_group, spilling, write_parquet, write_table
+from personascope.warehouse.store.schema import Table, table, tables
+
+SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
+SORTED_BYTES = 1 << 28  # the same for rows of vectors
+REPLACED = "replaced-"
+Rows: TypeAlias = pa.Table | pl.DataFrame | list[dict[str, Any]]
+
+
+class Tracking(Protocol):
+    """Where runs are logged beside the lake (MLflow): told when a run starts or resumes, is about to be published, or breaks off."""
+
+    def open(self, writer: "RunWriter") -> None: ...
+    def finish(self, writer: "RunWriter", manifest: Manifest) -> None: ...
+    def fail(self, writer: "RunWriter", error: BaseException) -> None: ...
+
+
+class RunWriter:
+    """A staged run, to be used in a `with` block.
+
+    `write_part` makes one part durable at once, `commit` publishes the run; a killed process leaves parts that the next start resumes.
+    """
+
+    def __init__(self, folder: Path, destination: Path, spec: RunSpec, plan: str = "", tracking: Tracking | None = None) -> None:
+        self.spec = spec
+        self.series: dict[str, list[tuple[int, float]]] = {}  # (step, value) of figures that tracking draws as curves; the lake holds them as rows
+        self._tracking = tracking
+        self.folder = folder
+        self._destination = destination
+        self._parts = folder / "parts"
+        with disk_errors(f"staging of run {spec.run_id}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = take_lock(folder, spec.run_id)
+            state = _read_state(folder)
+            if state.get("plan") != plan:
+                shutil.rmtree(self._parts, ignore_errors=True)
+                state = {"plan": plan, "started": utc_now().isoformat(), "seconds": 0.0, "mlflow": state.get("mlflow")}
+            self._parts.mkdir(exist_ok=True)
+            for unfinished in self._parts.glob(".*"):
+                shutil.rmtree(unfinished)
+            self._state = state
+            self._save_state()
+        self._clock = time.monotonic()
+        self._nan_to_null: dict[str, int] = {}
+
+    def __enter__(self) -> "RunWriter":
+        if self._tracking is not None:
+            self._tracking.open(self)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and self._tracking is not None:
+            self._tracking.fail(self, error)
+        self.close()
+
+    @property
+    def run_id(self) -> str:
+        return self.spec.run_id
+
+    @property
+    def done(self) -> set[str]:
+        """Names of the parts that are already staged."""
+        return {entry.name for entry in self._parts.iterdir() if not entry.name.startswith(".")}
+
+    @property
+    def mlflow(self) -> MlflowRecord | None:
+        """The MLflow run an earlier attempt opened, to be continued."""
+        record = self._state.get("mlflow")
+        return MlflowRecord.model_validate(record) if record else None
+
+    @mlflow.setter
+    def mlflow(self, record: MlflowRecord | None) -> None:
+        self._state["mlflow"] = record.model_dump() if record else None
+        with disk_errors(f"staging of run {self.run_id}"):
+            self._save_state()
+
+    def write_part(self, part: str, rows: Mapping[str, Rows]) -> None:
+        """Stages the rows of one part for every table in `rows`, all or nothing.
+
+        Columns that are missing are filled from the spec's constants, else with NULL; unknown columns and wrong types raise PersonascopeError.
+        """
+        temporary = self._parts / f".{part}"
+        with disk_errors(f"staging of run {self.run_id}"):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            nulled: dict[str, int] = {}
+            for name, values in rows.items():
+                filled, nan = self._conform(table(name), values)
+                if nan:
+                    nulled[name] = nan
+                pq.write_table(filled, temporary / f"{name}.parquet", compression="zstd", compression_level=1)
+            (temporary / "nan.json").write_text(json.dumps(nulled))
+            self._state["seconds"] += self._lap()
+            self._save_state()
+            temporary.rename(self._parts / part)
+
+    def read_staged(self, name: str) -> pa.Table:
+        """All staged rows of a table, in the order of the part names: for summaries made before the commit."""
+        files = self._staged_files(name)
+        if not files:
+            return table(name).arrow.empty_table()
+        return pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+
+    def commit(self, summary: Mapping[str, Any] | None = None) -> Manifest:
+        """Merges and sorts the parts, adds roll-ups and the manifest, and publishes the run by one rename.
+
+        Raises PersonascopeError on a full disk; nothing is lost then.
+        """
+        with disk_errors(f"commit of run {self.run_id}"):
+            final = self.folder / "final"
+            shutil.rmtree(final, ignore_errors=True)
+            final.mkdir()
+            written = self._merge(final)
+            manifest = self._manifest(written, summary or {})
+            self._write_rows(final, "runs", [runs_row(manifest)])
+            self._write_rows(
+                final,
+                "parameters",
+                [{"name": p.name, "value": json.dumps(p.value, default=str), "origin": p.origin} for p in self.spec.parameters],
+            )
+            (final / "run.json").write_text(manifest.model_dump_json(indent=2))
+            sync(final)
+            if self._tracking is not None:
+                self._tracking.finish(self, manifest)
+            publish(final, self._destination)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+        return manifest
+
+    def abandon(self) -> None:
+        """Drops everything that was staged."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the run without committing; what is staged stays for the next start."""
+        if not self._lock.closed:
+            self._lock.close()
+
+    @staticmethod
+    def is_locked(folder: Path) -> bool:
+        """Whether a living process writes the staged run in `folder`."""
+        path = folder / "lock"
+        if not path.is_file():
+            return False
+        with open(path) as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _lap(self) -> float:
+        now = time.monotonic()
+        elapsed, self._clock = now - self._clock, now
+        return elapsed
+
+    def _save_state(self) -> None:
+        temporary = self.folder / "state.json.new"
+        temporary.write_text(json.dumps(self._state))
+        temporary.replace(self.folder / "state.json")
+
+    def _conform(self, target: Table, values: Rows) -> tuple[pa.Table, int]:
+        return conform(target, values, {**self.spec.constants, "run_id": self.run_id, "checkpoint": self.spec.checkpoint, "subject": self.spec.subject})
+
+    def _staged_files(self, name: str) -> list[Path]:
+        return sorted(self._parts.glob(f"*/{name}.parquet"))
+
+    def _merge(self, final: Path) -> dict[str, TableFile]:
+        """Sorts every staged table into its file: a small one in memory, a large one in DuckDB, which spills to disk; then makes the roll-ups of them."""
+        written = {}
+        spill = self.folder / "sort"
+        with ExitStack() as stack:
+            sorter: duckdb.DuckDBPyConnection | None = None
+            for target in tables().values():
+                files = self._staged_files(target.name)
+                if target.rollup_of or not files:
+                    continue
+                if _fits_memory(files):
+                    rows = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+                    batches = rows.sort_by([(column, "ascending") for column in target.sort]).to_batches(row_group(target))
+                else:
+                    sorter = sorter or stack.enter_context(spilling(spill))
+                    batches = sorter.read_parquet([str(file) for file in files]).order(", ".join(target.sort)).to_arrow_reader(row_group(target))
+                written[target.name] = write_table(target, batches, final)
+        return written | rollups.write(final, rollups.derivable(written), spill)
+
+    def _write_rows(self, final: Path, name: str, rows: list[dict[str, Any]]) -> None:
+        filled, _ = self._conform(table(name), rows)
+        write_parquet(table(name), filled.to_batches(), final / f"{name}.parquet")
+
+    def _manifest(self, written: dict[str, TableFile], summary: Mapping[str, Any]) -> Manifest:
+        self._state["seconds"] += self._lap()
+        for part in sorted(self._parts.glob("*/nan.json")):
+            for name, count in json.loads(part.read_text()).items():
+                self._nan_to_null[name] = self._nan_to_null.get(name, 0) + count
+        return Manifest(
+            **self.spec.model_dump(exclude={"run_id"}),
+            **provenance.collect(),  # type: ignore[arg-type]
+            started=datetime.fromisoformat(self._state["started"]),
+            finished=utc_now(),
+            seconds=round(self._state["seconds"], 3),
+            tables=written,
+            nan_to_null=self._nan_to_null,
+            summary=dict(summary),
+            mlflow=self.mlflow,
+        )
+
+
+def _fits_memory(files: list[Path]) -> bool:
+    staged = [pq.read_metadata(file) for file in files]
+    size = sum(file.row_group(index).total_byte_size for file in staged for index in range(file.num_row_groups))
+    return sum(file.num_rows for file in staged) <= SORTED_IN_MEMORY and size <= SORTED_BYTES
+
+
+def conform(target: Table, values: Rows, constants: Mapping[str, Any]) -> tuple[pa.Table, int]:
+    """`values` with exactly the columns and types of `target`, and how many NaN became NULL."""
+    given = _to_arrow(target, values)
+    unknown = sorted(set(given.column_names) - set(target.columns))
+    if unknown:
+        raise PersonascopeError(f"table {target.name}: unknown column {unknown[0]!r}; expected some of {', '.join(target.columns)}")
+    columns, nulled = [], 0
+    for field in target.arrow:
+        if field.name in given.column_names:
+            try:
+                column = given.column(field.name).cast(field.type)
+            except pa.ArrowException as error:
+                raise PersonascopeError(f"table {target.name}, column {field.name}: {error}; expected {field.type}") from error
+            if pa.types.is_floating(field.type):
+                nan = pc.is_nan(column)
+                count = pc.sum(nan).as_py() or 0
+                if count:
+                    column, nulled = pc.if_else(nan, pa.scalar(None, field.type), column), nulled + count
+        else:
+            column = pa.repeat(pa.scalar(constants.get(field.name), field.type), given.num_rows)
+        columns.append(column)
+    return pa.table(columns, schema=target.arrow), nulled
+
+
+def _to_arrow(target: Table, values: Rows) -> pa.Table:
+    if isinstance(values, pl.DataFrame):
+        return values.to_arrow()
+    if isinstance(values, pa.Table):
+        return values
+    names = list(dict.fromkeys(name for row in values for name in row))
+    unknown = [name for name in names if name not in target.columns]
+    if unknown:
+        raise PersonascopeError(f"table {target.name}: unknown column {unknown[0]!r}; expected some of {', '.join(target.columns)}")
+    try:
+        return pa.table({name: pa.array([row.get(name) for row in values], target.arrow.field(name).type) for name in names})
+    except pa.ArrowException as error:
+        raise PersonascopeError(f"table {target.name}: {error}") from error
+
+
+def runs_row(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as a row of the table `runs`."""
+    row = {name: getattr(manifest, name) for name in table("runs").columns if hasattr(manifest, name)}
+    return row | {
+        "extractor_version": manifest.version,
+        "packages": json.dumps(manifest.packages),
+        "summary": json.dumps(manifest.summary, default=str),
+        "nan_to_null": sum(manifest.nan_to_null.values()),
+        "started": manifest.started.replace(tzinfo=None),
+        "finished": manifest.finished.replace(tzinfo=None),
+        "mlflow_run_id": manifest.mlflow.run_id if manifest.mlflow else None,
+        "mlflow_experiment": manifest.mlflow.experiment if manifest.mlflow else None,
+        "mlflow_uri": manifest.mlflow.tracking_uri if manifest.mlflow else None,
+    }
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "state.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def take_lock(folder: Path, run_id: str) -> Any:
+    handle = open(folder / "lock", "a")  # noqa: SIM115 - held until the run is committed or let go
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise PersonascopeError(f"run {run_id}: another process is writing it now ({folder}); wait for it or stop it") from None
+    return handle
+
+
+def sync(folder: Path) -> None:
+    """Makes the files of a folder, and their names, durable."""
+    for path in [*folder.iterdir(), folder]:
+        _sync(path)
+
+
+def publish(final: Path, destination: Path) -> None:
+    """Puts a finished run folder in its place by one rename; a run that is there already steps aside first."""
+    replaced = final.parent.parent / f"{REPLACED}{destination.name}"
+    if destination.exists():
+        destination.rename(replaced)
+    final.rename(destination)
+    _sync(destination.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """A full disk or a forbidden folder as one sentence; what was committed or staged before stays as it is."""
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        reason = "the disk is full" if full else str(error)
+        raise PersonascopeError(f"{what}: {reason}; committed runs are intact, and the same command resumes this one") from error
