@@ -19,9 +19,10 @@ from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Kind, Manifest, Parameter, RunSpec
+from personascope.warehouse.store.manifest import Kind, Manifest, RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
 T = TypeVar("T")
