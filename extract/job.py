@@ -20,9 +20,10 @@ from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Kind, Manifest, Parameter, RunSpec
+from personascope.warehouse.store.manifest import Kind, Manifest, RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class Extractor(ABC, Generic[T]):
     version: ClassVar[int]
     settings_type: ClassVar[type[Settings]]
     kind: ClassVar[Kind] = "extract"
+    reads_tokens: ClassVar[bool] = False  # whether a completions run may be read instead of prompts
 
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings

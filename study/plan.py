@@ -20,8 +20,8 @@ from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.study.workbench import ask, find
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Parameter
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, TrainStep
 
 State = Literal["in the lake", "resumes", "to do", "after other steps", "diverged before", "cannot work"]
@@ -141,7 +141,7 @@ class _Planner:
     def _reading(self, step: ExtractStep, name: str, tokens_of: str) -> PlannedRun:
         """The run of one extractor over one checkpoint and the completions of one."""
         kind, label = extractor(step.extract), step.step or step.extract
-        made = None if step.tokens == "none" else self.made.get((step.tokens_step, tokens_of))
+        made = None if step.tokens == "none" or not kind.reads_tokens else self.made.get((step.tokens_step, tokens_of))
         forced = tokens_of if isinstance(step.tokens, list) else None
         try:
             queried, waits = self._queried(step, name)

@@ -10,7 +10,7 @@ from rich.table import Table
 from personascope.study.cell import cells_of
 from personascope.study.plan import PlannedRun, StudyPlan
 from personascope.study.resolving import resolve_step
-from personascope.warehouse.store.manifest import Parameter
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, StudyFile
 
 STATES = ("in the lake", "resumes", "to do", "after other steps", "diverged before", "cannot work")

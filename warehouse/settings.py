@@ -35,7 +35,7 @@ def nearest(name: object, known: Iterable[str], otherwise: str | None = None) ->
 def short(value: Any) -> str:
     """A value as it may stand in a sentence, in at most 60 characters."""
     if isinstance(value, Mapping):
-        return f"a mapping of {len(value)} keys"
+        return f"an object of {len(value)} keys"
     text = repr(value)
     if len(text) > 60 and isinstance(value, list):
         return f"a list of {len(value)}"

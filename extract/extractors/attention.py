@@ -67,6 +67,7 @@ class Attention(Extractor[Generation]):
     """
 
     name = "attention"
+    reads_tokens = True
     version = 2
     settings_type = AttentionSettings
     settings: AttentionSettings

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from personascope.ingest.weights.content import content_hash
 from personascope.ingest.weights.hub import NotHereError, cached, download, refuse_pickles
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import first_fault, first_sentence
 from personascope.warehouse.store.hashing import stable_hash
 
 CARD = "personascope.json"
@@ -228,7 +229,7 @@ def _checkpoint(place: _Place, card: Card, **rest: Any) -> Checkpoint:
     try:
         return Checkpoint(name=name, id=card.id or place.id, revision=place.revision, **training, **rest)
     except ValidationError as error:
-        raise PersonascopeError(f"{place.id}: {one_line(error)}.") from error
+        raise PersonascopeError(f"{place.id}: {first_sentence(error, Checkpoint)}.") from error
 
 
 def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool, fetch: bool) -> Checkpoint:
@@ -306,9 +307,9 @@ def _card(folder: Path, typed: dict[str, Any]) -> Card:
     try:
         return Card.model_validate({**(_json(path) if path.is_file() else {}), **typed})
     except ValidationError as error:
-        field = str(error.errors()[0]["loc"][0])
-        origin = f"{folder}: the value given" if field in typed else str(path)
-        raise PersonascopeError(f"{origin}: {one_line(error)}.") from error
+        fault = first_fault(error, Card)
+        origin = f"{folder}: the value given" if fault.key in typed else str(path)
+        raise PersonascopeError(f"{origin}: {fault.sentence()}.") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -332,8 +333,5 @@ def _last(ref: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """What an exception says, on one line of at most 300 characters and without its full stop."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])} = {first['input']!r}: {first['msg']}"
     words = " ".join(str(error).split())
     return (words if len(words) <= 300 else words[:299] + "…").rstrip(".:") or type(error).__name__

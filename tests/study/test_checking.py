@@ -154,3 +154,8 @@ def test_every_shipped_study_has_its_claims_beside_it():
     with_claims = {name for name in study_names() if claims_path(name).name == f"{name}.claims.yaml"}
     assert with_claims == {"echo", "lr-epochs", "marker-attention", "role-focus", "sae-conditions"}
     assert not [path for path in STUDIES_FOLDER.glob("*.yaml") if "claims:" in path.read_text() and not path.name.endswith(".claims.yaml")]
+
+
+def test_tokens_for_an_extractor_that_reads_prompts_are_refused(tmp_path):
+    with pytest.raises(PersonascopeError, match=r"line 33: steps\.3\.tokens: entropy reads prompts, not the completions of base"):
+        check(tmp_path, STUDY.replace("- extract: logit_lens", "- extract: entropy"))

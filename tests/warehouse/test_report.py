@@ -24,8 +24,9 @@ from personascope.warehouse.drawing.report.markdown import markdown
 from personascope.warehouse.drawing.report.samples import around
 from personascope.warehouse.drawing.report.scope import runs_of
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MlflowRecord, Parameter
+from personascope.warehouse.store.manifest import MlflowRecord
 from personascope.warehouse.studies.reading import read_study, study_names
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted.py")))
