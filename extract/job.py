@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
@@ -82,6 +83,15 @@ class Extractor(ABC, Generic[T]):
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings
         self.job = job
+
+    @classmethod
+    def workload(cls, settings: Any, texts: Texts, shape: Shape) -> Workload:
+        """What a run with these settings would read and write at most, told before anything is loaded."""
+        return Workload(texts.tokens)
+
+    def planned_texts(self) -> Texts | None:
+        """What this run reads besides prompts and completions, for plans; None where it reads those."""
+        return None
 
     @property
     def loaded(self) -> LoadedModel:

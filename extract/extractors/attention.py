@@ -18,10 +18,13 @@ from personascope.extract.texts.chat import REGIONS, Rule, region_codes, structu
 from personascope.extract.texts.marker import marker_spellings
 from personascope.extract.texts.strata import Query, end_queries, marker_queries, token_frequencies
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens, subject_of
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
+
+MOST_POSITIONS = 12  # of one generation: the marker, five of C1, three of C2 and three of C3
 
 
 class AttentionSettings(Settings):
@@ -67,6 +70,11 @@ class Attention(Extractor[Generation]):
     version = 2
     settings_type = AttentionSettings
     settings: AttentionSettings
+
+    @classmethod
+    def workload(cls, settings: AttentionSettings, texts: Texts, shape: Shape) -> Workload:
+        positions = texts.n * (MOST_POSITIONS + settings.trajectory)
+        return Workload(texts.tokens, {"positions": positions, "attention": positions * shape.n_layers * shape.n_heads})
 
     @cached_property
     def tokens(self) -> TokensRun:

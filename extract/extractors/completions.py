@@ -13,6 +13,7 @@ from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.conditions import check_conditions
 from personascope.extract.texts.marker import find_marker, marker_spellings
 from personascope.extract.weights.engines import Engine, Request, open_engine
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
@@ -58,6 +59,13 @@ class Completions(Extractor[Sampled]):
     version = 2
     settings_type = CompletionSettings
     settings: CompletionSettings
+
+    @classmethod
+    def workload(cls, settings: CompletionSettings, texts: Texts, shape: Shape) -> Workload:
+        repeats = settings.trials or settings.samples
+        n = texts.n * repeats
+        tokens = repeats * texts.tokens + n * settings.max_new_tokens
+        return Workload(tokens, {"examples": texts.n, "completions": n, "marker_flags": n}, {"completions": 2.0 * tokens / max(n, 1)})
 
     @cached_property
     def prompts(self) -> PromptSet:

@@ -14,6 +14,7 @@ from personascope.extract.instruments.attention_readout import self_check
 from personascope.extract.instruments.row_entropy import FIGURES, EntropyReadout, check_fused, read_entropy
 from personascope.extract.job import Extractor, Item, Settings
 from personascope.extract.texts.chat import render
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
@@ -60,6 +61,10 @@ class Entropy(Extractor[Asked]):
     version = 1
     settings_type = EntropySettings
     settings: EntropySettings
+
+    @classmethod
+    def workload(cls, settings: EntropySettings, texts: Texts, shape: Shape) -> Workload:
+        return Workload(texts.tokens, {"examples": texts.n, "entropy": texts.n * shape.n_layers * shape.n_heads})
 
     @cached_property
     def prompts(self) -> PromptSet:

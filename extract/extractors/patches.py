@@ -15,6 +15,7 @@ from personascope.extract.instruments.lens import Vocabulary
 from personascope.extract.instruments.residual import SITES, Site, capturing
 from personascope.extract.instruments.steps import Edit, EditSite, edited_steps
 from personascope.extract.job import Item, cut_batches
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
@@ -53,6 +54,12 @@ class Patches(TargetsExtractor):
     version = 1
     settings_type = PatchSettings
     settings: PatchSettings
+
+    @classmethod
+    def workload(cls, settings: PatchSettings, texts: Texts, shape: Shape) -> Workload:
+        layers = shape.layers(settings.layers)
+        places = sum(layers * (shape.n_heads if site == "head" else 1) for site in settings.sites)
+        return Workload(texts.tokens * (2 + places), {"examples": texts.n, "patches": texts.n * places})
 
     @property
     def _donor_name(self) -> str:

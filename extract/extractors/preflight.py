@@ -13,6 +13,7 @@ from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.marker import find_marker, marker_spellings
 from personascope.extract.weights.engines import Engine, open_engine
 from personascope.extract.weights.on_device import Models
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import Manifest, RunSpec
@@ -49,6 +50,11 @@ class Preflight(Extractor[Sampled]):
     version = 1
     settings_type = PreflightSettings
     settings: PreflightSettings
+
+    @classmethod
+    def workload(cls, settings: PreflightSettings, texts: Texts, shape: Shape) -> Workload:
+        n = 2 * settings.samples * texts.n
+        return Workload(2 * settings.samples * texts.tokens + n * settings.max_new_tokens, {"examples": texts.n, "preflight_samples": n})
 
     @cached_property
     def prompts(self) -> PromptSet:

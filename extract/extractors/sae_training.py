@@ -18,6 +18,7 @@ from personascope.extract.instruments.sae_encoding import decode, encode
 from personascope.extract.job import Extractor, Item, Settings, cut_batches
 from personascope.extract.texts.chat import render
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.sae.autoencoder import Matrix, Sae, unit_rows
@@ -68,6 +69,11 @@ class TrainSae(Extractor[tuple[int, ...]]):
     kind: Kind = "train"  # type: ignore[misc]
     settings_type = SaeSettings
     settings: SaeSettings
+
+    @classmethod
+    def workload(cls, settings: SaeSettings, texts: Texts, shape: Shape) -> Workload:
+        read = min(texts.tokens, settings.max_tokens)
+        return Workload(read + settings.steps * settings.batch_size, {"sae": shape.layers(settings.layers)})
 
     @cached_property
     def tokens(self) -> TokensRun | None:

@@ -11,7 +11,7 @@ from personascope.warehouse.claims.judging import Range
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-from personascope.warehouse.study_file import study_names, study_path
+from personascope.warehouse.studies.reading import claims_path, study_names
 
 
 def bring(lake: Lake, name: str, **checkpoint) -> str:
@@ -187,5 +187,5 @@ def test_checks_of_other_studies_and_other_claims_do_not_age_a_verdict(lake):
 def test_claims_that_ship_need_data(tmp_path, study):
     """On an empty lake nothing can be said: a query that counts no rows as zero would confirm or contradict without data."""
     warehouse = Warehouse(Lake.open(tmp_path / "lake"))
-    verdicts = [judge(warehouse, study, each) for each in read_claims(study_path(study))]
+    verdicts = [judge(warehouse, study, each) for each in read_claims(claims_path(study))]
     assert [each.claim for each in verdicts if each.verdict != "not derivable"] == []

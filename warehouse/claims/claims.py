@@ -129,7 +129,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[
 
 
 def read_claims(path: Path | str) -> list[Claim]:
-    """The claims of a YAML file, a study file for one, in its order; raises PersonascopeError naming file, claim and key."""
+    """The claims of a YAML file, in its order; raises PersonascopeError naming file, claim and key."""
     path = Path(path)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
