@@ -44,7 +44,10 @@ class PlannedCheckpoint:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a step. Numbers are None where nothing tells them; `seconds` where this lake knows how fast the extractor was there."""
+    """One run of a step: `reads` is the prompt set or the completions it reads, of which there are `texts`.
+
+    Numbers are None where nothing tells them; `seconds` is known where this lake knows how fast the extractor was there.
+    """
 
     step: str
     work: str
@@ -52,6 +55,7 @@ class PlannedRun:
     state: State
     tokens_of: str | None = None
     run_id: str | None = None
+    reads: str = ""
     texts: Texts | None = None
     tokens: int | None = None
     rows: int | None = None
@@ -173,6 +177,7 @@ class _Planner:
             state,
             forced,
             run_id,
+            f"completions of {tokens_of}" if made else "" if reader and reader.planned_texts() else prompts.label,
             texts,
             tokens,
             sum(workload.rows.values()) if workload and workload.rows else None,
@@ -261,7 +266,22 @@ class _Planner:
         tokens = round(n_rows * texts.tokens / texts.n) if texts and texts.n else None
         seconds = self.rates.training_seconds(parent.id, n_rows) if parent else None
         label = step.step or "marker-lora"
-        return PlannedRun(label, "marker-lora", cell.name, state, None, run_id, texts, tokens, n_rows, None, seconds, tuple(cell.parameters), note)
+        return PlannedRun(
+            label,
+            "marker-lora",
+            cell.name,
+            state,
+            None,
+            run_id,
+            f"completions of {step.parent}",
+            texts,
+            tokens,
+            n_rows,
+            None,
+            seconds,
+            tuple(cell.parameters),
+            note,
+        )
 
     def _find_trained(self, name: str, run_id: str) -> str:
         """Keeps the checkpoint of a training that is in the lake; says where its weights are missing."""

@@ -84,7 +84,7 @@ def test_a_plan_over_no_lake_counts_the_work_and_makes_nothing(nothing_happens, 
     assert by_step["logit_lens", "base"].texts.n == 40, "at most what the completions will be"
     assert by_step["completions", "far"].tokens == sampled.tokens and by_step["completions", "far"].bytes is None
     assert all(run.seconds is None for run in found.runs)
-    assert in_sum(found).startswith("7 runs: 6 to do, 1 after other steps; to do: at most ")
+    assert in_sum(found).startswith("7 runs: 6 to do, 1 after other steps; to do: about ")
     origins = {each.name: each.origin for each in sampled.parameters}
     assert origins["samples"] == "study file" and origins["temperature"] == "default"
 
