@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from personascope.extract.extractors.reading import chosen_layers
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, padded, target_items
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components, capturing_heads, find_components
@@ -76,13 +77,7 @@ class Patches(TargetsExtractor):
 
     @property
     def _layers(self) -> list[int]:
-        count = self.job.checkpoint.n_layers
-        if self.settings.layers == "all":
-            return list(range(count))
-        for layer in self.settings.layers:
-            if not 0 <= layer < count:
-                raise PersonascopeError(f"patches: layer {layer} is not in checkpoint {self.job.checkpoint.name}; expected 0 to {count - 1}")
-        return sorted(set(self.settings.layers))
+        return chosen_layers(self.name, self.job.checkpoint, self.settings.layers, from_end=False)
 
     def prepare(self) -> tuple[Sequence[Item[Targeted]], Mapping[str, Rows]]:
         targets, known = self.targets()
