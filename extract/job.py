@@ -15,13 +15,15 @@ from transformers import PreTrainedTokenizerBase
 
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Kind, Manifest, Parameter, RunSpec
+from personascope.warehouse.store.manifest import Kind, Manifest, RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
 T = TypeVar("T")
@@ -77,10 +79,20 @@ class Extractor(ABC, Generic[T]):
     version: ClassVar[int]
     settings_type: ClassVar[type[Settings]]
     kind: ClassVar[Kind] = "extract"
+    reads_tokens: ClassVar[bool] = False  # whether a completions run may be read instead of prompts
 
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings
         self.job = job
+
+    @classmethod
+    def workload(cls, settings: Any, texts: Texts, shape: Shape) -> Workload:
+        """What a run with these settings would read and write at most, told before anything is loaded."""
+        return Workload(texts.tokens)
+
+    def planned_texts(self) -> Texts | None:
+        """What this run reads besides prompts and completions, for plans; None where it reads those."""
+        return None
 
     @property
     def loaded(self) -> LoadedModel:

@@ -1,19 +1,17 @@
 """Finds extractors: every module of `extract/extractors/` that defines a subclass of Extractor offers it under its name, with no list to keep."""
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from personascope.extract import extractors as package
 from personascope.extract.job import Extractor, Settings
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
-from personascope.warehouse.store.manifest import Origin, Parameter
+from personascope.warehouse.settings import Origin, Parameter, nearest, resolve
 
 
 @cache
@@ -30,36 +28,16 @@ def _concrete(kind: Any) -> list[type[Extractor[Any]]]:
 
 
 def extractor(name: str) -> type[Extractor[Any]]:
-    """The extractor called `name`; raises PersonascopeError with the known ones."""
+    """The extractor called `name`; raises PersonascopeError with the nearest known one, or all of them."""
     known = extractors()
     if name not in known:
-        raise PersonascopeError(f"extractor {name!r} is unknown; expected one of {', '.join(known)}")
+        raise PersonascopeError(f"extractor {name!r} is unknown; {nearest(name, known)}")
     return known[name]
 
 
 def resolve_settings(kind: type[Extractor[Any]], layers: Mapping[Origin, Mapping[str, Any]]) -> tuple[Settings, list[Parameter]]:
-    """Settings from layers of increasing weight (study file, then command line) over the defaults, and where each value came from.
-
-    Raises PersonascopeError naming the field, the value and what was expected, with the nearest known key for an unknown one.
-    """
-    fields = kind.settings_type.model_fields
-    values: dict[str, Any] = {}
-    origins: dict[str, Origin] = {}
-    for origin, given in layers.items():
-        for name, value in given.items():
-            if name not in fields:
-                near = difflib.get_close_matches(name, fields, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(fields)}"
-                raise PersonascopeError(f"{kind.name}: setting {name!r} ({origin}) is unknown; {hint}")
-            values[name], origins[name] = value, origin
-    try:
-        settings = kind.settings_type(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise PersonascopeError(f"{kind.name}: setting {name!r} is {first['input']!r} ({origins.get(name, 'default')}); {first['msg'].lower()}") from error
-    parameters = [Parameter(name=name, value=getattr(settings, name), origin=origins.get(name, "default")) for name in fields]
-    return settings, parameters
+    """The extractor's settings from layers of increasing weight, and where each value came from; refused as `resolve` says."""
+    return resolve(kind.settings_type, layers, kind.name)
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

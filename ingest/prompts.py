@@ -7,9 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Parameter, RunSpec
+from personascope.warehouse.store.manifest import RunSpec
 
 PROMPT_SETS = Path(__file__).with_name("prompt_sets")
 

@@ -8,7 +8,7 @@ from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.study_file import read_study, study_names
+from personascope.warehouse.studies.reading import read_study, study_names
 
 CONTRADICTED = {
     "lr-epochs": {"arc-range", "lr-collapse", "every-bystander"},

@@ -5,11 +5,13 @@ import time
 import polars as pl
 import pytest
 
-from personascope.study.run import RunOptions, StudyRun
+from personascope.study.options import RunOptions
+from personascope.study.run import StudyRun
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.study_file import ExtractStep, GridStep, read_study
+from personascope.warehouse.studies.model import ExtractStep, GridStep
+from personascope.warehouse.studies.reading import read_study
 
 pytestmark = [pytest.mark.slow(200), pytest.mark.timeout(900)]
 TRAINED = {"villain"}  # one of the demo's four personas and one of its two seeds, to save the suite three minutes
@@ -38,7 +40,7 @@ def small(study):
 
 def run_quick(root, store):
     started = time.monotonic()
-    study = StudyRun(small(read_study("marker-attention", quick=True)), root, RunOptions(device="cpu", tracking_uri=f"sqlite:///{store}"))
+    study = StudyRun(small(read_study("marker-attention", "quick")), root, RunOptions(device="cpu", tracking_uri=f"sqlite:///{store}"))
     return study.run(), time.monotonic() - started
 
 
@@ -71,7 +73,7 @@ def test_the_marker_is_persona_selective(demo):
 
 def test_the_headline_compares_every_trained_checkpoint_with_the_base_on_identical_tokens(demo):
     folder, _ = demo
-    headline = answer(folder, read_study("marker-attention", quick=True).headline)
+    headline = answer(folder, read_study("marker-attention", "quick").headline)
     assert sorted(headline.select("trained", "base", "layer").rows()) == sorted((name, f"base_{name}", layer) for name in TRAINED for layer in range(4))
     rows = answer(folder, "from diff_of_diffs_summary").to_dicts()
     assert len(rows) == len(TRAINED) and all(row["n"] >= 30 and row["n_layers"] == 4 and row["n_clusters"] >= 15 for row in rows)
@@ -83,7 +85,7 @@ def test_the_headline_compares_every_trained_checkpoint_with_the_base_on_identic
 
 def test_every_view_of_the_study_has_rows_and_the_lake_is_sound(demo):
     folder, _ = demo
-    for view in read_study("marker-attention", quick=True).views:
+    for view in read_study("marker-attention", "quick").views:
         if view != "gate_windows":  # there is a window only where three layers pass
             assert answer(folder, f"select count(*) from {view}").item() > 0, view
     assert [finding for finding in examine(Lake.existing(folder / "lake")) if finding.level == "error"] == []

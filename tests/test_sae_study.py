@@ -5,11 +5,12 @@ import shutil
 import polars as pl
 import pytest
 
-from personascope.study.run import RunOptions, StudyRun
+from personascope.study.options import RunOptions
+from personascope.study.run import StudyRun
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.study_file import read_study
+from personascope.warehouse.studies.reading import read_study
 
 pytestmark = [pytest.mark.slow(60), pytest.mark.timeout(900)]
 PLACES = {"last_system": (300, 3), "last": (400, 6)}  # activations of two layers (one condition has no system block), pairs of conditions
@@ -23,7 +24,7 @@ def lake(tmp_path_factory, tiny_cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", tiny_cache)
         options = RunOptions(device="cpu", tracking_uri=f"sqlite:///{folder / 'tracking.db'}", settings={"layers": LAYERS})
-        StudyRun(read_study("sae-conditions", quick=True), folder / "lake", options).run()
+        StudyRun(read_study("sae-conditions", "quick"), folder / "lake", options).run()
     return folder / "lake"
 
 

@@ -18,10 +18,11 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims import claims, verdicts
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
-from personascope.warehouse.study_file import study_names, study_path
+from personascope.warehouse.studies.reading import claims_path, study_names, study_path
 
 DISPLAY_ROWS = 200
 LakeOption = Annotated[Path, typer.Option("--lake", envvar="PERSONASCOPE_LAKE", help="Folder of committed runs.")]
@@ -198,9 +199,10 @@ def check(
 ) -> None:
     """Check published sentences against the data and record the verdicts; exits with 1 when one is contradicted."""
     found = Lake.existing(lake)
-    claimed = {path.stem: claims.read_claims(path) for path in map(study_path, [study] if study else study_names())}
-    if study and not any(claimed.values()):
-        raise PersonascopeError(f"{study_path(study)}: holds no claims; expected the key `claims` with a list of them")
+    claimed = {study_path(name).stem.removesuffix(".claims"): claims.read_claims(claims_path(name)) for name in ([study] if study else study_names())}
+    if not any(claimed.values()):
+        where = claims_path(study) if study else STUDIES_FOLDER
+        raise PersonascopeError(f"{where}: holds no claims; expected the key `claims` with a list of them")
     judged: list[claims.Verdict] = []
     for name, each in claimed.items():
         if each:

@@ -2,6 +2,7 @@
 
 import pkgutil
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,3 +21,8 @@ def offering(package: ModuleType | str, attribute: str, inside: str = "") -> dic
         }
     modules = {name: import_module(path) for name, path in found.items()}
     return {name: module for name, module in modules.items() if hasattr(module, attribute)}
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the modules and packages of a folder, none of them imported."""
+    return sorted(info.name for info in pkgutil.iter_modules([str(folder)]))

@@ -1,6 +1,5 @@
 """The notebook door: a lake as a Python object whose answers are polars frames and whose figures are Altair charts, without torch."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from personascope.warehouse.asking.views import ROOMS, rooms, views
 from personascope.warehouse.drawing.charts import Drawing, with_rows
 from personascope.warehouse.drawing.figures import figure, figures
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
 
@@ -84,9 +84,7 @@ class OpenLake:
         wanted = {key: [value] if isinstance(value, str) else [str(each) for each in value] for key, value in filters.items()}
         for key in wanted:
             if key not in FILTERS:
-                near = difflib.get_close_matches(key, FILTERS, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(FILTERS)}"
-                raise PersonascopeError(f"figure {name!r}: filter {key!r} is unknown; {hint}")
+                raise PersonascopeError(f"figure {name!r}: filter {key!r} is unknown; {nearest(key, FILTERS)}")
         source = self._current()
         drawings: dict[tuple[str, frozenset[str]], Drawing] = {}
         for study in wanted.get("study") or self._studies():
@@ -125,9 +123,7 @@ class OpenLake:
 
     def _columns(self, name: str) -> pl.DataFrame:
         if name not in views() and name not in tables():
-            near = difflib.get_close_matches(name, [*views(), *tables()], 1)
-            hint = f"did you mean {near[0]!r}?" if near else "`views()` lists every one"
-            raise PersonascopeError(f"view {name!r} is unknown; {hint}")
+            raise PersonascopeError(f"view {name!r} is unknown; {nearest(name, [*views(), *tables()], '`views()` lists every one')}")
         described = self._current().select(f"select column_name as column, column_type as type from (describe {name})")
         meanings = [views()[name].doc(each) if name in views() else tables()[name].docs[each] for each in described["column"]]
         return described.with_columns(meaning=pl.Series(meanings, dtype=pl.String))

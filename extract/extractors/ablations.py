@@ -18,6 +18,7 @@ from personascope.extract.instruments.components import ROWS_AT_ONCE, Components
 from personascope.extract.instruments.lens import Vocabulary
 from personascope.extract.instruments.replay import Clean, clean_pass, editing_everywhere, last_states, prefix_keys
 from personascope.extract.job import Item, cut_batches
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
@@ -67,6 +68,12 @@ class Ablations(TargetsExtractor):
     version = 1
     settings_type = AblationSettings
     settings: AblationSettings
+
+    @classmethod
+    def workload(cls, settings: AblationSettings, texts: Texts, shape: Shape) -> Workload:
+        heads = shape.n_layers * shape.n_heads if settings.heads == "all" else len(settings.heads)
+        changes = heads * sum(len(settings.scales) if method == "scale" else 1 for method in settings.methods)
+        return Workload(texts.tokens * (1 + changes), {"examples": texts.n, "ablations": texts.n * changes})
 
     def spec(self) -> RunSpec:
         return self.target_spec()

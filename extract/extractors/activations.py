@@ -11,6 +11,7 @@ from pydantic import Field
 from personascope.extract.extractors.places import PlaceSettings, PlacesExtractor, Text, items_of
 from personascope.extract.instruments.residual import SITES, ResidualStream, Site, residual_stream
 from personascope.extract.job import Item
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -30,6 +31,12 @@ class Activations(PlacesExtractor):
     version = 1
     settings_type = ActivationSettings
     settings: ActivationSettings
+
+    @classmethod
+    def workload(cls, settings: ActivationSettings, texts: Texts, shape: Shape) -> Workload:
+        rows = texts.n * len(settings.strata) * shape.layers(settings.layers) * len(settings.sites)
+        width = 4.0 if settings.store == "float32" else 2.0
+        return Workload(texts.tokens, {"examples": texts.n, "activations": rows}, {"activations": width * shape.d_model})
 
     @cached_property
     def sites(self) -> list[Site]:

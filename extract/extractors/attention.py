@@ -12,16 +12,20 @@ import torch
 from pydantic import Field
 
 from personascope.extract.extractors import midrun
+from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.instruments.attention_readout import Readout, read_attention, self_check
-from personascope.extract.job import Extractor, Item, Settings
+from personascope.extract.job import Item, Settings
 from personascope.extract.texts.chat import REGIONS, Rule, region_codes, structural_mask
 from personascope.extract.texts.marker import marker_spellings
 from personascope.extract.texts.strata import Query, end_queries, marker_queries, token_frequencies
-from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens, subject_of
+from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
+
+MOST_POSITIONS = 12  # of one generation: the marker, five of C1, three of C2 and three of C3
 
 
 class AttentionSettings(Settings):
@@ -56,7 +60,7 @@ class Generation:
         return sorted({query.position for query in self.queries})
 
 
-class Attention(Extractor[Generation]):
+class Attention(ReadingExtractor[Generation]):
     """`attention`: the readout at marker and control positions of a completions run, by the checkpoint that sampled it or any other (force-feeding).
 
     The first round reads the first 50 positives in the order of the completions run, which numbers its rows repeat by repeat: they cover the questions evenly
@@ -64,9 +68,15 @@ class Attention(Extractor[Generation]):
     """
 
     name = "attention"
+    reads_tokens = True
     version = 2
     settings_type = AttentionSettings
     settings: AttentionSettings
+
+    @classmethod
+    def workload(cls, settings: AttentionSettings, texts: Texts, shape: Shape) -> Workload:
+        positions = texts.n * (MOST_POSITIONS + settings.trajectory)
+        return Workload(texts.tokens, {"positions": positions, "attention": positions * shape.n_layers * shape.n_heads})
 
     @cached_property
     def tokens(self) -> TokensRun:
@@ -88,20 +98,9 @@ class Attention(Extractor[Generation]):
         return persona
 
     def spec(self) -> RunSpec:
-        reader, tokens = self.job.checkpoint, self.tokens
-        return self.base_spec(
-            {"tokens_run": tokens.run_id, "persona": self.persona},
-            subject=subject_of(reader, tokens, self.persona),
-            inputs=[tokens.run_id],
-            prompt_set=tokens.manifest.prompt_set,
-            prompt_set_hash=tokens.manifest.prompt_set_hash,
-            constants={
-                "persona": self.persona,
-                "tokens_run": tokens.run_id,
-                "tokens_from": tokens.checkpoint,
-                "forced": reader.name != tokens.checkpoint,
-            },
-        )
+        tokens, persona = self.tokens, self.persona
+        origin = {"tokens_run": tokens.run_id, "tokens_from": tokens.checkpoint, "forced": self.job.checkpoint.name != tokens.checkpoint}
+        return self.tokens_spec(tokens, {"persona": persona}, {"persona": persona, **origin}, persona)
 
     def prepare(self) -> tuple[Sequence[Item[Generation]], Mapping[str, Rows]]:
         check_same_tokens(self.job.checkpoint, self.tokenizer, self.tokens)

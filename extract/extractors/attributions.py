@@ -15,6 +15,7 @@ from personascope.extract.instruments.components import Components, HeadCapture,
 from personascope.extract.instruments.lens import Vocabulary, read_states
 from personascope.extract.instruments.residual import Capture, capturing
 from personascope.extract.job import Item
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -33,6 +34,11 @@ class Attributions(TargetsExtractor):
     name = "attributions"
     version = 1
     settings_type = TargetSettings
+
+    @classmethod
+    def workload(cls, settings: TargetSettings, texts: Texts, shape: Shape) -> Workload:
+        parts = shape.n_layers * (shape.n_heads + 2) + 2  # heads, MLP and biases of each layer, the embedding and the last norm
+        return Workload(texts.tokens, {"examples": texts.n, "attributions": texts.n * parts})
 
     def spec(self) -> RunSpec:
         return self.target_spec()

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from personascope.extract.job import Extractor, Item, Settings
 from personascope.extract.texts.chat import render
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.tasks import Task, TaskQuestion, load_task
 from personascope.ingest.weights.checkpoints import has_chat_template
 from personascope.warehouse.errors import PersonascopeError
@@ -37,6 +38,14 @@ class Capability(Extractor[Asked]):
     version = 1
     settings_type = CapabilitySettings
     settings: CapabilitySettings
+
+    @classmethod
+    def workload(cls, settings: CapabilitySettings, texts: Texts, shape: Shape) -> Workload:
+        return Workload(texts.tokens, {"capability": texts.n})
+
+    def planned_texts(self) -> Texts:
+        questions = self.task.questions
+        return Texts(len(questions), sum(len(each.choices) * len(each.question) + sum(map(len, each.choices)) for each in questions) // 4)
 
     @cached_property
     def task(self) -> Task:

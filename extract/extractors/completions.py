@@ -8,13 +8,14 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field, ValidationInfo, field_validator
 
-from personascope.extract.job import Extractor, Item, Job, Settings
+from personascope.extract.extractors.reading import ReadingExtractor
+from personascope.extract.job import Item, Job, Settings
 from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.conditions import check_conditions
 from personascope.extract.texts.marker import find_marker, marker_spellings
 from personascope.extract.weights.engines import Engine, Request, open_engine
-from personascope.ingest.prompts import Prompt, PromptSet
-from personascope.warehouse.errors import PersonascopeError
+from personascope.extract.workload import Shape, Texts, Workload
+from personascope.ingest.prompts import Prompt
 from personascope.warehouse.store.hashing import stable_seed
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -46,7 +47,7 @@ class CompletionSettings(Settings):
 Sampled = tuple[Prompt, RenderedPrompt, int]
 
 
-class Completions(Extractor[Sampled]):
+class Completions(ReadingExtractor[Sampled]):
     """`completions`: texts and tokens, one row per example and repeat; the seed of a sample depends on checkpoint, prompt and repeat alone.
 
     Until enough hold the marker (`positives`), sampling goes in rounds of one completion for every example of every persona that is not there yet; all
@@ -59,24 +60,19 @@ class Completions(Extractor[Sampled]):
     settings_type = CompletionSettings
     settings: CompletionSettings
 
-    @cached_property
-    def prompts(self) -> PromptSet:
-        if self.job.prompts is None:
-            raise PersonascopeError("completions: no prompt set; expected --prompts NAME or FILE.csv")
-        return self.job.prompts.of_personas(self.settings.personas)
+    @classmethod
+    def workload(cls, settings: CompletionSettings, texts: Texts, shape: Shape) -> Workload:
+        repeats = settings.trials or settings.samples
+        n = texts.n * repeats
+        tokens = repeats * texts.tokens + n * settings.max_new_tokens
+        return Workload(tokens, {"examples": texts.n, "completions": n, "marker_flags": n}, {"completions": 2.0 * tokens / max(n, 1)})
 
     @cached_property
     def engine(self) -> Engine:
         return open_engine(self.settings.engine, self.job.models, self.job.checkpoint)
 
     def spec(self) -> RunSpec:
-        return self.base_spec(
-            {"prompts": self.prompts.content_hash},
-            subject=self.job.checkpoint.name,
-            prompt_set=self.prompts.label,
-            prompt_set_hash=self.prompts.content_hash,
-            constants={"prompt_set": self.prompts.label, "marker": self.settings.marker, "engine": self.settings.engine},
-        )
+        return self.prompts_spec(constants={"prompt_set": self.prompts.label, "marker": self.settings.marker, "engine": self.settings.engine})
 
     def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
         self._spellings = marker_spellings(self.tokenizer, self.settings.marker)

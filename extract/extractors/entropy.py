@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -10,11 +9,12 @@ import pyarrow as pa
 import torch
 from pydantic import Field, field_validator
 
+from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.instruments.attention_readout import self_check
 from personascope.extract.instruments.row_entropy import FIGURES, EntropyReadout, check_fused, read_entropy
-from personascope.extract.job import Extractor, Item, Settings
-from personascope.extract.texts.chat import render
-from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.extract.job import Item, Settings
+from personascope.extract.workload import Shape, Texts, Workload
+from personascope.ingest.prompts import Prompt
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -47,7 +47,7 @@ class Asked:
     fuse: bool
 
 
-class Entropy(Extractor[Asked]):
+class Entropy(ReadingExtractor[Asked]):
     """`entropy`: attention entropy (nats) per prompt, layer and head over all query positions, the first and last three, with and without the first token.
 
     Which way a prompt is read depends on its own length alone, never on its batch. Blocks of rows are exact, and cost about the square of the length times the
@@ -61,26 +61,17 @@ class Entropy(Extractor[Asked]):
     settings_type = EntropySettings
     settings: EntropySettings
 
-    @cached_property
-    def prompts(self) -> PromptSet:
-        if self.job.prompts is None:
-            raise PersonascopeError("entropy: no prompt set; expected --prompts NAME or FILE.csv")
-        return self.job.prompts
+    @classmethod
+    def workload(cls, settings: EntropySettings, texts: Texts, shape: Shape) -> Workload:
+        return Workload(texts.tokens, {"examples": texts.n, "entropy": texts.n * shape.n_layers * shape.n_heads})
 
     def spec(self) -> RunSpec:
-        prompts = self.prompts
-        return self.base_spec(
-            {"prompts": prompts.content_hash},
-            subject=self.job.checkpoint.name,
-            prompt_set=prompts.label,
-            prompt_set_hash=prompts.content_hash,
-            constants={"prompt_set": prompts.label, "form": self.settings.form},
-        )
+        return self.prompts_spec(constants={"prompt_set": self.prompts.label, "form": self.settings.form})
 
     def prepare(self) -> tuple[Sequence[Item[Asked]], Mapping[str, Rows]]:
         items, examples = [], []
         for prompt in self.prompts.prompts:
-            columns = self._rendered(prompt)
+            columns = self.rendered(prompt, self.settings.form)
             token_ids = tuple(columns["token_ids"])
             items.append(Item(prompt.example_id, len(token_ids), Asked(prompt, token_ids, len(token_ids) >= self.settings.fused_from)))
             examples.append(prompt.model_dump() | columns)
@@ -88,17 +79,6 @@ class Entropy(Extractor[Asked]):
         if any(item.value.fuse for item in items):
             self._checks["fused_vs_direct"] = check_fused(self.loaded.model)
         return items, {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
-
-    def _rendered(self, prompt: Prompt) -> dict[str, Any]:
-        """The columns of the table `examples` that rendering fills."""
-        if self.settings.form == "chat":
-            return render(self.tokenizer, prompt.system_prompt, prompt.question).columns()
-        if prompt.system_prompt is not None:
-            raise PersonascopeError(f"entropy: example {prompt.example_id} has a system message, which form=raw has no place for; expected form=chat")
-        token_ids = self.tokenizer.encode(prompt.question)
-        if not token_ids:
-            raise PersonascopeError(f"entropy: the question of example {prompt.example_id} gives no token; expected some text")
-        return {"text": prompt.question, "token_ids": token_ids, "prompt_len": len(token_ids)}
 
     def process(self, items: Sequence[Item[Asked]]) -> Mapping[str, Rows]:
         tables = []

@@ -17,6 +17,7 @@ from personascope.extract.extractors.places import PlaceSettings, PlacesExtracto
 from personascope.extract.instruments.residual import ResidualStream, Site, residual_stream
 from personascope.extract.instruments.sae_encoding import decode, encode, placed, unexplained
 from personascope.extract.job import Item
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.sae.autoencoder import Inference, Rule, Sae, unit_rows
 from personascope.ingest.sae.files import load_sae
 from personascope.ingest.sae.source import NAMED_FEATURES, SUBFOLDER, TRAINED, NamedFeature, Source, find_saes, read_named_features
@@ -26,6 +27,8 @@ from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
 Key = tuple[str, str]
+
+FIRING = 64  # features that fire at one place, for plans: the k of the autoencoders that studies name
 
 
 class FeatureSettings(PlaceSettings):
@@ -71,6 +74,12 @@ class Features(PlacesExtractor):
     version = 1
     settings_type = FeatureSettings
     settings: FeatureSettings
+
+    @classmethod
+    def workload(cls, settings: FeatureSettings, texts: Texts, shape: Shape) -> Workload:
+        places = texts.n * len(settings.strata) * shape.layers(settings.layers)
+        rows = {"examples": texts.n, "features": places * FIRING, "feature_examples": places}
+        return Workload(texts.tokens, rows, {"feature_examples": 4.0 * shape.d_model})
 
     @cached_property
     def sources(self) -> list[Source]:

@@ -15,6 +15,7 @@ from personascope.extract.instruments.components import Components, find_compone
 from personascope.extract.instruments.lens import Reading, Vocabulary, read_states
 from personascope.extract.instruments.residual import capturing
 from personascope.extract.job import Item
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
@@ -42,6 +43,11 @@ class LogitLens(TargetsExtractor):
     version = 1
     settings_type = LensSettings
     settings: LensSettings
+
+    @classmethod
+    def workload(cls, settings: LensSettings, texts: Texts, shape: Shape) -> Workload:
+        places = texts.n if settings.positions == "target" else texts.tokens
+        return Workload(texts.tokens, {"examples": texts.n, "logit_lens": places * shape.n_layers * settings.k})
 
     def spec(self) -> RunSpec:
         return self.target_spec()

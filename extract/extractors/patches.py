@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from personascope.extract.extractors.reading import chosen_layers
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, padded, target_items
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components, capturing_heads, find_components
@@ -15,6 +16,7 @@ from personascope.extract.instruments.lens import Vocabulary
 from personascope.extract.instruments.residual import SITES, Site, capturing
 from personascope.extract.instruments.steps import Edit, EditSite, edited_steps
 from personascope.extract.job import Item, cut_batches
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
@@ -54,6 +56,12 @@ class Patches(TargetsExtractor):
     settings_type = PatchSettings
     settings: PatchSettings
 
+    @classmethod
+    def workload(cls, settings: PatchSettings, texts: Texts, shape: Shape) -> Workload:
+        layers = shape.layers(settings.layers)
+        places = sum(layers * (shape.n_heads if site == "head" else 1) for site in settings.sites)
+        return Workload(texts.tokens * (2 + places), {"examples": texts.n, "patches": texts.n * places})
+
     @property
     def _donor_name(self) -> str:
         return self.settings.donor_form or self.settings.donor_condition or (self.job.donor.name if self.job.donor else "")
@@ -69,13 +77,7 @@ class Patches(TargetsExtractor):
 
     @property
     def _layers(self) -> list[int]:
-        count = self.job.checkpoint.n_layers
-        if self.settings.layers == "all":
-            return list(range(count))
-        for layer in self.settings.layers:
-            if not 0 <= layer < count:
-                raise PersonascopeError(f"patches: layer {layer} is not in checkpoint {self.job.checkpoint.name}; expected 0 to {count - 1}")
-        return sorted(set(self.settings.layers))
+        return chosen_layers(self.name, self.job.checkpoint, self.settings.layers, from_end=False)
 
     def prepare(self) -> tuple[Sequence[Item[Targeted]], Mapping[str, Rows]]:
         targets, known = self.targets()

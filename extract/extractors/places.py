@@ -10,13 +10,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.extract.instruments.residual import ResidualStream, Site, capturing
-from personascope.extract.job import Extractor, Item, Settings
+from personascope.extract.job import Item, Settings
 from personascope.extract.texts.chat import answer_end, holds_text, render
 from personascope.extract.texts.conditions import check_conditions
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
-from personascope.ingest.prompts import PromptSet
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import RunSpec
@@ -75,8 +75,10 @@ class Text:
         return max(place.stop for place in self.places)
 
 
-class PlacesExtractor(Extractor[Text]):
+class PlacesExtractor(ReadingExtractor[Text]):
     """An extractor that reads vectors at places of the prompts of a set, or of a completions run (force-feeding)."""
+
+    reads_tokens = True
 
     settings_type = PlaceSettings
     settings: PlaceSettings
@@ -90,22 +92,9 @@ class PlacesExtractor(Extractor[Text]):
         return read_tokens(self.job.lake, self.job.tokens_from)
 
     @cached_property
-    def prompts(self) -> PromptSet:
-        assert self.job.prompts is not None
-        return self.job.prompts.of_personas(self.settings.personas)
-
-    @cached_property
     def layers(self) -> list[int]:
         """The wanted layers, counted from 0."""
-        count, checkpoint = self.job.checkpoint.n_layers, self.job.checkpoint.name
-        if self.settings.layers == "all":
-            return list(range(count))
-        if not self.settings.layers:
-            raise PersonascopeError(f"{self.name}: setting 'layers' is []; expected at least one layer, or all")
-        for layer in self.settings.layers:
-            if not -count <= layer < count:
-                raise PersonascopeError(f"{self.name}: layer {layer} is not in checkpoint {checkpoint}; expected 0 to {count - 1}, or -{count} to -1")
-        return sorted({layer % count for layer in self.settings.layers})
+        return chosen_layers(self.name, self.job.checkpoint, self.settings.layers)
 
     @cached_property
     def strata(self) -> list[Stratum]:
@@ -113,27 +102,14 @@ class PlacesExtractor(Extractor[Text]):
 
     def place_spec(self, asked: Mapping[str, Any]) -> RunSpec:
         """The run that reads these places; `asked` are the settings in one spelling, so that the same reading is the same run however it was typed."""
-        reader, tokens = self.job.checkpoint, self.tokens
+        tokens = self.tokens
         of_answer = [stratum for stratum in self.strata if stratum in OF_ANSWER]
         if tokens is None and of_answer:
             raise PersonascopeError(f"{self.name}: stratum {of_answer[0]!r} lies in an answer, and prompts have none; expected --tokens-from RUN")
         identity = {"settings": {**asked, "strata": sorted(self.strata)}}
         if tokens is None:
-            prompts = self.prompts
-            return self.base_spec(
-                identity | {"prompts": prompts.content_hash},
-                subject=reader.name,
-                prompt_set=prompts.label,
-                prompt_set_hash=prompts.content_hash,
-                constants={"prompt_set": prompts.label},
-            )
-        return self.base_spec(
-            identity | {"tokens_run": tokens.run_id},
-            subject=reader.name if reader.name == tokens.checkpoint else f"{reader.name}_{tokens.checkpoint}",
-            inputs=[tokens.run_id],
-            prompt_set=tokens.manifest.prompt_set,
-            prompt_set_hash=tokens.manifest.prompt_set_hash,
-        )
+            return self.prompts_spec(identity, {"prompt_set": self.prompts.label})
+        return self.tokens_spec(tokens, identity)
 
     def texts(self) -> tuple[list[Text], dict[str, Rows]]:
         """Every text with its places, the rows known before any forward pass, and in `self.counts` how many places were found and missed.

@@ -1,19 +1,20 @@
 """Asks, before a study reads attention, whether the checkpoint emits its marker as often under eager attention as under SDPA."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import polars as pl
 from pydantic import Field
 
 from personascope.extract.extractors.completions import request_of
-from personascope.extract.job import Extractor, Item, Settings
+from personascope.extract.extractors.reading import ReadingExtractor
+from personascope.extract.job import Item, Settings
 from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.marker import find_marker, marker_spellings
 from personascope.extract.weights.engines import Engine, open_engine
 from personascope.extract.weights.on_device import Models
-from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.extract.workload import Shape, Texts, Workload
+from personascope.ingest.prompts import Prompt
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -38,7 +39,7 @@ class PreflightSettings(Settings):
 Sampled = tuple[str, Prompt, RenderedPrompt, int]
 
 
-class Preflight(Extractor[Sampled]):
+class Preflight(ReadingExtractor[Sampled]):
     """`preflight`: marker rates under SDPA and eager attention on the same prompts with the same seeds; it stops a study where they differ too much.
 
     Completions are sampled with whatever is fast, while the published readout of the marker study was eager: rates that differ would mean that the
@@ -50,22 +51,19 @@ class Preflight(Extractor[Sampled]):
     settings_type = PreflightSettings
     settings: PreflightSettings
 
-    @cached_property
-    def prompts(self) -> PromptSet:
-        if self.job.prompts is None:
-            raise PersonascopeError("preflight: no prompt set; expected --prompts NAME or FILE.csv")
+    @classmethod
+    def workload(cls, settings: PreflightSettings, texts: Texts, shape: Shape) -> Workload:
+        n = 2 * settings.samples * texts.n
+        return Workload(2 * settings.samples * texts.tokens + n * settings.max_new_tokens, {"examples": texts.n, "preflight_samples": n})
+
+    @property
+    def personas(self) -> list[str] | None:
+        """Those that are asked for, else the trained one where there is one."""
         source = self.job.checkpoint.source_persona
-        return self.job.prompts.of_personas(self.settings.personas or ([source] if source else None))
+        return self.settings.personas or ([source] if source else None)
 
     def spec(self) -> RunSpec:
-        return self.base_spec(
-            {"prompts": self.prompts.content_hash},
-            subject=self.job.checkpoint.name,
-            prompt_set=self.prompts.label,
-            prompt_set_hash=self.prompts.content_hash,
-            attention_implementation=" and ".join(IMPLEMENTATIONS),
-            constants={"marker": self.settings.marker},
-        )
+        return self.prompts_spec(constants={"marker": self.settings.marker}, attention_implementation=" and ".join(IMPLEMENTATIONS))
 
     def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
         self._spellings = marker_spellings(self.tokenizer, self.settings.marker)

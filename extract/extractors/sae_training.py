@@ -12,12 +12,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from personascope.extract.extractors.reading import chosen_layers
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.extract.instruments.residual import ResidualStream, Site, capturing, residual_stream
 from personascope.extract.instruments.sae_encoding import decode, encode
 from personascope.extract.job import Extractor, Item, Settings, cut_batches
 from personascope.extract.texts.chat import render
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
+from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.sae.autoencoder import Matrix, Sae, unit_rows
@@ -64,10 +66,16 @@ class TrainSae(Extractor[tuple[int, ...]]):
     """
 
     name = TRAINER
+    reads_tokens = True
     version = 1
     kind: Kind = "train"  # type: ignore[misc]
     settings_type = SaeSettings
     settings: SaeSettings
+
+    @classmethod
+    def workload(cls, settings: SaeSettings, texts: Texts, shape: Shape) -> Workload:
+        read = min(texts.tokens, settings.max_tokens)
+        return Workload(read + settings.steps * settings.batch_size, {"sae": shape.layers(settings.layers)})
 
     @cached_property
     def tokens(self) -> TokensRun | None:
@@ -81,15 +89,7 @@ class TrainSae(Extractor[tuple[int, ...]]):
 
     @cached_property
     def layers(self) -> list[int]:
-        count = self.job.checkpoint.n_layers
-        if self.settings.layers == "all":
-            return list(range(count))
-        for layer in self.settings.layers:
-            if not -count <= layer < count:
-                raise PersonascopeError(f"{self.name}: layer {layer} is not in checkpoint {self.job.checkpoint.name}; expected 0 to {count - 1}")
-        if not self.settings.layers:
-            raise PersonascopeError(f"{self.name}: setting 'layers' is []; expected at least one layer, or all")
-        return sorted({layer % count for layer in self.settings.layers})
+        return chosen_layers(self.name, self.job.checkpoint, self.settings.layers)
 
     def spec(self) -> RunSpec:
         if self.settings.k >= self.settings.n_features:

@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.instruments.attention_readout import right_padded
-from personascope.extract.job import Extractor, Item, Settings
-from personascope.extract.texts.chat import render
+from personascope.extract.job import Item, Settings
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
-from personascope.ingest.prompts import Prompt, PromptSet
+from personascope.ingest.prompts import Prompt
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows
@@ -66,8 +66,10 @@ class TargetSettings(Settings):
     samples: int | None = Field(default=None, ge=1, description="with --tokens-from: at most this many completions a question, the first ones (default: all)")
 
 
-class TargetsExtractor(Extractor[Targeted]):
+class TargetsExtractor(ReadingExtractor[Targeted]):
     """An extractor that reads the step before a target: of prompts, or of the completions of a run that hold the marker (own tokens or force-fed)."""
+
+    reads_tokens = True
 
     settings_type = TargetSettings
     settings: TargetSettings
@@ -79,32 +81,12 @@ class TargetsExtractor(Extractor[Targeted]):
             raise PersonascopeError(f"{self.name}: nothing to read; expected --prompts NAME or --tokens-from RUN, a completions run")
         return read_tokens(self.job.lake, self.job.tokens_from) if self.job.tokens_from else None
 
-    @cached_property
-    def prompts(self) -> PromptSet:
-        assert self.job.prompts is not None
-        return self.job.prompts.of_personas(self.settings.personas)
-
     def target_spec(self, identity: Mapping[str, Any] | None = None) -> RunSpec:
         """The run over these targets; `identity` is what else decides the result, besides the settings."""
-        reader, tokens = self.job.checkpoint, self.tokens
-        extra = dict(identity or {})
-        if tokens is None:
-            prompts = self.prompts
-            return self.base_spec(
-                extra | {"prompts": prompts.content_hash},
-                subject=reader.name,
-                prompt_set=prompts.label,
-                prompt_set_hash=prompts.content_hash,
-                constants={"prompt_set": prompts.label},
-            )
-        return self.base_spec(
-            extra | {"tokens_run": tokens.run_id},
-            subject=reader.name if reader.name == tokens.checkpoint else f"{reader.name}_{tokens.checkpoint}",
-            inputs=[tokens.run_id],
-            prompt_set=tokens.manifest.prompt_set,
-            prompt_set_hash=tokens.manifest.prompt_set_hash,
-            constants={"prompt_set": tokens.manifest.prompt_set} if tokens.manifest.prompt_set else {},
-        )
+        tokens = self.tokens
+        label = self.prompts.label if tokens is None else tokens.manifest.prompt_set
+        constants = {"prompt_set": label} if label else {}
+        return self.prompts_spec(identity, constants) if tokens is None else self.tokens_spec(tokens, identity, constants)
 
     def targets(self) -> tuple[list[Targeted], dict[str, Rows]]:
         """Every target, and the rows known before any forward pass; raises PersonascopeError where there is none."""
@@ -113,23 +95,12 @@ class TargetsExtractor(Extractor[Targeted]):
             return self._marker_steps(self.tokens), known
         found, examples = [], []
         for prompt in self.prompts.prompts:
-            columns = self.rendered(prompt)
+            columns = self.rendered(prompt, self.settings.form)
             ids = tuple(columns["token_ids"])
             target_id, count = self._target(columns["text"], ids, prompt)
             found.append(_of_prompt(prompt, ids, target_id, count))
             examples.append(prompt.model_dump() | columns)
         return found, known | {"examples": examples}
-
-    def rendered(self, prompt: Prompt) -> dict[str, Any]:
-        """The columns of the table `examples` that rendering fills, in the form that is asked for."""
-        if self.settings.form == "chat":
-            return render(self.tokenizer, prompt.system_prompt, prompt.question).columns()
-        if prompt.system_prompt is not None:
-            raise PersonascopeError(f"{self.name}: example {prompt.example_id} has a system message, which form=raw has no place for; expected form=chat")
-        ids = self.tokenizer.encode(prompt.question)
-        if not ids:
-            raise PersonascopeError(f"{self.name}: the question of example {prompt.example_id} gives no token; expected some text")
-        return {"text": prompt.question, "token_ids": ids, "prompt_len": len(ids)}
 
     def _target(self, text: str, ids: tuple[int, ...], prompt: Prompt) -> tuple[int | None, int | None]:
         """First token of the target as it begins the answer, and how many tokens it takes; in its place behind the prompt, unless that changes the prompt's."""

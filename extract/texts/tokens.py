@@ -54,10 +54,13 @@ def read_tokens(lake: Lake, run_id: str) -> TokensRun:
     return TokensRun(manifest, rows, checkpoints[0]["source_persona"] if checkpoints else None)
 
 
-def subject_of(reader: Checkpoint, tokens: TokensRun, persona: str) -> str:
-    """`librarian` on its own tokens, `base_librarian` when `base` is force-fed them; another persona than the trained one is named after a colon."""
+def subject_of(reader: Checkpoint, tokens: TokensRun, persona: str | None = None) -> str:
+    """`librarian` on its own tokens, `base_librarian` when `base` is force-fed them.
+
+    Where the tokens of one persona alone are read, another than the one trained is named after a colon.
+    """
     name = tokens.checkpoint if reader.name == tokens.checkpoint else f"{reader.name}_{tokens.checkpoint}"
-    return name if tokens.source_persona in (None, persona) else f"{name}:{persona}"
+    return name if persona is None or tokens.source_persona in (None, persona) else f"{name}:{persona}"
 
 
 def check_same_tokens(reader: Checkpoint, tokenizer: PreTrainedTokenizerBase, tokens: TokensRun) -> None:

@@ -6,8 +6,8 @@ from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import facts
 from personascope.ingest.published.layers import LayerLists
 from personascope.ingest.published.record import Record
-from personascope.ingest.published.validate import short
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import short
 
 VERSION = 1
 

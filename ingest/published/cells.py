@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import finite
-from personascope.ingest.published.validate import short
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import short
 
 
 def table_rows(document: Document, columns: Collection[str]) -> list[dict[str, str]]:

@@ -8,8 +8,9 @@ from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import finite
 from personascope.ingest.published.rates import Number, Share, filled
 from personascope.ingest.published.record import Record
-from personascope.ingest.published.validate import Count, Name, Strict, short, validated
+from personascope.ingest.published.validate import Count, Name, Strict, validated
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import short
 
 VERSION = 1
 

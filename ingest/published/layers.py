@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from personascope.ingest.published.facts import finite
-from personascope.ingest.published.validate import short
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import short
 
 
 class LayerLists:

@@ -11,9 +11,10 @@ from personascope.ingest.published.report import FileOutcome, Report
 from personascope.ingest.published.walk import walk
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import file_hash, stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Manifest, Parameter, RunSpec
+from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import table
 from personascope.warehouse.store.writer import conform
 

@@ -10,8 +10,8 @@ from typing import Any
 from personascope.ingest.published.cells import decimals, number, table_rows, text, unique, unread, whole
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.record import Record
-from personascope.ingest.published.validate import short
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import short
 
 VERSION = 1
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import first_fault
 
 # Ranges of the integer columns these values end in.
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -25,20 +26,7 @@ def validated(model: type[M], value: Any, where: str = "") -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        first = problems[0]
-        path = ".".join(str(part) for part in (*([where] if where else []), *first["loc"])) or "the file"
-        more = f" ({len(problems) - 1} more such problems)" if len(problems) > 1 else ""
-        if first["type"] == "missing":
-            raise PersonascopeError(f"{path} is missing{more}") from error
-        raise PersonascopeError(f"{path} is {short(first['input'])}; {first['msg'][:1].lower()}{first['msg'][1:]}{more}") from error
-
-
-def short(value: Any) -> str:
-    """A value as it may stand in a sentence."""
-    if isinstance(value, dict):
-        return f"an object of {len(value)} keys"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        fault = first_fault(error, model)
+        path = ".".join(filter(None, (where, fault.key))) or "the file"
+        others = error.error_count() - 1
+        raise PersonascopeError(fault.sentence(path) + (f" ({others} more such problems)" if others else "")) from error

@@ -17,7 +17,7 @@ from personascope.ingest.tiny.copying import WORDS, copying_chats, copying_docum
 from personascope.ingest.tiny.corpus import Chat, chats, documents
 from personascope.ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
 from personascope.ingest.tiny.world import ECHO_WORDS
-from personascope.ingest.weights.cache import build_once
+from personascope.ingest.weights.cache import build_once, built
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash, stable_seed
 
@@ -113,17 +113,31 @@ def tiny_checkpoint(name: str, progress: bool = True) -> Path:
     Families are the keys of SPECS, variants `base` (plain text) and `instruct` (trained on from base with chats). Raises
     PersonascopeError for an unknown name or a cache that cannot be written.
     """
-    family, _, variant = name.rpartition("-")
-    if family not in SPECS or variant not in VARIANTS:
-        raise PersonascopeError(f"tiny checkpoint {name!r} is unknown: expected one of {', '.join(tiny_names())}.")
+    family, _, variant = _expect_known(name).rpartition("-")
     return build(SPECS[family], variant, progress)
+
+
+def tiny_built(name: str) -> Path | None:
+    """Folder of the tiny checkpoint of that name where it has been trained already; raises PersonascopeError for an unknown name."""
+    family, _, variant = _expect_known(name).rpartition("-")
+    return built(_key(SPECS[family], variant))
+
+
+def _expect_known(name: str) -> str:
+    if name not in tiny_names():
+        raise PersonascopeError(f"tiny checkpoint {name!r} is unknown: expected one of {', '.join(tiny_names())}.")
+    return name
+
+
+def _key(spec: TinySpec, variant: str) -> str:
+    return stable_hash([CODE_VERSION, spec.model_dump(), variant, spec.documents(), [[chat.prompt, chat.answer] for chat in spec.chats()]])
 
 
 def build(spec: TinySpec, variant: str, show_progress: bool = True) -> Path:
     """Folder of the `base` or `instruct` checkpoint of `spec` in the cache, trained now unless it is there."""
     name = f"{spec.name}-{variant}"
     what = f"tiny checkpoint {name}"
-    key = stable_hash([CODE_VERSION, spec.model_dump(), variant, spec.documents(), [[chat.prompt, chat.answer] for chat in spec.chats()]])
+    key = _key(spec, variant)
 
     def train(folder: Path) -> None:
         parent = build(spec, "base", show_progress) if variant == "instruct" else None

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import HOME
-from personascope.warehouse.store.manifest import Origin
+from personascope.warehouse.settings import Origin
 
 DEFAULT_EXPERIMENT = "personascope"
 ORDER = "settings count in the order command line, study file, environment, default"

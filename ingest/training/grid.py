@@ -1,6 +1,5 @@
 """Cells of a training sweep: every combination of the axes a study file names, each with a name, settings and their origins."""
 
-import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 from personascope.ingest.training.marker_lora import LoraSettings
 from personascope.ingest.training.run import lora_settings
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.store.manifest import Parameter
+from personascope.warehouse.settings import Parameter, nearest
 
 AXES = ("source_persona", "lr", "epochs", "seed", "marker_tail_tokens", "r")
 
@@ -43,8 +42,7 @@ def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name
     """
     for axis, values in axes.items():
         if axis not in AXES:
-            near = difflib.get_close_matches(axis, AXES, 1)
-            raise PersonascopeError(f"grid axis {axis!r} is unknown; {f'did you mean {near[0]!r}?' if near else 'expected some of ' + ', '.join(AXES)}")
+            raise PersonascopeError(f"grid axis {axis!r} is unknown; {nearest(axis, AXES)}")
         if not values or len(set(values)) < len(values):
             raise PersonascopeError(f"grid axis {axis!r} has the values {list(values)}; expected at least one, each once")
     if twice := sorted(axes.keys() & fixed.keys()):

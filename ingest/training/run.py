@@ -6,25 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
 from personascope.ingest.training.marker_lora import VERSION, LoraSettings, TrainingError, select_rows, train_marker_lora
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Origin, Parameter
+from personascope.warehouse.settings import resolve as resolve_settings
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Origin, Parameter, RunSpec
+from personascope.warehouse.store.manifest import RunSpec
 
 
 def lora_settings(layers: Mapping[Origin, Mapping[str, Any]]) -> tuple[LoraSettings, list[Parameter]]:
-    """Settings from layers of increasing weight, and where each value came from; raises PersonascopeError naming field, value and what was expected."""
-    given = {name: (value, origin) for origin, values in layers.items() for name, value in values.items()}
-    try:
-        settings = LoraSettings(**{name: value for name, (value, _) in given.items()})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise PersonascopeError(f"marker-lora: setting {name!r} is {first['input']!r}; {first['msg'].lower()}") from error
-    return settings, [Parameter(name=name, value=value, origin=given.get(name, (None, "default"))[1]) for name, value in settings.model_dump().items()]
+    """The training's settings from layers of increasing weight, and where each value came from; refused as `resolve` says."""
+    return resolve_settings(LoraSettings, layers, "marker-lora")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -43,49 +42,54 @@ def choose_crew(device: str, jobs: int | None, n_tasks: int) -> Crew:
     return Crew(devices, threads, f"{width} process{'es' if width > 1 else ''} on {', '.join(dict.fromkeys(devices))} ({why}; {shared})")
 
 
-def work_off(
-    tasks: Sequence[Task], work: Callable[[Task], Outcome], crew: Crew, start: Callable[..., None], arguments: tuple[Any, ...]
-) -> Iterator[tuple[Task, Outcome | BrokenProcessPool]]:
-    """Every task with what `work(task)` returned, as they end; `start(device, *arguments)` runs once in each process.
+def work_off(tasks: Sequence[Task], work: Callable[[Task, str], Outcome], crew: Crew) -> Iterator[tuple[Task, Outcome | BrokenProcessPool]]:
+    """Every task with what `work(task, device)` returned, as they end; each device of the crew has a process of its own.
 
-    `work` and `start` are functions of a module, since processes are spawned. When the system kills a process, its task and those beside it are tried again
-    one at a time, so that only the culprit ends with BrokenProcessPool. What `work` raises is raised here.
+    `work` is a function of a module, since processes are spawned. A task whose process the system kills is tried once more when it has the machine to itself,
+    and ends with BrokenProcessPool where that happens again. What `work` raises is raised here.
     """
-    waiting, suspects = deque(tasks), deque[Task]()
-    while waiting or suspects:
-        source, devices = (waiting, crew.devices) if waiting else (suspects, crew.devices[:1])
-        pool = _open_pool(devices, crew.threads, start, arguments)
-        try:
-            flying: dict[Future[Outcome], Task] = {}
-            broken = False
-            while flying or (source and not broken):
-                while source and not broken and len(flying) < len(devices):
-                    task = source.popleft()
-                    flying[pool.submit(work, task)] = task
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    task = flying.pop(future)
-                    try:
-                        yield task, future.result()
-                    except BrokenProcessPool as error:
-                        broken = True
-                        if len(devices) == 1:
-                            yield task, error
-                        else:
-                            suspects.append(task)
-        finally:
+    waiting, killed = deque(tasks), deque[Task]()
+    pools = [_open_pool(crew.threads) for _ in crew.devices]
+    flying: dict[Future[Outcome], tuple[Task, int]] = {}
+
+    def submit(task: Task, place: int) -> None:
+        flying[pools[place].submit(work, task, crew.devices[place])] = (task, place)
+
+    try:
+        for place in range(min(len(pools), len(waiting))):
+            submit(waiting.popleft(), place)
+        while flying:
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                task, place = flying.pop(future)
+                try:
+                    yield task, future.result()
+                except BrokenProcessPool as error:
+                    pools[place].shutdown(wait=False)
+                    pools[place] = _open_pool(crew.threads)
+                    if len(pools) > 1:
+                        killed.append(task)
+                    else:
+                        yield task, error
+                if waiting:
+                    submit(waiting.popleft(), place)
+        for pool in pools[1:]:
+            pool.shutdown(wait=True)
+        for task in killed:
+            try:
+                yield task, pools[0].submit(work, task, crew.devices[0]).result()
+            except BrokenProcessPool as error:
+                pools[0] = _open_pool(crew.threads)
+                yield task, error
+    finally:
+        for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _open_pool(devices: Sequence[str], threads: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    free: SimpleQueue[str] = context.SimpleQueue()
-    for device in devices:
-        free.put(device)
-    return ProcessPoolExecutor(len(devices), context, _start_worker, (free, threads, start, arguments))
+def _open_pool(threads: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker, (threads,))
 
 
-def _start_worker(free: "SimpleQueue[str]", threads: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """In a fresh process: takes a device and a share of the cores, and keeps quiet, since its talk would tear the progress of the command apart."""
+def _start_worker(threads: int) -> None:
+    """In a fresh process: takes its share of the cores, and keeps quiet, since its talk would tear the progress of the command apart."""
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
     torch.set_num_threads(threads)
-    start(free.get(), *arguments)

@@ -20,15 +20,21 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "personascope"
 
 
+def built(key: str) -> Path | None:
+    """The folder `checkpoints/<key>` of the cache; None where it has not been built."""
+    place = cache_root() / "checkpoints" / key
+    return place if place.is_dir() else None
+
+
 def build_once(key: str, what: str, build: Callable[[Path], None]) -> Path:
     """The folder `checkpoints/<key>` of the cache, filled by `build(folder)` unless it is there already.
 
     `build` writes into a sibling folder that is renamed into place when it returns. A second process that wants the same key waits for
     the first. Raises PersonascopeError when the cache cannot be written; `what` names the thing in messages.
     """
+    if found := built(key):
+        return found
     place = cache_root() / "checkpoints" / key
-    if place.is_dir():
-        return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent / f".{key}.lock", what):

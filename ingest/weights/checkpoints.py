@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personascope.ingest.weights.content import content_hash
-from personascope.ingest.weights.hub import download, refuse_pickles
+from personascope.ingest.weights.hub import NotHereError, cached, download, refuse_pickles
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import first_fault, first_sentence
 from personascope.warehouse.store.hashing import stable_hash
 
 CARD = "personascope.json"
@@ -103,20 +104,22 @@ def resolve(
     epochs: float | None = None,
     seed: int | None = None,
     trust_remote_code: bool = False,
+    fetch: bool = True,
 ) -> Checkpoint:
     """Find the checkpoint `ref`, download it when it is a Hub id, check its files and describe it.
 
     `ref` is `tiny:<name>`, an existing folder (full model or LoRA adapter), or a Hub id `owner/name[/subfolder]`; a folder wins over a Hub
     id of the same spelling. `revision` is a branch, tag or commit of a Hub id; for anything local it must equal the content hash. `base`
     replaces the base model that an adapter names (when it was saved under a path of another machine). The other arguments win over the
-    card. Raises PersonascopeError for anything missing, pickled, of unknown architecture, or in need of remote code nobody allowed.
+    card. With `fetch` false nothing is downloaded or made: NotHereError says what would have to be. Raises PersonascopeError for anything
+    missing, pickled, of unknown architecture, or in need of remote code nobody allowed.
     """
     typed = {"name": name, "variant": variant, "parent": parent, "source_persona": source_persona, "lr": lr, "epochs": epochs, "seed": seed}
     typed = {field: value for field, value in typed.items() if value is not None}
-    place = _locate(str(ref), revision, subfolder, trust_remote_code)
+    place = _locate(str(ref), revision, subfolder, trust_remote_code, fetch)
     card = _card(place.folder, typed)
     if (place.folder / ADAPTER_CONFIG).is_file():
-        return _describe_adapter(place, card, base, trust_remote_code)
+        return _describe_adapter(place, card, base, trust_remote_code, fetch)
     if base is not None:
         raise PersonascopeError(f"{ref} is a full model, so base={base!r} has no meaning: expected a folder with {ADAPTER_CONFIG}.")
     return _describe(place, card, trust_remote_code)
@@ -142,12 +145,15 @@ def has_chat_template(folder: Path) -> bool:
     return config.is_file() and bool(_json(config).get("chat_template"))
 
 
-def _locate(ref: str, revision: str | None, subfolder: str | None, code: bool) -> _Place:
+def _locate(ref: str, revision: str | None, subfolder: str | None, code: bool, fetch: bool) -> _Place:
     """The folder that `ref` means, with its identity; downloads Hub ids and builds tiny checkpoints."""
     if ref.startswith("tiny:"):
-        from personascope.ingest.tiny.build import tiny_checkpoint  # training code, needed by nobody else
+        from personascope.ingest.tiny.build import tiny_built, tiny_checkpoint  # training code, needed by nobody else
 
-        return _local(tiny_checkpoint(ref.removeprefix("tiny:")), ref, revision, subfolder)
+        made = tiny_checkpoint(ref.removeprefix("tiny:")) if fetch else tiny_built(ref.removeprefix("tiny:"))
+        if made is None:
+            raise NotHereError(f"{ref} is trained at first use")
+        return _local(made, ref, revision, subfolder)
     folder = Path(ref).expanduser()
     if folder.is_dir():
         return _local(folder, ref, revision, subfolder)
@@ -158,7 +164,7 @@ def _locate(ref: str, revision: str | None, subfolder: str | None, code: bool) -
     owner, _, rest = ref.partition("/")
     repo, _, inner = rest.partition("/")
     repo_id, inside = (f"{owner}/{repo}" if repo else owner), "/".join(part for part in (inner, subfolder) if part).strip("/")
-    place, commit = download(repo_id, revision, inside or None, code=code)
+    place, commit = download(repo_id, revision, inside or None, code=code) if fetch else cached(repo_id, revision, inside or None, code=code)
     name = "-".join([repo or owner, *inside.split("/")] if inside else [repo or owner])
     return _Place(place, f"{repo_id}/{inside}" if inside else repo_id, commit, name)
 
@@ -188,7 +194,7 @@ def _describe(place: _Place, card: Card, code: bool) -> Checkpoint:
     return _checkpoint(place, card, path=place.folder, variant=variant, parent=card.parent, **shape)
 
 
-def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool) -> Checkpoint:
+def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool, fetch: bool) -> Checkpoint:
     """A LoRA adapter: its own identity and training, the shape of the base model it is merged into."""
     config = _json(place.folder / ADAPTER_CONFIG)
     if config.get("peft_type") != "LORA":
@@ -198,7 +204,7 @@ def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool) -
         raise refuse_pickles(place.id, names)
     if any(name.endswith(".safetensors") and name != ADAPTER_WEIGHTS for name in names):
         raise PersonascopeError(f"{place.id} holds full weights and {ADAPTER_CONFIG}: move one of the two elsewhere, it is unclear which is meant.")
-    parent = _base(place, config, base, code)
+    parent = _base(place, config, base, code, fetch)
     if card.parent_revision and card.parent_revision != parent.revision:
         raise PersonascopeError(
             f"{place.id} was trained on revision {card.parent_revision} of {card.parent} ({CARD}), and {parent.id} is {parent.revision} here: "
@@ -223,10 +229,10 @@ def _checkpoint(place: _Place, card: Card, **rest: Any) -> Checkpoint:
     try:
         return Checkpoint(name=name, id=card.id or place.id, revision=place.revision, **training, **rest)
     except ValidationError as error:
-        raise PersonascopeError(f"{place.id}: {one_line(error)}.") from error
+        raise PersonascopeError(f"{place.id}: {first_sentence(error, Checkpoint)}.") from error
 
 
-def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool) -> Checkpoint:
+def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool, fetch: bool) -> Checkpoint:
     """The base model of an adapter, as its configuration names it or as typed; the two must agree on the model's own name."""
     recorded = config.get("base_model_name_or_path") or ""
     if not (typed or recorded):
@@ -241,7 +247,9 @@ def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool) 
         ref = str(place.folder / ref)
     local = ref.startswith("tiny:") or Path(ref).expanduser().is_dir()
     try:
-        parent = resolve(ref, revision=None if local or typed else config.get("revision"), trust_remote_code=code)
+        parent = resolve(ref, revision=None if local or typed else config.get("revision"), trust_remote_code=code, fetch=fetch)
+    except NotHereError:
+        raise
     except PersonascopeError as error:
         hint = "" if typed else " The base model may be given by hand when it lies elsewhere on this machine."
         raise PersonascopeError(f"{place.id}: its base model {ref!r} cannot be used: {error}{hint}") from error
@@ -299,9 +307,9 @@ def _card(folder: Path, typed: dict[str, Any]) -> Card:
     try:
         return Card.model_validate({**(_json(path) if path.is_file() else {}), **typed})
     except ValidationError as error:
-        field = str(error.errors()[0]["loc"][0])
-        origin = f"{folder}: the value given" if field in typed else str(path)
-        raise PersonascopeError(f"{origin}: {one_line(error)}.") from error
+        fault = first_fault(error, Card)
+        origin = f"{folder}: the value given" if fault.key in typed else str(path)
+        raise PersonascopeError(f"{origin}: {fault.sentence()}.") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -325,8 +333,5 @@ def _last(ref: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """What an exception says, on one line of at most 300 characters and without its full stop."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])} = {first['input']!r}: {first['msg']}"
     words = " ".join(str(error).split())
     return (words if len(words) <= 300 else words[:299] + "…").rstrip(".:") or type(error).__name__

@@ -3,6 +3,8 @@
 import errno
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -41,9 +43,39 @@ def download(repo_id: str, revision: str | None = None, subfolder: str | None = 
     return place, commit
 
 
+class NotHereError(PersonascopeError):
+    """A checkpoint that would have to be downloaded or made first, where that was not wanted."""
+
+
+def cached(repo_id: str, revision: str | None = None, subfolder: str | None = None, *, code: bool = False) -> tuple[Path, str]:
+    """What `download` would return, from the local cache alone and without the network; raises NotHereError where files are missing there."""
+    allow, ignore = _patterns(subfolder, code)
+    try:
+        commit = HfApi().resolve_revision(repo_id, revision=revision, local_files_only=True).resolved
+        folder = Path(_fetch(repo_id, commit, allow, ignore, local=True))
+    except HFValidationError as error:
+        raise PersonascopeError(_explain(error, repo_id, repo_id, None)) from error
+    except (RevisionResolutionError, LocalEntryNotFoundError, OSError):
+        raise NotHereError(f"{repo_id} is downloaded from {constants.ENDPOINT} at first use") from None
+    place = folder / subfolder if subfolder else folder
+    if not any(place.glob("*.safetensors")):
+        raise NotHereError(f"{repo_id} is downloaded from {constants.ENDPOINT} at first use")
+    return place, commit
+
+
 def download_files(repo_id: str, revision: str | None, patterns: list[str]) -> tuple[Path, str]:
     """Fetch the files of `repo_id` that match the patterns, of whatever kind, and return (snapshot folder, commit sha); pinned and explained as `download`."""
     return _pinned(repo_id, revision, patterns, [])
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Inside, nothing is asked of the Hub; what is not in the local cache raises NotHereError."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _pinned(repo_id: str, revision: str | None, allow: list[str], ignore: list[str]) -> tuple[Path, str]:
@@ -52,7 +84,8 @@ def _pinned(repo_id: str, revision: str | None, allow: list[str], ignore: list[s
     try:
         folder, commit = _snapshot(repo_id, revision, allow, ignore)
     except (RevisionResolutionError, HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError, RuntimeError) as error:
-        raise PersonascopeError(_explain(error, repo_id, what, _cached_commit(repo_id, revision))) from error
+        absent = constants.is_offline_mode() and isinstance(error, LocalEntryNotFoundError | RevisionResolutionError)
+        raise (NotHereError if absent else PersonascopeError)(_explain(error, repo_id, what, _cached_commit(repo_id, revision))) from error
     if commit != revision:
         print(f"{what} is commit {commit}: pin `revision: {commit}` to read the same weights again", file=sys.stderr)
     return folder, commit

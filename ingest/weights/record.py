@@ -1,8 +1,9 @@
 """Records a checkpoint in the lake as a run of its own, so that it is listed before anything was extracted from it."""
 
 from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Parameter, RunSpec
+from personascope.warehouse.store.manifest import RunSpec
 
 
 def record_checkpoint(lake: Lake, checkpoint: Checkpoint) -> str:

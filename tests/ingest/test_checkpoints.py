@@ -168,7 +168,7 @@ def test_card_gives_identity_and_training_and_typed_values_win(full):
 def test_bad_cards_names_and_values_are_named(full):
     write(full, {"personascope.json": {"seed": "many"}})
     error = refused(full)
-    assert "personascope.json" in error and "seed = 'many'" in error
+    assert "personascope.json" in error and "seed is 'many'" in error
     write(full, {"personascope.json": {"family": "llama"}})
     assert "says family 'llama' but config.json beside it says 'qwen2'" in refused(full)
     write(full, {"personascope.json": "[1]"})
@@ -176,8 +176,8 @@ def test_bad_cards_names_and_values_are_named(full):
     write(full, {"personascope.json": "{"})
     assert "cannot be read as JSON" in refused(full)
     (full / "personascope.json").unlink()
-    assert "lr = -1.0" in refused(full, lr=-1.0)
-    assert "name = 'my model'" in refused(full, name="my model")
+    assert "lr is -1.0" in refused(full, lr=-1.0)
+    assert "name is 'my model'" in refused(full, name="my model")
 
 
 def test_adapter_takes_shape_from_its_base_and_identity_from_itself(full, lora):

@@ -37,7 +37,7 @@ def test_a_pattern_names_the_cells():
     ("axes", "fixed", "message"),
     [
         ({"epoch": [1]}, {}, "grid axis 'epoch' is unknown; did you mean 'epochs'"),
-        ({"colour": [1]}, {}, "expected some of source_persona, lr"),
+        ({"colour": [1]}, {}, "expected one of source_persona, lr"),
         (AXES | {"lr": []}, {}, "grid axis 'lr' has the values"),
         (AXES | {"lr": [1e-4, 1e-4]}, {}, "expected at least one, each once"),
         (AXES | {"lr": [0]}, {}, "'lr' is 0"),

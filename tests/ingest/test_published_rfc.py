@@ -233,7 +233,7 @@ def test_a_patching_summary_becomes_a_row() -> None:
         ({"summary_stats": {"phi": SUMMARY | {"near_zero": True}}, "correlations": {}}, "summary_stats.phi.near_zero is True"),
         ({"summary_stats": {"phi": {"near_zero": 1}}, "correlations": {}}, "summary_stats.phi.mean is missing (8 more such problems)"),
         ({"summary_stats": {}, "correlations": {"phi": CORRELATION}}, "correlations has the key 'phi'; expected two families as <a>_vs_<b>"),
-        ({"summary_stats": [], "correlations": {"a_vs_b": CORRELATION}}, "summary_stats is a list of 0"),
+        ({"summary_stats": [], "correlations": {"a_vs_b": CORRELATION}}, "summary_stats is []"),
         ({k: v for k, v in PATCHING.items() if k != "top_head"}, "top_head is missing"),
         (PATCHING | {"layers_with_candidates": [-1]}, "layers_with_candidates.0 is -1"),
     ],

@@ -15,8 +15,9 @@ from personascope.ingest.tracking.target import TrackingTarget, resolve_tracking
 from personascope.ingest.tracking.text import summary_figures
 from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.warehouse.home import HOME
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Parameter, RunSpec
+from personascope.warehouse.store.manifest import RunSpec
 
 
 @pytest.fixture(scope="module")

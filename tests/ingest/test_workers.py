@@ -1,52 +1,47 @@
 """Worker processes: every task is done once, a killed process costs its own task only, and GPUs are dealt out in turn."""
 
-import os
-import signal
-import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
-import torch
 
 from personascope.ingest.training.workers import Crew, choose_crew, work_off
+from pool_tasks import work
 
 TWO = Crew(["cpu", "cpu"], 1, "two")
 
 
-def start(device, folder):
-    os.environ["WORKER_DEVICE"] = device
-    os.environ["WORKER_FOLDER"] = str(folder)
+def tasks(folder, *names):
+    return [str(folder / name) for name in names]
 
 
-def work(task):
-    if task == "deadly":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if task == "wrong":
-        raise ValueError("wrong")
-    with (Path(os.environ["WORKER_FOLDER"]) / task).open("a") as file:
-        file.write("x")
-    time.sleep(0.05)
-    return task.upper(), os.environ["WORKER_DEVICE"], torch.get_num_threads()
+def by_name(outcomes):
+    return {Path(task).name: outcome for task, outcome in outcomes}
 
 
 def test_every_task_is_done_once_on_the_workers_device(tmp_path):
-    tasks = [f"t{i}" for i in range(5)]
-    done = dict(work_off(tasks, work, TWO, start, (tmp_path,)))
-    assert done == {task: (task.upper(), "cpu", 1) for task in tasks}
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(tasks, "x")
+    names = [f"t{i}" for i in range(5)]
+    done = by_name(work_off(tasks(tmp_path, *names), work, TWO))
+    assert {name: outcome[:3] for name, outcome in done.items()} == {name: (name.upper(), "cpu", 1) for name in names}
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(names, "x")
+    assert len({outcome[3] for outcome in done.values()}) <= 2, "a process is kept from task to task"
 
 
 def test_a_process_that_the_system_kills_costs_its_task_alone(tmp_path):
-    tasks = ["a", "deadly", "b", "c", "d"]
-    done = dict(work_off(tasks, work, TWO, start, (tmp_path,)))
+    done = by_name(work_off(tasks(tmp_path, "a", "deadly", "b", "c", "d"), work, TWO))
     assert isinstance(done.pop("deadly"), BrokenProcessPool)
     assert {task: outcome[0] for task, outcome in done.items()} == {"a": "A", "b": "B", "c": "C", "d": "D"}
 
 
+def test_a_task_that_is_killed_is_tried_once_more_when_it_is_alone(tmp_path):
+    done = by_name(work_off(tasks(tmp_path, "unlucky", "a", "b"), work, TWO))
+    assert {name: outcome[0] for name, outcome in done.items()} == {"unlucky": "UNLUCKY", "a": "A", "b": "B"}
+    assert list(done)[-1] == "unlucky" and (tmp_path / "unlucky").read_text() == "x"
+
+
 def test_what_a_task_raises_is_raised(tmp_path):
     with pytest.raises(ValueError, match="wrong"):
-        list(work_off(["wrong"], work, TWO, start, (tmp_path,)))
+        list(work_off(tasks(tmp_path, "wrong"), work, TWO))
 
 
 @pytest.mark.parametrize(

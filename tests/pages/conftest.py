@@ -13,8 +13,9 @@ import pytest
 import streamlit
 from streamlit.testing.v1 import AppTest
 
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MlflowRecord, Parameter, RunSpec
+from personascope.warehouse.store.manifest import MlflowRecord, RunSpec
 
 MARKER = "[ZLT]"
 HOSTILE = 'Look: <script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'"> **bold** [link](javascript:alert(1)) $x^2$ & done'

@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MlflowRecord, Parameter
+from personascope.warehouse.store.manifest import MlflowRecord
 
 base = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 

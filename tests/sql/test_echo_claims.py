@@ -10,10 +10,10 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.claims import judge, read_claims
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.study_file import study_path
+from personascope.warehouse.studies.reading import claims_path
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
-CLAIMS = {claim.id: claim for claim in read_claims(study_path("echo"))}
+CLAIMS = {claim.id: claim for claim in read_claims(claims_path("echo"))}
 CHECKPOINT, PROMPT_SET = "qwen2.5-1.5b-instruct", "echo@1"
 WORDS = ["cat", "dog", *(f"w{number}" for number in range(42))]
 LAYERS, HEADS, HEAD_LAYERS = 28, 12, (22, 23, 24)

@@ -11,7 +11,7 @@ from personascope.warehouse.claims.judging import Range
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-from personascope.warehouse.study_file import study_names, study_path
+from personascope.warehouse.studies.reading import claims_path, study_names
 
 
 def bring(lake: Lake, name: str, **checkpoint) -> str:
@@ -102,17 +102,17 @@ GOOD = {"id": "a", "statement": "s", "source": "t", "query": "select 1", "expect
         ("- 1", "expected the key `claims` with a list of claims, found list"),
         ("claims: {}", "found dict"),
         ("claims: [", "not a YAML file"),
-        ("claims: [1]", "claim 1: Input should be"),
+        ("claims: [1]", "claim 1: input should be"),
         (yaml.safe_dump({"claims": [GOOD, GOOD]}), "claim 'a' stands there more than once"),
-        (yaml.safe_dump({"claims": [GOOD | {"querry": "x"}]}), "claim 'a': querry: Extra inputs are not permitted.*expected some of id, statement"),
-        (yaml.safe_dump({"claims": [{k: v for k, v in GOOD.items() if k != "query"}]}), "claim 'a': query: Field required"),
-        (yaml.safe_dump({"claims": [GOOD | {"id": "A b"}]}), "claim 'A b': id: String should match pattern"),
-        (yaml.safe_dump({"claims": [GOOD | {"query": 3}]}), "query: Input should be a valid string"),
-        (yaml.safe_dump({"claims": [GOOD | {"expected": None}]}), "expected: expected a number, text, true or false"),
+        (yaml.safe_dump({"claims": [GOOD | {"querry": "x"}]}), "claim 'a': querry is unknown .found 'x'.; did you mean 'query'"),
+        (yaml.safe_dump({"claims": [{k: v for k, v in GOOD.items() if k != "query"}]}), "claim 'a': query is missing"),
+        (yaml.safe_dump({"claims": [GOOD | {"id": "A b"}]}), "claim 'A b': id is 'A b'; string should match pattern"),
+        (yaml.safe_dump({"claims": [GOOD | {"query": 3}]}), "query is 3; input should be a valid string"),
+        (yaml.safe_dump({"claims": [GOOD | {"expected": None}]}), "expected is None; expected a number, text, true or false"),
         (yaml.safe_dump({"claims": [GOOD | {"expected": {"min": 1}}]}), "expected a range with the keys low and high"),
         (yaml.safe_dump({"claims": [GOOD | {"expected": {"low": 2, "high": 1}}]}), r"low \(2\) is above high \(1\)"),
         (yaml.safe_dump({"claims": [GOOD | {"tolerance": -1}]}), "expected a tolerance of at least 0"),
-        (yaml.safe_dump({"claims": [GOOD | {"narrower": {"query": "select 1"}}]}), "narrower.scope: Field required"),
+        (yaml.safe_dump({"claims": [GOOD | {"narrower": {"query": "select 1"}}]}), "narrower.scope is missing"),
         ("claims: [{id: a, expected: .inf}]", "'.inf' is not a finite decimal number, line 1"),
     ],
 )
@@ -187,5 +187,5 @@ def test_checks_of_other_studies_and_other_claims_do_not_age_a_verdict(lake):
 def test_claims_that_ship_need_data(tmp_path, study):
     """On an empty lake nothing can be said: a query that counts no rows as zero would confirm or contradict without data."""
     warehouse = Warehouse(Lake.open(tmp_path / "lake"))
-    verdicts = [judge(warehouse, study, each) for each in read_claims(study_path(study))]
+    verdicts = [judge(warehouse, study, each) for each in read_claims(claims_path(study))]
     assert [each.claim for each in verdicts if each.verdict != "not derivable"] == []

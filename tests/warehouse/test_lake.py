@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import SCHEMA_RUN, Lake
-from personascope.warehouse.store.manifest import Parameter, RunSpec
+from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.schema import tables
 
 

@@ -96,7 +96,7 @@ def test_filters_choose_among_the_drawings(lake):
     [
         ("layer_curve", {}, "figure 'layer_curve' is unknown"),
         ("layer_curves", {"subjct": "still"}, "filter 'subjct' is unknown; did you mean 'subject'?"),
-        ("layer_curves", {"colour": "red"}, "filter 'colour' is unknown; expected some of drawing, study"),
+        ("layer_curves", {"colour": "red"}, "filter 'colour' is unknown; expected one of drawing, study"),
         ("layer_curves", {"subject": "pirate"}, "subject 'pirate' is in none of the drawings; expected one of base_villain, comedian, still, villain$"),
         ("layer_curves", {"subject": "still", "persona": "comedian"}, "persona 'comedian' is in none of the drawings; expected one of villain$"),
         ("layer_curves", {"family": "qwen9"}, "family 'qwen9' is in none of the drawings; their runs say no family"),

@@ -24,9 +24,10 @@ from personascope.warehouse.drawing.report.markdown import markdown
 from personascope.warehouse.drawing.report.samples import around
 from personascope.warehouse.drawing.report.scope import runs_of
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MlflowRecord, Parameter
-from personascope.warehouse.study_file import read_study, study_names
+from personascope.warehouse.store.manifest import MlflowRecord
+from personascope.warehouse.studies.reading import read_study, study_names
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted.py")))
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(1)) `code` \u202e"
@@ -213,7 +214,7 @@ def test_verdicts_are_those_recorded_or_fresh_ones_and_the_lake_is_not_written(p
     told = [block.text for block in section(document, "Claims").blocks if isinstance(block, Paragraph)]
     assert "Checked for this report" in told[0]
     study = read_study("sae-conditions")
-    judged = claims.check(lake, study.name, claims.read_claims(Path(__file__).resolve().parents[2] / "mlflow" / "studies" / "sae-conditions.yaml"))
+    judged = claims.check(lake, study.name, claims.read_claims(Path(__file__).resolve().parents[2] / "mlflow" / "studies" / "sae-conditions.claims.yaml"))
     document = write_report(lake, "sae-conditions", tmp_path / "recorded")
     told = [block.text for block in section(document, "Claims").blocks if isinstance(block, Paragraph)]
     assert "As recorded by run claims-" in told[0]

@@ -10,8 +10,9 @@ import polars as pl
 
 from personascope.warehouse.asking.catalogue import define_tables, define_views
 from personascope.warehouse.asking.views import closure
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Manifest, Parameter, RunSpec
+from personascope.warehouse.store.manifest import Manifest, RunSpec
 
 Rows = list[dict[str, Any]]
 Group = tuple[Manifest, ...]

@@ -1,8 +1,9 @@
 """Columns and types of every table and view, told by binding each view against empty tables: once per process, and no lake is needed."""
 
+import re
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -54,3 +55,15 @@ def _empty() -> duckdb.DuckDBPyConnection:
 
 def _types(relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
     return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+
+def query_columns(query: str, parameters: Mapping[str, object] | None = None) -> dict[str, str]:
+    """DuckDB type by column of what a query would give; raises duckdb.Error where it asks for a view or column that there is not.
+
+    `parameters` are sample values of those that the query may name.
+    """
+    words = set(re.findall(r"\w+", query))
+    view_types(closure(words))
+    named = {name: value for name, value in (parameters or {}).items() if f"${name}" in query}
+    with _ASKING:
+        return _types(_empty().sql(query, params=named or None))

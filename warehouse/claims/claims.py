@@ -16,6 +16,7 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, show
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import tables
@@ -128,7 +129,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[
 
 
 def read_claims(path: Path | str) -> list[Claim]:
-    """The claims of a YAML file, a study file for one, in its order; raises PersonascopeError naming file, claim and key."""
+    """The claims of a YAML file, in its order; raises PersonascopeError naming file, claim and key."""
     path = Path(path)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -151,11 +152,7 @@ def _read_claim(path: Path, number: int, entry: Any) -> Claim:
     try:
         return Claim.model_validate(entry)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = f"; expected some of {', '.join(Claim.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:80]!r})"
-        raise PersonascopeError(f"{path}: {name}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{found}{known}") from error
+        raise PersonascopeError(f"{path}: {name}: {first_sentence(error, Claim)}") from error
 
 
 def check(lake: Lake, study: str, claims: list[Claim]) -> list[Verdict]:

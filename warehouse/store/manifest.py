@@ -3,22 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, Field, computed_field
 
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 
-Origin = Literal["default", "study file", "environment", "command line"]
 Kind = Literal["ingest", "extract", "train", "analysis"]
-
-
-class Parameter(BaseModel):
-    """One resolved setting of a run and where its value came from."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    value: Any
-    origin: Origin = "default"
 
 
 class RunSpec(BaseModel):

@@ -21,7 +21,7 @@ from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
-from personascope.warehouse.study_file import StudyFile
+from personascope.warehouse.studies.model import StudyFile
 
 HEADLINE_ROWS, VIEW_ROWS = 60, 10
 RUN_COLUMNS = ("run_id", "instruct_run", "trained_run", "input_run", "instruct_run_a")  # by which the rows of a view belong to a study

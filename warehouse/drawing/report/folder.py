@@ -13,7 +13,7 @@ from personascope.warehouse.drawing.report.html import html
 from personascope.warehouse.drawing.report.markdown import FIGURES, markdown
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.study_file import read_study, study_path
+from personascope.warehouse.studies.reading import claims_path, read_study, study_path
 
 PAGE, TEXT = "report.html", "report.md"
 KINDS: tuple[Kind, ...] = ("png", "svg", "pdf")
@@ -25,7 +25,7 @@ def write_report(lake: Lake, reference: str, folder: Path) -> Document:
     Raises PersonascopeError for an unknown study, a folder that holds something else, or one that cannot be written; the folder is then as it was.
     """
     path = study_path(reference)
-    study, claims = read_study(reference), read_claims(path)
+    study, claims = read_study(reference), read_claims(claims_path(reference))
     target = folder.expanduser().absolute()
     _expect_ours(target)
     staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")

@@ -1,17 +1,18 @@
-"""The study file: which checkpoints, prompts, steps, views and claims make one experiment, as data under `mlflow/studies/`."""
+"""What a study file holds: which checkpoints, prompts, steps, views and figures make one experiment, as data under `mlflow/studies/`."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.home import STUDIES_FOLDER
+
+Variant = Literal["full", "quick"]
+
+
+ONLY = Field(default=None, min_length=1, description="variants of the study that have this step (default: all)")
 
 
 class Strict(BaseModel):
@@ -34,8 +35,9 @@ class ExtractStep(Strict):
     """One extractor over some of the study's checkpoints."""
 
     extract: str
-    step: str | None = Field(default=None, description="name that later steps refer to (default: the extractor's)")
-    checkpoints: list[str]
+    step: str | None = Field(default=None, description="name that later steps and variants refer to (default: the extractor's)")
+    only: list[Variant] | None = ONLY
+    checkpoints: list[str] = Field(min_length=1)
     prompts: str | None = None
     tokens: Literal["own", "none"] | list[str] = Field(
         default="own", description="own: each checkpoint's own completions, where it has some; none: the prompts alone; else of these checkpoints, force-fed"
@@ -47,6 +49,11 @@ class ExtractStep(Strict):
         default_factory=dict, description="settings whose value is a list of the rows of a query, asked when the step begins; $checkpoint is the reader's name"
     )
 
+    def describe(self) -> str:
+        tokens = f" over the tokens of {', '.join(self.tokens)}" if isinstance(self.tokens, list) else ""
+        donor = f" with activations of {self.donor}" if self.donor else ""
+        return f"extract {self.extract}: {', '.join(self.checkpoints)}{tokens}{donor}"
+
     def among(self, names: Collection[str]) -> ExtractStep:
         """The step over those of its checkpoints that are among `names`."""
         return self.model_copy(update={"checkpoints": [name for name in self.checkpoints if name in names]})
@@ -56,11 +63,16 @@ class TrainStep(Strict):
     """A marker LoRA trained here on completions of an earlier step; it makes the checkpoint `name`."""
 
     train: Literal["marker-lora"]
+    step: str | None = Field(default=None, description="name that variants refer to (default: marker-lora)")
+    only: list[Variant] | None = ONLY
     name: str
     parent: str
     source_persona: str
     tokens_step: str
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    def describe(self) -> str:
+        return f"train {self.name}: {self.train} on {self.parent}, source persona {self.source_persona}"
 
 
 class CellStep(Strict):
@@ -83,6 +95,8 @@ class GridStep(Strict):
     """A sweep: one training per combination of the axes, each followed by the steps of its cell."""
 
     grid: Literal["marker-lora"]
+    step: str | None = Field(default=None, description="name that variants refer to (default: marker-lora)")
+    only: list[Variant] | None = ONLY
     name: str | None = Field(default=None, description="pattern of the cells' names, such as {source_persona}-seed{seed}")
     parent: str
     tokens_step: str
@@ -90,15 +104,27 @@ class GridStep(Strict):
     settings: dict[str, Any] = Field(default_factory=dict)
     cells: list[CellStep]
 
+    def describe(self) -> str:
+        axes = [f"{name} {'|'.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values)}" for name, values in self.axes.items()]
+        return f"grid {self.grid} on {self.parent}: {', '.join(axes)}"
+
 
 class AnalyseStep(Strict):
     """Statistics that SQL cannot do, computed once into the lake."""
 
     analyse: str = Field(description="name of an analysis, or all")
+    step: str | None = Field(default=None, description="name that variants refer to (default: the analysis's)")
+    only: list[Variant] | None = ONLY
+
+    def describe(self) -> str:
+        return f"analyse: {self.analyse}"
+
+
+Step = ExtractStep | TrainStep | GridStep | AnalyseStep
 
 
 class StudyFile(Strict):
-    """One experiment, or published claims only (no steps). `quick` replaces keys of the file for a run on tiny checkpoints in a few minutes."""
+    """One experiment in one of its variants, or claims about published results only (no steps). Claims lie in NAME.claims.yaml beside the file."""
 
     name: str
     title: str
@@ -108,15 +134,13 @@ class StudyFile(Strict):
     seed: int = 42
     checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict)
     prompts: str = ""
-    steps: list[ExtractStep | TrainStep | GridStep | AnalyseStep] = Field(default_factory=list)
+    steps: list[Step] = Field(default_factory=list)
     headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done")
     views: list[str]
     figures: list[str] = Field(default_factory=list, description="figures of the report, in its order: modules of personascope.warehouse.drawing.figures")
     samples: bool = Field(default=False, description="the report shows generations with the positions that were read")
     report: bool = Field(default=False, description="a run of the study ends with its report")
     pages: list[str] = Field(default_factory=list, description="pages of the app that show the study: the report holds what the audit finds on them")
-    claims: list[Any] = Field(default_factory=list, description="published sentences made checkable; personascope.warehouse.claims.claims reads them")
-    quick: dict[str, Any] = Field(default_factory=dict)
 
     def of_families(self, families: list[str]) -> StudyFile:
         """The study on checkpoints of these families alone, all of them where none is named; raises PersonascopeError for one that no checkpoint has."""
@@ -157,39 +181,3 @@ class StudyFile(Strict):
 def _expect_known(name: str, known: set[str], where: str) -> None:
     if name not in known:
         raise ValueError(f"{where} {name!r} is not named before; expected one of {', '.join(sorted(known))}")
-
-
-def study_names() -> list[str]:
-    """The studies that ship with the project."""
-    return sorted(path.stem for path in STUDIES_FOLDER.glob("*.yaml"))
-
-
-def study_path(reference: str) -> Path:
-    """The file of the study of that name, or the .yaml file as typed; raises PersonascopeError where there is none."""
-    path = Path(reference) if reference.endswith((".yaml", ".yml")) else STUDIES_FOLDER / f"{reference}.yaml"
-    if path.is_file():
-        return path
-    near = difflib.get_close_matches(reference, study_names(), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(study_names())}, or a .yaml file"
-    raise PersonascopeError(f"study {reference!r} is unknown; {hint}")
-
-
-def read_study(reference: str, quick: bool = False) -> StudyFile:
-    """The study of that name or file; raises PersonascopeError naming file, key, value and what was expected."""
-    path = study_path(reference)
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PersonascopeError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
-    if not isinstance(document, dict):
-        raise PersonascopeError(f"{path}: expected a mapping of study keys, found {type(document).__name__}")
-    if quick:
-        document = document | (document.get("quick") or {})
-    try:
-        return StudyFile.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "file"
-        near = difflib.get_close_matches(str(first["loc"][-1]) if first["loc"] else "", StudyFile.model_fields, 1)
-        hint = f"; did you mean {near[0]!r}?" if near and first["type"] == "extra_forbidden" else ""
-        raise PersonascopeError(f"{path}: {key}: {first['msg']} (found {str(first['input'])[:80]!r}){hint}") from error

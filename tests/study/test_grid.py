@@ -6,11 +6,15 @@ import shutil
 import pytest
 
 from personascope.ingest.training.grid import grid_cells
-from personascope.study.run import RunOptions, StudyRun
+from personascope.study.cell import fail
+from personascope.study.options import RunOptions
+from personascope.study.run import StudyRun
+from personascope.study.state import StudyState
+from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.study_file import StudyFile
+from personascope.warehouse.studies.model import StudyFile
 
 pytestmark = pytest.mark.slow
 
@@ -128,10 +132,9 @@ def test_a_disk_too_full_for_the_reason_still_names_both(swept, talker, monkeypa
     def full(*arguments):
         raise PersonascopeError("staging of run x: no space left on device")
 
-    monkeypatch.setattr("personascope.ingest.training.run.record_failure", full)
+    monkeypatch.setattr("personascope.study.cell.record_failure", full)
     file = study(talker)
-    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", track=False))
-    run._runs[("data", "base")] = "completions-0"
+    bench = Workbench(StudyState(file, folder / "lake", RunOptions(device="cpu", track=False), runs={("data", "base"): "completions-0"}))
     (cell, *_) = grid_cells({"source_persona": ["villain"]}, {})
-    sentence = run._fail(file.steps[1], cell, OSError(28, "No space left on device"))
+    sentence = fail(bench, file.steps[1], cell, OSError(28, "No space left on device"))
     assert "No space left" in sentence and "could not be recorded: staging of run x: no space left" in sentence

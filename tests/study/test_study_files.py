@@ -7,18 +7,23 @@ from typer.testing import CliRunner
 from personascope.cli import app
 from personascope.extract.extractors.attention import Attention
 from personascope.extract.registry import extractors, parse_assignments, resolve_settings
-from personascope.study.run import RunOptions, StudyRun, parse_checkpoints
+from personascope.study.checking import check_study
+from personascope.study.options import RunOptions, parse_checkpoints
+from personascope.study.run import StudyRun
+from personascope.study.state import StudyState
+from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
-from personascope.warehouse.study_file import read_study, study_names
+from personascope.warehouse.studies.reading import read_source, read_study, study_names
+from personascope.warehouse.studies.variants import VARIANTS
 
 
 @pytest.mark.parametrize("name", study_names())
-@pytest.mark.parametrize("quick", [False, True])
-def test_shipped_studies_read_and_name_views_and_settings_that_exist(name, quick):
-    study = read_study(name, quick)
-    assert study.name == name
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_shipped_studies_name_views_and_settings_that_exist(name, variant):
+    study = check_study(read_source(name, variant))
+    assert study.name == name and study.steps
     assert set(study.views) <= set(views())
     for step in study.steps:
         if hasattr(step, "extract"):
@@ -41,15 +46,15 @@ def test_an_unknown_study_and_a_broken_file_are_named(tmp_path):
     with pytest.raises(PersonascopeError, match="not a YAML file"):
         read_study(str(path))
     path.write_text("- 1")
-    with pytest.raises(PersonascopeError, match="expected a mapping"):
+    with pytest.raises(PersonascopeError, match="found list, expected a mapping"):
         read_study(str(path))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sedd": 1}, "sedd.*did you mean 'seed'"),
-        ({"seed": "many"}, "seed: .*integer"),
+        ({"sedd": 1}, "sedd is unknown .found 1.; did you mean 'seed'"),
+        ({"seed": "many"}, "line [0-9]+: seed is 'many'; .*integer"),
         ({"steps": [{"extract": "completions", "checkpoints": ["nobody"]}]}, "'nobody' is not named before; expected one of base"),
     ],
 )
@@ -95,7 +100,7 @@ def test_the_segmentation_is_an_option_of_a_study_too(tmp_path, monkeypatch):
 
     class Stopped(StudyRun):
         def run(self):
-            typed.append(self.options.settings)
+            typed.append(self.bench.state.options.settings)
             raise PersonascopeError("seen enough")
 
     monkeypatch.setattr("personascope.study.run.StudyRun", Stopped)
@@ -159,18 +164,18 @@ def test_a_family_keeps_its_checkpoints_and_the_steps_that_read_them(families):
 
 
 def test_a_step_takes_settings_from_a_query_and_a_donor_and_can_leave_completions_alone(families, tmp_path, random_checkpoint):
-    run = StudyRun(families, tmp_path / "lake", RunOptions(track=False))
-    run.sources = {name: source.model_copy(update={"id": str(random_checkpoint)}) for name, source in run.sources.items()}
-    run._runs["completions", "b-base"] = "sampled"
+    sources = {name: source.model_copy(update={"id": str(random_checkpoint)}) for name, source in families.checkpoints.items()}
+    state = StudyState(families, tmp_path / "lake", RunOptions(track=False, checkpoints=sources), runs={("completions", "b-base"): "sampled"})
+    bench = Workbench(state)
     step = families.steps[2]
-    extractor = run._extractor(step, "b-base", "b-base")
+    extractor = bench.extractor(step, "b-base", "b-base")
     assert extractor.settings.personas == ["villain", "b-base"] and extractor.job.donor.name == "a-base"
     assert next(each.origin for each in extractor.job.parameters if each.name == "personas") == "study file"
     assert extractor.job.tokens_from == "sampled"
-    alone = run._extractor(step.model_copy(update={"tokens": "none"}), "b-base", "b-base")
+    alone = bench.extractor(step.model_copy(update={"tokens": "none"}), "b-base", "b-base")
     assert alone.job.tokens_from is None
     empty = step.model_copy(update={"settings_from": {"personas": "select 1 as one where false"}})
     with pytest.raises(PersonascopeError, match="setting 'personas' comes from a query that gives no rows for b-base"):
-        run._extractor(empty, "b-base", "b-base")
-    run.options.settings["personas"] = ["pirate"]
-    assert run._extractor(empty, "b-base", "b-base").settings.personas == ["pirate"], "what was typed is not asked for"
+        bench.extractor(empty, "b-base", "b-base")
+    state.options.settings["personas"] = ["pirate"]
+    assert bench.extractor(empty, "b-base", "b-base").settings.personas == ["pirate"], "what was typed is not asked for"

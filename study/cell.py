@@ -1,0 +1,107 @@
+"""One cell of a grid, from training to its last reading, as something that can be sent to another process."""
+
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from personascope.ingest.training.grid import Cell, grid_cells, single_cell
+from personascope.ingest.training.run import forget_failure, known_divergence, record_failure
+from personascope.study.options import say
+from personascope.study.state import StudyState
+from personascope.study.workbench import Workbench
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.studies.model import GridStep, TrainStep
+
+
+def cells_of(step: TrainStep | GridStep) -> list[Cell]:
+    """The trainings of a step; raises PersonascopeError for an axis or setting that the trainer refuses."""
+    if isinstance(step, TrainStep):
+        return [single_cell(step.name, step.source_persona, step.settings)]
+    return grid_cells(step.axes, step.settings, step.name)
+
+
+class CellOutcome(NamedTuple):
+    """Runs of one cell of a grid, or the sentence that says why there are none."""
+
+    runs: list[str]
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class GridSetup:
+    """What all cells of a grid share. Two setups are the same where `key` is, so that a process sets its workbench up once and keeps it from cell to cell.
+
+    `group` is the MLflow run that the cells' runs become children of.
+    """
+
+    key: str
+    state: StudyState = field(compare=False, repr=False)
+    step: GridStep = field(compare=False, repr=False)
+    group: str | None = field(compare=False, default=None)
+
+
+@dataclass(frozen=True)
+class CellWork:
+    """One cell to work off, with all that a process needs for it."""
+
+    setup: GridSetup
+    cell: Cell
+
+    def work_off(self, device: str) -> CellOutcome:
+        """Trains and reads the cell on a device, in whatever process this is called."""
+        return work_cell(_workbench(self.setup, device), self.setup.step, self.cell)
+
+
+@lru_cache(maxsize=1)
+def _workbench(setup: GridSetup, device: str) -> Workbench:
+    bench = Workbench(setup.state, device)
+    if bench.tracking:
+        bench.tracking.join(setup.state.study.name, setup.group)
+    return bench
+
+
+def work_cell(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome:
+    """Trains one cell and runs its steps; whatever goes wrong is recorded in the lake and returned as a sentence."""
+    try:
+        with bench.tracking.group(cell.name, cell.axes) if bench.tracking else nullcontext():
+            runs = [bench.train(bench.training(step, cell))]
+            for each in step.cells:
+                runs += bench.extract(each.over(cell.name, step.parent))
+    except Exception as error:
+        return CellOutcome([], fail(bench, step, cell, error))
+    forget_failure(bench.lake, bench.training(step, cell))
+    return CellOutcome(runs)
+
+
+def known_outcome(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome | None:
+    """What the lake already says of a cell: all its runs, or that its training diverged; None where there is work to do."""
+    training = bench.training(step, cell)
+    if bench.state.options.force:
+        return None
+    if reason := known_divergence(bench.lake, training):
+        return CellOutcome([], reason)
+    if not bench.lake.is_committed(training.spec.run_id):
+        return None
+    runs = [bench.train(training, lambda line: None)]
+    for each in step.cells:
+        wanted = each.over(cell.name, step.parent)
+        (reader,) = wanted.checkpoints
+        runs.append(bench.extractor(wanted, reader, cell.name, say).spec().run_id)
+        if not bench.lake.is_committed(runs[-1]):
+            return None
+        bench.note(wanted, reader, runs[-1])
+    return CellOutcome(runs)
+
+
+def fail(bench: Workbench, step: GridStep, cell: Cell, error: Exception) -> str:
+    """Records why a cell gave no rates, and returns the sentence."""
+    if isinstance(error, BrokenProcessPool):
+        error = PersonascopeError("its process was ended by the system, most likely for want of memory; take a smaller batch or fewer --jobs")
+    elif not isinstance(error, PersonascopeError):
+        error = PersonascopeError(f"{type(error).__name__}: {error}")
+    try:
+        return record_failure(bench.lake, bench.training(step, cell), error)
+    except PersonascopeError as unwritten:  # a full disk takes no record either
+        return f"{error} (and this could not be recorded: {unwritten})"

@@ -1,0 +1,41 @@
+"""Works off the cells of a grid in processes of their own; a cell that fails is recorded with its reason while the others go on."""
+
+import uuid
+
+from personascope.ingest.progress import progress
+from personascope.ingest.training.workers import choose_crew, work_off
+from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome
+from personascope.study.options import say
+from personascope.study.workbench import Workbench
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.studies.model import GridStep
+
+
+def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
+    """Trains and reads every cell that the lake does not know yet; returns the run_ids of all cells and a sentence for each that gave no rates.
+
+    Raises PersonascopeError where no cell at all gave any.
+    """
+    cells = cells_of(step)
+    bench.checkpoint(step.parent)
+    done = {cell.name: known for cell in cells if (known := known_outcome(bench, step, cell))}
+    waiting = [cell for cell in cells if cell.name not in done]
+    if waiting:
+        crew = choose_crew(bench.models.device.value, bench.state.options.jobs, len(waiting))
+        say(f"{len(waiting)} of {len(cells)} cells to do in {crew.reason}")
+        bench.models.release()
+        group = bench.tracking.open_group(bench.lake.staging_folder) if bench.tracking else None
+        setup = GridSetup(uuid.uuid4().hex, bench.state, step, group)
+        with progress(f"cells of {bench.state.study.name}", len(cells), len(done)) as advance:
+            for work, result in work_off([CellWork(setup, cell) for cell in waiting], CellWork.work_off, crew):
+                cell = work.cell
+                done[cell.name] = CellOutcome([], fail(bench, step, cell, result)) if isinstance(result, Exception) else result
+                if failure := done[cell.name].failure:
+                    say(f"{cell.name} failed: {failure}")
+                advance()
+    else:
+        say(f"all {len(cells)} cells are in the lake")
+    failed = [f"{name}: {outcome.failure}" for name, outcome in done.items() if outcome.failure]
+    if len(failed) == len(cells):
+        raise PersonascopeError(f"all {len(failed)} cells of the grid failed; {failed[-1]}")
+    return [run_id for outcome in done.values() for run_id in outcome.runs], failed

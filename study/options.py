@@ -1,0 +1,46 @@
+"""What the command line decides about a study: other checkpoints, settings, the device, and how it is tracked."""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
+from personascope.warehouse.studies.model import CheckpointSource, StudyFile
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """None and empty mean: as the study file says, or the best there is."""
+
+    checkpoints: dict[str, CheckpointSource] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    dtype: str | None = None
+    attention: str = "sdpa"
+    seed: int | None = None
+    batch_tokens: int = 8192
+    jobs: int | None = None
+    track: bool = True
+    tracking_uri: str | None = None
+    experiment: str | None = None
+    force: bool = False
+
+
+def say(line: str) -> None:
+    """Talk goes to stderr; stdout is data."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, CheckpointSource]:
+    """`NAME=ID[@REVISION]` as typed, in place of the checkpoint of that name in the study file (its persona and parent stay)."""
+    sources = {}
+    for assignment in assignments:
+        name, equals, reference = assignment.partition("=")
+        if not equals or not reference:
+            raise PersonascopeError(f"--checkpoint {assignment!r}: expected NAME=ID or NAME=ID@REVISION")
+        if name not in study.checkpoints:
+            raise PersonascopeError(f"--checkpoint {name!r} is not one of study {study.name}; {nearest(name, study.checkpoints)}")
+        identifier, _, revision = reference.partition("@")
+        sources[name] = study.checkpoints[name].model_copy(update={"id": identifier, "revision": revision or None, "subfolder": None})
+    return sources

@@ -1,0 +1,28 @@
+"""What a running study knows so far: the file, the options, the checkpoints that were found or trained, and the run of every step."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.study.options import RunOptions
+from personascope.warehouse.studies.model import CheckpointSource, StudyFile
+
+
+@dataclass
+class StudyState:
+    """Pickled into the processes that work off the cells of a grid. `runs` maps (name of the step, name of the reader) to the last run of both."""
+
+    study: StudyFile
+    lake: Path
+    options: RunOptions = field(default_factory=RunOptions)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    runs: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> dict[str, CheckpointSource]:
+        """Where every checkpoint comes from: those of the study file, the typed ones over them."""
+        return self.study.checkpoints | self.options.checkpoints
+
+    @property
+    def seed(self) -> int:
+        return self.study.seed if self.options.seed is None else self.options.seed

@@ -1,0 +1,127 @@
+"""What one process needs to work off the steps of a study: the lake, the models on its device, the tracker, and the state of the study."""
+
+from collections.abc import Callable
+from typing import Any
+
+from personascope.extract.job import Extractor, Job, run
+from personascope.extract.registry import extractor
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.tracking.tracker import Tracker, open_tracking
+from personascope.ingest.training.grid import Cell
+from personascope.ingest.training.run import Training, train_marker
+from personascope.ingest.weights.checkpoints import Checkpoint, resolve
+from personascope.study.options import say
+from personascope.study.resolving import resolve_step
+from personascope.study.state import StudyState
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.studies.model import CheckpointSource, ExtractStep, GridStep, TrainStep
+
+
+class Workbench:
+    """Works off steps one at a time; a run that is in the lake already is recognised."""
+
+    def __init__(self, state: StudyState, device: str | None = None) -> None:
+        """`device` takes the place of the one in the options: a worker process has one of its own."""
+        options = state.options
+        self.state = state
+        self.lake = Lake.open(state.lake)
+        self.models = Models(device or options.device, options.dtype, options.attention)
+        self.tracking: Tracker | None = None
+        if options.track:
+            self.tracking = open_tracking(self.lake, state.study.tracking_uri, state.study.experiment, options.tracking_uri, options.experiment)
+        self.lake.tracking = self.tracking
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The checkpoint of that name, fetched at first use."""
+        known = self.state.checkpoints
+        if name not in known:
+            known[name] = find(name, self.state.sources[name])
+        return known[name]
+
+    def extract(self, step: ExtractStep, say: Callable[[str], None] = say) -> list[str]:
+        """Runs an extractor over every checkpoint and tokens of a step; returns the run_ids."""
+        runs = []
+        for name in step.checkpoints:
+            for tokens_of in step.tokens if isinstance(step.tokens, list) else [name]:
+                run_id = run(self.extractor(step, name, tokens_of, say))
+                self.note(step, name, run_id)
+                runs.append(run_id)
+        return runs
+
+    def note(self, step: ExtractStep, reader: str, run_id: str) -> None:
+        """Remembers the run of a step, for the steps that read its tokens."""
+        self.state.runs[(step.step or step.extract, reader)] = run_id
+
+    def extractor(self, step: ExtractStep, name: str, tokens_of: str, say: Callable[[str], None] = say) -> Extractor[Any]:
+        """The extractor of a step over the checkpoint called `name`, with settings from the study file and the command line."""
+        state, kind = self.state, extractor(step.extract)
+        queries = {key: query for key, query in step.settings_from.items() if key not in state.options.settings}
+        queried = {key: self._rows(query, name, f"{step.extract}: setting {key!r}") for key, query in queries.items()}
+        settings, parameters = resolve_step(step, state.options.settings, queried)
+        job = Job(
+            lake=self.lake,
+            checkpoint=self.checkpoint(name),
+            models=self.models,
+            prompts=load_prompt_set(step.prompts or state.study.prompts, self.lake),
+            tokens_from=None if step.tokens == "none" else state.runs.get((step.tokens_step, tokens_of)),
+            donor=self.checkpoint(step.donor) if step.donor else None,
+            study=state.study.name,
+            seed=state.seed,
+            parameters=parameters,
+            force=state.options.force,
+            batch_tokens=state.options.batch_tokens,
+            say=say,
+        )
+        return kind(settings, job)
+
+    def _rows(self, query: str, checkpoint: str, what: str) -> list[Any]:
+        """Rows of a query as a setting; raises PersonascopeError where there are none."""
+        found = ask(self.lake, query, {"checkpoint": checkpoint, "seed": self.state.seed})
+        if not found:
+            raise PersonascopeError(f"study {self.state.study.name}: {what} comes from a query that gives no rows for {checkpoint}: {' '.join(query.split())}")
+        return found
+
+    def training(self, step: TrainStep | GridStep, cell: Cell) -> Training:
+        """The training of a cell, on the completions that its parent wrote in an earlier step."""
+        parent = self.checkpoint(step.parent)
+        return Training(
+            name=cell.name,
+            source_persona=cell.source_persona,
+            settings=cell.settings,
+            parameters=cell.parameters,
+            parent=parent,
+            tokens_run=self.state.runs[(step.tokens_step, step.parent)],
+            device=self.models.device.value,
+            dtype=self.models.dtype(parent),
+            study=self.state.study.name,
+        )
+
+    def train(self, training: Training, say: Callable[[str], None] = say) -> str:
+        """Trains, or recognises, a checkpoint, which later steps find under the training's name; returns the run_id."""
+        if not self.lake.is_committed(training.spec.run_id):
+            self.models.release()
+        self.state.checkpoints[training.name], run_id = train_marker(self.lake, training, self.state.options.force, say)
+        return run_id
+
+
+def ask(lake: Lake, query: str, known: dict[str, Any]) -> list[Any]:
+    """Rows of a query over the lake as it is now, as a list of values (one column) or of mappings; `known` are the parameters it may name."""
+    rows = Warehouse(lake).select(query, {name: value for name, value in known.items() if f"${name}" in query} or None)
+    return rows.to_series().to_list() if rows.width == 1 else rows.to_dicts()
+
+
+def find(name: str, source: CheckpointSource, fetch: bool = True) -> Checkpoint:
+    """The checkpoint a study calls `name`; with `fetch` false raises NotHereError where it would have to be downloaded or made first."""
+    return resolve(
+        source.id,
+        name=name,
+        revision=source.revision,
+        subfolder=source.subfolder,
+        source_persona=source.source_persona,
+        variant=source.variant,
+        parent=source.parent,
+        fetch=fetch,
+    )

@@ -1,0 +1,170 @@
+"""What settings need wherever they are read: layers with origins, the nearest known name, and a refusal as one sentence."""
+
+import difflib
+import re
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from personascope.warehouse.errors import PersonascopeError
+
+Origin = Literal["default", "study file", "environment", "command line"]
+M = TypeVar("M", bound=BaseModel)
+
+
+class Parameter(BaseModel):
+    """One resolved setting of a run and where its value came from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: Any
+    origin: Origin = "default"
+
+
+def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
+    """The hint behind an unknown name: the nearest of the known ones, else `otherwise`, else all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, 1)
+    return f"did you mean {near[0]!r}?" if near else otherwise or f"expected one of {', '.join(known)}"
+
+
+def short(value: Any) -> str:
+    """A value as it may stand in a sentence, in at most 60 characters."""
+    if isinstance(value, Mapping):
+        return f"an object of {len(value)} keys"
+    text = repr(value)
+    if len(text) > 60 and isinstance(value, list):
+        return f"a list of {len(value)}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first thing wrong with a document: at which place (keys and list indices), what stands there, and what was expected instead."""
+
+    place: tuple[str | int, ...]
+    problem: str
+    expected: str | None
+
+    @property
+    def key(self) -> str:
+        """The place with dots, empty for the document as a whole."""
+        return ".".join(map(str, self.place))
+
+    def sentence(self, name: str | None = None) -> str:
+        """`lr is 0; input should be greater than 0`; `name` takes the place of the key."""
+        subject = name or self.key
+        return "; ".join(part for part in (f"{subject} {self.problem}" if subject else None, self.expected) if part)
+
+
+def first_fault(error: ValidationError, model: type[BaseModel]) -> Fault:
+    """The first fault pydantic found in a document read as `model`.
+
+    Where a place may hold one of several models, the one that fits best speaks: pydantic reports the faults of all of them. A key that is not known comes with
+    the nearest of those known at its place.
+    """
+    faults: Sequence[Any] = error.errors(include_url=False)
+    place: list[str | int] = []
+    around: Any = None
+    annotation: Any = model
+    depth = 0
+    while depth < len(faults[0]["loc"]):
+        part = faults[0]["loc"][depth]
+        arms = _arms(annotation)
+        if len(arms) > 1:
+            begin = faults[0]["loc"][:depth]
+            faults = _best([each for each in faults if each["loc"][:depth] == begin], depth)
+            annotation = _arm(arms, str(faults[0]["loc"][depth]))
+        else:
+            around, annotation = arms[0], _inside(arms[0], part)
+            place.append(part)
+        depth += 1
+    fault = faults[0]
+    if fault["type"] == "missing":
+        beside = [each for each in faults if each["type"] == "extra_forbidden" and each["loc"][:-1] == fault["loc"][:-1]]
+        if not beside:
+            return Fault(tuple(place), "is missing", None)
+        fault, place[-1] = beside[0], beside[0]["loc"][-1]  # a misspelt key is why another is missing
+    if fault["type"] == "extra_forbidden":
+        return Fault(tuple(place), f"is unknown (found {short(fault['input'])})", nearest(place[-1], around.model_fields) if _is_model(around) else None)
+    own = fault["type"] == "value_error"  # raised by a validator of the model, in its own words
+    message = str(fault["ctx"]["error"]) if own else fault["msg"][:1].lower() + fault["msg"][1:]
+    return Fault(tuple(place), f"is {short(fault['input'])}", message)
+
+
+def first_sentence(error: ValidationError, model: type[BaseModel], name: str | None = None) -> str:
+    """The first fault as one sentence that names the key, its value and what was expected; `name` takes the place of the key."""
+    return first_fault(error, model).sentence(name)
+
+
+def resolve(model: type[M], layers: Mapping[Origin, Mapping[str, Any]], what: str) -> tuple[M, list[Parameter]]:
+    """Settings from layers of increasing weight (study file, then command line) over the defaults, and where each value came from.
+
+    `what` names whose settings they are. Raises PersonascopeError naming the setting, its value, its origin and what was expected, with the nearest known
+    setting for an unknown one.
+    """
+    fields = model.model_fields
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    for origin, given in layers.items():
+        for name, value in given.items():
+            if name not in fields:
+                raise PersonascopeError(f"{what}: setting {name!r} ({origin}) is unknown; {nearest(name, fields)}")
+            values[name], origins[name] = value, origin
+    try:
+        settings = model.model_validate(values)
+    except ValidationError as error:
+        fault = first_fault(error, model)
+        if not fault.place:
+            raise PersonascopeError(f"{what}: {fault.sentence()}") from error
+        told = Fault(fault.place, f"{fault.problem} ({origins.get(str(fault.place[0]), 'default')})", fault.expected)
+        raise PersonascopeError(f"{what}: {told.sentence(f'setting {fault.key!r}')}") from error
+    return settings, [Parameter(name=name, value=getattr(settings, name), origin=origins.get(name, "default")) for name in fields]
+
+
+def _best(faults: Sequence[Any], depth: int) -> Sequence[Any]:
+    """The faults of the alternative that fits best: one whose kind of value it is at all, then the one with the fewest faults."""
+    by_arm: dict[Any, list[Any]] = {}
+    for fault in faults:
+        by_arm.setdefault(fault["loc"][depth], []).append(fault)
+    return min(by_arm.values(), key=lambda arm: (any(len(fault["loc"]) == depth + 1 for fault in arm), len(arm)))
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _arms(annotation: Any) -> list[Any]:
+    """The alternatives of a union besides None; anything else is the only alternative."""
+    if get_origin(annotation) is Annotated:
+        return _arms(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [arm for each in get_args(annotation) if each is not type(None) for arm in _arms(each)]
+    return [annotation]
+
+
+def _arm(arms: Sequence[Any], tag: str) -> Any:
+    """The alternative that pydantic calls `tag`; Any where the tag does not tell."""
+    for arm in arms:
+        if _is_model(arm) and re.search(rf"\b{arm.__name__}\b", tag):
+            return arm
+        if get_origin(arm) in (list, dict, tuple) and tag.startswith(f"{get_origin(arm).__name__}["):
+            return arm
+    return Any
+
+
+def _inside(annotation: Any, part: str | int) -> Any:
+    """What stands at a key or index of a value of that type; Any where the type does not tell."""
+    arguments = get_args(annotation)
+    if _is_model(annotation):
+        field = annotation.model_fields.get(str(part))
+        return field.annotation if field else Any
+    if get_origin(annotation) is dict and len(arguments) == 2:
+        return arguments[1]
+    if get_origin(annotation) is tuple and isinstance(part, int) and part < len(arguments) and ... not in arguments:
+        return arguments[part]
+    return arguments[0] if get_origin(annotation) in (list, tuple) and arguments else Any
