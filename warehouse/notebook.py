@@ -33,12 +33,17 @@ FILTERS = {  # what a figure can be chosen by: the runs it draws say so, `drawin
     "family": "model family of the checkpoint",
     "variant": "base, instruct, marker ...",
 }
-_FACTS = """select distinct r.run_id, r.study, r.extractor, case r.kind when 'ingest' then 'published' else 'extracted' end as origin,
+_FACTS = """with made as (  -- a run that wrote no row of its checkpoint is known by the name
+    select run_id, checkpoint, source_persona, family, variant from checkpoints
+    union
+    select r.run_id, c.checkpoint, c.source_persona, c.family, c.variant from runs as r join checkpoints as c on c.checkpoint = r.checkpoint
+  )
+  select distinct r.run_id, r.study, r.extractor, case r.kind when 'ingest' then 'published' else 'extracted' end as origin,
     unnest([r.checkpoint, c.checkpoint, s.checkpoint]) as checkpoint, coalesce(s.subject, r.subject) as subject, s.persona, s.tokens_from,
     c.source_persona, c.family, c.variant
   from runs as r
   left join subjects as s on s.run_id = r.run_id
-  left join checkpoints as c on c.run_id = r.run_id"""
+  left join made as c on c.run_id = r.run_id"""
 _RUNS = "select run_id, kind, study, extractor, checkpoint, subject, n_rows, round(seconds, 1) as seconds, finished from runs order by finished desc, run_id"
 
 
