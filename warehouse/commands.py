@@ -19,6 +19,7 @@ from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims import claims, verdicts
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
@@ -69,7 +70,7 @@ def list_views(
         console.print(listing)
         return
     if name not in tables() and name not in views():
-        raise PersonascopeError(f"view {name!r} is unknown; expected one of {', '.join([*tables(), *views()])}")
+        raise PersonascopeError(f"view {name!r} is unknown; {nearest(name, [*tables(), *views()])}")
     columns = Warehouse(Lake.existing(lake)).columns(name)
     described = views().get(name)
     about = described.meaning if described else tables()[name].meaning
