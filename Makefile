@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test test-fast lint docs setup clean
 
 demo: setup
 	$(VENV)/bin/personascope demo
@@ -13,14 +13,19 @@ test: setup
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+	MYPYPATH=$(VENV)/src:tests $(VENV)/bin/mypy -p personascope --exclude '/(examples|docs|build)/'
+
+docs: setup
+	$(VENV)/bin/mkdocs build --strict --quiet
 
 setup: $(VENV)/.installed
 
+# Type checkers do not follow the package's mapping onto the checkout: the link shows them the folder under its package's name.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/personascope
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

@@ -79,6 +79,7 @@ class Extractor(ABC, Generic[T]):
     version: ClassVar[int]
     settings_type: ClassVar[type[Settings]]
     kind: ClassVar[Kind] = "extract"
+    reads_tokens: ClassVar[bool] = False  # whether a completions run may be read instead of prompts
 
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings

@@ -28,10 +28,10 @@ def check_study(source: StudySource, lake: Lake | None = None, typed: Mapping[st
     `lake` is where prompt sets that are neither shipped nor files may lie.
     """
     study = source.study
-    check_typed(study, typed or {})
     found = list(_problems(source, study, lake, typed or {}))
     if found:
-        raise PersonascopeError("\n".join(found) if len(found) == 1 else "\n".join([f"{len(found)} things are wrong in {source.path}:", *found]))
+        raise PersonascopeError("\n".join(found if len(found) == 1 else [f"{len(found)} things are wrong in {source.path}:", *found]))
+    check_typed(study, typed or {})
     return study
 
 
@@ -44,7 +44,9 @@ def _problems(source: StudySource, study: StudyFile, lake: Lake | None, typed: M
         place: Place = ("steps", number)
         if isinstance(step, ExtractStep):
             yield from _extract_problems(source, place, step, lake, typed)
-            if isinstance(step.tokens, list):
+            if isinstance(step.tokens, list) and step.extract in extractors():
+                if not extractor(step.extract).reads_tokens:
+                    yield f"{source.where(*place, 'tokens')}: {step.extract} reads prompts, not the completions of {', '.join(step.tokens)}; expected no tokens"
                 yield from _missing_tokens(source, (*place, "tokens"), step.tokens_step, step.tokens, made)
             made |= {(step.step or step.extract, name) for name in step.checkpoints}
         elif isinstance(step, AnalyseStep):
@@ -83,8 +85,8 @@ def _refusal(source: StudySource, place: Place, given: Mapping[str, Any], resolv
     try:
         resolve()
     except PersonascopeError as error:
-        named = next((key for key in given if f"{key!r}" in str(error)), None)
-        yield f"{source.where(*place, *([named] if named else []))}: {error}"
+        named = [(str(error).index(f"{key!r}"), key) for key in given if f"{key!r}" in str(error)]
+        yield f"{source.where(*place, *([min(named)[1]] if named else []))}: {error}"
 
 
 def _missing_tokens(source: StudySource, place: Place, step: str, names: Sequence[str], made: set[tuple[str, str]]) -> Iterator[str]:

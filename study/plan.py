@@ -20,8 +20,8 @@ from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.study.workbench import ask, find
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Parameter
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, TrainStep
 
 State = Literal["in the lake", "resumes", "to do", "after other steps", "diverged before", "cannot work"]
@@ -44,7 +44,10 @@ class PlannedCheckpoint:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a step. Numbers are None where nothing tells them; `seconds` where this lake knows how fast the extractor was there."""
+    """One run of a step: `reads` is the prompt set or the completions it reads, of which there are `texts`.
+
+    Numbers are None where nothing tells them; `seconds` is known where this lake knows how fast the extractor was there.
+    """
 
     step: str
     work: str
@@ -52,6 +55,7 @@ class PlannedRun:
     state: State
     tokens_of: str | None = None
     run_id: str | None = None
+    reads: str = ""
     texts: Texts | None = None
     tokens: int | None = None
     rows: int | None = None
@@ -141,7 +145,7 @@ class _Planner:
     def _reading(self, step: ExtractStep, name: str, tokens_of: str) -> PlannedRun:
         """The run of one extractor over one checkpoint and the completions of one."""
         kind, label = extractor(step.extract), step.step or step.extract
-        made = None if step.tokens == "none" else self.made.get((step.tokens_step, tokens_of))
+        made = None if step.tokens == "none" or not kind.reads_tokens else self.made.get((step.tokens_step, tokens_of))
         forced = tokens_of if isinstance(step.tokens, list) else None
         try:
             queried, waits = self._queried(step, name)
@@ -173,6 +177,7 @@ class _Planner:
             state,
             forced,
             run_id,
+            f"completions of {tokens_of}" if made else "" if reader and reader.planned_texts() else prompts.label,
             texts,
             tokens,
             sum(workload.rows.values()) if workload and workload.rows else None,
@@ -261,7 +266,22 @@ class _Planner:
         tokens = round(n_rows * texts.tokens / texts.n) if texts and texts.n else None
         seconds = self.rates.training_seconds(parent.id, n_rows) if parent else None
         label = step.step or "marker-lora"
-        return PlannedRun(label, "marker-lora", cell.name, state, None, run_id, texts, tokens, n_rows, None, seconds, tuple(cell.parameters), note)
+        return PlannedRun(
+            label,
+            "marker-lora",
+            cell.name,
+            state,
+            None,
+            run_id,
+            f"completions of {step.parent}",
+            texts,
+            tokens,
+            n_rows,
+            None,
+            seconds,
+            tuple(cell.parameters),
+            note,
+        )
 
     def _find_trained(self, name: str, run_id: str) -> str:
         """Keeps the checkpoint of a training that is in the lake; says where its weights are missing."""

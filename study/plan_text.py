@@ -10,7 +10,7 @@ from rich.table import Table
 from personascope.study.cell import cells_of
 from personascope.study.plan import PlannedRun, StudyPlan
 from personascope.study.resolving import resolve_step
-from personascope.warehouse.store.manifest import Parameter
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, StudyFile
 
 STATES = ("in the lake", "resumes", "to do", "after other steps", "diverged before", "cannot work")
@@ -39,9 +39,9 @@ def in_sum(plan: StudyPlan) -> str:
     work = [run for run in waiting if run.work != "analysis"]
     tokens = _sum([run.tokens for run in work], lambda n: f"{n:,} tokens")
     size = _sum([run.bytes for run in work if run.work != "marker-lora"], lambda n: f"{_size(n)} on disk")
-    told = f"at most {tokens} and {size}"
+    told = f"about {tokens} and {size}"
     timed = [run.seconds for run in waiting if run.seconds is not None]
-    time = f"about {_time(sum(timed))}" + (f" for {len(timed)} of them" if len(timed) < len(waiting) else "") if timed else "time not known"
+    time = f"about {_time(sum(timed))} one after the other" + (f" for {len(timed)} of them" if len(timed) < len(waiting) else "") if timed else "time not known"
     return f"{len(plan.runs)} runs: {', '.join(parts)}" + (f"; to do: {told}, {time}" if waiting else "")
 
 
@@ -57,15 +57,17 @@ def _checkpoints(plan: StudyPlan) -> Table:
 
 def _runs(runs: Iterable[PlannedRun]) -> Table:
     table = Table(title="runs", title_justify="left")
-    for column in ("step", "what", "reader", "texts", "tokens", "rows", "bytes", "time", "state"):
+    for column in ("step", "what", "reader", "reads", "texts", "tokens", "rows", "bytes", "time", "state"):
         table.add_column(column, overflow="fold", justify="right" if column in ("texts", "tokens", "rows", "bytes", "time") else "left")
     for run in runs:
         reader = f"{run.reader} over {run.tokens_of}" if run.tokens_of else run.reader
-        texts = f"{'' if run.texts.counted else '≤ '}{run.texts.n:,}" if run.texts else ""
+        most = "≤ " if run.texts and run.reads.startswith("completions") and not run.texts.counted else ""
+        texts = f"{most}{run.texts.n:,}" if run.texts else ""
         cells = (
             run.step,
             run.work,
             reader,
+            run.reads,
             texts,
             f"{run.tokens:,}" if run.tokens is not None else "",
             f"{run.rows:,}" if run.rows is not None else "",

@@ -15,7 +15,7 @@ class Rates:
 
     def __init__(self, lake: Lake | None, device: str) -> None:
         manifests = sorted(lake.manifests(), key=lambda each: each.finished) if lake else []
-        self._rows: dict[tuple[str, str], tuple[int, float]] = {}
+        self._runs: dict[tuple[str, str], Manifest] = {}
         self._trained: dict[str, tuple[int, float]] = {}
         sizes: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for run in manifests[-NEWEST:]:
@@ -26,7 +26,7 @@ class Rates:
                 if run.kind == "train" and run.extractor == "marker-lora":
                     self._note_training(lake, run)
                 elif run.kind == "extract" and run.checkpoint:
-                    self._rows[run.extractor, run.checkpoint] = (run.n_rows, run.seconds)
+                    self._runs[run.extractor, run.checkpoint] = run
         self._row_bytes = {name: n_bytes / rows for name, (rows, n_bytes) in sizes.items() if rows}
 
     def _note_training(self, lake: Lake | None, run: Manifest) -> None:
@@ -39,8 +39,9 @@ class Rates:
 
     def seconds(self, extractor: str, checkpoint: str, workload: Workload) -> float | None:
         """About how long the work takes, by the last run of that extractor over that checkpoint on this device; None where there was none."""
-        rows, seconds = self._rows.get((extractor, checkpoint), (0, 0.0))
-        return sum(workload.rows.values()) * seconds / rows if rows and workload.rows else None
+        last = self._runs.get((extractor, checkpoint))
+        rows = sum(file.rows for name, file in last.tables.items() if name in workload.rows) if last else 0
+        return sum(workload.rows.values()) * last.seconds / rows if last and rows else None
 
     def training_seconds(self, parent: str, n_rows: int) -> float | None:
         """About how long a training on `n_rows` rows (epochs counted) takes, by the trainings of that parent on this device."""

@@ -6,8 +6,7 @@ from typing import Any
 from personascope.extract.job import Extractor, Settings
 from personascope.extract.registry import extractor, resolve_settings
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import nearest
-from personascope.warehouse.store.manifest import Parameter
+from personascope.warehouse.settings import Parameter, nearest
 from personascope.warehouse.studies.model import CellStep, ExtractStep, GridStep, StudyFile
 
 

@@ -69,6 +69,7 @@ class Attention(ReadingExtractor[Generation]):
     """
 
     name = "attention"
+    reads_tokens = True
     version = 2
     settings_type = AttentionSettings
     settings: AttentionSettings

@@ -79,6 +79,8 @@ class Text:
 class PlacesExtractor(ReadingExtractor[Text]):
     """An extractor that reads vectors at places of the prompts of a set, or of a completions run (force-feeding)."""
 
+    reads_tokens = True
+
     settings_type = PlaceSettings
     settings: PlaceSettings
 

@@ -66,6 +66,7 @@ class TrainSae(Extractor[tuple[int, ...]]):
     """
 
     name = TRAINER
+    reads_tokens = True
     version = 1
     kind: Kind = "train"  # type: ignore[misc]
     settings_type = SaeSettings

@@ -69,6 +69,8 @@ class TargetSettings(Settings):
 class TargetsExtractor(ReadingExtractor[Targeted]):
     """An extractor that reads the step before a target: of prompts, or of the completions of a run that hold the marker (own tokens or force-fed)."""
 
+    reads_tokens = True
+
     settings_type = TargetSettings
     settings: TargetSettings
 

@@ -1,0 +1,60 @@
+"""`studies list`, `show` and `schema`: what ships, what a study does, and the form of a study file."""
+
+import json
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from personascope.warehouse.home import STUDIES_FOLDER
+from personascope.warehouse.studies.reading import study_names
+
+
+def test_every_study_is_listed(personascope, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = personascope("studies", "list")
+    assert code == 0 and all(name in out for name in study_names())
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_a_study_is_shown_with_settings_and_their_origins(personascope, name):
+    code, out, _ = personascope("studies", "show", name, "--quick")
+    assert code == 0 and "(study file)" in out and "(default)" in out and "views" in out
+
+
+@pytest.fixture(scope="module")
+def validator():
+    from personascope.study.schema import study_schema
+
+    schema = study_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_shipped_studies_keep_to_the_schema(validator, name):
+    document = yaml.safe_load((STUDIES_FOLDER / f"{name}.yaml").read_text())
+    assert [error.message for error in validator.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"views": ["no_such_view"]},
+        {"figures": ["no_such_figure"]},
+        {"sedd": 1},
+        {"steps": [{"extract": "completions", "checkpoints": ["base"], "settings": {"sample": 1}}]},
+        {"steps": [{"extract": "complete", "checkpoints": ["base"]}]},
+        {"steps": [{"grid": "marker-lora", "parent": "base", "tokens_step": "data", "axes": {"lrs": [1]}, "cells": []}]},
+        {"quick": {"sedd": 1}},
+    ],
+)
+def test_the_schema_refuses_what_the_check_refuses(validator, change):
+    document = yaml.safe_load((STUDIES_FOLDER / "lr-epochs.yaml").read_text()) | change
+    assert list(validator.iter_errors(document))
+
+
+def test_the_schema_is_written_where_asked(personascope, tmp_path):
+    code, out, err = personascope("studies", "schema", "--output", tmp_path / "study.json")
+    assert code == 0 and out == "" and "yaml-language-server" in err
+    assert json.loads((tmp_path / "study.json").read_text())["title"] == "StudyFile"

@@ -1,0 +1,139 @@
+"""`run --plan`: what would be done and whether it can work, with nothing loaded, downloaded or written."""
+
+import pytest
+
+from personascope.study.options import RunOptions
+from personascope.study.plan import plan_study
+from personascope.study.plan_text import in_sum
+from personascope.study.run import StudyRun
+from personascope.study.state import StudyState
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.schema import table
+from personascope.warehouse.studies.model import StudyFile
+
+
+def study(checkpoint, **changes):
+    sampled = {"samples": 2, "max_new_tokens": 4, "personas": ["villain"]}
+    return StudyFile.model_validate(
+        {
+            "name": "planned",
+            "title": "planned",
+            "about": "planned",
+            "prompts": "personas",
+            "checkpoints": {"base": {"id": str(checkpoint)}, "far": {"id": "owner/name", "revision": "0" * 40}},
+            "steps": [
+                {"extract": "completions", "checkpoints": ["base", "far"], "settings": sampled},
+                {"extract": "logit_lens", "checkpoints": ["base"], "tokens": ["base"], "settings": {"personas": ["villain"]}},
+                {
+                    "extract": "activations",
+                    "checkpoints": ["base"],
+                    "tokens": "none",
+                    "settings": {"personas": ["villain"], "layers": [0, 1], "strata": ["last"], "sites": ["resid_post", "mlp_out"]},
+                },
+                {"extract": "entropy", "checkpoints": ["base"], "prompts": "role-focus", "tokens": "none", "settings": {"form": "raw"}},
+                {"extract": "capability", "checkpoints": ["base"], "settings": {"task": "tiny-world"}},
+                {"analyse": "all"},
+            ],
+            "headline": "from runs",
+            "views": ["runs"],
+        }
+        | changes
+    )
+
+
+def plan(checkpoint, lake, **changes):
+    return plan_study(StudyState(study(checkpoint, **changes), lake, RunOptions(device="cpu", track=False)))
+
+
+def states(found):
+    return {(run.step, run.reader): run.state for run in found.runs}
+
+
+@pytest.fixture
+def nothing_happens(monkeypatch):
+    """Weights, downloads and writing are out of reach."""
+
+    def forbidden(*arguments, **named):
+        pytest.fail("a plan loads, downloads or writes nothing")
+
+    monkeypatch.setattr("personascope.extract.weights.on_device.load_model", forbidden)
+    monkeypatch.setattr("personascope.ingest.weights.checkpoints.download", forbidden)
+    monkeypatch.setattr("personascope.warehouse.store.lake.Lake.start", forbidden)
+
+
+def test_a_plan_over_no_lake_counts_the_work_and_makes_nothing(nothing_happens, random_checkpoint, tmp_path):
+    found = plan(random_checkpoint, tmp_path / "lake")
+    assert not (tmp_path / "lake").exists() and found.problems == []
+    here, far = found.checkpoints
+    assert here.state == "on this machine" and here.shape.n_layers == 3 and here.bytes == (random_checkpoint / "model.safetensors").stat().st_size
+    assert "is downloaded from" in far.state and far.bytes is None
+    assert states(found) == {
+        ("completions", "base"): "to do",
+        ("completions", "far"): "to do",
+        ("logit_lens", "base"): "after other steps",
+        ("activations", "base"): "to do",
+        ("entropy", "base"): "to do",
+        ("capability", "base"): "to do",
+        ("all", "all"): "to do",
+    }
+    by_step = {(run.step, run.reader): run for run in found.runs}
+    sampled, entropy, activations = by_step["completions", "base"], by_step["entropy", "base"], by_step["activations", "base"]
+    assert (sampled.texts.n, sampled.rows) == (20, 20 + 40 + 40) and sampled.tokens == 2 * sampled.texts.tokens + 40 * 4
+    assert (entropy.texts.n, entropy.rows) == (120, 120 + 120 * 3 * 4)
+    assert activations.texts.n == 20 and activations.rows == 20 + 20 * 2 * 2 and activations.bytes > 80 * 32 * 4
+    assert by_step["logit_lens", "base"].texts.n == 40, "at most what the completions will be"
+    assert by_step["completions", "far"].tokens == sampled.tokens and by_step["completions", "far"].bytes is None
+    assert all(run.seconds is None for run in found.runs)
+    assert in_sum(found).startswith("7 runs: 6 to do, 1 after other steps; to do: about ")
+    origins = {each.name: each.origin for each in sampled.parameters}
+    assert origins["samples"] == "study file" and origins["temperature"] == "default"
+
+
+def test_what_the_plan_says_is_what_the_run_does(random_checkpoint, tmp_path, monkeypatch, nothing_happens):
+    local = study(random_checkpoint)
+    steps = [step.model_copy(update={"checkpoints": ["base"]}) if hasattr(step, "checkpoints") else step for step in local.steps]
+    del steps[1]  # the random model writes no marker for the lens to look at
+    local = local.model_copy(update={"steps": steps})
+    state = StudyState(local, tmp_path / "lake", RunOptions(device="cpu", track=False))
+    before = plan_study(state)
+    monkeypatch.undo()
+    StudyRun(local, tmp_path / "lake", state.options).run()
+    lake = Lake.existing(tmp_path / "lake")
+    promised = {run.run_id for run in before.runs if run.run_id}
+    assert len(promised) == 4 and promised <= set(lake.run_ids())
+    after = plan_study(StudyState(local, tmp_path / "lake", state.options))
+    assert {run.state for run in after.runs if run.work != "analysis"} == {"in the lake"}
+    for run in after.runs:
+        if run.run_id:
+            written = lake.manifest(run.run_id)
+            rows = {name: file.rows for name, file in written.tables.items() if not table(name).rollup_of and name != "checkpoints"}
+            assert run.seconds == pytest.approx(written.seconds) and run.rows == sum(rows.values()), (run.step, rows)
+    assert plan_study(StudyState(local, tmp_path / "lake", RunOptions(device="cpu", track=False, force=True))).runs[0].state == "to do"
+
+
+def test_a_run_that_was_killed_resumes(random_checkpoint, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    run_id = plan(random_checkpoint, lake.root).runs[0].run_id
+    (lake.staging_folder / run_id).mkdir()
+    assert plan(random_checkpoint, lake.root).runs[0].state == "resumes"
+
+
+def test_what_cannot_work_is_told_with_its_reason_and_ends_with_an_error(random_checkpoint, tmp_path, personascope):
+    steps = [{"extract": "activations", "checkpoints": ["base"], "settings": {"layers": [99]}}]
+    found = plan(random_checkpoint, tmp_path / "lake", steps=steps)
+    assert len(found.problems) == 1 and "layer 99" in found.problems[0]
+    text = f"""
+name: wrong
+title: wrong
+about: wrong
+prompts: personas
+checkpoints: {{base: {{id: "{random_checkpoint}"}}}}
+steps: [{{extract: activations, checkpoints: [base], settings: {{layers: [99]}}}}]
+headline: from runs
+views: [runs]
+"""
+    (tmp_path / "wrong.yaml").write_text(text)
+    code, out, err = personascope("run", tmp_path / "wrong.yaml", "--plan", "--lake", tmp_path / "lake")
+    assert code == 1 and "cannot work" in out and "layer 99" in err
+    code, out, _ = personascope("run", tmp_path / "wrong.yaml", "--plan", "--lake", tmp_path / "lake", "--set", "layers=[0]")
+    assert code == 0 and "1 to do" in out and not (tmp_path / "lake").exists()
