@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.emergence_layers import MEASURES, emergence
 from personascope.warehouse.drawing.figures.prompt_form_similarity import similarity
 from personascope.warehouse.drawing.words import count
@@ -15,13 +14,13 @@ LABELS = {"stays": "Stays top-1", "stays, one word": "Stays, one word", "first":
 MOST_ROWS = 12
 
 
-def show_emergence(lake: Source, reader: Reader, choices: Choices) -> None:
+def show_emergence(lake: Source, reader: Reader) -> None:
     """The histogram by phrasing, the table behind it, and the cosine of two phrasings by layer."""
     if reader.lens_run is None:
         st.info(f"No logit lens of {plain(reader.subject)} was read: `personascope extract logit_lens` reads one.", icon=":material/layers:")
         return
     help_words = "; ".join(f"{LABELS[name]}: {meaning}" for name, meaning in MEASURES.items())
-    measure = choices.segments("Emergence", list(MEASURES), "measure", labels=LABELS, help=help_words)
+    measure = address.segments("Emergence", list(MEASURES), "emergence", labels=LABELS, help=help_words)
     drawing = emergence(lake, reader, measure, f"emergence {measure}")
     if drawing is not None:
         charts.show_drawing(drawing)

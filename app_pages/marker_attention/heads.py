@@ -3,21 +3,20 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.readouts import Readout
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.layer_curves import Contrast
 from personascope.warehouse.drawing.words import count, count_range
 
 SCATTER_HEIGHT, LABELLED = 360, 5
 
 
-def show_heads(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast, choices: Choices) -> None:
+def show_heads(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast) -> None:
     """Marker minus control of every head, and every other figure of each."""
     views = {"first": readout.name} | ({"other": other.name, "difference": f"{readout.checkpoint} minus {other.checkpoint}"} if other else {})
-    which = choices.select("Heads of", list(views), "heads", labels=views) if other else "first"
+    which = address.select("Heads of", list(views), "heads", labels=views) if other else "first"
     one = "select layer, head, mean_delta, n from head_deltas where run_id = $run_id and subject = $subject"
     where = "and control = $control and segmentation = $segmentation and region = $region"
     parameters = {"control": contrast.control, "segmentation": contrast.segmentation, "region": contrast.region}

@@ -6,10 +6,9 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.drawing.tracking_links import run_url, ui_command
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.store.manifest import MlflowRecord
@@ -24,12 +23,11 @@ CELL = 30
 def main() -> None:
     """Draws the page."""
     st.title("Overview")
-    choices = Choices()
     lake = source()
     show_size(lake)
     show_coverage(lake)
     show_checkpoints(lake)
-    show_runs(lake, choices)
+    show_runs(lake)
     show_tables(lake)
 
 
@@ -111,7 +109,7 @@ def show_checkpoints(lake: Source) -> None:
     st.dataframe(rows[[column.name for column in rows if column.null_count() < rows.height]], hide_index=True, placeholder="", column_config=config)
 
 
-def show_runs(lake: Source, choices: Choices) -> None:
+def show_runs(lake: Source) -> None:
     """The last runs, and one of them in full with the way to its page in MLflow."""
     st.subheader("Last runs", divider="gray")
     rows = lake.select(
@@ -131,7 +129,7 @@ def show_runs(lake: Source, choices: Choices) -> None:
     kept = [column.name for column in shown if column.null_count() < shown.height]
     st.dataframe(shown[kept], hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
     labels = dict(lake.select("select run_id, run_id || ' · ' || coalesce(subject, checkpoint, kind) from runs order by finished desc, run_id").rows())
-    _show_run(lake, choices.select("Run in full", list(labels), "run", labels=labels))
+    _show_run(lake, address.select("Run in full", list(labels), "manifest", labels=labels))
 
 
 def _record(row: dict[str, Any]) -> MlflowRecord | None:
