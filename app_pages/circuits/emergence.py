@@ -8,6 +8,7 @@ from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.emergence_layers import MEASURES, emergence
 from personascope.warehouse.drawing.figures.prompt_form_similarity import similarity
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count
 
 LABELS = {"stays": "Stays top-1", "stays, one word": "Stays, one word", "first": "First time"}
@@ -40,7 +41,7 @@ def _show_table(lake: Source, reader: Reader) -> None:
         subject=reader.subject,
         stratum=reader.stratum,
     )
-    shown = rows.drop([name for name in rows.columns if rows[name].null_count() == rows.height])
+    shown = with_values(rows)
     config: charts.Columns = {
         "prompt_form": "form",
         "emergence_layer": st.column_config.NumberColumn("stays from", help="First layer from which on the target alone is top-1."),

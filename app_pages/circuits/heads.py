@@ -8,6 +8,7 @@ from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.attention_sinks import sinks
 from personascope.warehouse.drawing.figures.attribution_against_ablation import METHODS, agreement, heads
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
 EVERY = "all layers"
@@ -77,7 +78,7 @@ def _show_table(lake: Source, reader: Reader, form: str) -> None:
         form=form,
     )
     n = count_range(rows["n"], reader.what)
-    shown = rows.drop("n", *(name for name in rows.columns if name != "n" and rows[name].null_count() == rows.height))
+    shown = with_values(rows.drop("n"))
     words = {
         "zero": ("zero", "Change of the target's logit when the head is set to zero.", "%+.3f"),
         "mean": ("mean", "The same when it is set to its mean over prompts.", "%+.3f"),

@@ -7,6 +7,7 @@ from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.marker_rise import VALUES, rise
+from personascope.warehouse.drawing.tables import with_values
 
 LABELS = {"prob": "Probability", "logit": "Logit"}
 NOBODY = "no other"
@@ -39,7 +40,7 @@ def show_marker(lake: Source, reader: Reader) -> None:
         trained=pair["trained_run"],
         base=pair["base_run"],
     )
-    shown = rows.drop([name for name in rows.columns if rows[name].null_count() == rows.height])
+    shown = with_values(rows)
     formats = {"prob": "%.3f", "logit": "%+.2f", "top1": "percent", "rank": "%d"}
     config: charts.Columns = {
         name: st.column_config.NumberColumn(name.replace("_", " "), format=next(kind for part, kind in formats.items() if part in name))

@@ -7,6 +7,7 @@ from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.patching_map import VALUES, patches
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
 LABELS = {"restored_pooled": "Restored", "logit_change": "Logit", "kl_removed": "KL"}
@@ -48,8 +49,7 @@ def _show_table(lake: Source, reader: Reader, run: str) -> None:
         stratum=reader.stratum,
     )
     counts = f"{count_range(rows['n'], reader.what)} of {count_range(rows['n_clusters'], 'question')}"
-    empty = [name for name in rows.columns if rows[name].null_count() == rows.height]
-    shown = rows.drop("n", "n_clusters", *empty)
+    shown = with_values(rows.drop("n", "n_clusters"))
     numbers = {
         "restored_pooled": ("restored", "Mean change of the logit over the mean distance between donor and base."),
         "restored": ("mean of fractions", "Mean over examples of the restored fraction; one example with a distance near 0 can decide it."),

@@ -7,7 +7,7 @@ from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.charts import matrix
-from personascope.warehouse.drawing.words import count, count_range, p_value
+from personascope.warehouse.drawing.words import count, count_range, known, p_value
 
 TITLE, ICON, ORDER = "Features", ":material/hub:", 60
 CELL, WIDTH, ROW, HEIGHT = 64, 720, 26, 380
@@ -152,7 +152,7 @@ def show_prompts(lake: Source, place: dict, features: list[str]) -> None:
         feature=int(feature),
         **_at(place),
     )
-    st.dataframe(rows, hide_index=True, height=charts.table_height(rows))
+    st.dataframe(rows, hide_index=True, height=charts.table_height(rows), placeholder="–")
     st.caption(f"Prompts that activate feature {feature} most, of {rows['n_firing'][0] if rows.height else 0} that do.")
 
 
@@ -173,7 +173,8 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         return
     seed = lake.select("select seed from runs where run_id = $run", run=place["features_run"]).item()
     facts = [
-        f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the autoencoder, drawn with seed {seed}",
+        f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the autoencoder, "
+        f"drawn with seed {known(seed)}",
         f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; "
         f"smallest {p_value(min(rows['p'].drop_nulls(), default=None))}",
     ]
@@ -184,5 +185,5 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         run=place["features_run"],
         **_at(place),
     )
-    st.dataframe(sets, hide_index=True, height=charts.table_height(sets))
+    st.dataframe(sets, hide_index=True, height=charts.table_height(sets), placeholder="–")
     st.caption("The whole list beside disjoint sets of as many random directions: set_p counts the sets whose mean absolute projection is at least as large.")

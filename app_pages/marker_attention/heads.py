@@ -8,6 +8,7 @@ from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.layer_curves import Contrast
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, count_range
 
 SCATTER_HEIGHT, LABELLED = 360, 5
@@ -67,7 +68,6 @@ def _show_table(lake: Source, readout: Readout, other: Readout | None) -> None:
     elif other is not None:
         st.info("What half of the questions picks was not measured on the other half yet: the study's analyses compute it.", icon=":material/call_split:")
     counts = ("n", "n_selection", "n_evaluation", "n_clusters_selection", "n_clusters_evaluation", "patching_family")
-    empty = [column for column in rows.columns if rows[column].null_count() == rows.height]
     signed_columns = {
         "trained_minus_base": ("trained − base", "Marker minus C1, all generations."),
         "selection_effect": ("picked by", "Trained minus base on the selection half of the questions."),
@@ -90,7 +90,7 @@ def _show_table(lake: Source, readout: Readout, other: Readout | None) -> None:
         "patching_rank": st.column_config.NumberColumn("patching rank", help="Order among the published candidates for patching."),
         "patching_p": st.column_config.NumberColumn("patching p", format="%.3g", help="Exact sign test, times the heads of the model."),
     }
-    table = rows.drop([*empty, *(name for name in counts if name not in empty)])
+    table = with_values(rows.drop(counts))
     st.markdown("**Every figure of every head**")
     st.dataframe(table, hide_index=True, column_config=config, height=charts.table_height(table), placeholder="–")
     st.caption(

@@ -9,6 +9,7 @@ import streamlit as st
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.tracking_links import run_url, ui_command
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.store.manifest import MlflowRecord
@@ -106,7 +107,7 @@ def show_checkpoints(lake: Source) -> None:
         "id": st.column_config.TextColumn("id", width=220),
         "revision": st.column_config.TextColumn("revision", width=90),
     }
-    st.dataframe(rows[[column.name for column in rows if column.null_count() < rows.height]], hide_index=True, placeholder="", column_config=config)
+    st.dataframe(with_values(rows), hide_index=True, placeholder="", column_config=config)
 
 
 def show_runs(lake: Source) -> None:
@@ -126,8 +127,7 @@ def show_runs(lake: Source) -> None:
         "seconds": st.column_config.NumberColumn("seconds", format="%.1f"),
         "mlflow": st.column_config.LinkColumn("MLflow", display_text="open"),
     }
-    kept = [column.name for column in shown if column.null_count() < shown.height]
-    st.dataframe(shown[kept], hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
+    st.dataframe(with_values(shown), hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
     labels = dict(lake.select("select run_id, run_id || ' · ' || coalesce(subject, checkpoint, kind) from runs order by finished desc, run_id").rows())
     _show_run(lake, address.select("Run in full", list(labels), "manifest", labels=labels))
 
@@ -163,7 +163,7 @@ def _show_run(lake: Source, run_id: str) -> None:
         if parameters.is_empty():
             st.text("none")
         else:
-            st.dataframe(parameters, hide_index=True, column_config={"came_from": "from"})
+            st.dataframe(parameters, hide_index=True, column_config={"came_from": "from"}, placeholder="–")
         if record is not None and (url := run_url(record)):
             st.link_button("Open in MLflow", url, icon=":material/open_in_new:")
         elif record is not None and (command := ui_command(record)):

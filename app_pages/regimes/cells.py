@@ -8,7 +8,7 @@ import streamlit as st
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, Value
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, learning_rate
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, known, learning_rate
 
 LETTERS = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
 UNJUDGED = "?"
@@ -169,5 +169,5 @@ def sample(seed: int | None, rates: pl.DataFrame) -> list[str]:
     design = ", by the study's design" if "design" in set(rates["n_from"]) else ""
     return [
         f"a persona: {count_range(rates['n'], 'completion')} of {count_range(rates['n_questions'], 'question')}",
-        f"training seed {NOTHING_KNOWN if seed is None else seed}{design}",
+        f"training seed {known(seed)}{design}",
     ]

@@ -8,6 +8,7 @@ import streamlit as st
 from personascope.app_pages.regimes.cells import Judged, cell_words
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Value
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, p_value, signed
 
 SCATTER_HEIGHT = 320
@@ -84,7 +85,7 @@ def show_leakage(judged: Judged, lr: float, epochs: float) -> Reading | None:
     config |= {name: st.column_config.NumberColumn(words, format="%.3g") for name, words in PS.items()}
     config |= {"n": "pairs", "n_personas": "personas", "n_distinct": "distinct rates"}
     shown = rows.select("layer", "rho_personas", "p_personas", "n_personas", "rho", "p", "n", "n_distinct", "rho_published", "p_published")
-    shown = shown[[column.name for column in shown if column.null_count() < shown.height]]
+    shown = with_values(shown)
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown), placeholder="–")
     st.caption(
         "Spearman's rho over pairs takes the cells of one persona as independent evidence on its one cosine; rho over personas has one point a persona, "

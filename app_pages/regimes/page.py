@@ -14,7 +14,8 @@ from personascope.app_pages.regimes.personas import choose_order, show_matrix
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, learning_rate
+from personascope.warehouse.drawing.tables import with_values
+from personascope.warehouse.drawing.words import count, known, learning_rate
 
 TITLE, ICON, ORDER = "Regimes", ":material/grid_view:", 40
 MAP_ROW = 50
@@ -124,7 +125,7 @@ def show_tables(judged: Judged) -> None:
         pl.col("n_seeds").alias("seeds"),
         *(_span(words, rows[f"{name}_min"], rows[f"{name}_max"]) for words, name in spans.items()),
     )
-    st.dataframe(_known(table), hide_index=True, column_config={"lr": _lr()}, height=charts.table_height(table), placeholder="cannot be told")
+    st.dataframe(with_values(table), hide_index=True, column_config={"lr": _lr()}, height=charts.table_height(table), placeholder="cannot be told")
     st.caption(f"Every seed of the sweep; smallest to largest rate of the cells.{_detours(judged)}")
     band = judged.view("clean_band", "* exclude (origin, parent, source, marker)", "lr")
     if band.is_empty():
@@ -156,7 +157,7 @@ def _detours(judged: Judged) -> str:
     for row in rows.filter(~pl.col("monotone")).iter_rows(named=True):
         steps = " → ".join(f"{REGIMES[regime]} ({epochs:g})" for epochs, regime in zip(row["epochs"], row["regimes"], strict=True))
         drop = "" if row["dropped_at"] is None else f", source rate down by {100 * row['largest_drop']:.3g} points at {row['dropped_at']:g} epochs"
-        words.append(f"lr {learning_rate(row['lr'])}, seed {NOTHING_KNOWN if row['seed'] is None else row['seed']}: {steps}{drop}")
+        words.append(f"lr {learning_rate(row['lr'])}, seed {known(row['seed'])}: {steps}{drop}")
     return f" Not monotone, a regime (at its epochs) before the one that precedes it: {'; '.join(words)}." if words else ""
 
 
@@ -198,13 +199,9 @@ def show_cells(judged: Judged) -> None:
         "n_completions": "completions a persona",
         "n_records": st.column_config.NumberColumn("records", help="Records of the same cell in the lake; the newest is shown."),
     }
-    st.dataframe(_known(rows.with_columns(pl.col("regime").replace(REGIMES))), hide_index=True, column_config=config, height=charts.table_height(rows, 30))
+    shown = with_values(rows.with_columns(pl.col("regime").replace(REGIMES)))
+    st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(rows, 30), placeholder="–")
 
 
 def _lr(label: str = "lr") -> Any:
     return st.column_config.NumberColumn(label, format="%.1e", width=70)
-
-
-def _known(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows without columns that hold nothing."""
-    return rows[[column.name for column in rows if column.null_count() < rows.height]]

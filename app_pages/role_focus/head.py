@@ -9,6 +9,7 @@ from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.views import views
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
 ANCHOR, KEY = "one-head", "head"
@@ -97,7 +98,7 @@ def _show_row(lake: Source, pair: dict | None, family: str | None, layer: int, h
     if rows.is_empty():
         st.info(f"`heads` has no row of layer {layer}, head {head}.", icon=":material/grid_on:")
         return
-    known = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height and name not in ("layer", "head"))
+    known = with_values(rows.drop("layer", "head"))
     table: dict[str, list[str | None]] = {"figure": [*known.columns]}
     for number, row in enumerate(known.to_dicts()):
         name = f"{row.get('checkpoint')} · {row['run_id']}"
