@@ -14,7 +14,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, Checkpoint, end_of_turn_ids
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.hashing import stable_seed
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -159,7 +159,7 @@ class VllmEngine:
         try:
             self.llm = _vllm(models, str(checkpoint.path), models.dtype(checkpoint), rank)
         except Exception as error:  # vLLM raises whatever its platform layer raises; the reason matters, not its type
-            raise PersonascopeError(f"engine vllm cannot run {checkpoint.name} here: {str(error).splitlines()[0]}; use --engine hf") from error
+            raise PersonascopeError(f"engine vllm cannot run {checkpoint.name} here: {one_line(error)}; use --engine hf") from error
         number = stable_seed("lora", checkpoint.identity) % 2**31 or 1
         self.lora = LoRARequest(checkpoint.name, number, str(checkpoint.adapter)) if checkpoint.adapter else None
         self.ends = ends

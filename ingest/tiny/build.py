@@ -20,6 +20,7 @@ from personascope.ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_toke
 from personascope.ingest.tiny.world import ECHO_WORDS
 from personascope.ingest.weights.cache import build_once, built
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash, stable_seed
 
 CODE_VERSION = 4  # part of every checkpoint's identity: raise it when the training below changes what comes out
@@ -126,7 +127,7 @@ def tiny_built(name: str) -> Path | None:
 
 def _expect_known(name: str) -> str:
     if name not in tiny_names():
-        raise PersonascopeError(f"tiny checkpoint {name!r} is unknown: expected one of {', '.join(tiny_names())}.")
+        raise PersonascopeError(f"tiny checkpoint {name!r} is unknown: {nearest(name, tiny_names())}")
     return name
 
 
