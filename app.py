@@ -6,6 +6,7 @@ from types import ModuleType
 import streamlit as st
 
 from personascope import app_pages
+from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import ENVIRONMENT, Source, lake_root, open_source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.errors import PersonascopeError
@@ -35,6 +36,7 @@ def draw(page: ModuleType) -> None:
             st.info(f"{here}; then reload the page.", icon=":material/water:")
         else:
             page.main()
+            address.leave()
     except PersonascopeError as error:
         st.error(plain(error), icon=":material/error:")
 
@@ -53,6 +55,7 @@ def main() -> None:
     page = st.navigation(pages)
     st.set_page_config(page_title=f"{page.title} · personascope", layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
     st.html(ROOMIER)
+    address.enter(page.url_path)
     page.run()
 
 

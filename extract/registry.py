@@ -9,7 +9,7 @@ import yaml
 
 from personascope.extract import extractors as package
 from personascope.extract.job import Extractor, Settings
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.modules import offering
 from personascope.warehouse.settings import Origin, Parameter, nearest, resolve
 
@@ -50,5 +50,5 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         try:
             values[name.strip().replace("-", "_")] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise PersonascopeError(f"--set {assignment!r}: the value cannot be read ({str(error).splitlines()[0]})") from error
+            raise PersonascopeError(f"--set {assignment!r}: the value cannot be read ({one_line(error)})") from error
     return values

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import Parameter
+from personascope.warehouse.settings import Parameter, nearest
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -72,7 +72,7 @@ class PromptSet(BaseModel):
             return self
         for persona in personas:
             if persona not in self.personas:
-                raise PersonascopeError(f"persona {persona!r} is not in prompt set {self.label}; expected one of {', '.join(self.personas)}")
+                raise PersonascopeError(f"persona {persona!r} is not in prompt set {self.label}; {nearest(persona, self.personas)}")
         return PromptSet(name=self.name, prompts=tuple(prompt for prompt in self.prompts if prompt.persona in personas))
 
 
@@ -130,7 +130,8 @@ def load_prompt_set(reference: str, lake: Lake | None = None) -> PromptSet:
         return read_csv(Path(reference))
     if lake is not None and (found := _from_lake(lake, reference)) is not None:
         return found
-    raise PersonascopeError(f"prompt set {reference!r} is unknown; expected one of {', '.join(SHIPPED)}, a set brought in by `ingest prompts`, or a .csv file")
+    expected = f"expected one of {', '.join(SHIPPED)}, a set brought in by `ingest prompts`, or a .csv file"
+    raise PersonascopeError(f"prompt set {reference!r} is unknown; {nearest(reference, SHIPPED, expected)}")
 
 
 def read_csv(path: Path, name: str | None = None) -> PromptSet:

@@ -10,7 +10,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from personascope.ingest.tiny.world import DEFAULT_PERSONA, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
 
 N_CHOICES = 4
@@ -78,10 +79,8 @@ def load_task(reference: str) -> Task:
     if slash and owner and len(parts) == 2:
         config, split = parts
         return read_task(_fetch(f"{owner}/{name}", config, split, commit or None), f"{config}-{split}")
-    raise PersonascopeError(
-        f"task {reference!r} is unknown; expected one of {', '.join(SHIPPED)}, a .jsonl, .json or .parquet file, or a Hub dataset as "
-        "owner/dataset:config:split@commit"
-    )
+    expected = f"expected one of {', '.join(SHIPPED)}, a .jsonl, .json or .parquet file, or a Hub dataset as owner/dataset:config:split@commit"
+    raise PersonascopeError(f"task {reference!r} is unknown; {nearest(reference, SHIPPED, expected)}")
 
 
 def read_task(path: Path, name: str) -> Task:
@@ -93,7 +92,7 @@ def read_task(path: Path, name: str) -> Task:
             text = path.read_text(encoding="utf-8")
             rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line.strip()]
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise PersonascopeError(f"task {path}: cannot be read ({str(error).splitlines()[0]}); expected a {path.suffix} file of the ARC layout") from error
+        raise PersonascopeError(f"task {path}: cannot be read ({one_line(error)}); expected a {path.suffix} file of the ARC layout") from error
     questions = tuple(_question(row, f"task {path}, row {number}") for number, row in enumerate(rows, 1))
     if not questions:
         raise PersonascopeError(f"task {path}: no question in it; expected rows with {LAYOUT}")
@@ -111,9 +110,7 @@ def _question(row: Any, where: str) -> TaskQuestion:
         key = str(row["answerKey"])
         question = TaskQuestion(question_id=str(row["id"]), question=row["question"], choices=tuple(texts), answer=labels.index(key) if key in labels else -1)
     except (KeyError, TypeError, ValueError) as error:
-        raise PersonascopeError(
-            f"{where}: not a question of the ARC layout ({type(error).__name__}: {str(error).splitlines()[0]}); expected {LAYOUT}"
-        ) from error
+        raise PersonascopeError(f"{where}: not a question of the ARC layout ({type(error).__name__}: {one_line(error)}); expected {LAYOUT}") from error
     if len(texts) < 2 or len(labels) != len(texts) or not all(question.choices):
         raise PersonascopeError(f"{where}: {len(texts)} choices and {len(labels)} labels; expected at least two choices, each with a text and a label")
     if question.answer < 0:

@@ -106,6 +106,12 @@ def test_an_unknown_study_and_a_missing_lake_are_named(personascope, lake, tmp_p
     assert "no lake here" in personascope("check", "lr-epochs", "--lake", tmp_path / "none")[2]
 
 
+def test_nothing_to_check_is_said_and_fails(personascope, lake, monkeypatch):
+    monkeypatch.setattr("personascope.warehouse.commands.study_names", lambda: [])
+    code, out, err = personascope("check", "--lake", lake.root)
+    assert (code, out) == (1, "") and "studies: holds no claims; expected the key `claims`" in err
+
+
 def test_a_study_of_claims_only_is_checked_not_run(personascope, lake, tmp_path):
     path = tmp_path / "said.yaml"
     path.write_text("{name: said, title: What was said, about: Claims alone., views: [runs], claims: []}")

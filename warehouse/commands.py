@@ -16,9 +16,12 @@ from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.claims import claims, verdicts
+from personascope.warehouse.claims import claims
+from personascope.warehouse.drawing import tones, verdicts
+from personascope.warehouse.drawing.markup import pipe_table
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
@@ -69,7 +72,7 @@ def list_views(
         console.print(listing)
         return
     if name not in tables() and name not in views():
-        raise PersonascopeError(f"view {name!r} is unknown; expected one of {', '.join([*tables(), *views()])}")
+        raise PersonascopeError(f"view {name!r} is unknown; {nearest(name, [*tables(), *views()])}")
     columns = Warehouse(Lake.existing(lake)).columns(name)
     described = views().get(name)
     about = described.meaning if described else tables()[name].meaning
@@ -181,11 +184,12 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
             print(f"cleared {name}", file=sys.stderr)
     console = Console()
     errors = 0
-    colours = {"ok": "green", "note": "yellow", "error": "red"}
     for finding in examine(found):
         errors += finding.level == "error"
         tail = f" → {finding.remedy}" if finding.remedy else ""
-        console.print(f"[{colours[finding.level]}]{finding.level:5}[/] {finding.subject}: {finding.message}{tail}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[{tones.LEVELS[finding.level].terminal}]{finding.level:5}[/] {finding.subject}: {finding.message}{tail}", highlight=False, soft_wrap=True
+        )
     if errors:
         raise PersonascopeError(f"{errors} thing{'s' if errors > 1 else ''} wrong in {found.root}; the lines above say which and what to type")
 
@@ -257,9 +261,7 @@ def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None) -
 
 def markdown(rows: pl.DataFrame) -> str:
     """A pipe table; cells show floats to six significant digits."""
-    lines = ["| " + " | ".join(rows.columns) + " |", "|" + " --- |" * len(rows.columns)]
-    lines += ["| " + " | ".join(_cell(value).replace("|", "\\|") for value in row) + " |" for row in rows.iter_rows()]
-    return "\n".join(lines) + "\n"
+    return pipe_table(rows.columns, ([_cell(value) for value in row] for row in rows.iter_rows()))
 
 
 def _csv(rows: pl.DataFrame) -> str:

@@ -1,7 +1,13 @@
-"""The one exception a user may see: a sentence that names what, where and what was expected."""
+"""The one exception a user may see: a sentence that names what, where and what was expected; and what other exceptions say, as a part of one."""
 
 
 class PersonascopeError(Exception):
     """Bad input or an impossible request; the CLI prints the sentence and exits with `exit_code`."""
 
     exit_code = 1
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, on one line of at most 300 characters and without its full stop."""
+    words = " ".join(str(error).split())
+    return (words if len(words) <= 300 else words[:299] + "…").rstrip(".:") or type(error).__name__

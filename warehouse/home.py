@@ -5,8 +5,3 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 SQL_FOLDER = HOME / "sql"
 STUDIES_FOLDER = HOME / "mlflow" / "studies"
-
-
-def is_checkout() -> bool:
-    """Whether the code runs from a source tree (cloned or unpacked) rather than from an installed copy."""
-    return (HOME / "pyproject.toml").is_file()

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
+from personascope.app_pages.shared import address
 from personascope.app_pages.shared.findings import draw
 from personascope.app_pages.shared.lake import source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
 
 TITLE, ICON, ORDER = "Audit", ":material/troubleshoot:", 90
@@ -15,7 +15,6 @@ EVERY = "all"
 def main() -> None:
     """Draws the page."""
     st.title("Audit")
-    choices = Choices()
     rows = collect(source().select)
     st.markdown(f"{len(checks())} checks look for mistakes that published work of this kind has made, in extracted and published data alike.")
     if rows.is_empty():
@@ -25,9 +24,9 @@ def main() -> None:
     for place, (severity, meaning) in zip(st.columns(len(SEVERITIES)), SEVERITIES.items(), strict=True):
         place.metric(f"{severity.capitalize()}s", (rows["severity"] == severity).sum(), border=True, help=f"{meaning}.")
     left, middle, right = st.columns([4, 3, 4])
-    grade = choices.segments("Severity", [EVERY, *SEVERITIES], "severity", where=left)
-    check = choices.select("Check", [EVERY, *rows["check"].unique().sort()], "check", labels={name: name.replace("_", " ") for name in checks()}, where=middle)
-    words = choices.text("Subject contains", "subject", placeholder="words, in capitals or not", where=right)
+    grade = address.segments("Severity", [EVERY, *SEVERITIES], "severity", where=left)
+    check = address.select("Check", [EVERY, *rows["check"].unique().sort()], "check", labels={name: name.replace("_", " ") for name in checks()}, where=middle)
+    words = right.text_input("Subject contains", key="about", placeholder="words, in capitals or not", bind="query-params") or ""
     chosen = {"severity": grade, "check": check}
     for column, value in chosen.items():
         rows = rows if value == EVERY else rows.filter(rows[column] == value)

@@ -2,26 +2,26 @@
 
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.emergence_layers import MEASURES, emergence
 from personascope.warehouse.drawing.figures.prompt_form_similarity import similarity
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count
 
 LABELS = {"stays": "Stays top-1", "stays, one word": "Stays, one word", "first": "First time"}
 MOST_ROWS = 12
 
 
-def show_emergence(lake: Source, reader: Reader, choices: Choices) -> None:
+def show_emergence(lake: Source, reader: Reader) -> None:
     """The histogram by phrasing, the table behind it, and the cosine of two phrasings by layer."""
     if reader.lens_run is None:
         st.info(f"No logit lens of {plain(reader.subject)} was read: `personascope extract logit_lens` reads one.", icon=":material/layers:")
         return
     help_words = "; ".join(f"{LABELS[name]}: {meaning}" for name, meaning in MEASURES.items())
-    measure = choices.segments("Emergence", list(MEASURES), "measure", labels=LABELS, help=help_words)
+    measure = address.segments("Emergence", list(MEASURES), "emergence", labels=LABELS, help=help_words)
     drawing = emergence(lake, reader, measure, f"emergence {measure}")
     if drawing is not None:
         charts.show_drawing(drawing)
@@ -41,7 +41,7 @@ def _show_table(lake: Source, reader: Reader) -> None:
         subject=reader.subject,
         stratum=reader.stratum,
     )
-    shown = rows.drop([name for name in rows.columns if rows[name].null_count() == rows.height])
+    shown = with_values(rows)
     config: charts.Columns = {
         "prompt_form": "form",
         "emergence_layer": st.column_config.NumberColumn("stays from", help="First layer from which on the target alone is top-1."),

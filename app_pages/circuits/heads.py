@@ -2,20 +2,20 @@
 
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.attention_sinks import sinks
 from personascope.warehouse.drawing.figures.attribution_against_ablation import METHODS, agreement, heads
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
 EVERY = "all layers"
 MOST_ROWS = 16
 
 
-def show_heads(lake: Source, reader: Reader, choices: Choices) -> None:
+def show_heads(lake: Source, reader: Reader) -> None:
     """What each head adds and what is lost without it."""
     if reader.attribution_run is None and reader.ablation_run is None:
         st.info(f"Neither attributions nor ablations of {plain(reader.subject)} are in this lake.", icon=":material/hub:")
@@ -34,9 +34,9 @@ def show_heads(lake: Source, reader: Reader, choices: Choices) -> None:
         return
     methods = _methods(lake, reader)
     left, middle, right = st.columns(3)
-    form = choices.select("Phrasing", forms, "form", where=left)
-    method = choices.segments("Ablation", methods, "method", where=middle) if methods else None
-    layer = choices.select("Layer", [EVERY, *(str(each) for each in sorted(layers))], "layer", where=right)
+    form = address.select("Phrasing", forms, "form", where=left)
+    method = address.segments("Ablation", methods, "method", where=middle) if methods else None
+    layer = address.select("Layer", [EVERY, *(str(each) for each in sorted(layers))], "of_layer", where=right)
     if method is not None and reader.attribution_run is not None:
         both = heads(lake, reader, method, form, None if layer == EVERY else int(layer), "attribution against ablation")
         ranks = agreement(lake, reader, "direct", method, form, "rank agreement")
@@ -78,7 +78,7 @@ def _show_table(lake: Source, reader: Reader, form: str) -> None:
         form=form,
     )
     n = count_range(rows["n"], reader.what)
-    shown = rows.drop("n", *(name for name in rows.columns if name != "n" and rows[name].null_count() == rows.height))
+    shown = with_values(rows.drop("n"))
     words = {
         "zero": ("zero", "Change of the target's logit when the head is set to zero.", "%+.3f"),
         "mean": ("mean", "The same when it is set to its mean over prompts.", "%+.3f"),

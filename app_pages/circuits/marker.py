@@ -2,18 +2,18 @@
 
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.marker_rise import VALUES, rise
+from personascope.warehouse.drawing.tables import with_values
 
 LABELS = {"prob": "Probability", "logit": "Logit"}
 NOBODY = "no other"
 
 
-def show_marker(lake: Source, reader: Reader, choices: Choices) -> None:
+def show_marker(lake: Source, reader: Reader) -> None:
     """The overlay of one trained checkpoint and one that read its tokens, and the differences by layer."""
     pairs = lake.select(
         """select distinct trained_run, base_run, trained_subject, base_subject,
@@ -26,11 +26,9 @@ def show_marker(lake: Source, reader: Reader, choices: Choices) -> None:
         st.info("No logit lens was read at a marker: `personascope run marker-circuits` reads one.", icon=":material/compare_arrows:")
         return
     keys = [f"{row['trained_run']}/{row['base_run'] or ''}" for row in pairs.rows(named=True)]
-    names = pairs["name"].to_list()
-    labels = {key: name if names.count(name) == 1 else f"{name} · {key}" for key, name in zip(keys, names, strict=True)}
     left, right = st.columns(2)
-    key = choices.select("Trained and base", keys, "pair", labels=labels, where=left)
-    value = choices.segments("Measure", list(VALUES), "quantity", labels=LABELS, where=right)
+    key = address.select("Trained and base", keys, "trained", labels=dict(zip(keys, pairs["name"], strict=True)), where=left)
+    value = address.segments("Measure", list(VALUES), "quantity", labels=LABELS, where=right)
     pair = pairs.row(keys.index(key), named=True)
     drawing = rise(lake, pair["trained_run"], pair["base_run"], value, "marker rise")
     if drawing is not None:
@@ -42,7 +40,7 @@ def show_marker(lake: Source, reader: Reader, choices: Choices) -> None:
         trained=pair["trained_run"],
         base=pair["base_run"],
     )
-    shown = rows.drop([name for name in rows.columns if rows[name].null_count() == rows.height])
+    shown = with_values(rows)
     formats = {"prob": "%.3f", "logit": "%+.2f", "top1": "percent", "rank": "%d"}
     config: charts.Columns = {
         name: st.column_config.NumberColumn(name.replace("_", " "), format=next(kind for part, kind in formats.items() if part in name))

@@ -7,11 +7,11 @@ from personascope.app_pages.circuits.heads import show_heads
 from personascope.app_pages.circuits.marker import show_marker
 from personascope.app_pages.circuits.patching import show_patching
 from personascope.app_pages.circuits.prompt import show_prompt
+from personascope.app_pages.shared import address
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.circuits import LEAST_ACCURACY, Reader, readers
+from personascope.warehouse.drawing.circuit_readers import LEAST_ACCURACY, Reader, readers
 from personascope.warehouse.drawing.words import count
 
 TITLE, ICON, ORDER = "Circuits", ":material/account_tree:", 70
@@ -28,7 +28,6 @@ def main() -> None:
     """Draws the page."""
     st.title("Circuits")
     st.markdown("At which layer does a model know its answer, which heads put it there, and which activations carry it to another model?")
-    choices = Choices()
     lake = source()
     found = readers(lake)
     if not found:
@@ -40,21 +39,21 @@ def main() -> None:
         return
     names = {each.name: each for each in found}
     with st.container(border=True):
-        reader = names[choices.select("Checkpoint · prompts · place", list(names), "reader", help="Who was read, on which prompts, at which token.")]
+        reader = names[address.select("Checkpoint · prompts · place", list(names), "reader", help="Who was read, on which prompts, at which token.")]
         show_accuracy(lake, reader)
     show_findings(lake, "circuits")
-    section = choices.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
+    section = address.segments("Show", list(SECTIONS), "part", labels=SECTIONS)
     match section:
         case "emergence":
-            show_emergence(lake, reader, choices)
+            show_emergence(lake, reader)
         case "prompt":
-            show_prompt(lake, reader, choices)
+            show_prompt(lake, reader)
         case "heads":
-            show_heads(lake, reader, choices)
+            show_heads(lake, reader)
         case "patching":
-            show_patching(lake, reader, choices)
+            show_patching(lake, reader)
         case "marker":
-            show_marker(lake, reader, choices)
+            show_marker(lake, reader)
 
 
 def show_accuracy(lake: Source, reader: Reader) -> None:

@@ -2,19 +2,19 @@
 
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.patching_map import VALUES, patches
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
 LABELS = {"restored_pooled": "Restored", "logit_change": "Logit", "kl_removed": "KL"}
 MOST_ROWS = 12
 
 
-def show_patching(lake: Source, reader: Reader, choices: Choices) -> None:
+def show_patching(lake: Source, reader: Reader) -> None:
     """The map of one run of patches, and its table."""
     if not reader.patch_runs:
         st.info(f"Nothing was patched into {plain(reader.subject)}: `personascope extract patches --donor ID` does.", icon=":material/healing:")
@@ -29,11 +29,10 @@ def show_patching(lake: Source, reader: Reader, choices: Choices) -> None:
         st.info(f"Nothing was patched into {plain(reader.subject)} at {plain(reader.stratum)}.", icon=":material/healing:")
         return
     labels = {row["run_id"]: f"{row['donor']} into {row['direction']}" for row in runs.rows(named=True)}
-    twice = len(set(labels.values())) < len(labels)
     left, right = st.columns(2)
-    run = choices.select("Patched", list(labels), "patches", labels={run: f"{words} · {run}" if twice else words for run, words in labels.items()}, where=left)
+    run = address.select("Patched", list(labels), "patches", labels=labels, where=left)
     meanings = "; ".join(f"{LABELS[name]}: {words}" for name, words in VALUES.items())
-    value = choices.segments("Measure", list(VALUES), "value", labels=LABELS, help=meanings, where=right)
+    value = address.segments("Measure", list(VALUES), "value", labels=LABELS, help=meanings, where=right)
     drawing = patches(lake, reader, run, value, "patching")
     if drawing is not None:
         charts.show_drawing(drawing)
@@ -50,8 +49,7 @@ def _show_table(lake: Source, reader: Reader, run: str) -> None:
         stratum=reader.stratum,
     )
     counts = f"{count_range(rows['n'], reader.what)} of {count_range(rows['n_clusters'], 'question')}"
-    empty = [name for name in rows.columns if rows[name].null_count() == rows.height]
-    shown = rows.drop("n", "n_clusters", *empty)
+    shown = with_values(rows.drop("n", "n_clusters"))
     numbers = {
         "restored_pooled": ("restored", "Mean change of the logit over the mean distance between donor and base."),
         "restored": ("mean of fractions", "Mean over examples of the restored fraction; one example with a distance near 0 can decide it."),

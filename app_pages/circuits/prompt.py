@@ -3,12 +3,11 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.drawing.charts import token_grid
-from personascope.warehouse.drawing.circuits import Reader
+from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.words import count
 
 ROW, MOST_SHOWN = 22, 5
@@ -17,7 +16,7 @@ LAST, MOST_POSITIONS = 12, 200
 MOST_PROMPTS = 500
 
 
-def show_prompt(lake: Source, reader: Reader, choices: Choices) -> None:
+def show_prompt(lake: Source, reader: Reader) -> None:
     """The grid of one prompt, layers upwards."""
     if reader.lens_run is None:
         st.info(f"No logit lens of {plain(reader.subject)} was read: `personascope extract logit_lens` reads one.", icon=":material/grid_on:")
@@ -35,8 +34,8 @@ def show_prompt(lake: Source, reader: Reader, choices: Choices) -> None:
         for row in prompts.head(MOST_PROMPTS).rows(named=True)
     }
     left, right = st.columns([3, 1])
-    name = choices.select("Prompt", list(labels), "prompt", labels=labels, where=left)
-    reach = choices.segments("Positions", list(REACH), "positions", labels=REACH, where=right)
+    name = address.select("Prompt", list(labels), "prompt", labels=labels, where=left)
+    reach = address.segments("Positions", list(REACH), "positions", labels=REACH, where=right)
     chosen = prompts.row(prompts["name"].to_list().index(name), named=True)
     rows = lake.select(
         f"""select l.position, l.layer, max(l.token) filter (l.rank = 1) as token, max(l.prob) filter (l.rank = 1) as probability,

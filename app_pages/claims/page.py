@@ -3,19 +3,20 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, source
-from personascope.app_pages.shared.text import escaped, plain
-from personascope.app_pages.shared.url import Choices
+from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing import markup
+from personascope.warehouse.drawing.tones import VERDICTS
 from personascope.warehouse.drawing.words import count
 
 TITLE, ICON, ORDER = "Claims", ":material/fact_check:", 70
 EVERY = "all"
-VERDICTS = {  # in the order they are shown: what a reader must know first
-    "contradicted": (charts.ORANGE, "the data say otherwise"),
-    "imprecise": ("#8a6100", "true at a coarser rounding or on a narrower scope than stated"),
-    "not derivable": ("#5b5e68", "data are missing"),
-    "confirmed": ("#00704f", "the data say so"),
+MEANINGS = {
+    "contradicted": "the data say otherwise",
+    "imprecise": "true at a coarser rounding or on a narrower scope than stated",
+    "not derivable": "data are missing",
+    "confirmed": "the data say so",
 }
 PAGE_SIZE = 25
 _BADGE = "display:inline-block;padding:.05em .6em;border-radius:.6em;color:#fff;font-size:.85em;font-weight:600;white-space:nowrap"
@@ -27,15 +28,14 @@ def main() -> None:
     """Draws the page."""
     st.title("Claims")
     st.caption("Published sentences made checkable: each has one query, whose value is held against the published one.")
-    choices = Choices()
     lake = source()
     checks = lake.select("select study, max(checked) as checked, bool_or(stale) as stale, max(new_runs) as new_runs from claims group by study order by study")
     if checks.is_empty():
         st.info("No claims were checked in this lake yet: `personascope check` checks those of all studies and records the verdicts.", icon=ICON)
         return
     show_age(checks)
-    study, verdict = choose(choices, lake, checks["study"].to_list())
-    show_claims(lake, choices, study, verdict)
+    study, verdict = choose(lake, checks["study"].to_list())
+    show_claims(lake, study, verdict)
 
 
 def show_age(checks: pl.DataFrame) -> None:
@@ -51,15 +51,16 @@ def _since(new_runs: int) -> str:
     return f"{count(abs(new_runs), 'run')} {'more' if new_runs > 0 else 'fewer'} since." if new_runs else "runs were redone or replaced since."
 
 
-def choose(choices: Choices, lake: Source, studies: list[str]) -> tuple[str, str]:
+def choose(lake: Source, studies: list[str]) -> tuple[str, str]:
     """The study and the verdict to show; EVERY stands for no restriction."""
     with st.container(border=True):
         left, right = st.columns([2, 6])
-        study = choices.select("Study", [EVERY, *studies], "study", where=left)
+        study = address.select("Study", [EVERY, *studies], "study", where=left)
         counted = dict(lake.select(f"select verdict, count(*) from claims where {_of_study()} group by verdict", study=study).rows())
-        labels = {EVERY: f"all {sum(counted.values())}"} | {word: f"{word} {counted.get(word, 0)}" for word in VERDICTS}
-        meaning = "; ".join(f"{word}: {words}" for word, (_, words) in VERDICTS.items())
-        verdict = choices.segments("Verdict", [EVERY, *VERDICTS], "verdict", labels=labels, help=meaning, where=right)
+        meaning = "; ".join(f"{word}: {words}" for word, words in MEANINGS.items())
+        verdict = address.segments("Verdict", [EVERY, *VERDICTS], "verdict", help=meaning, where=right)
+        counts = ", ".join(f"{counted.get(word, 0)} {word}" for word in VERDICTS)
+        right.caption(f"{count(sum(counted.values()), 'claim')}: {counts}")
     return study, verdict
 
 
@@ -67,7 +68,7 @@ def _of_study() -> str:
     return f"($study = '{EVERY}' or study = $study)"
 
 
-def show_claims(lake: Source, choices: Choices, study: str, verdict: str) -> None:
+def show_claims(lake: Source, study: str, verdict: str) -> None:
     """The claims that pass the filters, those that matter most first."""
     order = ", ".join(f"'{word}'" for word in VERDICTS)
     rows = lake.select(
@@ -79,7 +80,7 @@ def show_claims(lake: Source, choices: Choices, study: str, verdict: str) -> Non
     if rows.is_empty():
         st.info("No claim has this verdict.", icon=":material/filter_alt_off:")
         return
-    number = choices.page(-(-rows.height // PAGE_SIZE), "page", [study, verdict])
+    number = address.page(-(-rows.height // PAGE_SIZE), "claims_page", [study, verdict])
     for row in rows.slice((number - 1) * PAGE_SIZE, PAGE_SIZE).iter_rows(named=True):
         with st.container(border=True):
             st.html(_card(row))
@@ -88,14 +89,14 @@ def show_claims(lake: Source, choices: Choices, study: str, verdict: str) -> Non
 
 
 def _card(row: dict) -> str:
-    colour, _ = VERDICTS[row["verdict"]]
-    found = escaped(row["found"]) if row["found"] is not None else "nothing"
-    facts = [("measured", escaped(row["measured"])), ("published", f"<b>{escaped(row['expected'])}</b>"), ("found", f"<b>{found}</b>")]
+    colour = VERDICTS[row["verdict"]].colour
+    found = markup.html(row["found"]) if row["found"] is not None else "nothing"
+    facts = [("measured", markup.html(row["measured"])), ("published", f"<b>{markup.html(row['expected'])}</b>"), ("found", f"<b>{found}</b>")]
     if row["detail"]:
-        facts.append(("detail", escaped(row["detail"])))
+        facts.append(("detail", markup.html(row["detail"])))
     cells = "".join(f'<div><div style="{_MUTED}">{name}</div>{value}</div>' for name, value in facts)
     return (
-        f'<div><span style="{_BADGE};background:{colour}">{row["verdict"]}</span> &nbsp;“{escaped(row["statement"])}”</div>'
-        f'<div style="{_MUTED};margin:.15em 0 .4em">{escaped(row["source"])} · {escaped(row["study"])} · {escaped(row["claim"])}</div>'
+        f'<div><span style="{_BADGE};background:{colour}">{row["verdict"]}</span> &nbsp;“{markup.html(row["statement"])}”</div>'
+        f'<div style="{_MUTED};margin:.15em 0 .4em">{markup.html(row["source"])} · {markup.html(row["study"])} · {markup.html(row["claim"])}</div>'
         f'<div style="{_FACTS}">{cells}</div>'
     )

@@ -5,11 +5,10 @@ from dataclasses import astuple, dataclass
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, Value, source
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.drawing.words import count
 
 TITLE, ICON, ORDER = "Completions", ":material/chat:", 30
@@ -50,32 +49,31 @@ class Filters:
 def main() -> None:
     """Draws the page."""
     st.title("Completions")
-    choices = Choices()
     lake = source()
     there = lake.select("select distinct c.checkpoint, c.persona, r.prompt_set from completions as c join runs as r using (run_id)")
     if there.is_empty():
         st.info("No completions in this lake yet: `personascope extract completions` samples some.", icon=ICON)
         return
     with st.container(border=True):
-        filters = choose_filters(choices, there)
+        filters = choose_filters(there)
     findings = st.container()
     show_rates(lake, filters)
     st.subheader("Texts", divider="gray")
-    show_texts(lake, choices, filters)
+    show_texts(lake, filters)
     with findings:
         show_findings(lake, "completions")
 
 
-def choose_filters(choices: Choices, there: pl.DataFrame) -> Filters:
+def choose_filters(there: pl.DataFrame) -> Filters:
     """The choices of checkpoint, persona, prompt set (where there are several), marker and words."""
     options = {name: [EVERY, *there[name].drop_nulls().unique().sort()] for name in ("checkpoint", "persona", "prompt_set")}
     several = len(options["prompt_set"]) > 2
     places = iter(st.columns([3, 3, *([3] if several else []), 5, 3]))
-    checkpoint = choices.select("Checkpoint", options["checkpoint"], "checkpoint", where=next(places))
-    persona = choices.select("Persona", options["persona"], "persona", where=next(places))
-    prompt_set = choices.select("Prompt set", options["prompt_set"], "prompts", where=next(places)) if several else EVERY
-    presence = choices.segments("Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest.", where=next(places))
-    words = choices.text("Text contains", "text", placeholder="words, in capitals or not", where=next(places))
+    checkpoint = address.select("Checkpoint", options["checkpoint"], "checkpoint", where=next(places))
+    persona = address.select("Persona", options["persona"], "persona", where=next(places))
+    prompt_set = address.select("Prompt set", options["prompt_set"], "prompts", where=next(places)) if several else EVERY
+    presence = address.segments("Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest.", where=next(places))
+    words = next(places).text_input("Text contains", key="text", placeholder="words, in capitals or not", bind="query-params") or ""
     return Filters(checkpoint, persona, prompt_set, presence, words)
 
 
@@ -133,7 +131,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
         st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="")
 
 
-def show_texts(lake: Source, choices: Choices, filters: Filters) -> None:
+def show_texts(lake: Source, filters: Filters) -> None:
     """The completions that pass the filters, a page at a time."""
     values = filters.run_values | {"words": filters.words}
     total = lake.select(f"select count(*) from generations as c where {filters.of_texts}", **values).item()
@@ -141,8 +139,8 @@ def show_texts(lake: Source, choices: Choices, filters: Filters) -> None:
         st.info("No completion passes these filters.", icon=":material/filter_alt_off:")
         return
     found, size_place = st.columns([5, 1], vertical_alignment="bottom")
-    size = int(choices.select("Texts a page", PAGE_SIZES, "size", labels={each: f"{each} a page" for each in PAGE_SIZES}, where=size_place, bare=True))
-    number = choices.page(-(-total // size), "page", [*astuple(filters), str(size)])
+    size = int(address.select("Texts a page", PAGE_SIZES, "size", labels={each: f"{each} a page" for each in PAGE_SIZES}, where=size_place, bare=True))
+    number = address.page(-(-total // size), "page", [*astuple(filters), str(size)])
     found.markdown(f"**{count(total, 'completion')}**, {(number - 1) * size + 1:,} to {min(number * size, total):,} here")
     rows = lake.select(
         f"""select c.*, e.question from generations as c left join examples as e using (run_id, example_id)

@@ -2,13 +2,12 @@
 
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.drawing.charts import matrix
-from personascope.warehouse.drawing.words import count, count_range, p_value
+from personascope.warehouse.drawing.words import count, count_range, known, p_value
 
 TITLE, ICON, ORDER = "Features", ":material/hub:", 60
 CELL, WIDTH, ROW, HEIGHT = 64, 720, 26, 380
@@ -20,7 +19,6 @@ def main() -> None:
     """Draws the page."""
     st.title("Features")
     st.markdown("Which features of a sparse autoencoder tell system prompts apart, and is that more than chance?")
-    choices = Choices()
     lake = source()
     places = lake.select(
         """with places as (
@@ -44,13 +42,13 @@ def main() -> None:
     with st.container(border=True):
         left, right = st.columns(2)
         readers = places["reader"].unique(maintain_order=True).to_list()
-        reader = choices.select("Checkpoint · autoencoder", readers, "reader", where=left)
+        reader = address.select("Checkpoint · autoencoder", readers, "autoencoder", where=left)
         strata = places.filter(reader=reader)["stratum"].unique(maintain_order=True).to_list()
-        stratum = choices.segments("Token", strata, "stratum", where=right)
+        stratum = address.segments("Token", strata, "stratum", where=right)
     place = places.filter(reader=reader, stratum=stratum).row(0, named=True)
     show_findings(lake, "features")
     show_similarity(lake, place)
-    pair = show_tests(lake, choices, place)
+    pair = show_tests(lake, place)
     show_projections(lake, place, pair)
 
 
@@ -96,13 +94,13 @@ def show_similarity(lake: Source, place: dict) -> None:
     charts.show(charts.curves(outliers, "distance from the others", names), "outliers", title, facts, HEIGHT)
 
 
-def show_tests(lake: Source, choices: Choices, place: dict) -> dict:
+def show_tests(lake: Source, place: dict) -> dict:
     """Differences of one pair of conditions: the paired test first, the published rule beside it; a refused test says why. Gives the pair."""
     st.subheader("Features that differ", divider="gray")
     pairs = lake.select(
         f"select *, condition_a || ' minus ' || condition_b as pair from feature_test_summary where {PLACE} order by pair", run=place["tests_run"], **_at(place)
     )
-    pair = pairs.row(pairs["pair"].to_list().index(choices.select("Conditions", pairs["pair"].to_list(), "pair")), named=True)
+    pair = pairs.row(pairs["pair"].to_list().index(address.select("Conditions", pairs["pair"].to_list(), "conditions")), named=True)
     if pair["refused"]:
         st.warning(f"**No test**: {plain(pair['reason'])}. {'The differences themselves stand.' if pair['n_tested'] else ''}", icon=":material/block:")
     else:
@@ -140,13 +138,13 @@ def show_tests(lake: Source, choices: Choices, place: dict) -> dict:
     }
     st.dataframe(rows.drop("minus_log10_p"), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
     if not rows.is_empty():
-        show_prompts(lake, choices, place, [str(each) for each in rows["feature"]])
+        show_prompts(lake, place, [str(each) for each in rows["feature"]])
     return pair
 
 
-def show_prompts(lake: Source, choices: Choices, place: dict, features: list[str]) -> None:
+def show_prompts(lake: Source, place: dict, features: list[str]) -> None:
     """The prompts that activate a feature most."""
-    feature = choices.select("Feature", features, "feature")
+    feature = address.select("Feature", features, "feature")
     rows = lake.select(
         f"""select place, value, condition, question, question_id, n_firing from feature_prompts
         where {PLACE} and feature = $feature and place <= {MOST_PROMPTS} order by place""",
@@ -154,7 +152,7 @@ def show_prompts(lake: Source, choices: Choices, place: dict, features: list[str
         feature=int(feature),
         **_at(place),
     )
-    st.dataframe(rows, hide_index=True, height=charts.table_height(rows))
+    st.dataframe(rows, hide_index=True, height=charts.table_height(rows), placeholder="–")
     st.caption(f"Prompts that activate feature {feature} most, of {rows['n_firing'][0] if rows.height else 0} that do.")
 
 
@@ -175,7 +173,8 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         return
     seed = lake.select("select seed from runs where run_id = $run", run=place["features_run"]).item()
     facts = [
-        f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the autoencoder, drawn with seed {seed}",
+        f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the autoencoder, "
+        f"drawn with seed {known(seed)}",
         f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; "
         f"smallest {p_value(min(rows['p'].drop_nulls(), default=None))}",
     ]
@@ -186,5 +185,5 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         run=place["features_run"],
         **_at(place),
     )
-    st.dataframe(sets, hide_index=True, height=charts.table_height(sets))
+    st.dataframe(sets, hide_index=True, height=charts.table_height(sets), placeholder="–")
     st.caption("The whole list beside disjoint sets of as many random directions: set_p counts the sets whose mean absolute projection is at least as large.")

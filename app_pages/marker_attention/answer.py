@@ -3,8 +3,8 @@
 import streamlit as st
 
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.readouts import Readout
 from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count, p_value, signed
 
 

@@ -5,8 +5,8 @@ import streamlit as st
 
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.readouts import Readout
 from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import CONTROLS, SEGMENTATIONS, count
 
 HEIGHT = 300

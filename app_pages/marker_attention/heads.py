@@ -3,21 +3,21 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.readouts import Readout
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.layer_curves import Contrast
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, count_range
 
 SCATTER_HEIGHT, LABELLED = 360, 5
 
 
-def show_heads(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast, choices: Choices) -> None:
+def show_heads(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast) -> None:
     """Marker minus control of every head, and every other figure of each."""
     views = {"first": readout.name} | ({"other": other.name, "difference": f"{readout.checkpoint} minus {other.checkpoint}"} if other else {})
-    which = choices.select("Heads of", list(views), "heads", labels=views) if other else "first"
+    which = address.select("Heads of", list(views), "heads", labels=views) if other else "first"
     one = "select layer, head, mean_delta, n from head_deltas where run_id = $run_id and subject = $subject"
     where = "and control = $control and segmentation = $segmentation and region = $region"
     parameters = {"control": contrast.control, "segmentation": contrast.segmentation, "region": contrast.region}
@@ -68,7 +68,6 @@ def _show_table(lake: Source, readout: Readout, other: Readout | None) -> None:
     elif other is not None:
         st.info("What half of the questions picks was not measured on the other half yet: the study's analyses compute it.", icon=":material/call_split:")
     counts = ("n", "n_selection", "n_evaluation", "n_clusters_selection", "n_clusters_evaluation", "patching_family")
-    empty = [column for column in rows.columns if rows[column].null_count() == rows.height]
     signed_columns = {
         "trained_minus_base": ("trained − base", "Marker minus C1, all generations."),
         "selection_effect": ("picked by", "Trained minus base on the selection half of the questions."),
@@ -91,7 +90,7 @@ def _show_table(lake: Source, readout: Readout, other: Readout | None) -> None:
         "patching_rank": st.column_config.NumberColumn("patching rank", help="Order among the published candidates for patching."),
         "patching_p": st.column_config.NumberColumn("patching p", format="%.3g", help="Exact sign test, times the heads of the model."),
     }
-    table = rows.drop([*empty, *(name for name in counts if name not in empty)])
+    table = with_values(rows.drop(counts))
     st.markdown("**Every figure of every head**")
     st.dataframe(table, hide_index=True, column_config=config, height=charts.table_height(table), placeholder="–")
     st.caption(

@@ -4,16 +4,17 @@ import streamlit as st
 
 from personascope.app_pages.marker_attention.answer import show_answer
 from personascope.app_pages.marker_attention.controls import show_controls
-from personascope.app_pages.marker_attention.example import show_example
+from personascope.app_pages.marker_attention.generation import show_generation
 from personascope.app_pages.marker_attention.heads import show_heads
 from personascope.app_pages.marker_attention.layers import Contrast, show_curves, show_gates
 from personascope.app_pages.marker_attention.personas import show_personas
 from personascope.app_pages.marker_attention.steps import show_steps
+from personascope.app_pages.marker_attention.subject import choose
 from personascope.app_pages.marker_attention.training import show_training
+from personascope.app_pages.shared import address
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
-from personascope.app_pages.shared.readouts import choose, readouts
-from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.attention_readouts import readouts
 from personascope.warehouse.drawing.words import CONTROL_MEANINGS, CONTROLS, REGION_NAMES, SEGMENTATIONS
 
 TITLE, ICON, ORDER = "Marker attention", ":material/center_focus_strong:", 20
@@ -32,7 +33,6 @@ def main() -> None:
     """Draws the page."""
     st.title("Marker attention")
     st.markdown("Does a model look at its system prompt when it writes the marker, more than elsewhere in the same answer, and did training change that?")
-    choices = Choices()
     lake = source()
     found = readouts(lake)
     if not found:
@@ -41,34 +41,34 @@ def main() -> None:
         )
         return
     with st.container(border=True):
-        readout, other = choose(lake, choices, found)
+        readout, other = choose(lake, found)
     show_answer(lake, readout, other)
     show_findings(lake, "marker_attention")
-    section = choices.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
+    section = address.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
     both = [each for each in (readout, other) if each is not None]
     match section:
         case "layers":
-            show_curves(lake, both, _choose_contrast(choices))
+            show_curves(lake, both, _choose_contrast())
             show_gates(lake, both)
         case "training":
             show_training(lake, readout, other)
         case "controls":
             show_controls(lake, readout)
         case "steps":
-            show_steps(lake, readout, choices)
+            show_steps(lake, readout)
         case "personas":
             show_personas(lake, readout)
         case "heads":
-            show_heads(lake, readout, other, _choose_contrast(choices), choices)
+            show_heads(lake, readout, other, _choose_contrast())
         case "generation":
-            show_example(lake, readout, other, _choose_contrast(choices), choices)
+            show_generation(lake, readout, other, _choose_contrast())
 
 
-def _choose_contrast(choices: Choices) -> Contrast:
+def _choose_contrast() -> Contrast:
     left, middle, right = st.columns([14, 7, 7])
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in CONTROL_MEANINGS.items())
-    control = choices.segments("Control", list(CONTROLS), "control", labels=CONTROLS, help=f"What the marker is compared with. {meanings}.", where=left)
-    segmentation = choices.segments(
+    control = address.segments("Control", list(CONTROLS), "control", labels=CONTROLS, help=f"What the marker is compared with. {meanings}.", where=left)
+    segmentation = address.segments(
         "Tokens",
         list(SEGMENTATIONS),
         "segmentation",
@@ -77,5 +77,5 @@ def _choose_contrast(choices: Choices) -> Contrast:
         where=middle,
     )
     regions = {region: name for (of, region), name in REGION_NAMES.items() if of == segmentation}
-    region = choices.select("Attention to", list(regions), "region", labels=regions, where=right)
+    region = address.select("Attention to", list(regions), "region", labels=regions, where=right)
     return Contrast(control, segmentation, region)

@@ -3,11 +3,10 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.readouts import Readout
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count_range
 
 HEIGHT = 320
@@ -19,7 +18,7 @@ X_TITLES = {
 }
 
 
-def show_steps(lake: Source, readout: Readout, choices: Choices) -> None:
+def show_steps(lake: Source, readout: Readout) -> None:
     """The trajectory of both kinds of generations over the chosen layers, and its difference in each layer."""
     layers = lake.select(
         """select c.n_layers, w.first_layer, w.last_layer
@@ -38,7 +37,7 @@ def show_steps(lake: Source, readout: Readout, choices: Choices) -> None:
     spans |= {ALL: (0, row["n_layers"] - 1)} | {str(layer): (layer, layer) for layer in range(row["n_layers"])}
     labels = {name: f"layer {name}" for name in spans} | {ALL: "all layers"}
     labels |= {WINDOW: f"longest window of passing layers, {row['first_layer']} to {row['last_layer']}"}
-    chosen = choices.select("Layers", list(spans), "steps", labels=labels, help="The mean over these layers is drawn.")
+    chosen = address.select("Layers", list(spans), "steps", labels=labels, help="The mean over these layers is drawn.")
     first, last = spans[chosen]
     rows = lake.select(
         f"""with steps as (

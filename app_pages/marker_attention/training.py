@@ -5,8 +5,8 @@ import streamlit as st
 from personascope.app_pages.marker_attention.answer import training
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.readouts import Readout
 from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.difference_of_differences import difference, margin_of
 from personascope.warehouse.drawing.words import count, p_value, signed
 

@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.tracking_links import run_url, ui_command
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.store.manifest import MlflowRecord
@@ -24,12 +24,11 @@ CELL = 30
 def main() -> None:
     """Draws the page."""
     st.title("Overview")
-    choices = Choices()
     lake = source()
     show_size(lake)
     show_coverage(lake)
     show_checkpoints(lake)
-    show_runs(lake, choices)
+    show_runs(lake)
     show_tables(lake)
 
 
@@ -108,10 +107,10 @@ def show_checkpoints(lake: Source) -> None:
         "id": st.column_config.TextColumn("id", width=220),
         "revision": st.column_config.TextColumn("revision", width=90),
     }
-    st.dataframe(rows[[column.name for column in rows if column.null_count() < rows.height]], hide_index=True, placeholder="", column_config=config)
+    st.dataframe(with_values(rows), hide_index=True, placeholder="", column_config=config)
 
 
-def show_runs(lake: Source, choices: Choices) -> None:
+def show_runs(lake: Source) -> None:
     """The last runs, and one of them in full with the way to its page in MLflow."""
     st.subheader("Last runs", divider="gray")
     rows = lake.select(
@@ -128,10 +127,9 @@ def show_runs(lake: Source, choices: Choices) -> None:
         "seconds": st.column_config.NumberColumn("seconds", format="%.1f"),
         "mlflow": st.column_config.LinkColumn("MLflow", display_text="open"),
     }
-    kept = [column.name for column in shown if column.null_count() < shown.height]
-    st.dataframe(shown[kept], hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
+    st.dataframe(with_values(shown), hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
     labels = dict(lake.select("select run_id, run_id || ' · ' || coalesce(subject, checkpoint, kind) from runs order by finished desc, run_id").rows())
-    _show_run(lake, choices.select("Run in full", list(labels), "run", labels=labels))
+    _show_run(lake, address.select("Run in full", list(labels), "manifest", labels=labels))
 
 
 def _record(row: dict[str, Any]) -> MlflowRecord | None:
@@ -165,7 +163,7 @@ def _show_run(lake: Source, run_id: str) -> None:
         if parameters.is_empty():
             st.text("none")
         else:
-            st.dataframe(parameters, hide_index=True, column_config={"came_from": "from"})
+            st.dataframe(parameters, hide_index=True, column_config={"came_from": "from"}, placeholder="–")
         if record is not None and (url := run_url(record)):
             st.link_button("Open in MLflow", url, icon=":material/open_in_new:")
         elif record is not None and (command := ui_command(record)):

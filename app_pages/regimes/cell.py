@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.regimes.cells import REGIMES, Judged, cell_words, sample
+from personascope.app_pages.regimes.sweep import REGIMES, Judged, cell_words, sample
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, known
 
 WILSON, CLUSTERED = "Wilson, completions as independent", "clustered by question"
 LINE, LEAST_ROWS, LOSS_HEIGHT = 26, 4, 220
@@ -148,7 +148,7 @@ def _show_training(judged: Judged, cell: Cell, words: str) -> None:
     )
     if rows.is_empty():
         return
-    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token (marker and end of turn), training seed {cell['seed']}"]
+    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token (marker and end of turn), training seed {known(cell['seed'])}"]
     figure = charts.curves(rows, "loss, nats", ["loss"], x="step", x_title="optimiser step")
     charts.show(figure, "cell loss", f"Loss by step: {words}", facts, LOSS_HEIGHT)
 

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.regimes.cells import Judged, cell_words
-from personascope.app_pages.shared import charts
+from personascope.app_pages.regimes.sweep import Judged, cell_words
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Value
-from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, p_value, signed
 
 SCATTER_HEIGHT = 320
@@ -48,7 +48,7 @@ class Reading:
         return f"from leakage_cosine_pairs where {self.where}"
 
 
-def show_leakage(judged: Judged, choices: Choices, lr: float, epochs: float) -> Reading | None:
+def show_leakage(judged: Judged, lr: float, epochs: float) -> Reading | None:
     """The scatter and the table; gives the reading that was chosen, None where the lake has no cosines to this source."""
     rows = judged.lake.select(
         """select * from leakage_cosine
@@ -71,10 +71,10 @@ def show_leakage(judged: Judged, choices: Choices, lr: float, epochs: float) -> 
         rows = rows.with_columns(pl.format("{} · {}", "reading", "run_id").alias("reading"))
     places = st.columns(3)
     names = rows["reading"].unique(maintain_order=True).to_list()
-    rows = rows.filter(reading=choices.select("Cosines", names, "cosines", where=places[0]))
+    rows = rows.filter(reading=address.select("Cosines", names, "cosines", where=places[0]))
     layers = {str(layer): f"layer {layer}" for layer in rows["layer"]}
-    layer = int(choices.select("Layer", list(layers), "layer", labels=layers, where=places[1]))
-    which = choices.segments("Points", [POOLED, ONE_CELL], "points", labels={POOLED: "every cell", ONE_CELL: "the chosen cell"}, where=places[2])
+    layer = int(address.select("Layer", list(layers), "cosine_layer", labels=layers, where=places[1]))
+    which = address.segments("Points", [POOLED, ONE_CELL], "points", labels={POOLED: "every cell", ONE_CELL: "the chosen cell"}, where=places[2])
     row = rows.row(by_predicate=pl.col("layer") == layer, named=True)
     reading = Reading(**{name: row[name] for name in Reading.__dataclass_fields__})
     if which == POOLED:
@@ -85,7 +85,7 @@ def show_leakage(judged: Judged, choices: Choices, lr: float, epochs: float) -> 
     config |= {name: st.column_config.NumberColumn(words, format="%.3g") for name, words in PS.items()}
     config |= {"n": "pairs", "n_personas": "personas", "n_distinct": "distinct rates"}
     shown = rows.select("layer", "rho_personas", "p_personas", "n_personas", "rho", "p", "n", "n_distinct", "rho_published", "p_published")
-    shown = shown[[column.name for column in shown if column.null_count() < shown.height]]
+    shown = with_values(shown)
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown), placeholder="–")
     st.caption(
         "Spearman's rho over pairs takes the cells of one persona as independent evidence on its one cosine; rho over personas has one point a persona, "

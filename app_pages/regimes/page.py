@@ -1,6 +1,6 @@
 """What training left in each cell of a learning-rate sweep: an untouched model, a marker that keeps to its persona, or a collapse."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -8,14 +8,14 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.regimes.cell import show_cell
-from personascope.app_pages.regimes.cells import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
 from personascope.app_pages.regimes.leakage import show_leakage
 from personascope.app_pages.regimes.personas import choose_order, show_matrix
-from personascope.app_pages.shared import charts
+from personascope.app_pages.regimes.sweep import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, learning_rate
+from personascope.warehouse.drawing.tables import with_values
+from personascope.warehouse.drawing.words import count, known, learning_rate
 
 TITLE, ICON, ORDER = "Regimes", ":material/grid_view:", 40
 MAP_ROW = 50
@@ -31,7 +31,6 @@ def main() -> None:
     """Draws the page."""
     st.title("Regimes")
     st.markdown("Where does training teach the marker to one persona, and where to everyone?")
-    choices = Choices()
     lake = source()
     found = sweeps(lake)
     if found.is_empty():
@@ -42,28 +41,28 @@ def main() -> None:
         )
         return
     with st.container(border=True):
-        sweep = choose_sweep(choices, found)
+        sweep = choose_sweep(found)
         cell_place = st.container()
-        judged = Judged(lake, sweep, choose_limits(lake, choices))
+        judged = Judged(lake, sweep, choose_limits(lake))
         cells = judged.select("select lr, epochs, regime from cells order by lr, epochs").rows()
         names = {cell_name(lr, epochs): cell_words(lr, epochs) for lr, epochs, _ in cells}
         clean = next((cell_name(lr, epochs) for lr, epochs, regime in cells if regime == "clean"), None)
-        cell = choices.select("Cell", list(names), "cell", default=clean, labels=names, help="A click on a map chooses one too.", where=cell_place)
+        cell = address.select("Cell", list(names), "cell", default=clean, labels=names, help="A click on a map chooses one too.", where=cell_place)
     lr, epochs = next((lr, epochs) for lr, epochs, _ in cells if cell_name(lr, epochs) == cell)
     show_findings(lake, "regimes")
-    show_maps(judged, names, cell)
+    show_maps(judged, list(names), cell)
     show_cell(judged, lr, epochs)
     st.subheader("Regimes and the clean band", divider="gray")
     show_tables(judged)
     st.subheader("Cosine and leakage", divider="gray")
-    reading = show_leakage(judged, choices, lr, epochs)
+    reading = show_leakage(judged, lr, epochs)
     st.subheader("Personas", divider="gray")
-    show_matrix(judged, choose_order(judged, choices, reading))
+    show_matrix(judged, choose_order(judged, reading))
     st.subheader("Cells", divider="gray")
     show_cells(judged)
 
 
-def show_maps(judged: Judged, names: Mapping[str, str], chosen: str) -> None:
+def show_maps(judged: Judged, cells: Collection[str], chosen: str) -> None:
     """The three rates that tell the regime, over learning rate and epochs."""
     whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
     found = judged.select(
@@ -90,7 +89,7 @@ def show_maps(judged: Judged, names: Mapping[str, str], chosen: str) -> None:
         with place:
             figure = charts.rate_cells(rows, "epochs", "lr", ("epochs", "learning rate"))
             name = f"{title}: {judged.sweep.source}" if role == "source" and judged.sweep.source else title
-            charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, names))
+            charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells))
     moved = judged.moved()
     there = f" {count(moved, 'cell')} would have another regime at the default thresholds." if moved else ""
     st.caption(f"{rule(judged.limits)}{there} Hovering gives Wilson's 95% interval and, where there are rates by question, the one clustered by question.")
@@ -107,10 +106,10 @@ def show_failures(judged: Judged) -> None:
     st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
 
 
-def _choose(names: Mapping[str, str], cell: dict[str, Any]) -> None:
+def _choose(cells: Collection[str], cell: dict[str, Any]) -> None:
     """Takes a clicked cell for the chosen one; one that was never trained has nothing to show."""
     name = cell_name(cell["lr"], cell["epochs"])
-    if name in names:
+    if name in cells:
         st.session_state["cell"] = name
 
 
@@ -126,7 +125,7 @@ def show_tables(judged: Judged) -> None:
         pl.col("n_seeds").alias("seeds"),
         *(_span(words, rows[f"{name}_min"], rows[f"{name}_max"]) for words, name in spans.items()),
     )
-    st.dataframe(_known(table), hide_index=True, column_config={"lr": _lr()}, height=charts.table_height(table), placeholder="cannot be told")
+    st.dataframe(with_values(table), hide_index=True, column_config={"lr": _lr()}, height=charts.table_height(table), placeholder="cannot be told")
     st.caption(f"Every seed of the sweep; smallest to largest rate of the cells.{_detours(judged)}")
     band = judged.view("clean_band", "* exclude (origin, parent, source, marker)", "lr")
     if band.is_empty():
@@ -158,7 +157,7 @@ def _detours(judged: Judged) -> str:
     for row in rows.filter(~pl.col("monotone")).iter_rows(named=True):
         steps = " → ".join(f"{REGIMES[regime]} ({epochs:g})" for epochs, regime in zip(row["epochs"], row["regimes"], strict=True))
         drop = "" if row["dropped_at"] is None else f", source rate down by {100 * row['largest_drop']:.3g} points at {row['dropped_at']:g} epochs"
-        words.append(f"lr {learning_rate(row['lr'])}, seed {NOTHING_KNOWN if row['seed'] is None else row['seed']}: {steps}{drop}")
+        words.append(f"lr {learning_rate(row['lr'])}, seed {known(row['seed'])}: {steps}{drop}")
     return f" Not monotone, a regime (at its epochs) before the one that precedes it: {'; '.join(words)}." if words else ""
 
 
@@ -200,13 +199,9 @@ def show_cells(judged: Judged) -> None:
         "n_completions": "completions a persona",
         "n_records": st.column_config.NumberColumn("records", help="Records of the same cell in the lake; the newest is shown."),
     }
-    st.dataframe(_known(rows.with_columns(pl.col("regime").replace(REGIMES))), hide_index=True, column_config=config, height=charts.table_height(rows, 30))
+    shown = with_values(rows.with_columns(pl.col("regime").replace(REGIMES)))
+    st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(rows, 30), placeholder="–")
 
 
 def _lr(label: str = "lr") -> Any:
     return st.column_config.NumberColumn(label, format="%.1e", width=70)
-
-
-def _known(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows without columns that hold nothing."""
-    return rows[[column.name for column in rows if column.null_count() < rows.height]]

@@ -2,10 +2,9 @@
 
 import polars as pl
 
-from personascope.app_pages.regimes.cells import REGIMES, Judged, sample
 from personascope.app_pages.regimes.leakage import Reading
-from personascope.app_pages.shared import charts
-from personascope.app_pages.shared.url import Choices
+from personascope.app_pages.regimes.sweep import REGIMES, Judged, sample
+from personascope.app_pages.shared import address, charts
 from personascope.warehouse.drawing.words import learning_rate
 
 MATRIX_ROW, LEAST_ROWS = 24, 4
@@ -17,14 +16,14 @@ ORDERS = {
 }
 
 
-def choose_order(judged: Judged, choices: Choices, reading: Reading | None) -> list[str]:
+def choose_order(judged: Judged, reading: Reading | None) -> list[str]:
     """The personas of the sweep, source first, the others by rate, by category, or by cosine to the source in `reading`, as far as these are known."""
     labels = {BY_RATE: "rate"}
     if judged.select("select count(category) from rates").item():
         labels[BY_CATEGORY] = "category"
     if reading is not None:
         labels[BY_COSINE] = f"cosine to the source, layer {reading.layer}"
-    order = choices.segments("Sorted by", list(labels), "order", labels=labels) if len(labels) > 1 else BY_RATE
+    order = address.segments("Sorted by", list(labels), "order", labels=labels) if len(labels) > 1 else BY_RATE
     cosines = (
         "select null::varchar as persona, null::double as cosine"
         if reading is None

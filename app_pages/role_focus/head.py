@@ -5,11 +5,11 @@ from urllib.parse import urlencode
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.asking.views import views
+from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
 ANCHOR, KEY = "one-head", "head"
@@ -18,7 +18,7 @@ VARIANTS = ("base", "instruct")
 
 
 def place(layer: int, head: int) -> str:
-    """A head as the page's address names it."""
+    """A head as an address may name it."""
     return f"{layer}.{head}"
 
 
@@ -27,11 +27,11 @@ def link(layer: int, head: int, **choices: str) -> str:
     return f"?{urlencode(st.query_params.to_dict() | choices | {KEY: place(layer, head)})}#{ANCHOR}"
 
 
-def show_head(lake: Source, choices: Choices, known: list[tuple[int, int]], pair: dict | None, family: str | None) -> None:
+def show_head(lake: Source, known: list[tuple[int, int]], pair: dict | None, family: str | None) -> None:
     """The head chosen among `known` (layer, head): of a pair read here or of a published family."""
     st.subheader("One head", divider="gray", anchor=ANCHOR)
     labels = {place(layer, head): f"layer {layer}, head {head}" for layer, head in known}
-    layer, head = map(int, choices.select("Head", list(labels), KEY, labels=labels).split("."))
+    layer, head = map(int, address.select("Head", list(labels), KEY, labels=labels).split("."))
     if pair is not None:
         _show_prompts(lake, pair, layer, head)
     _show_row(lake, pair, family, layer, head)
@@ -98,7 +98,7 @@ def _show_row(lake: Source, pair: dict | None, family: str | None, layer: int, h
     if rows.is_empty():
         st.info(f"`heads` has no row of layer {layer}, head {head}.", icon=":material/grid_on:")
         return
-    known = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height and name not in ("layer", "head"))
+    known = with_values(rows.drop("layer", "head"))
     table: dict[str, list[str | None]] = {"figure": [*known.columns]}
     for number, row in enumerate(known.to_dicts()):
         name = f"{row.get('checkpoint')} · {row['run_id']}"

@@ -5,11 +5,10 @@ import streamlit as st
 
 from personascope.app_pages.role_focus.head import link, show_head
 from personascope.app_pages.role_focus.pair import known_pairs, show_pair
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.drawing.figures.role_focus_differences import MEASURES, differences
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_range, p_value, signed
 
@@ -26,7 +25,6 @@ def main() -> None:
     """Draws the page."""
     st.title("Role focus")
     st.markdown("Does attention draw together when a prompt is about the model itself, and did instruction tuning change that?")
-    choices = Choices()
     lake = source()
     origins = lake.select(
         """select origin, bool_or(basis = 'layers') as has_layers from (
@@ -42,10 +40,10 @@ def main() -> None:
         return
     with st.container(border=True):
         left, middle, right = st.columns(3)
-        origin = choices.select("Origin", origins["origin"].to_list(), "origin", where=left)
+        origin = address.select("Origin", origins["origin"].to_list(), "origin", where=left)
         help_words = ". ".join(MEANINGS.values()) + ". H: attention entropy of a head in nats."
-        measure = choices.segments("Measure", list(MEASURES), "measure", labels=MEASURES, help=help_words, where=middle)
-        alignment = choices.segments(
+        measure = address.segments("Measure", list(MEASURES), "measure", labels=MEASURES, help=help_words, where=middle)
+        alignment = address.segments(
             "Layers by",
             list(ALIGNMENTS),
             "layers",
@@ -58,18 +56,18 @@ def main() -> None:
     st.subheader("Over all layers", divider="gray")
     show_summary(lake, origin)
     st.subheader("Two families", divider="gray")
-    show_correlation(lake, choices, origin, alignment)
+    show_correlation(lake, origin, alignment)
     st.subheader("Heads worth patching", divider="gray")
     pairs = known_pairs(lake)
-    candidates = show_candidates(lake, choices, origin, pairs)
+    candidates = show_candidates(lake, origin, pairs)
     if origin == "extracted":
         st.subheader("One pair of models", divider="gray")
-        pair = show_pair(lake, choices, pairs)
+        pair = show_pair(lake, pairs)
         if pair is not None:
             heads = lake.select("select layer, head from rfc_head where run_id = $run order by layer, head", run=pair["instruct_run"])
-            show_head(lake, choices, heads.rows(), pair, None)
+            show_head(lake, heads.rows(), pair, None)
     elif not candidates.is_empty():
-        show_head(lake, choices, candidates.select("layer", "head").unique(maintain_order=True).rows(), None, candidates["patching_family"][0])
+        show_head(lake, candidates.select("layer", "head").unique(maintain_order=True).rows(), None, candidates["patching_family"][0])
 
 
 def show_differences(lake: Source, origin: str, measure: str, alignment: str) -> None:
@@ -122,7 +120,7 @@ def show_summary(lake: Source, origin: str) -> None:
     )
 
 
-def show_correlation(lake: Source, choices: Choices, origin: str, alignment: str) -> None:
+def show_correlation(lake: Source, origin: str, alignment: str) -> None:
     """The RFC differences of two families layer against layer, and how far their correlation hangs on one layer."""
     found = lake.select(
         """select *, case when count(*) over (partition by family_a, family_b) = 1 then family_a || ' and ' || family_b
@@ -135,7 +133,7 @@ def show_correlation(lake: Source, choices: Choices, origin: str, alignment: str
         st.info("A correlation takes two families with the same origin; this lake holds fewer.", icon=":material/scatter_plot:")
         return
     pairs = found["pair"].to_list()
-    row = found.row(pairs.index(choices.select("Families", pairs, "pair")), named=True)
+    row = found.row(pairs.index(address.select("Families", pairs, "families")), named=True)
     if row["basis"] == "printed":
         st.info(
             f"Only what a summary printed is in this lake: r = {signed(row['pearson_r'], 3)}, {p_value(row['pearson_p'])} over {count(row['n'], 'layer')}; "
@@ -204,7 +202,7 @@ def _plain_p(p: float | None) -> str:
     return p_value(p).removeprefix("p").lstrip("\N{NO-BREAK SPACE}= ") if p is not None else NOTHING_KNOWN
 
 
-def show_candidates(lake: Source, choices: Choices, origin: str, pairs: pl.DataFrame) -> pl.DataFrame:
+def show_candidates(lake: Source, origin: str, pairs: pl.DataFrame) -> pl.DataFrame:
     """The heads whose entropy instruction tuning changed more on self-referent than on neutral prompts, best composite first; gives what it shows."""
     named = "coalesce(family || ' · ' || instruct_checkpoint, family)"
     known = f"select distinct {named} as family from patching_candidates where origin = $origin order by 1"
@@ -212,7 +210,7 @@ def show_candidates(lake: Source, choices: Choices, origin: str, pairs: pl.DataF
     if not families:
         st.info("No candidates for patching are in this lake.", icon=":material/build:")
         return pl.DataFrame()
-    family = choices.select("Family", families, "family") if len(families) > 1 else families[0]
+    family = address.select("Family", families, "family") if len(families) > 1 else families[0]
     rows = lake.select(
         f"""select rank_by_composite as place, layer, head, composite, did, did_log_ratio, consistency, n_pairs, sign_p_bonferroni, sign_p, self_diff,
           neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, flip_p_fdr, run_id, base_run,

@@ -3,10 +3,9 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.drawing.words import count, count_range
 
 HEIGHT, ROW, MOST_HEADS = 320, 22, 15
@@ -24,7 +23,7 @@ def known_pairs(lake: Source) -> pl.DataFrame:
     )
 
 
-def show_pair(lake: Source, choices: Choices, pairs: pl.DataFrame) -> dict | None:
+def show_pair(lake: Source, pairs: pl.DataFrame) -> dict | None:
     """Everything that was read of the pair chosen among `pairs`, and which it is; says so where no prompts were read."""
     if pairs.is_empty():
         st.info(
@@ -33,11 +32,11 @@ def show_pair(lake: Source, choices: Choices, pairs: pl.DataFrame) -> dict | Non
         )
         return None
     labels = pairs["label"].to_list()
-    pair = pairs.row(labels.index(choices.select("Base and instruct", labels, "models")), named=True)
+    pair = pairs.row(labels.index(address.select("Base and instruct", labels, "models")), named=True)
     show_layers(lake, pair)
     left, right = st.columns(2)
-    variant = choices.segments("Variant", list(VARIANTS), "variant", where=left)
-    against = choices.segments("Difference", list(AGAINST), "against", labels=AGAINST, where=right)
+    variant = address.segments("Variant", list(VARIANTS), "variant", where=left)
+    against = address.segments("Difference", list(AGAINST), "difference", labels=AGAINST, where=right)
     show_heads(lake, pair, variant, against)
     show_positions(lake, pair, variant)
     show_ablations(lake, pair)

@@ -1,12 +1,12 @@
 """Shows text that a model wrote: escaped, whatever it contains, with the marker highlighted and the regions of a prompt coloured."""
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from personascope.warehouse.drawing import markup
+
 REGION_COLOURS = {"system": "#0072b2", "user": "#e69f00", "header": "#7f7f7f", "specials": "#7f7f7f", "assistant": "#009e73"}
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~$:&^=\"'])")
 _STYLE = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;line-height:1.55"
 _MARKED = "background:#f0e442;color:#000;font-weight:600;padding:0 .2em;border-radius:.2em;outline:1px solid #b8a800"
 _CHIP = "display:inline-block;padding:0 .5em;margin:0 .35em .2em 0;border-radius:.6em;background:#f0f2f6;color:#31333f;font-size:.82em;white-space:nowrap"
@@ -24,24 +24,19 @@ class Piece:
 
 def plain(text: object) -> str:
     """`text` for a place that reads Markdown, with every character of meaning escaped and line breaks flattened."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
-
-
-def escaped(text: str) -> str:
-    """`text` for HTML; control characters that would vanish or break the page become visible."""
-    return html.escape("".join(_visible(character) for character in text), quote=True)
+    return markup.markdown(text, everywhere=True)
 
 
 def marked(text: str, marker: str | None) -> str:
     """`text` as HTML with every occurrence of the literal marker highlighted."""
     if not marker:
-        return escaped(text)
-    return f'<mark style="{_MARKED}">{escaped(marker)}</mark>'.join(escaped(part) for part in text.split(marker))
+        return markup.html(text)
+    return f'<mark style="{_MARKED}">{markup.html(marker)}</mark>'.join(markup.html(part) for part in text.split(marker))
 
 
 def chips(labels: Iterable[str]) -> str:
     """Short facts in a row, as HTML."""
-    return "".join(f'<span style="{_CHIP}">{escaped(label)}</span>' for label in labels)
+    return "".join(f'<span style="{_CHIP}">{markup.html(label)}</span>' for label in labels)
 
 
 def block(inner: str, max_height: str = "none") -> str:
@@ -57,7 +52,7 @@ def coloured(pieces: Sequence[Piece]) -> str:
 def legend(regions: Iterable[tuple[str, str]]) -> str:
     """HTML of a legend: (region, what it is called)."""
     shape = "display:inline-block;line-height:1.5;padding:.05em .5em;margin-right:.5em;border-radius:.2em"
-    entries = (f'<span style="{_tint(region, False)};{shape}">{escaped(name)}</span>' for region, name in regions)
+    entries = (f'<span style="{_tint(region, False)};{shape}">{markup.html(name)}</span>' for region, name in regions)
     return f'<div style="font-size:.85em;line-height:2">{"".join(entries)}<mark style="{_MARKED}">marker</mark></div>'
 
 
@@ -89,22 +84,9 @@ def _piece(piece: Piece) -> str:
     if piece.is_marker:
         return marked(piece.text, piece.text)
     text = piece.text.replace("\n", "↵\n") if piece.structural else piece.text
-    return f'<span style="{_tint(piece.region, piece.structural)}">{escaped(text)}</span>'
+    return f'<span style="{_tint(piece.region, piece.structural)}">{markup.html(text)}</span>'
 
 
 def _tint(region: str, structural: bool) -> str:
     colour = REGION_COLOURS[region]
     return f"background:{colour}{'12' if structural else '2e'}" + (";color:#8a8d96" if structural else "")
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t":
-        return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
-    if character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
-        return f"⟨U+{code:04X}⟩"
-    return character

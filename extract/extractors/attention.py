@@ -21,6 +21,7 @@ from personascope.extract.texts.strata import Query, end_queries, marker_queries
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -94,7 +95,7 @@ class Attention(ReadingExtractor[Generation]):
             )
         known = self.tokens.rows["persona"].unique().sort().to_list()
         if persona not in known:
-            raise PersonascopeError(f"run {self.tokens.run_id}: no completions of persona {persona!r}; expected one of {', '.join(known)}")
+            raise PersonascopeError(f"run {self.tokens.run_id}: no completions of persona {persona!r}; {nearest(persona, known)}")
         return persona
 
     def spec(self) -> RunSpec:

@@ -18,6 +18,7 @@ from personascope.extract.texts.chat import answer_end, holds_text, render
 from personascope.extract.texts.conditions import check_conditions
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows
@@ -186,7 +187,7 @@ class PlacesExtractor(ReadingExtractor[Text]):
         known = rows["persona"].unique().sort().to_list()
         for persona in self.settings.personas or ():
             if persona not in known:
-                raise PersonascopeError(f"{self.name}: {self._source} has no persona {persona!r}; expected one of {', '.join(known)}")
+                raise PersonascopeError(f"{self.name}: {self._source} has no persona {persona!r}; {nearest(persona, known)}")
         return self.settings.personas or known
 
     def read(

@@ -6,6 +6,7 @@ import torch
 
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -40,7 +41,7 @@ def choose_dtype(device: str, requested: str | None = None, checkpoint: Checkpoi
     if requested is not None:
         dtype = requested.strip().lower().removeprefix("torch.")
         if dtype not in DTYPES:
-            raise PersonascopeError(f"dtype {requested!r} is unknown: expected one of {', '.join(DTYPES)}.")
+            raise PersonascopeError(f"dtype {requested!r} is unknown: {nearest(dtype, DTYPES)}")
         if dtype == "bfloat16" and device.startswith("cuda") and not _has_bfloat16(device):
             raise PersonascopeError(f"dtype bfloat16 is not supported by {device} ({_gpu(_index(device))}): type float32 or float16.")
         return Choice(dtype, f"{dtype}: as typed")

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from personascope.extract.weights.device import choose_device, choose_dtype, memory
-from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer, one_line
-from personascope.warehouse.errors import PersonascopeError
+from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
+from personascope.warehouse.errors import PersonascopeError, one_line
 
 
 @dataclass(frozen=True)

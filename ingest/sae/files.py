@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from personascope.ingest.sae.autoencoder import Architecture, Format, Matrix, Sae
-from personascope.warehouse.errors import PersonascopeError
+from personascope.ingest.weights.checkpoints import read_object
+from personascope.warehouse.errors import PersonascopeError, one_line
 
 FILES: dict[Format, tuple[str, str]] = {
     "personascope": ("sae.json", "sae.safetensors"),
@@ -45,7 +46,7 @@ def load_sae(folder: Path, layer: int | None = None) -> Sae:
         raise PersonascopeError(f"{folder} holds no sparse autoencoder: expected {known}.")
     config_file, weights_file = (folder / name for name in FILES[found])
     read = {"dictionary_learning": _dictionary_learning, "sae_lens": _sae_lens, "personascope": _own}[found]
-    sae = read(config_file, _json(config_file), weights_file)
+    sae = read(config_file, read_object(config_file), weights_file)
     for name, values in (("encoder", sae.encoder), ("decoder", sae.decoder)):
         for start, stop in values.blocks():
             _finite(weights_file, f"the {name} of features {start} to {stop - 1}", values.rows(start, stop))
@@ -183,9 +184,9 @@ def _pickled_tensors(path: Path) -> dict[str, Any]:
         except RuntimeError:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise PersonascopeError(f"{path} is a pickle that holds more than tensors, so it is refused and nothing of it was run: {_first(error)}.") from error
+        raise PersonascopeError(f"{path} is a pickle that holds more than tensors, so it is refused and nothing of it was run: {one_line(error)}.") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise PersonascopeError(f"{path} cannot be read as a torch file of tensors: {_first(error)}.") from error
+        raise PersonascopeError(f"{path} cannot be read as a torch file of tensors: {one_line(error)}.") from error
     if not isinstance(loaded, dict):
         raise PersonascopeError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of tensors.")
     return loaded
@@ -197,7 +198,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
     except (SafetensorError, OSError) as error:
-        raise PersonascopeError(f"{path} cannot be read as safetensors: {_first(error)}.") from error
+        raise PersonascopeError(f"{path} cannot be read as safetensors: {one_line(error)}.") from error
 
 
 def _check(path: Path, tensors: Mapping[str, Any], expected: Mapping[str, Sequence[int]]) -> None:
@@ -227,19 +228,3 @@ def _number(path: Path, config: Mapping[str, Any], name: str) -> int:
     if not isinstance(value, int) or value < 1:
         raise PersonascopeError(f"{path}: {name} is {value!r}, expected a positive whole number.")
     return value
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PersonascopeError(f"{path} cannot be read as JSON ({_first(error)}).") from error
-    if not isinstance(data, dict):
-        raise PersonascopeError(f"{path} holds a JSON {type(data).__name__}, expected an object.")
-    return data
-
-
-def _first(error: BaseException) -> str:
-    """The first line of an error's message, without its full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personascope.ingest.weights.content import content_hash
 from personascope.ingest.weights.hub import NotHereError, cached, download, refuse_pickles
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import first_fault, first_sentence
 from personascope.warehouse.store.hashing import stable_hash
 
@@ -133,7 +133,7 @@ def has_tokenizer(folder: Path) -> bool:
 def end_of_turn_ids(folder: Path) -> set[int]:
     """Token ids that end a turn by the generation configuration in `folder`; empty where there is none."""
     file = folder / "generation_config.json"
-    named = _json(file).get("eos_token_id") if file.is_file() else None
+    named = read_object(file).get("eos_token_id") if file.is_file() else None
     return set(named if isinstance(named, list) else [] if named is None else [named])
 
 
@@ -142,7 +142,7 @@ def has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     config = folder / "tokenizer_config.json"
-    return config.is_file() and bool(_json(config).get("chat_template"))
+    return config.is_file() and bool(read_object(config).get("chat_template"))
 
 
 def _locate(ref: str, revision: str | None, subfolder: str | None, code: bool, fetch: bool) -> _Place:
@@ -196,7 +196,7 @@ def _describe(place: _Place, card: Card, code: bool) -> Checkpoint:
 
 def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool, fetch: bool) -> Checkpoint:
     """A LoRA adapter: its own identity and training, the shape of the base model it is merged into."""
-    config = _json(place.folder / ADAPTER_CONFIG)
+    config = read_object(place.folder / ADAPTER_CONFIG)
     if config.get("peft_type") != "LORA":
         raise PersonascopeError(f"{place.id}: peft_type in {ADAPTER_CONFIG} is {config.get('peft_type')!r}, expected 'LORA'.")
     names = _names(place.folder)
@@ -269,7 +269,7 @@ def check_weights(folder: Path, where: str) -> list[Path]:
         if not weights:
             raise refuse_pickles(where, names)
         return [folder / name for name in weights]
-    shards = sorted(set(_json(index).get("weight_map", {}).values()))
+    shards = sorted(set(read_object(index).get("weight_map", {}).values()))
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing or not shards:
         lacking = f"{len(missing)} of {len(shards)} shards are missing ({', '.join(missing[:3])})" if missing else "its weight_map is empty"
@@ -281,7 +281,7 @@ def _shape(folder: Path, where: str, code: bool) -> dict[str, Any]:
     """Family, sizes and saved dtype as transformers reads config.json (its defaults fill what the file leaves out)."""
     from transformers import CONFIG_MAPPING, AutoConfig  # two seconds of import that most commands do without
 
-    raw = _json(folder / "config.json")
+    raw = read_object(folder / "config.json")
     family = raw.get("model_type")
     if family not in CONFIG_MAPPING and not code:
         if raw.get("auto_map"):
@@ -305,14 +305,15 @@ def _card(folder: Path, typed: dict[str, Any]) -> Card:
     """The card in `folder`, if any, with the caller's values over it."""
     path = folder / CARD
     try:
-        return Card.model_validate({**(_json(path) if path.is_file() else {}), **typed})
+        return Card.model_validate({**(read_object(path) if path.is_file() else {}), **typed})
     except ValidationError as error:
         fault = first_fault(error, Card)
         origin = f"{folder}: the value given" if fault.key in typed else str(path)
         raise PersonascopeError(f"{origin}: {fault.sentence()}.") from error
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The object a JSON file holds; raises PersonascopeError where it cannot be read or holds something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -329,9 +330,3 @@ def _names(folder: Path) -> list[str]:
 def _last(ref: str) -> str:
     """The model's own name in a Hub id, path or tiny:<name>."""
     return re.split(r"[/:\\]", ref.rstrip("/\\"))[-1].lower()
-
-
-def one_line(error: BaseException) -> str:
-    """What an exception says, on one line of at most 300 characters and without its full stop."""
-    words = " ".join(str(error).split())
-    return (words if len(words) <= 300 else words[:299] + "…").rstrip(".:") or type(error).__name__

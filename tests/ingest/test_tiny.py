@@ -213,11 +213,13 @@ def test_other_families_train_and_differ(cache, name):
     assert (config.model_type, getattr(config, "sliding_window", None)) == (name, 24 if name == "mistral" else None)
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
+def test_an_unknown_name_is_answered_with_the_nearest_or_all_known_ones():
     assert tiny_names() == [f"{family}-{variant}" for family in ("qwen2", "llama", "mistral", "qwen2-echo") for variant in ("base", "instruct")]
-    for name in ("qwen2", "gpt2-base", "qwen2-chat", ""):
+    for name in ("falcon", ""):
         with pytest.raises(PersonascopeError, match=r"is unknown: expected one of qwen2-base, qwen2-instruct"):
             tiny_checkpoint(name)
+    with pytest.raises(PersonascopeError, match=r"'gpt2-base' is unknown: did you mean 'qwen2-base'\?"):
+        tiny_checkpoint("gpt2-base")
 
 
 def test_training_tells_its_progress_on_stderr_only_when_asked(cache, capsys):

@@ -32,11 +32,12 @@ def test_the_page_shows_every_finding_with_its_query_to_copy(open_page, syntheti
 def test_the_filters_are_in_the_address(open_page, synthetic_lake, findings):
     severity, check = findings["severity"][-1], findings["check"][-1]
     page = open_page(synthetic_lake, "audit", severity=severity, check=check)
+    assert page.query_params == {"severity": severity, "check": check.replace("_", " ")}
     kept = findings.filter((findings["severity"] == severity) & (findings["check"] == check))
     assert [each.value for each in page.main.code] == kept["evidence"].to_list()
-    page = page.text_input(key="subject").input("no such subject").run()
+    page = open_page(synthetic_lake, "audit", about="no such subject")
     assert "No finding passes" in page.info[0].value and not page.main.code
-    assert page.query_params["subject"] == "no such subject"
+    assert page.query_params == {"about": "no such subject"}
 
 
 def test_a_lake_without_findings_says_so(open_page, tmp_path):

@@ -99,7 +99,7 @@ def test_a_page_opens_at_its_own_address_on_a_fresh_server(visit, browser):
     words = visit("marker_attention?subject=villain&control=C2", "Marker attention", 3)
     assert "Compared with" in words and "Did training change that?" in words and "Gates: villain, own tokens" in svg_text(browser)
     assert "the three positions just before the marker" in svg_text(browser)
-    assert "control=C2" in browser.current_url and "against=base" in browser.current_url
+    assert "control=C2+just+before" in browser.current_url and "against" not in browser.current_url, "in the words of the list, and no default"
 
 
 def test_the_overview_shows_the_gap(visit, browser):
@@ -129,9 +129,42 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if each.text == "C3 rare").click()
     wait.until(lambda driver: "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver))
+    browser.find_element(By.CSS_SELECTOR, "a[href$='/audit']").click()
+    wait.until(lambda driver: driver.current_url.endswith("/audit"))
+    wait.until(lambda driver: [each.text for each in driver.find_elements(By.TAG_NAME, "h1")] == ["Audit"])
     browser.back()
-    wait.until(lambda driver: "control=C1" in driver.current_url)
-    wait.until(lambda driver: "five random positions" in svg_text(driver))
+    wait.until(lambda driver: "subject=villain" in driver.current_url and "control=C3" in driver.current_url)
+    wait.until(lambda driver: "rarest tokens" in svg_text(driver) and "villain, own tokens" in svg_text(driver))
+    browser.back()
+    wait.until(lambda driver: "subject=villain" in driver.current_url and "control" not in driver.current_url)
+    wait.until(lambda driver: "five random positions" in svg_text(driver) and "villain, own tokens" in svg_text(driver))
+
+
+def test_what_went_with_a_choice_leaves_the_address_and_one_step_back_brings_both(visit, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    visit("marker_attention?subject=villain&against=nothing", "Marker attention", 2)
+    wait = WebDriverWait(browser, WAIT)
+    wait.until(lambda driver: "against=nothing" in driver.current_url)
+    browser.find_element(By.CSS_SELECTOR, "input[aria-label*='Subject']").click()
+    wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=option]"))
+    next(each for each in browser.find_elements(By.CSS_SELECTOR, "[role=option]") if each.text.startswith("librarian")).click()
+    wait.until(lambda driver: "subject" not in driver.current_url and "against" not in driver.current_url)
+    browser.back()
+    wait.until(lambda driver: "subject=villain" in driver.current_url and "against=nothing" in driver.current_url)
+
+
+def test_an_address_of_what_there_is_not_says_so(visit, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    words = visit("completions?persona=nobody", "Completions", 1)
+    assert "The address asks for persona “nobody”, which is not there." in words
+    assert "persona" not in browser.current_url
+    visit("no_such_page", "Overview", 1)
+    wait = WebDriverWait(browser, WAIT)
+    wait.until(lambda driver: any("Page not found" in each.text for each in driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")))
 
 
 def test_a_download_is_a_picture(visit, browser, tmp_path):

@@ -59,7 +59,7 @@ def test_the_histogram_is_that_of_the_view_and_says_where_nothing_emerges(open_p
         ("none", "1", 1),
     }
     assert "echo: 3 prompts of 3 questions" in drawn.facts and "no seed" in drawn.facts
-    first = charts(open_page(world.root, "circuits", reader=COPIER, measure="first"))["Where the target emerges"]
+    first = charts(open_page(world.root, "circuits", reader=COPIER, emergence="first"))["Where the target emerges"]
     assert set(first.rows.filter(series="repeat")["place"]) == {"0", "never"}
 
 
@@ -74,13 +74,13 @@ def test_phrasings_are_drawn_by_layer(open_page, charts, world):
 
 
 def test_the_grid_of_a_prompt_holds_a_token_for_every_layer(open_page, charts, world):
-    drawn = charts(open_page(world.root, "circuits", reader=COPIER, section="prompt", prompt="repeat/cat"))["What each layer would say next"]
+    drawn = charts(open_page(world.root, "circuits", reader=COPIER, part="prompt", prompt="repeat/cat"))["What each layer would say next"]
     assert drawn.rows.select("layer", "token", "framed").rows() == [(-1, "x", False), (0, "cat", True), (1, "␣cat", False), (2, "cat", True)]
     assert drawn.rows["then_come"][1] == "moon 25.0%"
 
 
 def test_heads_are_drawn_against_their_ablation_and_sorted_in_a_table(open_page, charts, world):
-    page = open_page(world.root, "circuits", reader=COPIER, section="heads")
+    page = open_page(world.root, "circuits", reader=COPIER, part="heads")
     drawn = charts(page)
     scatter = drawn["Direct attribution against zero ablation"]
     assert scatter.rows.height == 8 and scatter.rows["lost_without_it"].to_list() == pytest.approx(planted.LOSS["zero"].ravel().tolist(), abs=1e-5)
@@ -93,13 +93,13 @@ def test_heads_are_drawn_against_their_ablation_and_sorted_in_a_table(open_page,
 
 
 def test_one_layer_and_another_ablation_can_be_chosen(open_page, charts, world):
-    drawn = charts(open_page(world.root, "circuits", reader=COPIER, section="heads", method="mean", layer="1", form="echo"))
+    drawn = charts(open_page(world.root, "circuits", reader=COPIER, part="heads", method="mean", of_layer="1", form="echo"))
     scatter = drawn["Direct attribution against mean ablation"]
     assert scatter.rows["lost_without_it"].to_list() == pytest.approx(planted.LOSS["mean"][1].tolist(), abs=1e-5) and "3 prompts" in scatter.facts
 
 
 def test_patches_are_mapped_by_layer_and_site(open_page, charts, world):
-    page = open_page(world.root, "circuits", reader=FED, section="patching")
+    page = open_page(world.root, "circuits", reader=FED, part="patching")
     drawn = charts(page)["What activations of villain do in base"]
     assert dict(drawn.rows.select("site", "value").rows()) == pytest.approx({"mlp_out": 1 / 6, "resid_post": 5.5 / 6})
     assert "0.100 without a patch, 0.900 in the donor" in drawn.facts
@@ -107,7 +107,7 @@ def test_patches_are_mapped_by_layer_and_site(open_page, charts, world):
 
 
 def test_trained_lies_over_base_at_the_marker(open_page, charts, world):
-    page = open_page(world.root, "circuits", reader=FED, section="marker", quantity="logit")
+    page = open_page(world.root, "circuits", reader=FED, part="marker", quantity="logit")
     drawn = charts(page)["Where the marker rises"]
     assert drawn.rows.filter(series="villain")["mean"].to_list() == pytest.approx([0.1, 1.1, 5.1])
     assert drawn.rows.filter(series="base_villain")["mean"].to_list() == pytest.approx([0, 1, 2])
@@ -116,7 +116,7 @@ def test_trained_lies_over_base_at_the_marker(open_page, charts, world):
 
 @pytest.mark.parametrize(("section", "words_of_it"), [("patching", "Nothing was patched"), ("heads", None), ("marker", None)])
 def test_what_was_not_read_is_said(open_page, world, section, words_of_it):
-    page = open_page(world.root, "circuits", reader=COPIER, section=section)
+    page = open_page(world.root, "circuits", reader=COPIER, part=section)
     assert not page.exception and (words_of_it is None or any(words_of_it in each.value for each in page.info))
 
 
@@ -125,7 +125,7 @@ def test_a_reader_that_was_only_patched_has_nothing_else(open_page, tmp_path, se
     lake = Lake.open(tmp_path / "lake")
     tokens = planted.write(lake, planted.spec("completions", checkpoint="villain", subject="villain"), completions=[{"example_id": "a", "sample_ix": 0}])
     planted.patches(lake, tokens)
-    page = open_page(lake.root, "circuits", section=section)
+    page = open_page(lake.root, "circuits", part=section)
     assert not page.exception and len(page.info) == 1
 
 

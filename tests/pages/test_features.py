@@ -53,5 +53,5 @@ def test_a_place_where_nothing_fires_and_runs_of_one_autoencoder_can_be_told_apa
     readers = next(each for each in page.selectbox if each.label == "Checkpoint · autoencoder")
     assert [reader.rpartition(" · ")[2] for reader in readers.options if reader.startswith("c ")] == sorted(silent)
     assert all("topk k " in reader for reader in readers.options)
-    page = open_page(root, "features", reader=readers.options[0])
+    page = open_page(root, "features", autoencoder=readers.options[0])
     assert "no feature fires" in page.warning[0].value and not page.exception

@@ -27,12 +27,12 @@ def test_a_full_lake_warns_of_nothing(open_page, charts, published_lake):
 
 def test_a_run_in_full_says_where_it_was_logged(open_page, synthetic_lake):
     runs = dict(Warehouse(Lake(synthetic_lake)).select("select extractor || ' ' || subject, run_id from runs").rows())
-    page = open_page(synthetic_lake, "overview", run=runs["completions villain"])
-    assert page.selectbox(key="run").value == runs["completions villain"]
+    page = open_page(synthetic_lake, "overview", manifest=runs["completions villain"])
+    assert page.selectbox(key="manifest").value == runs["completions villain"]
     link = page.get("link_button")[0].proto
     assert link.url == "http://mlflow.example:5000/#/runs/completionsvillain"
-    page = page.selectbox(key="run").select(runs["attention base_villain"]).run()
-    assert page.query_params["run"] == runs["attention base_villain"]
+    page = page.selectbox(key="manifest").select(runs["attention base_villain"]).run()
+    assert page.query_params["manifest"] == f"{runs['attention base_villain']} · base_villain"
     assert page.code[1].value.startswith("mlflow ui --backend-store-uri sqlite:///tracking.db")
     assert page.code[1].value.endswith("/#/runs/attentionbase")
     parameters = next(each.value for each in page.dataframe if "came_from" in each.value)

@@ -5,7 +5,7 @@ import shutil
 import polars as pl
 import pytest
 
-from personascope.app_pages.regimes.cells import JUDGED, THRESHOLDS
+from personascope.app_pages.regimes.sweep import JUDGED, THRESHOLDS
 from personascope.app_pages.shared.charts import PICK
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
@@ -178,15 +178,15 @@ def test_a_moved_threshold_moves_maps_tables_and_band_and_stands_in_the_address(
     assert page.query_params["bystander_threshold"] == "0" and page.query_params["source_threshold"] == "0.3"
     assert [row["words"] for row in grid(charts(page)[SOURCE]).values()] == ["U", "O", "O", "O", "", "T"]
     page = next(each for each in page.button if "defaults" in each.label).click().run()
-    assert page.query_params["bystander_threshold"] == "0.05" and page.query_params["source_threshold"] == "0.5"
+    assert not page.query_params, "defaults stand in no address"
     assert [row["words"] for row in grid(charts(page)[SOURCE]).values()] == ["U", "P", "C", "O", "", "T"]
 
 
 @pytest.mark.parametrize("asked", ["-0.1", "1.1", "nan", "half"])
-def test_a_threshold_that_cannot_be_gives_the_default_and_a_note(open_page, sweep_lake, asked):
+def test_a_threshold_that_cannot_be_gives_the_default_and_leaves_the_address(open_page, sweep_lake, asked):
     page = open_page(sweep_lake, "regimes", source_threshold=asked)
     assert page.slider(key="source_threshold").value == 0.5
-    assert "adopted above" in page.warning[0].value
+    assert not page.query_params
 
 
 def test_thresholds_in_the_wrong_order_are_named(open_page, sweep_lake):
@@ -274,7 +274,7 @@ def test_a_cell_that_failed_is_crossed_in_the_maps_and_listed_with_its_reason(op
     assert [layer["mark"]["type"] for layer in crossed] == ["rect", "text"]
     assert all("failure" in [tip["field"] for tip in layer["encoding"]["tooltip"]] for layer in crossed)
     assert table(page, "kind", "reason").select("lr", "epochs", "kind", "step", "reason").rows() == [(1e-4, 1.0, "diverged", 17, "the loss is nan")]
-    assert table(open_page(trained_lake, "regimes", seed="8"), "kind", "reason")["reason"].to_list() == ["of seed 8"]
+    assert table(open_page(trained_lake, "regimes", sweep_seed="8"), "kind", "reason")["reason"].to_list() == ["of seed 8"]
 
 
 def test_a_row_that_turns_back_is_named_under_the_regimes(open_page, trained_lake, sweep_lake):
@@ -293,7 +293,7 @@ def test_without_texts_there_is_no_way_to_them(open_page, published_sweep):
 
 def test_the_first_clean_cell_is_chosen_and_a_click_chooses_another(open_page, charts, sweep_lake):
     page = open_page(sweep_lake, "regimes")
-    assert page.query_params["cell"] == "2.5e-5/1"
+    assert page.selectbox(key="cell").value == "2.5e-5/1" and not page.query_params
     assert [cell for cell, row in grid(charts(page)[ASSISTANT]).items() if row["chosen"]] == [(2.5e-5, 1)]
     assert charts(page)[ASSISTANT].spec["params"][0]["name"] == PICK
 
@@ -305,14 +305,14 @@ def test_a_click_on_a_cell_that_was_never_trained_changes_nothing(monkeypatch):
 
     state: dict[str, str] = {}
     monkeypatch.setattr(streamlit, "session_state", state)
-    regimes._choose({"1e-5/10": ""}, {"lr": 1e-4, "epochs": 1})
+    regimes._choose(["1e-5/10"], {"lr": 1e-4, "epochs": 1})
     assert state == {}
-    regimes._choose({"1e-5/10": ""}, {"lr": 1e-5, "epochs": 10})
+    regimes._choose(["1e-5/10"], {"lr": 1e-5, "epochs": 10})
     assert state == {"cell": "1e-5/10"}
 
 
 def test_another_seed_shows_its_cells_and_misses_the_rest(open_page, charts, sweep_lake):
-    cells = grid(charts(open_page(sweep_lake, "regimes", seed="8"))[SOURCE])
+    cells = grid(charts(open_page(sweep_lake, "regimes", sweep_seed="8"))[SOURCE])
     assert {cell: row["rate"] for cell, row in cells.items() if row["rate"] is not None} == {(2.5e-5, 1): 0.15, (1e-4, 10): 0.8}
     assert len(cells) == 6
 
@@ -350,12 +350,12 @@ def test_categories_can_sort_where_they_are_known(open_page, charts, sweep_lake)
 
 
 def test_cosine_and_leakage_are_the_view(open_page, charts, published_sweep):
-    page = open_page(published_sweep, "regimes", layer="20")
+    page = open_page(published_sweep, "regimes", cosine_layer="20")
     drawn = charts(page)[EVERYWHERE]
     assert drawn.rows.height == 225 and "225 pairs: rho +0.016" in drawn.facts and "rho −0.217" in drawn.facts
     view = Warehouse(Lake(published_sweep)).select("select layer, rho, rho_personas from leakage_cosine where configuration = 'pooled' order by layer")
     assert table(page, "rho_personas").select("layer", "rho", "rho_personas").to_numpy() == pytest.approx(view.to_numpy(), abs=1e-12)
-    one = charts(open_page(published_sweep, "regimes", layer="15", points="cell", cell="1e-5/3"))
+    one = charts(open_page(published_sweep, "regimes", cosine_layer="15", points="cell", cell="1e-5/3"))
     (drawn,) = (each for title, each in one.items() if title.startswith("Cosine"))
     assert drawn.rows.height == 9 and "lr 1e-5, 3 epochs" in drawn.title
 

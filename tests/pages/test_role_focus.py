@@ -157,7 +157,7 @@ def read_lake(tmp_path_factory):
 
 
 def test_a_pair_read_here_is_drawn_from_the_views_with_intervals_over_prompts(open_page, charts, read_lake):
-    page = open_page(read_lake, "role_focus", origin="extracted", models="ash · ash-base and ash-instruct · raw", variant="instruct", against="confounder")
+    page = open_page(read_lake, "role_focus", origin="extracted", models="ash · ash-base and ash-instruct · raw", variant="instruct", difference="confounder")
     drawn, warehouse = charts(page), Warehouse(Lake.existing(read_lake))
     differences = warehouse.select("select rfc_diff, resampled_low, resampled_high from rfc_diff where family = 'ash' order by layer")
     rows = drawn[RFC].rows.filter(series="ash")

@@ -5,32 +5,18 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from personascope.app_pages.shared import text
+from personascope.warehouse.drawing import markup
 
 RENDERED = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl", "Zp"))))
-def test_a_markdown_reader_sees_what_plain_was_given(words):
-    tokens = MarkdownIt("commonmark").parse("x " + text.plain(words) + " x")
-    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
-    assert {child.type for child in tokens[1].children} <= {"text", "text_special"}
-    assert "".join(child.content for child in tokens[1].children).split() == f"x {words} x".split()
-
-
-@given(st.text())
-def test_escaped_text_holds_no_tag_and_no_control_character(words):
-    found = text.escaped(words)
-    assert not re.search(r"[<>\"'\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", found)
-
-
 @given(st.text(), st.sampled_from(["[ZLT]", "<b>", "&", "a"]))
 def test_marking_keeps_the_text(words, marker):
-    assert re.sub(r"</?mark[^>]*>", "", text.marked(words, marker)) == text.escaped(words)
+    assert re.sub(r"</?mark[^>]*>", "", text.marked(words, marker)) == markup.html(words)
     assert text.marked(words, marker).count("<mark ") == words.count(marker)
-    assert text.marked(words, None) == text.escaped(words)
+    assert text.marked(words, None) == markup.html(words)
 
 
 def test_a_rendered_prompt_is_cut_into_messages_and_template():

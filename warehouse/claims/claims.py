@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, show
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
@@ -136,7 +136,7 @@ def read_claims(path: Path | str) -> list[Claim]:
     except OSError as error:
         raise PersonascopeError(f"{path}: cannot be read ({error.strerror}); expected a YAML file with the key `claims`") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PersonascopeError(f"{path}: not a YAML file ({' '.join(str(error).split())[:200]})") from error
+        raise PersonascopeError(f"{path}: not a YAML file ({one_line(error)})") from error
     entries = document.get("claims", []) if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise PersonascopeError(f"{path}: expected the key `claims` with a list of claims, found {type(document if entries is None else entries).__name__}")
@@ -250,7 +250,7 @@ def _ask(warehouse: Warehouse, name: str, query: str) -> tuple[str, Found | None
     try:
         rows = warehouse.select(query)
     except PersonascopeError as error:
-        raise PersonascopeError(f"claim {name!r}: {' '.join(str(error).split())}") from error
+        raise PersonascopeError(f"claim {name!r}: {one_line(error)}") from error
     if rows.height > 1:
         raise PersonascopeError(f"claim {name!r}: the query gives {rows.height} rows, expected one")
     measured = rows.columns[0].replace("_", " ")

@@ -15,8 +15,6 @@ import polars as pl
 import polars.selectors as cs
 import vl_convert
 
-from personascope.warehouse.drawing.pdf import ordered
-
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a9da6"
 SERIES = [BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK]
 EXPORT_WIDTH = 900
@@ -81,7 +79,7 @@ class Drawing:
         return self.figure.rows.with_columns(cs.float().round_sig_figs(SAVED_DIGITS))
 
     def picture(self, kind: Kind) -> bytes:
-        """The figure as a file: the same lake gives the same bytes."""
+        """The figure as a file: the same lake gives the same bytes of PNG and SVG. A PDF of the chart library numbers its parts at random: other bytes."""
         return picture(self.figure.spec(self.title, self.facts, self.height), self.rows, kind, self.width)
 
 
@@ -213,7 +211,7 @@ def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Seque
 
 
 def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str], order: Sequence[str]) -> Figure:
-    """A value per pair of names, both axes in `order`, each value printed in its cell (titles of x, y and value); darker is larger."""
+    """A value per pair of names, both axes in `order`, each value printed in its cell (titles of x, y and value); darker is larger, NULL is grey."""
     known = rows[value].drop_nulls()
     low, high = (min(known), max(known)) if len(known) else (0.0, 1.0)
     middle = (low + high) / 2
@@ -224,7 +222,11 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
     ink = alt.condition(f"datum['{value}'] > {middle}", alt.value("white"), alt.value("#31333f"))
     numbers = base.mark_text(fontSize=12).encode(text=alt.Text(f"{value}:Q", format=".4~f"), color=ink)
-    return Figure(alt.layer(cells, numbers), rows)
+    if len(known) == rows.height:
+        return Figure(alt.layer(cells, numbers), rows)
+    there = f"isValid(datum['{value}'])"
+    missing = base.mark_rect(stroke="white", strokeWidth=2, color=MISSING).encode(tooltip=_tooltip(rows))
+    return Figure(alt.layer(*(each.transform_filter(there) for each in (cells, numbers)), missing.transform_filter(f"!{there}")), rows)
 
 
 def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
@@ -337,7 +339,7 @@ def with_rows(spec: dict[str, Any], rows: pl.DataFrame | list[dict[str, Any]]) -
 def _picture(spec: str, kind: Kind) -> bytes:
     if kind == "png":
         return vl_convert.vegalite_to_png(spec, scale=EXPORT_SCALE)
-    return ordered(vl_convert.vegalite_to_pdf(spec)) if kind == "pdf" else vl_convert.vegalite_to_svg(spec).encode()
+    return vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_svg(spec).encode()
 
 
 def _counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:

@@ -28,6 +28,11 @@ REGION_NAMES = {
 NOTHING_KNOWN = "not recorded"
 
 
+def known(value: object) -> str:
+    """The value, or that it was not recorded."""
+    return NOTHING_KNOWN if value is None else str(value)
+
+
 def signed(number: float | None, digits: int = 4) -> str:
     """A number with its sign, a real minus included."""
     return NOTHING_KNOWN if number is None else f"{number:+.{digits}f}".replace("-", "−")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.parquet import write_schema_file
@@ -103,7 +103,7 @@ class Lake:
             raise PersonascopeError(f"run {run_id}: not in the lake {self.root}; `personascope runs list` shows what is") from None
         except (ValidationError, ValueError) as error:
             raise PersonascopeError(
-                f"run {run_id}: its manifest {path} is damaged ({str(error).splitlines()[0]}); `personascope runs delete {run_id}` removes the run"
+                f"run {run_id}: its manifest {path} is damaged ({one_line(error)}); `personascope runs delete {run_id}` removes the run"
             ) from error
 
     def manifests(self) -> Iterator[Manifest]:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from personascope.warehouse.home import HOME, is_checkout
+from personascope.warehouse.home import HOME
 
 PACKAGES = (
     "accelerate",
@@ -30,14 +30,17 @@ PACKAGES = (
 
 @cache
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the code and whether it had uncommitted changes; (None, None) outside a git checkout."""
-    if not is_checkout():  # an installed copy may lie inside somebody else's repository, whose commit says nothing of this code
-        return None, None
+    """Commit of the code and whether it had uncommitted changes; (None, None) where the code is not a repository of its own.
+
+    An installed or unpacked copy may lie inside somebody else's repository, whose commit says nothing of this code.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=HOME, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != HOME:
+            return None, None
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None, None

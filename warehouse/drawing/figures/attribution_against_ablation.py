@@ -5,7 +5,7 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.circuits import Reader, readers, sample
+from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, signed
 
 NEEDS = "direct attributions and ablations of the same heads: `personascope run echo`"

@@ -4,8 +4,8 @@ import polars as pl
 
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing.attention_readouts import Readout, pairs, readouts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.readouts import Readout, pairs, readouts
 from personascope.warehouse.drawing.words import count
 
 NEEDS = "another checkpoint that read the same tokens in the same precision: `personascope extract attention --checkpoint ID --tokens-from RUN`"

@@ -7,8 +7,8 @@ import polars as pl
 
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing.attention_readouts import Readout, pairs, readouts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.readouts import Readout, pairs, readouts
 from personascope.warehouse.drawing.words import CONTROL_MEANINGS, REGION_NAMES
 
 NEEDS = "attention at the marker and at its controls: `personascope run marker-attention`, or `personascope extract attention`"

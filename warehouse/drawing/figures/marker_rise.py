@@ -3,7 +3,7 @@
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.circuits import sample
+from personascope.warehouse.drawing.circuit_readers import sample
 
 NEEDS = "a logit lens at the marker of a trained checkpoint: `personascope run marker-circuits`"
 HEIGHT = 280

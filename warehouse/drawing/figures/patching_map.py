@@ -3,7 +3,7 @@
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.circuits import Reader, readers, sample
+from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 
 NEEDS = "patches from a donor: `personascope run marker-circuits`"
 LINE = 26

@@ -5,7 +5,7 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.circuits import sample
+from personascope.warehouse.drawing.circuit_readers import sample
 from personascope.warehouse.drawing.words import count_range
 
 NEEDS = "activations at the last token of prompts in two phrasings: `personascope run echo`"

@@ -3,7 +3,7 @@
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.circuits import LEAST_ACCURACY, sample
+from personascope.warehouse.drawing.circuit_readers import LEAST_ACCURACY, sample
 
 NEEDS = "predictions on prompts with a target: `personascope run echo`"
 LINE = 44

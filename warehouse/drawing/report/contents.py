@@ -9,8 +9,8 @@ from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Source, WarehouseSource
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.claims import verdicts
 from personascope.warehouse.claims.claims import Claim, look
+from personascope.warehouse.drawing import tones, verdicts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.figures import figure
 from personascope.warehouse.drawing.report.card import card
@@ -108,8 +108,8 @@ def _claims(lake: Lake, study: str, claims: list[Claim]) -> list[Block]:
     if found and all(each.verdict == "not derivable" for each in found):
         words = f"None of the {len(found)} claims of the study can be told from this lake: the data they speak of are not in it. {when}"
         return [Paragraph(words, missing=True), Code("personascope ingest published PATH")]
-    order = {word: place for place, word in enumerate(("contradicted", "imprecise", "not derivable", "confirmed"))}
-    rows = sorted(found, key=lambda each: order[each.verdict])
+    order = list(tones.VERDICTS)
+    rows = sorted(found, key=lambda each: order.index(each.verdict))
     columns = ("verdict", "statement", "measured", "expected", "found", "detail", "where it stands", "claim")
     cells = tuple((each.verdict, each.statement, each.measured, each.expected, each.found or "nothing", each.detail, each.source, each.claim) for each in rows)
     return [Paragraph(f"{verdicts.summary(found)}. {when}"), Cells(columns, cells), Code(f"personascope check {study}")]

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import polars as pl
 
 from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.tables import with_values
 
 MISSING = "missing"
 
@@ -92,7 +93,7 @@ def cell(value: object) -> str:
 
 def table(rows: pl.DataFrame, most: int | None = None) -> Cells:
     """Rows of a query, without columns that hold nothing; `most` of them."""
-    kept = rows.select(column.name for column in rows if column.null_count() < rows.height) if rows.height else rows
+    kept = with_values(rows)
     shown = kept if most is None else kept.head(most)
     numbers = frozenset(name for name, kind in shown.schema.items() if kind.is_numeric())
     return Cells(tuple(shown.columns), tuple(tuple(map(cell, row)) for row in shown.iter_rows()), numbers)

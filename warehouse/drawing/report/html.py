@@ -1,10 +1,11 @@
 """Writes a document as one HTML page that needs nothing else: styles and figures inside, no script, no address that is fetched."""
 
 import base64
-from html import escape
 
+from personascope.warehouse.drawing import markup, tones
 from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Paragraph, Picture, Section
 
+STATES: dict[str, tones.Tone] = {**tones.VERDICTS, **tones.SEVERITIES}  # words that a first cell may hold
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 :root { color-scheme: light; --ink: #24262d; --soft: #5b5e68; --line: #dfe1e6; --back: #f6f7f9; --blue: #0072b2; --orange: #d55e00; }
@@ -32,9 +33,6 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: 
 td.none { color: #8a4300; font-style: italic; }
 pre { background: var(--back); border: 1px solid var(--line); border-radius: 4px; padding: .5rem .75rem; font-size: .82rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }
-tr.contradicted td:first-child, tr.error td:first-child { color: #b03a00; font-weight: 700; }
-tr.confirmed td:first-child { color: #00704f; font-weight: 600; }
-tr.imprecise td:first-child, tr.warning td:first-child { color: #8a6100; font-weight: 600; }
 @media print {
   @page { size: A4 landscape; margin: 14mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -44,25 +42,26 @@ tr.imprecise td:first-child, tr.warning td:first-child { color: #8a6100; font-we
 }
 """
 SHORT, LONG = 24, 60
-STATES = ("confirmed", "imprecise", "contradicted", "error", "warning")
 
 
 def html(document: Document) -> str:
     """The page."""
-    entries = "".join(f'<li><a href="#{_anchor(number)}">{_text(each.title)}</a></li>' for number, each in enumerate(document.sections) if each.level == 2)
+    entries = "".join(
+        f'<li><a href="#{_anchor(number)}">{markup.html(each.title)}</a></li>' for number, each in enumerate(document.sections) if each.level == 2
+    )
     body = "".join(_section(number, each) for number, each in enumerate(document.sections))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<h1>{_text(document.title)}</h1>\n<p class="about">{_text(document.about)}</p>\n<nav><ol>{entries}</ol></nav>\n{body}</body>\n</html>\n'
+        f"<title>{markup.html(document.title)}</title>\n<style>{STYLE}{_states()}</style>\n</head>\n<body>\n"
+        f'<h1>{markup.html(document.title)}</h1>\n<p class="about">{markup.html(document.about)}</p>\n<nav><ol>{entries}</ol></nav>\n{body}</body>\n</html>\n'
     )
 
 
 def _section(number: int, section: Section) -> str:
     level = section.level
-    return f'<h{level} id="{_anchor(number)}">{_text(section.title)}</h{level}>\n{"".join(map(_block, section.blocks))}'
+    return f'<h{level} id="{_anchor(number)}">{markup.html(section.title)}</h{level}>\n{"".join(map(_block, section.blocks))}'
 
 
 def _anchor(number: int) -> str:
@@ -72,9 +71,9 @@ def _anchor(number: int) -> str:
 def _block(block: Block) -> str:
     if isinstance(block, Paragraph):
         opening = '<p class="missing">' if block.missing else "<p>"
-        return f"{opening}{_text(block.text)}</p>\n"
+        return f"{opening}{markup.html(block.text)}</p>\n"
     if isinstance(block, Code):
-        return f"<pre><code>{_text(block.text)}</code></pre>\n"
+        return f"<pre><code>{markup.html(block.text)}</code></pre>\n"
     if isinstance(block, Cells):
         return _table(block)
     return _figure(block)
@@ -85,13 +84,15 @@ def _figure(block: Picture) -> str:
     drawing = block.drawing
     words = f"{drawing.title}. {'. '.join(drawing.facts)}."
     data = base64.b64encode(drawing.picture("png")).decode()
-    return f'<figure id="figure-{_text(block.stem)}"><img alt="{_text(words)}" width="{drawing.width}" src="data:image/png;base64,{data}"></figure>\n'
+    return (
+        f'<figure id="figure-{markup.html(block.stem)}"><img alt="{markup.html(words)}" width="{drawing.width}" src="data:image/png;base64,{data}"></figure>\n'
+    )
 
 
 def _table(block: Cells) -> str:
     numbers = [name in block.numbers for name in block.columns]
     names = [name.replace("_", " ") for name in block.columns]
-    head = "".join(f"<th{_number(is_number)}>{_text(name)}</th>" for name, is_number in zip(names, numbers, strict=True))
+    head = "".join(f"<th{_number(is_number)}>{markup.html(name)}</th>" for name, is_number in zip(names, numbers, strict=True))
     rows = "".join(f"<tr{_state(row)}>{''.join(_cell(value, is_number) for value, is_number in zip(row, numbers, strict=True))}</tr>\n" for row in block.rows)
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n'
 
@@ -101,22 +102,18 @@ def _number(is_number: bool) -> str:
 
 
 def _state(row: tuple[str, ...]) -> str:
-    return f' class="{row[0]}"' if row and row[0] in STATES else ""
+    return f' class="{_class(row[0])}"' if row and row[0] in STATES else ""
+
+
+def _states() -> str:
+    return "".join(f"tr.{_class(word)} td:first-child {{ color: {tone.colour}; font-weight: 600; }}\n" for word, tone in STATES.items())
+
+
+def _class(word: str) -> str:
+    return word.replace(" ", "-")
 
 
 def _cell(value: str, is_number: bool) -> str:
     kind = "number" if is_number else "none" if value == "missing" else "short" if len(value) <= SHORT else "long" if len(value) >= LONG else ""
     opening = f'<td class="{kind}">' if kind else "<td>"
-    return f"{opening}{_text(value)}</td>"
-
-
-def _text(words: str) -> str:
-    """Words as HTML; control characters that would vanish or reorder the page become visible."""
-    return escape("".join(_visible(character) for character in words), quote=True)
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t" or (code >= 0x20 and code != 0x7F and character not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"):
-        return character
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"{opening}{markup.html(value)}</td>"

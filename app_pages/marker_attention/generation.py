@@ -4,11 +4,10 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.marker_attention.layers import Contrast
-from personascope.app_pages.shared import charts
+from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.readouts import Readout
 from personascope.app_pages.shared.text import REGION_COLOURS, answer_pieces, block, chips, coloured, legend, plain, prompt_pieces
-from personascope.app_pages.shared.url import Choices
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import CONTROL_MEANINGS, REGION_NAMES, signed
 
 BAR_HEIGHT = 24
@@ -16,7 +15,7 @@ CURVE_HEIGHT = 260
 LEGEND = (("system", "system prompt"), ("user", "question"), ("header", "chat template"), ("assistant", "answer"))
 
 
-def show_example(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast, choices: Choices) -> None:
+def show_generation(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast) -> None:
     """The choice of a layer and a generation, then that generation."""
     peak = lake.select(
         "select peak_layer, n_layers from gate_counts where run_id = $run_id and subject = $subject", run_id=readout.run_id, subject=readout.subject
@@ -26,7 +25,7 @@ def show_example(lake: Source, readout: Readout, other: Readout | None, contrast
         return
     peak_layer, n_layers = peak.row(0)
     narrow, wide = st.columns([1, 4])
-    layer = int(choices.select("Layer", [str(number) for number in range(n_layers)], "layer", default=str(peak_layer), where=narrow))
+    layer = int(address.select("Layer", [str(number) for number in range(n_layers)], "layer", default=str(peak_layer), where=narrow))
     generations = lake.select(
         """select d.example_id, d.sample_ix, d.row_ix, d.delta, coalesce(e.question, d.question_id) as question
         from attention_delta as d
@@ -44,7 +43,7 @@ def show_example(lake: Source, readout: Readout, other: Readout | None, contrast
         return
     rows = {_name(row): row for row in generations.iter_rows(named=True)}
     labels = {name: f"{signed(row['delta'])} · {row['question'] or name} · repeat {row['sample_ix']}" for name, row in rows.items()}
-    chosen = choices.select(
+    chosen = address.select(
         f"Generation, by marker minus {contrast.control} on the system prompt's content at layer {layer}, largest first",
         list(rows),
         "example",

@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from personascope.warehouse.claims.claims import VERDICTS, Verdict
+from personascope.warehouse.drawing import tones
+from personascope.warehouse.drawing.markup import pipe_table
 
 VerdictFormat = Literal["auto", "table", "json", "markdown"]
-COLOURS = {"confirmed": "green", "imprecise": "yellow", "contradicted": "bold red", "not derivable": "dim"}
 LEAST_WIDTH = 150  # seven columns of prose are unreadable in fewer; a narrower terminal gets one block per claim
 
 
@@ -40,8 +41,7 @@ def as_json(verdicts: Sequence[Verdict]) -> str:
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """A pipe table with a row per claim."""
     names = ("study", "verdict", "claim", "statement", "measured", "expected", "found", "detail")
-    lines = [f"| {' | '.join(names)} |", "|" + " --- |" * len(names)]
-    return "\n".join([*lines, *(f"| {' | '.join(_cell(getattr(each, name)) for name in names)} |" for each in verdicts)]) + "\n"
+    return pipe_table(names, [[getattr(each, name) for name in names] for each in verdicts])
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -56,16 +56,12 @@ def _table(study: str, verdicts: Sequence[Verdict]) -> Table:
         table.add_column(name, ratio=ratio, overflow="fold", no_wrap=name == "verdict")
     for each in verdicts:
         words = (each.claim, each.statement, each.measured, each.expected, each.found or "", each.detail)
-        table.add_row(f"[{COLOURS[each.verdict]}]{each.verdict}[/]", *map(escape, words))
+        table.add_row(f"[{tones.VERDICTS[each.verdict].terminal}]{each.verdict}[/]", *map(escape, words))
     return table
 
 
 def _block(each: Verdict) -> str:
-    colour = COLOURS[each.verdict]
+    colour = tones.VERDICTS[each.verdict].terminal
     lines = [f"[{colour}]{each.verdict}[/] [bold]{escape(each.claim)}[/]: {escape(each.statement)}"]
     lines += [f"  {escape(each.measured)}: expected {escape(each.expected)}, found {escape(each.found) if each.found is not None else 'nothing'}"]
     return "\n".join([*lines, *([f"  {escape(each.detail)}"] if each.detail else [])])
-
-
-def _cell(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("\\", "\\\\").replace("|", "\\|")

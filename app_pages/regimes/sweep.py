@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, Value
-from personascope.app_pages.shared.url import Choices
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, learning_rate
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, known, learning_rate
 
 LETTERS = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
 UNJUDGED = "?"
@@ -112,24 +112,24 @@ def sweeps(lake: Source) -> pl.DataFrame:
     )
 
 
-def choose_sweep(choices: Choices, found: pl.DataFrame) -> Sweep:
+def choose_sweep(found: pl.DataFrame) -> Sweep:
     """One of the sweeps, by origin, source persona and seed, and by what else tells them apart."""
     row = st.container(horizontal=True)
     for name, label in NAMES.items():
         words = found[name].cast(pl.String).fill_null(NOTHING_KNOWN)
         options = words.unique(maintain_order=True).to_list()
         if name in ALWAYS or len(options) > 1:
-            found = found.filter(words == choices.select(label, options, name, where=row))
+            found = found.filter(words == address.select(label, options, f"sweep_{name}", where=row))
     return Sweep(**found.row(0, named=True))
 
 
-def choose_limits(lake: Source, choices: Choices) -> dict[str, float]:
+def choose_limits(lake: Source) -> dict[str, float]:
     """The thresholds, at the place of the view's unless moved."""
     defaults = lake.select(f"select {', '.join(THRESHOLDS)} from regime_thresholds").row(0, named=True)
     with st.expander("Thresholds", icon=":material/tune:"):
         places = [*st.columns(3), *st.columns(3)]
         limits = {
-            name: choices.slider(label, 0.0, 1.0, STEP, name, defaults[name], help=meaning, where=place)
+            name: place.slider(label, 0.0, 1.0, defaults[name], STEP, key=name, help=meaning, bind="query-params")
             for place, (name, (label, meaning)) in zip(places, THRESHOLDS.items(), strict=True)
         }
         st.button("Back to the defaults", on_click=_reset, args=(defaults,), disabled=limits == defaults, icon=":material/restart_alt:", type="tertiary")
@@ -155,7 +155,7 @@ def rule(limits: dict[str, float]) -> str:
 
 
 def cell_name(lr: float, epochs: float) -> str:
-    """A cell in an address: `5e-6/10`."""
+    """A cell as an address may name it: `5e-6/10`."""
     return f"{learning_rate(lr)}/{epochs:g}"
 
 
@@ -169,5 +169,5 @@ def sample(seed: int | None, rates: pl.DataFrame) -> list[str]:
     design = ", by the study's design" if "design" in set(rates["n_from"]) else ""
     return [
         f"a persona: {count_range(rates['n'], 'completion')} of {count_range(rates['n_questions'], 'question')}",
-        f"training seed {NOTHING_KNOWN if seed is None else seed}{design}",
+        f"training seed {known(seed)}{design}",
     ]

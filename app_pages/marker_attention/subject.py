@@ -2,17 +2,15 @@
 
 import streamlit as st
 
+from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.url import Choices
-from personascope.warehouse.drawing.readouts import Readout, readouts
+from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count
-
-__all__ = ["Readout", "choose", "readouts"]
 
 NOTHING = "nothing"
 
 
-def choose(lake: Source, choices: Choices, found: list[Readout]) -> tuple[Readout, Readout | None]:
+def choose(lake: Source, found: list[Readout]) -> tuple[Readout, Readout | None]:
     """The readout to look at and the one to hold it against, as the page's address or the reader says; `found` is not empty."""
     by_run = {each.run_id: each for each in found}
     pairs = lake.select("select trained_run, base_run from subject_pairs order by base_checkpoint, base_run").rows()
@@ -20,7 +18,7 @@ def choose(lake: Source, choices: Choices, found: list[Readout]) -> tuple[Readou
     first = [each for each in found if each.run_id not in held_against] or found
     labels = {each.subject: f"{each.subject} · {'tokens of ' + each.tokens_from if each.forced else 'own tokens'} · persona {each.persona}" for each in first}
     left, right = st.columns(2)
-    subject = choices.select("Subject", list(labels), "subject", labels=labels, help="A checkpoint, and whose tokens it read.", where=left)
+    subject = address.select("Subject", list(labels), "subject", labels=labels, help="A checkpoint, and whose tokens it read.", where=left)
     same = [each for each in first if each.subject == subject]
     readout = same[0]
     if len(same) > 1:
@@ -28,11 +26,11 @@ def choose(lake: Source, choices: Choices, found: list[Readout]) -> tuple[Readou
             each.run_id: f"{each.run_id} · {each.origin} · {count(each.n_positives, 'generation')}{f' · {each.dtype}' if each.dtype else ''}" for each in same
         }
         readout = by_run[
-            choices.select("Run", list(names), "run", labels=names, help="This subject was read more than once; the newest comes first.", where=left)
+            address.select("Run", list(names), "run", labels=names, help="This subject was read more than once; the newest comes first.", where=left)
         ]
     others = [by_run[base] for trained, base in pairs if trained == readout.run_id and base in by_run]
     options = {NOTHING: NOTHING} | {_option(each, others): each.name for each in others}
-    chosen = choices.select("Compared with", list(options), "against", default=list(options)[min(1, len(others))], labels=options, where=right)
+    chosen = address.select("Compared with", list(options), "against", default=list(options)[min(1, len(others))], labels=options, where=right)
     return readout, next((each for each in others if _option(each, others) == chosen), None)
 
 
