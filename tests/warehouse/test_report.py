@@ -246,9 +246,9 @@ def test_a_figure_or_page_that_is_not_there_is_named(tmp_path):
     file = tmp_path / "mine.yaml"
     lake = Lake.open(tmp_path / "lake")
     for extra, expected in (
-        ("figures: [layer_curvs]", "figure 'layer_curvs' is unknown"),
-        ("pages: [elsewhere]", "page 'elsewhere'"),
-        ("", "view 'gat_counts'"),
+        ("figures: [layer_curvs]", "line 5: figures.0: 'layer_curvs' is no figure; did you mean 'layer_curves'"),
+        ("pages: [elsewhere]", "line 5: pages.0: 'elsewhere' is no page"),
+        ("", "line 4: views.0: 'gat_counts' is no view; did you mean 'gate_counts'"),
     ):
         file.write_text(f"name: mine\ntitle: t\nabout: a\nviews: [{'gat_counts' if not extra else 'gate_counts'}]\n{extra}\n")
         with pytest.raises(PersonascopeError, match=expected):
