@@ -16,7 +16,7 @@ lint: setup
 	MYPYPATH=$(VENV)/src:tests $(VENV)/bin/mypy -p personascope --exclude '/(examples|docs|build)/'
 
 docs: setup
-	$(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 setup: $(VENV)/.installed
 

@@ -63,7 +63,7 @@ def table_words() -> dict[str, str]:
 @cache
 def views() -> dict[str, View]:
     """Every view by name, each after the views it reads; raises ValueError when two views read each other."""
-    files = {path.stem: path for room in ROOMS for path in sorted((SQL_FOLDER / room).glob("*.sql"))}
+    files = {name: SQL_FOLDER / room / f"{name}.sql" for name, room in rooms().items()}
     texts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     headers = {name: header_fields(text) for name, text in texts.items()}
     inherited: dict[str, dict[str, str]] = {}
@@ -123,6 +123,12 @@ def closure(names: Iterable[str]) -> set[str]:
             found.add(name)
             waiting += views()[name].reads & views().keys()
     return found
+
+
+@cache
+def rooms() -> dict[str, str]:
+    """The room of every view but the audit's checks, in the order of ROOMS and of names."""
+    return {path.stem: room for room in ROOMS for path in sorted((SQL_FOLDER / room).glob("*.sql"))}
 
 
 def macros() -> str:
