@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
 
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
@@ -64,10 +63,11 @@ def end_ids(models: Models, checkpoint: Checkpoint) -> list[int]:
     return ends
 
 
-class SeededSampler(LogitsProcessor):
+class SeededSampler:
     """Draws each row's next token from its own stream of uniform numbers, so that a sample does not depend on its neighbours in the batch.
 
-    The token drawn by inverse transform from softmax(logits / temperature), cut to the smallest set with mass `top_p`, is left as the only finite score.
+    A logits processor of transformers: the token drawn by inverse transform from softmax(logits / temperature), cut to the smallest set with mass `top_p`,
+    is left as the only finite score.
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, top_p: float, max_new_tokens: int, prompt_width: int, device: torch.device) -> None:
@@ -110,6 +110,8 @@ class TransformersEngine:
         self.loaded, self.ends = loaded, ends
 
     def sample(self, requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int) -> list[Sample]:
+        from transformers import LogitsProcessorList  # seconds of import that a run found in the lake does without
+
         device = self.loaded.model.device
         width = max(len(request.token_ids) for request in requests)
         pad = self.ends[0]
