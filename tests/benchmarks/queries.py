@@ -204,7 +204,7 @@ def median_seconds(run: Callable[[], object], rounds: int) -> tuple[float, float
 
 def slowest_of_each(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of questions that differ in their parameters only, the slowest; slowest first."""
-    slowest = {}
+    slowest: dict[str, dict[str, Any]] = {}
     for row in sorted(figures, key=lambda row: -row["median_s"]):
         slowest.setdefault(row["query"], row)
     return list(slowest.values())

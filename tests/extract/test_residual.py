@@ -1,5 +1,7 @@
 """The residual stream of tiny random families: what is found, what is refused, and that positions, padding and early stopping give the plain model's states."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ SIZES = {
     "pad_token_id": 0,
 }
 GROUPED = {"num_key_value_heads": 2}
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", GROUPED),
     "qwen2": ("qwen2", GROUPED),
     "qwen3": ("qwen3", GROUPED | {"head_dim": 8}),
