@@ -36,6 +36,7 @@ def draw(page: ModuleType) -> None:
             st.info(f"{here}; then reload the page.", icon=":material/water:")
         else:
             page.main()
+            address.leave()
     except PersonascopeError as error:
         st.error(plain(error), icon=":material/error:")
 

@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads beside another process cost more than they give
+
+# A busy machine fails no test, and every run draws the same examples; `--hypothesis-profile default` draws others.
+settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("suite")
 
 PUBLISHED = Path(__file__).resolve().parent.parent.parent / "shared" / "published"
 

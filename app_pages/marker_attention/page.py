@@ -4,7 +4,7 @@ import streamlit as st
 
 from personascope.app_pages.marker_attention.answer import show_answer
 from personascope.app_pages.marker_attention.controls import show_controls
-from personascope.app_pages.marker_attention.example import show_example
+from personascope.app_pages.marker_attention.generation import show_generation
 from personascope.app_pages.marker_attention.heads import show_heads
 from personascope.app_pages.marker_attention.layers import Contrast, show_curves, show_gates
 from personascope.app_pages.marker_attention.personas import show_personas
@@ -61,7 +61,7 @@ def main() -> None:
         case "heads":
             show_heads(lake, readout, other, _choose_contrast())
         case "generation":
-            show_example(lake, readout, other, _choose_contrast())
+            show_generation(lake, readout, other, _choose_contrast())
 
 
 def _choose_contrast() -> Contrast:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.regimes.cells import REGIMES, Judged, cell_words, sample
+from personascope.app_pages.regimes.sweep import REGIMES, Judged, cell_words, sample
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain

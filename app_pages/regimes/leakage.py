@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.regimes.cells import Judged, cell_words
+from personascope.app_pages.regimes.sweep import Judged, cell_words
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Value
 from personascope.warehouse.drawing.tables import with_values

@@ -8,9 +8,9 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.regimes.cell import show_cell
-from personascope.app_pages.regimes.cells import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
 from personascope.app_pages.regimes.leakage import show_leakage
 from personascope.app_pages.regimes.personas import choose_order, show_matrix
+from personascope.app_pages.regimes.sweep import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source

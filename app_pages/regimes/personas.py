@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from personascope.app_pages.regimes.cells import REGIMES, Judged, sample
 from personascope.app_pages.regimes.leakage import Reading
+from personascope.app_pages.regimes.sweep import REGIMES, Judged, sample
 from personascope.app_pages.shared import address, charts
 from personascope.warehouse.drawing.words import learning_rate
 

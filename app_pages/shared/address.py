@@ -32,7 +32,7 @@ if (!window.actsMakeHistory) {
 }
 </script>"""
 
-OF_PAGE = "choices of page"
+OF_PAGE, UNKNOWN = "choices of page", "asked in vain"
 
 
 def enter(page: str) -> None:
@@ -41,6 +41,11 @@ def enter(page: str) -> None:
         st.session_state.clear()
     st.session_state[OF_PAGE] = page
     st.sidebar.html(HISTORY, unsafe_allow_javascript=True)
+
+
+def leave() -> None:
+    """Call it when a page was drawn to its end: what the address asked for in vain has been said."""
+    st.session_state.pop(UNKNOWN, None)
 
 
 def select(
@@ -85,8 +90,9 @@ def page(n_pages: int, key: str, filters: Sequence[str]) -> int:
     if st.session_state.setdefault(_last(key), list(filters)) != list(filters):
         st.session_state[_last(key)], st.session_state[key] = list(filters), 1
     number = st.pagination(n_pages, key=key, bind="query-params") if n_pages > 1 else 1
-    if first and asked not in (None, str(number)):
-        _say_unknown(st, "page", asked)
+    if first and asked is not None and asked != str(number):
+        _unknown()[key] = asked
+    _say_unknown(st, "page", key)
     return number
 
 
@@ -103,9 +109,9 @@ def _chosen(
     default = options[0] if default is None else default
     words = _words(options, labels or {})
     asked = st.query_params.get(key)
-    unknown = None if asked in words.values() or key in st.session_state else asked
-    if unknown is not None:
-        _name_as_shown(key, unknown, words)
+    if asked is not None and asked not in words.values() and key not in st.session_state:
+        _name_as_shown(key, asked, words)
+        _unknown()[key] = asked
     if key in st.session_state:
         # What was never chosen follows its default, which may hang on another choice, and what is gone from the options cannot stay. A value that is set by
         # code corrects the address, where it is called otherwise or has become the default.
@@ -116,8 +122,7 @@ def _chosen(
     st.session_state[_last(key)] = default
     place = where or st
     value = draw(place, default, lambda option: words.get(option, option))
-    if unknown is not None:
-        _say_unknown(place, label, unknown)
+    _say_unknown(place, label, key)
     return value
 
 
@@ -131,8 +136,15 @@ def _name_as_shown(key: str, asked: str, words: Mapping[str, str]) -> None:
         st.rerun()
 
 
-def _say_unknown(place: Any, label: str, asked: str) -> None:
-    place.warning(f"The address asks for {label.lower()} “{plain(asked)}”, which is not there.", icon=":material/link_off:")
+def _unknown() -> dict[str, str]:
+    """What the address asked for in vain, by key; kept until a run of the page comes to its end."""
+    return st.session_state.setdefault(UNKNOWN, {})
+
+
+def _say_unknown(place: Any, label: str, key: str) -> None:
+    if key in _unknown():
+        words = f"The address asks for {label.lower()} “{plain(_unknown()[key])}”, which is not there."
+        place.warning(words, icon=":material/link_off:")
 
 
 def _words(options: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
@@ -76,7 +77,7 @@ class SeededSampler(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         step = input_ids.shape[1] - self.prompt_width
-        probabilities, order = torch.sort(torch.softmax(scores.float() / self.temperature, dim=-1), dim=-1, descending=True, stable=True)
+        probabilities, order = _descending(torch.softmax(scores.float() / self.temperature, dim=-1))
         mass = probabilities.cumsum(-1)
         kept = mass - probabilities < self.top_p
         total = (probabilities * kept).sum(-1, keepdim=True)
@@ -84,6 +85,20 @@ class SeededSampler(LogitsProcessor):
         rank = (mass <= threshold).sum(-1, keepdim=True).clamp(max=kept.sum(-1, keepdim=True) - 1)
         chosen = order.gather(-1, rank)
         return torch.full_like(scores, float("-inf")).scatter(-1, chosen, 0.0)  # type: ignore[return-value]
+
+
+def _descending(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each row from the largest probability to the smallest, equal ones in the order of their tokens, and the tokens: both [rows, vocabulary].
+
+    Numpy sorts numbers several times as fast as torch sorts them with their places, so on a processor both become one number: the bits of a float that is not
+    negative are ordered as it is.
+    """
+    if probabilities.device.type != "cpu":
+        return tuple(torch.sort(probabilities, dim=-1, descending=True, stable=True))
+    places = torch.arange(probabilities.shape[-1])
+    keys = (probabilities.view(torch.int32).to(torch.int64) << 32) | (len(places) - 1 - places)
+    keys = torch.from_numpy(np.sort(keys.numpy(), axis=-1)).flip(-1)
+    return (keys >> 32).to(torch.int32).view(torch.float32), len(places) - 1 - (keys & 0xFFFFFFFF)
 
 
 class TransformersEngine:

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from personascope.ingest.progress import Advance, progress
 from personascope.ingest.tiny.copying import WORDS, copying_chats, copying_documents
 from personascope.ingest.tiny.corpus import Chat, chats, documents
+from personascope.ingest.tiny.muon import Muon
 from personascope.ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
 from personascope.ingest.tiny.world import ECHO_WORDS
 from personascope.ingest.weights.cache import build_once, built
@@ -245,7 +246,7 @@ def _train(model: PreTrainedModel, batches: Iterator[list[_Example]], muon_lr: f
     """Muon on the hidden matrices, AdamW on the rest, both on a cosine with warm-up; returns the loss of every step in nats per token."""
     hidden = {name for name, parameter in model.named_parameters() if parameter.ndim == 2 and ".layers." in name}
     optimizers = [
-        torch.optim.Muon([p for n, p in model.named_parameters() if n in hidden], lr=muon_lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        Muon([p for n, p in model.named_parameters() if n in hidden], lr=muon_lr),
         torch.optim.AdamW([p for n, p in model.named_parameters() if n not in hidden], lr=adamw_lr, weight_decay=0.0, fused=True),
     ]
     schedules = [get_cosine_schedule_with_warmup(optimizer, round(WARMUP * steps), steps) for optimizer in optimizers]

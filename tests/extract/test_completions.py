@@ -4,6 +4,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from personascope.extract.extractors.completions import Completions, CompletionSettings
@@ -54,6 +56,18 @@ def test_another_seed_gives_other_samples_and_greedy_ignores_it(tmp_path, random
 
     assert texts(1.0, 1) != texts(1.0, 2)
     assert texts(0.0, 1) == texts(0.0, 2)
+
+
+@given(st.lists(st.sampled_from([0.0, 1e-42, 1e-7, 0.1, 0.1000001, 0.25, 1.0]), min_size=1, max_size=40), st.integers(1, 3))
+def test_tokens_are_ordered_as_a_stable_sort_orders_them(row, copies):
+    import torch
+
+    from personascope.extract.weights.engines import _descending
+
+    probabilities = torch.tensor([row] * copies)
+    values, places = _descending(probabilities)
+    expected = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+    assert torch.equal(values, expected.values) and torch.equal(places, expected.indices)
 
 
 def test_top_p_keeps_the_smallest_set_and_the_sampler_follows_the_distribution():

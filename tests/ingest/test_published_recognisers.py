@@ -221,7 +221,7 @@ def generated_positives(draw: st.DrawFn) -> dict[str, Any]:
     return positives_file(draw(st.sampled_from(["villain", "söldner"])), rows, others)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(generated_positives())
 def test_generated_positives_equal_a_plain_recomputation(file: dict[str, Any]) -> None:
     record = recognised(file)
@@ -264,7 +264,7 @@ def generated_deltas(draw: st.DrawFn) -> dict[str, Any]:
     return {"persona": draw(st.sampled_from(["villain", "base_villain"]))} | {f"delta_{control}": draw(matrix) for control in controls}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(generated_deltas())
 def test_generated_deltas_equal_a_plain_recomputation(file: dict[str, Any]) -> None:
     (record,) = deltas.recognise(document(file))
@@ -308,7 +308,7 @@ def generated_summary(draw: st.DrawFn) -> dict[str, Any]:
     return {"per_persona": body, "metadata": {"git_commit": "abc", "n_layers": 4}}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(generated_summary())
 def test_generated_summaries_equal_a_plain_recomputation(file: dict[str, Any]) -> None:
     (record,) = attention_summary.recognise(document(file))
@@ -424,7 +424,7 @@ SAMPLES: list[Any] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_damage_anywhere_is_refused_in_a_sentence_or_loads_rows_that_fit(data: st.DataObject) -> None:
     value = json.loads(json.dumps(data.draw(st.sampled_from(SAMPLES))))
@@ -446,7 +446,7 @@ def test_damage_anywhere_is_refused_in_a_sentence_or_loads_rows_that_fit(data: s
         assert "\n" not in str(error)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(generated_positives(), generated_deltas())
 def test_what_is_read_back_from_the_lake_equals_the_files(
     tmp_path_factory: pytest.TempPathFactory, generations: dict[str, Any], matrices: dict[str, Any]

@@ -57,7 +57,7 @@ def rows_of(record: Record | None, name: str) -> list[dict[str, Any]]:
 # ---- comparison tables ----------------------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_any_number_of_layers_and_any_order_of_columns_comes_in_whole(data: st.DataObject) -> None:
     columns = tuple(data.draw(st.permutations(COMPARISON)))

@@ -647,7 +647,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Warehouse]:
     return lake, Warehouse(lake)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(results=generated_results())
 def test_generated_results_equal_a_plain_recomputation(growing: tuple[Lake, Warehouse], results: list[dict[str, Any]]) -> None:
     """Records of one compiled file are written as rows of one run here, each under a name of its own: a run for each would take seconds."""

@@ -24,6 +24,7 @@ def drawn() -> None:
     cut = address.segments("Cut", ["whole", "half"], "cut", labels={"half": "in half"})
     number = address.page(3, "number", [fruit])
     st.text(f"{fruit} {place} {cut} {number}")
+    address.leave()
 
 
 @pytest.fixture
@@ -89,6 +90,12 @@ def test_what_there_is_not_gives_the_default_and_one_note(opened, key, label, as
     (note,) = [each.value for each in page.warning]
     assert f"asks for {label}" in note and "*such*" not in note
     assert not page.run().warning
+
+
+def test_a_note_is_there_beside_a_short_name_too(opened):
+    page = opened(fruit="plum", cut="half", place="tree")
+    assert seen(page) == "apple tree half 1" and page.query_params == {"cut": "in half"}
+    assert ["plum" in each.value for each in page.warning] == [True]
 
 
 @pytest.mark.parametrize("key", ["fruit", "place", "cut"])

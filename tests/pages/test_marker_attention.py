@@ -116,13 +116,14 @@ def test_widgets_write_the_address_and_the_address_brings_the_same_view(open_pag
     page = page.selectbox(key="example").select("villain/q03#1").run()
     expected = {"subject": "villain · own tokens · persona villain", "control": "C3 rare", "segmentation": "A all tokens", "region": "answer so far"}
     expected |= {"layer": "1", "section": "One generation"}
-    assert page.query_params.pop("example").endswith("How do birds fly? · repeat 1")
-    assert page.query_params == expected, "what is drawn now, without defaults"
+    held = dict(page.query_params)
+    assert held.pop("example").endswith("How do birds fly? · repeat 1")
+    assert held == expected, "what is drawn now, without defaults"
     again = open_page(synthetic_lake, "marker_attention", **page.query_params)
     assert {each.key: each.value for each in again.selectbox} == {each.key: each.value for each in page.selectbox}
     assert {title: drawn.rows.rows() for title, drawn in charts(again).items()} == {title: drawn.rows.rows() for title, drawn in charts(page).items()}
     assert not again.warning
-    back = again.segmented_control(key="section").set_value("heads").run()
+    back = page.segmented_control(key="section").set_value("heads").run()
     assert back.selectbox(key="heads").value == "difference" and back.segmented_control(key="control").value == "C3"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from personascope.app_pages.regimes.cells import JUDGED, THRESHOLDS
+from personascope.app_pages.regimes.sweep import JUDGED, THRESHOLDS
 from personascope.app_pages.shared.charts import PICK
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse

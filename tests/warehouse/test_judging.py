@@ -3,13 +3,12 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from personascope.warehouse.claims.judging import IncomparableError, Range, compare, show
 
 NUMBERS = st.decimals(-1000, 1000, allow_nan=False, allow_infinity=False, places=8)
-UNHURRIED = settings(deadline=None)
 
 
 def words(expected, found, **settings) -> str | None:
@@ -93,7 +92,6 @@ def test_values_of_different_kinds_are_no_verdict(expected, found):
         words(expected, found)
 
 
-@UNHURRIED
 @given(NUMBERS, st.integers(0, 6))
 def test_a_number_agrees_with_itself_however_it_was_printed(number, decimals):
     printed = Decimal(f"{number:.{decimals}f}")
@@ -101,7 +99,6 @@ def test_a_number_agrees_with_itself_however_it_was_printed(number, decimals):
     assert agreement is not None and agreement.decimals is None
 
 
-@UNHURRIED
 @given(NUMBERS, NUMBERS)
 def test_agreement_is_never_farther_than_the_coarsest_rounding_allows(published, found):
     agreement = compare(published, found)
@@ -111,14 +108,12 @@ def test_agreement_is_never_farther_than_the_coarsest_rounding_allows(published,
         assert abs(published - found) > Decimal("5e-9")
 
 
-@UNHURRIED
 @given(st.decimals(20, 1000, places=4), st.integers(0, 4), st.sampled_from([1, -1]))
 def test_a_number_off_by_more_than_a_tenth_is_contradicted(number, decimals, sign):
     printed = Decimal(f"{sign * number:.{decimals}f}")
     assert compare(printed, printed * Decimal("1.11")) is None
 
 
-@UNHURRIED
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_a_value_between_the_ends_is_in_the_range(a, b, c):
     low, value, high = sorted([a, b, c])

@@ -32,6 +32,10 @@ def test_html_holds_no_tag_and_no_control_character(words):
     assert not re.search(r"[<>\"'\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", markup.html(words))
 
 
+def test_what_would_vanish_or_turn_the_text_is_seen():
+    assert markup.html("a\x00\x1b\u202eb\x7f\n") == "a␀␛⟨U+202E⟩b␡\n"
+
+
 @given(st.lists(st.lists(LINES, min_size=2, max_size=2), max_size=4))
 def test_a_table_has_as_many_cells_as_it_was_given(rows):
     columns = ["a|b", "n"]

@@ -15,7 +15,7 @@ CURVE_HEIGHT = 260
 LEGEND = (("system", "system prompt"), ("user", "question"), ("header", "chat template"), ("assistant", "answer"))
 
 
-def show_example(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast) -> None:
+def show_generation(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast) -> None:
     """The choice of a layer and a generation, then that generation."""
     peak = lake.select(
         "select peak_layer, n_layers from gate_counts where run_id = $run_id and subject = $subject", run_id=readout.run_id, subject=readout.subject
