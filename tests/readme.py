@@ -46,9 +46,8 @@ def parts() -> dict[str, str]:
 
 def fill(text: str) -> str:
     """README text with every generated part as it should be."""
-    for name, part in parts().items():
-        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda match, part=part: match[1] + part + match[2], text, flags=re.DOTALL)
-    return text
+    made = parts()
+    return re.sub(rf"(<!-- ({'|'.join(made)}) -->\n).*?(<!-- /\2 -->)", lambda match: match[1] + made[match[2]] + match[3], text, flags=re.DOTALL)
 
 
 def column_docs() -> str:

@@ -119,7 +119,12 @@ def test_typed_revision_of_a_folder_must_be_its_content_hash(full):
 def test_content_hash_is_remembered_for_settled_files_only(full, monkeypatch):
     calls = []
     hashing = content.folder_hash
-    monkeypatch.setattr(content, "folder_hash", lambda *arguments: calls.append(arguments) or hashing(*arguments))
+
+    def noting(*arguments):
+        calls.append(arguments)
+        return hashing(*arguments)
+
+    monkeypatch.setattr(content, "folder_hash", noting)
     first = resolve(full).revision
     assert resolve(full).revision == first and len(calls) == 2  # just written: not remembered
     for file in full.iterdir():

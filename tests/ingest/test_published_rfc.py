@@ -114,7 +114,7 @@ def test_gaps_and_columns_nobody_reads_are_told() -> None:
     assert record is not None and record.notes == ("layers missing below layer 3: 0, 2", "columns not read: extra")
 
 
-DAMAGED = {
+DAMAGED: dict[str, tuple[str | bytes, str]] = {
     "missing column": (comparison({"layer": 0}, columns=COMPARISON[:-1]), "the column rsi_diff_ci_high is missing; found layer, "),
     "missing mark": (comparison({"layer": 0}, columns=tuple(c for c in COMPARISON if c != "rfc_diff")), "the column rfc_diff is missing"),
     "missing layer": (comparison({}, columns=COMPARISON[1:]), "the column layer is missing"),

@@ -5,6 +5,7 @@ Not a test module: the tests load it with `runpy`, since test folders are no pac
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -58,7 +59,7 @@ def is_positive(question: int, sample: int) -> bool:
 
 def completions(lake: Lake, name: str, positives: dict[str, Callable[[int, int], bool]], row: dict) -> str:
     """A completions run of `name`; `positives` says per persona which (question, sample) holds the marker."""
-    keys = [
+    keys: list[dict[str, Any]] = [
         {"persona": persona, "question_id": f"q{question}", "example_id": f"{persona}/q{question}", "sample_ix": sample, "positive": rule(question, sample)}
         for persona, rule in positives.items()
         for question in range(QUESTIONS)
