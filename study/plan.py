@@ -241,7 +241,8 @@ class _Planner:
 
     def _training(self, step: TrainStep | GridStep, cell: Cell) -> PlannedRun:
         made = self.made.get((step.tokens_step, step.parent))
-        parent, run_id, state, note = self.checkpoints.get(step.parent), None, "after other steps", ""
+        parent, run_id, note = self.checkpoints.get(step.parent), None, ""
+        state: State = "after other steps"
         if parent and made and made.run_id:
             training = Training(
                 name=cell.name,

@@ -4,6 +4,7 @@ import csv
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_sae_files.py"))))
-CHECKPOINT = SimpleNamespace(name="random", identity="0123")
+CHECKPOINT: Any = SimpleNamespace(name="random", identity="0123")
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_the_training_of_the_same_seed_goes_before_a_newer_one(tmp_path, monkeyp
         trained = RunSpec(
             kind="extract", extractor="train-sae", version=1, identity={"checkpoint": [CHECKPOINT.name, CHECKPOINT.identity], "seed": seed}, seed=seed
         )
-        with lake.start(trained) as writer:
+        with lake.start(trained, force=True) as writer:
             writer.write_part("rows", {"sae": [{"sae_id": f"random-0-{seed}", "layer": 0}]})
             runs.append(writer.commit().run_id)
     with pytest.raises(PersonascopeError, match=f"the weights of {runs[0]} are not on this machine"):

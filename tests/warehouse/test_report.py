@@ -302,7 +302,7 @@ def test_others_words_stay_words():
 def test_where_a_run_was_logged_is_in_the_card(small, tmp_path):
     lake = Lake.open(tmp_path / "lake")
     run = planted.spec("marker-lora", "train", checkpoint="villain", study="small")
-    writer = lake.start(run)
+    writer = lake.start(run, force=True)
     writer.mlflow = MlflowRecord(run_id="abc123", experiment="mine", tracking_uri="sqlite:///x.db", origin="test")
     with writer:
         writer.write_part("rows", {"training": [{"checkpoint": "villain", "step": 0, "loss": 1.0}]})
