@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -214,6 +217,49 @@ def test_delete_removes_one_run_and_find_run_takes_a_prefix(tmp_path):
         lake.find_run("attention")
     lake.delete(one)
     assert lake.run_ids() == [two]
+
+
+def test_a_run_is_on_the_disk_before_its_name_is_and_its_name_before_the_commit_returns(tmp_path, monkeypatch):
+    lake = Lake.open(tmp_path / "lake")
+    writer = lake.start(spec())
+    writer.write_part("0", {"attention": rows("villain/q00")})
+    synced, at_rename, fsync, rename = set(), {}, os.fsync, Path.rename
+
+    def watched_fsync(handle):
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def watched_rename(path, target):
+        at_rename[Path(target)] = set(synced)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    folder = lake.run_folder(writer.commit().run_id)
+    written = {path.stat().st_ino: path.name for path in [folder, *folder.iterdir()]}
+    assert {"run.json", "attention.parquet", "runs.parquet"} < set(written.values())
+    assert [written[each] for each in written.keys() - at_rename[folder]] == []
+    assert lake.runs_folder.stat().st_ino in synced - at_rename[folder]
+
+
+def test_a_run_is_hidden_before_the_first_of_its_files_is_deleted(tmp_path, monkeypatch):
+    lake = Lake.open(tmp_path / "lake")
+    writer = lake.start(spec())
+    writer.write_part("0", {"attention": rows("villain/q00")})
+    run_id = writer.commit().run_id
+    seen = []
+
+    def killed(folder, *_args, **_kwargs):
+        seen.append((lake.run_ids(), lake.run_folder(run_id).exists(), (Path(folder) / "run.json").is_file()))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            lake.delete(run_id)
+    assert seen == [([], False, True)]
+    again = Lake.open(tmp_path / "lake")
+    assert again.run_ids() == [] and not any(again.staging_folder.iterdir())
 
 
 def test_a_run_set_aside_by_a_killed_replacement_comes_back(tmp_path):
