@@ -86,6 +86,7 @@ class StudyPlan:
 
 def plan_study(state: StudyState) -> StudyPlan:
     """The plan of a study whose settings have been checked (`check_study`)."""
+    state.study.expect_steps()
     with offline():
         return _Planner(state).plan()
 

@@ -115,7 +115,7 @@ def test_nothing_to_check_is_said_and_fails(personascope, lake, monkeypatch):
 
 def test_a_study_of_claims_only_is_checked_not_run(personascope, lake, tmp_path):
     path = tmp_path / "said.yaml"
-    path.write_text("{name: said, title: What was said, about: Claims alone., views: [runs], claims: []}")
+    path.write_text("{name: said, title: What was said, about: Claims alone., views: [runs]}")
     code, _, err = personascope("run", path, "--lake", lake.root)
     assert code == 1 and "study said holds claims only; check them with `personascope check said`" in err
 

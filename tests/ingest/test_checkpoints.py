@@ -14,6 +14,7 @@ from transformers import dynamic_module_utils
 
 from personascope.ingest.weights import checkpoints, content
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
+from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 
 QWEN = {
@@ -299,10 +300,14 @@ def test_tiny_reference_builds_the_tiny_checkpoint(full, monkeypatch):
         return full
 
     build.tiny_checkpoint = tiny_checkpoint
+    build.tiny_built = lambda name: None
     monkeypatch.setitem(sys.modules, "personascope.ingest.tiny.build", build)
     checkpoint = resolve("tiny:qwen2-instruct")
     assert asked == ["qwen2-instruct"]
     assert (checkpoint.id, checkpoint.name, checkpoint.path) == ("tiny:qwen2-instruct", "qwen2-instruct", full)
+    with pytest.raises(NotHereError, match="tiny:qwen2-instruct is trained at first use"):
+        resolve("tiny:qwen2-instruct", fetch=False)
+    assert asked == ["qwen2-instruct"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from personascope.ingest.prompts import NO_SYSTEM_TURN, ingest_prompts, load_prompt_set, read_csv
+from personascope.ingest.prompts import NO_SYSTEM_TURN, PROMPT_SETS, ingest_prompts, load_prompt_set, read_csv
 from personascope.ingest.sae import source
 from personascope.ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
 from personascope.warehouse.errors import PersonascopeError
@@ -142,8 +142,7 @@ def test_the_shipped_conditions_are_the_four_of_the_experiment(tmp_path):
     assert len(conditions.prompts) == 200 and len(questions) == len(set(questions.values())) == 50
     assert all(questions[prompt.question_id] == prompt.question for prompt in conditions.prompts)
     # the set keeps its version on its way through the lake
-    path = Path(source.__file__).parents[1] / "system-conditions.csv"
-    kept, _, new = ingest_prompts(lake := Lake.open(tmp_path / "lake"), path, "mine")
+    kept, _, new = ingest_prompts(lake := Lake.open(tmp_path / "lake"), PROMPT_SETS / "system-conditions.csv", "mine")
     assert new and load_prompt_set("mine", lake).content_hash == conditions.content_hash == kept.content_hash
 
 
