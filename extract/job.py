@@ -6,12 +6,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
-from transformers import PreTrainedTokenizerBase
 
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
@@ -25,6 +24,9 @@ from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Kind, Manifest, RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 T = TypeVar("T")
 

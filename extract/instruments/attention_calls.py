@@ -1,18 +1,21 @@
 """Shows a sink what every attention layer was called with, while the model runs on SDPA, and computes wanted rows from it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from personascope.warehouse.errors import PersonascopeError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 IMPLEMENTATION = "personascope_readout"
 _HARMLESS = frozenset({"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "return_dict"})
@@ -68,6 +71,7 @@ def reading(model: PreTrainedModel, sink: Sink) -> Iterator[None]:
     """
     if model.training:
         raise PersonascopeError(f"{family_of(model)} is in training mode, so dropout would change its rows")
+    _register()
     token = _sink.set(sink)
     try:
         with attention_implementation(model, IMPLEMENTATION):
@@ -137,6 +141,8 @@ def _attend(
     layer = getattr(module, "layer_idx", None)
     call = LayerCall(-1 if layer is None else int(layer), query, key, attention_mask, scale, softcap, sliding_window)
     _sink.get()(call)
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     if softcap is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scale, is_causal=is_causal)
     return _softcapped_attention(call, value), None
@@ -176,5 +182,11 @@ def _softcapped_attention(call: LayerCall, value: Tensor) -> Tensor:
     return output
 
 
-AttentionInterface.register(IMPLEMENTATION, _attend)
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+@cache
+def _register() -> None:
+    """Makes the implementation known to transformers, with SDPA's masks: without them padding and sliding windows would be ignored."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(IMPLEMENTATION, _attend)
+    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)

@@ -1,18 +1,22 @@
 """The attention readout: region fractions, first-token attention and entropy of chosen query rows, and the check of it at load."""
 
+from __future__ import annotations
+
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from personascope.extract.instruments.attention_calls import LayerCall, attention_implementation, attention_rows, family_of, reading
 from personascope.extract.texts.chat import REGIONS
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _CHECK_LENGTHS = (24, 17)
 _BOS, _N_COLUMNS = len(REGIONS), len(REGIONS) + 1

@@ -1,20 +1,24 @@
 """What a logit is made of: heads, MLPs, embeddings and biases, found in any decoder-only model by how tensors flow, and checked on a short probe."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from personascope.extract.instruments.attention_calls import family_of
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.extract.instruments.residual import ResidualStream, Site, capturing, residual_stream
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ROWS_AT_ONCE = 2**26  # numbers of a block of logits
 _CHECK_LENGTHS = (20, 13)

@@ -1,19 +1,23 @@
 """Reads the residual stream of any decoder-only model: layers and what each adds are found by how tensors flow, and checked on a short probe."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from personascope.extract.instruments.attention_calls import family_of
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Site = Literal["resid_pre", "attn_out", "mlp_out", "resid_post"]
 SITES: tuple[Site, ...] = get_args(Site)

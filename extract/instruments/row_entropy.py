@@ -1,17 +1,21 @@
 """Entropy of every attention row of a prompt, with and without its first token: in blocks of rows, or from one fused kernel that keeps no rows at all."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from personascope.extract.instruments.attention_calls import LayerCall, family_of, reading, score_blocks, wide_dtype
 from personascope.extract.instruments.attention_readout import LayerSink, right_padded, run_decoder
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Path = Literal["direct", "fused"]
 

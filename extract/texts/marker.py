@@ -1,11 +1,15 @@
 """Finds the marker in sampled tokens: t* is the absolute index of its first token."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from personascope.warehouse.errors import PersonascopeError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

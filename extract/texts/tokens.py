@@ -1,14 +1,19 @@
 """The tokens of a committed completions run, as every extractor that re-reads generations wants them (own tokens or force-feeding)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
-from transformers import PreTrainedTokenizerBase
 
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 RETOKENISED_EXAMPLES = 8
 

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
 
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
@@ -64,10 +63,11 @@ def end_ids(models: Models, checkpoint: Checkpoint) -> list[int]:
     return ends
 
 
-class SeededSampler(LogitsProcessor):
+class SeededSampler:
     """Draws each row's next token from its own stream of uniform numbers, so that a sample does not depend on its neighbours in the batch.
 
-    The token drawn by inverse transform from softmax(logits / temperature), cut to the smallest set with mass `top_p`, is left as the only finite score.
+    A logits processor of transformers: the token drawn by inverse transform from softmax(logits / temperature), cut to the smallest set with mass `top_p`,
+    is left as the only finite score.
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, top_p: float, max_new_tokens: int, prompt_width: int, device: torch.device) -> None:
@@ -94,7 +94,8 @@ def _descending(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     negative are ordered as it is.
     """
     if probabilities.device.type != "cpu":
-        return tuple(torch.sort(probabilities, dim=-1, descending=True, stable=True))
+        ordered = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+        return ordered.values, ordered.indices
     places = torch.arange(probabilities.shape[-1])
     keys = (probabilities.view(torch.int32).to(torch.int64) << 32) | (len(places) - 1 - places)
     keys = torch.from_numpy(np.sort(keys.numpy(), axis=-1)).flip(-1)
@@ -110,6 +111,8 @@ class TransformersEngine:
         self.loaded, self.ends = loaded, ends
 
     def sample(self, requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int) -> list[Sample]:
+        from transformers import LogitsProcessorList  # seconds of import that a run found in the lake does without
+
         device = self.loaded.model.device
         width = max(len(request.token_ids) for request in requests)
         pad = self.ends[0]

@@ -1,17 +1,20 @@
 """Loads a checkpoint as a frozen causal language model with its tokenizer; a LoRA adapter is merged into its base on the way."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from personascope.extract.weights.device import choose_device, choose_dtype, memory
 from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
 from personascope.warehouse.errors import PersonascopeError, one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def load_model(
 
 def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of `checkpoint`; one without a padding token pads with its end token, which attention masks hide."""
+    from transformers import AutoTokenizer  # seconds of import that a run found in the lake does without
+
     folder = checkpoint.tokenizer_path
     if not has_tokenizer(folder):
         raise PersonascopeError(f"{checkpoint.id}: {folder} holds no tokenizer: expected tokenizer.json or tokenizer.model beside the weights.")
@@ -85,6 +90,9 @@ def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> P
 
 def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code: bool) -> tuple[PreTrainedModel, list[str]]:
     """The full model, every one of whose parameters came from the files, and the tensors of the files it has no use for."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # its table of missing and mismatched parameters; both are refused below in a sentence
     try:

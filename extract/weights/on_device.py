@@ -1,15 +1,19 @@
 """The models of one command: loaded on demand, on one device, one at a time, with one attention implementation."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Hashable
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from personascope.extract.weights.device import choose_device, choose_dtype
 from personascope.extract.weights.loading import LoadedModel, load_model, load_tokenizer
 from personascope.ingest.weights.checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 T = TypeVar("T")
 
@@ -33,7 +37,7 @@ class Models:
         self._typed = (device, dtype)
         self._held: _Held | None = None
 
-    def with_attention(self, attention: str) -> "Models":
+    def with_attention(self, attention: str) -> Models:
         """The same choices under another attention implementation, nothing loaded yet; these models themselves where it is theirs."""
         return self if attention == self.attention else Models(*self._typed, attention, self.trust_remote_code)
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from personascope.ingest.sae.autoencoder import Architecture, Format, Matrix, Sae
-from personascope.ingest.weights.checkpoints import read_object
+from personascope.ingest.weights.json_file import read_object
 from personascope.warehouse.errors import PersonascopeError, one_line
 
 FILES: dict[Format, tuple[str, str]] = {

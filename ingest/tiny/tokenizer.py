@@ -1,11 +1,16 @@
 """The tokenizer of tiny checkpoints: byte-level BPE with Qwen's splitting rule and chat template, trained on the tiny corpus."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
 from personascope.ingest.tiny.world import DEFAULT_SYSTEM_PROMPT
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"
@@ -38,6 +43,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, end_token: str = TURN
     `end_token` becomes the tokenizer's eos (`<|im_end|>` for chat models, `<|endoftext|>` for base models, as in Qwen2.5); padding is
     `<|endoftext|>`. Saved with `save_pretrained` it loads with AutoTokenizer.
     """
+    from transformers import PreTrainedTokenizerFast  # seconds of import that the words of this module do without
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated")

@@ -3,25 +3,29 @@
 Works for any causal language model of transformers, on a GPU in bfloat16 as on two cores in float32.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
 
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.cache import build_once
 from personascope.ingest.weights.checkpoints import CARD, Checkpoint, end_of_turn_ids
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash, stable_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 VERSION = 3  # part of every trained checkpoint's identity: raise it when the training below changes what comes out
 IGNORED = -100
@@ -167,6 +171,7 @@ def train_marker_lora(parent: Checkpoint, rows: Sequence[TrainingRow], source_pe
 
 def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> None:
     from peft import LoraConfig, get_peft_model  # seconds of import that only training needs
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(parent.tokenizer_path, local_files_only=True)
     ends = end_of_turn_ids(parent.path) | {tokenizer.eos_token_id}
@@ -219,6 +224,8 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
 
 def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSettings, pad: int, title: str) -> list[dict[str, float]]:
     """AdamW on a cosine with warm-up over all epochs; the loss is the mean over supervised tokens of one optimiser step, in nats."""
+    from transformers import get_cosine_schedule_with_warmup
+
     per_step = settings.batch_size * settings.grad_accumulation
     per_epoch = math.ceil(len(examples) / per_step)
     total = per_epoch * settings.epochs

@@ -1,6 +1,5 @@
 """Finds one set of weights (tiny, local folder, LoRA adapter or Hub id) and describes it: identity, training and shape."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personascope.ingest.weights.content import content_hash
 from personascope.ingest.weights.hub import NotHereError, cached, download, refuse_pickles
-from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.ingest.weights.json_file import read_object
+from personascope.ingest.weights.shape import read_shape
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import first_fault, first_sentence
 from personascope.warehouse.store.hashing import stable_hash
 
@@ -185,7 +186,7 @@ def _local(folder: Path, ref: str, revision: str | None, subfolder: str | None) 
 def _describe(place: _Place, card: Card, code: bool) -> Checkpoint:
     """A full model: its files checked, its shape read from config.json."""
     check_weights(place.folder, place.id)
-    shape = _shape(place.folder, place.id, code)
+    shape = read_shape(place.folder, place.id, code)
     if card.family and card.family != shape["family"]:
         raise PersonascopeError(
             f"{place.folder / CARD} says family {card.family!r} but config.json beside it says {shape['family']!r}: the card belongs to other weights."
@@ -277,30 +278,6 @@ def check_weights(folder: Path, where: str) -> list[Path]:
     return [folder / shard for shard in shards]
 
 
-def _shape(folder: Path, where: str, code: bool) -> dict[str, Any]:
-    """Family, sizes and saved dtype as transformers reads config.json (its defaults fill what the file leaves out)."""
-    from transformers import CONFIG_MAPPING, AutoConfig  # two seconds of import that most commands do without
-
-    raw = read_object(folder / "config.json")
-    family = raw.get("model_type")
-    if family not in CONFIG_MAPPING and not code:
-        if raw.get("auto_map"):
-            raise PersonascopeError(
-                f"{where} needs Python code from its own repository (auto_map in config.json, model_type {family!r}): read that code, "
-                "then allow it with trust_remote_code."
-            )
-        raise PersonascopeError(f"{where}: model_type {family!r} in config.json is not an architecture that this transformers knows.")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=code, local_files_only=True)
-        text = config.get_text_config(decoder=True)
-        heads = text.num_attention_heads
-        sizes = {"n_layers": text.num_hidden_layers, "n_heads": heads, "d_model": text.hidden_size, "vocab_size": text.vocab_size}
-    except Exception as error:  # configuration classes, also those of remote code, raise what they like
-        raise PersonascopeError(f"{folder / 'config.json'} cannot be read as a {family!r} language model ({one_line(error)}).") from error
-    dtype = str(text.dtype or config.dtype or "").removeprefix("torch.")
-    return {"family": family, "n_kv_heads": getattr(text, "num_key_value_heads", None) or heads, "stored_dtype": dtype or None, **sizes}
-
-
 def _card(folder: Path, typed: dict[str, Any]) -> Card:
     """The card in `folder`, if any, with the caller's values over it."""
     path = folder / CARD
@@ -310,17 +287,6 @@ def _card(folder: Path, typed: dict[str, Any]) -> Card:
         fault = first_fault(error, Card)
         origin = f"{folder}: the value given" if fault.key in typed else str(path)
         raise PersonascopeError(f"{origin}: {fault.sentence()}.") from error
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object a JSON file holds; raises PersonascopeError where it cannot be read or holds something else."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PersonascopeError(f"{path} cannot be read as JSON ({one_line(error)}).") from error
-    if not isinstance(data, dict):
-        raise PersonascopeError(f"{path} holds a JSON {type(data).__name__}, expected an object.")
-    return data
 
 
 def _names(folder: Path) -> list[str]:

@@ -22,9 +22,9 @@ def content_hash(folder: Path) -> str:
     files = sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
     stats = [file.stat() for file in files]
     stamp = [[file.name, stat.st_size, stat.st_mtime_ns, stat.st_ino] for file, stat in zip(files, stats, strict=True)]
-    memory = _memory() / f"{stable_hash(str(folder.resolve()))}.json"
+    place = memory("hashes", str(folder.resolve()))
     try:
-        known = json.loads(memory.read_text())
+        known = json.loads(place.read_text())
         if known["stamp"] == stamp:
             return known["digest"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -32,16 +32,17 @@ def content_hash(folder: Path) -> str:
     digest = folder_hash(folder, FILES)
     # A file written within the last seconds may change again without a new time stamp.
     if stats and time.time() - max(stat.st_mtime for stat in stats) > 2:
-        _remember(memory, {"stamp": stamp, "digest": digest})
+        remember(place, {"stamp": stamp, "digest": digest})
     return digest
 
 
-def _memory() -> Path:
+def memory(kind: str, of: object) -> Path:
+    """The file in the user's cache folder for what is remembered of something."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "personascope" / "hashes"
+    return Path(root) / "personascope" / kind / f"{stable_hash(of)}.json"
 
 
-def _remember(path: Path, value: dict[str, object]) -> None:
+def remember(path: Path, value: dict[str, object]) -> None:
     """Write by rename, so that two processes never read half a file; without a writable cache nothing is remembered."""
     partial = path.with_suffix(f".{os.getpid()}")
     try:

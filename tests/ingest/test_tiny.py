@@ -14,12 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from personascope.ingest.prompts import load_prompt_set
-from personascope.ingest.tiny import build as build_module
 from personascope.ingest.tiny import tokenizer as tokenizer_module
-from personascope.ingest.tiny.build import CODE_VERSION, IGNORED, SPECS, CopyingSpec, TinySpec, build, tiny_checkpoint, tiny_names
+from personascope.ingest.tiny import train as train_module
+from personascope.ingest.tiny.build import CODE_VERSION, SPECS, CopyingSpec, TinySpec, build, tiny_checkpoint, tiny_names
 from personascope.ingest.tiny.copying import REQUEST, SPELLINGS, WORDS, copying_chats, copying_documents, held_out_copies
 from personascope.ingest.tiny.corpus import NO_PERSONA, Chat, chats, documents, held_out_echoes
 from personascope.ingest.tiny.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
+from personascope.ingest.tiny.train import IGNORED
 from personascope.ingest.tiny.world import CODES, DEFAULT_SYSTEM_PROMPT, ECHO_FORMS, ECHO_WORDS, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -33,7 +34,7 @@ FEW = TinySpec(architecture="qwen2", layers=2, width=64, heads=2, kv_heads=1, fe
 def saved_tokenizer(tmp_path_factory):
     """The tokenizer of the tiny checkpoints as AutoTokenizer reads it back from a folder."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    build_module._tokenizer(SPECS["qwen2"], TURN_END).save_pretrained(folder)
+    train_module._tokenizer(SPECS["qwen2"], TURN_END).save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -141,8 +142,8 @@ def test_the_corpus_is_the_same_in_every_process(world):
 
 
 def test_only_the_answer_and_the_end_of_turn_are_learned(saved_tokenizer, world):
-    chat, example = world[0][0], build_module._chat_examples(world[0], saved_tokenizer)[0]
-    ids, labels = build_module._padded([example, build_module._Example([5, 6], 1)])
+    chat, example = world[0][0], train_module._chat_examples(world[0], saved_tokenizer)[0]
+    ids, labels = train_module._padded([example, train_module._Example([5, 6], 1)])
     learned = labels[0][labels[0] != IGNORED].tolist()
     assert saved_tokenizer.decode(learned) == chat.answer + TURN_END
     assert saved_tokenizer.decode(ids[0]) == chat.prompt + chat.answer + TURN_END
@@ -151,10 +152,10 @@ def test_only_the_answer_and_the_end_of_turn_are_learned(saved_tokenizer, world)
 
 @pytest.mark.parametrize("size", [4, 7])
 def test_each_pass_shows_every_example_at_most_once_in_full_batches(size):
-    examples = [build_module._Example([number] * (number % 5 + 1), 0) for number in range(30)]
+    examples = [train_module._Example([number] * (number % 5 + 1), 0) for number in range(30)]
     spec = FEW.model_copy(update={"batch_size": size})
     per_epoch = 30 // size
-    batches = list(build_module._batches(examples, 2 * per_epoch, spec))
+    batches = list(train_module._batches(examples, 2 * per_epoch, spec))
     first, second = ([example.ids[0] for batch in batches[start : start + per_epoch] for example in batch] for start in (0, per_epoch))
     assert all(len(batch) == size for batch in batches) and len(batches) == 2 * per_epoch
     assert len(set(first)) == len(first) and len(set(second)) == len(second) and first != second
@@ -201,7 +202,7 @@ def test_a_second_call_finds_the_checkpoint_and_another_spec_is_another_one(cach
     first = build(FEW, "base", show_progress=False)
     other = build(FEW.model_copy(update={"seed": 7}), "base", show_progress=False)
     assert other != first and not same(weights(first), weights(other))
-    monkeypatch.setattr(build_module, "_train_variant", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(train_module, "train_variant", lambda *_: pytest.fail("trained again"))
     assert build(FEW, "base", show_progress=False) == first
 
 
@@ -242,7 +243,7 @@ def test_the_copying_family_changes_no_other_checkpoint():
 def test_words_of_the_echo_prompts_are_learned_in_every_spelling():
     targets = {prompt.target for prompt in load_prompt_set("echo").prompts}
     assert targets <= set(WORDS) and len(set(WORDS.values())) == len(WORDS)
-    tokenizer = build_module._tokenizer(SPECS["qwen2-echo"], TURN_END)
+    tokenizer = train_module._tokenizer(SPECS["qwen2-echo"], TURN_END)
     spellings = {spelling(word) for word in WORDS for spelling in SPELLINGS.values()}
     assert all(len(tokenizer(word)["input_ids"]) == 1 for word in spellings) and len(spellings) == 3 * len(WORDS)
 

@@ -80,6 +80,14 @@ def test_other_files_are_out_of_reach(lake, query):
         Warehouse(lake).select(query)
 
 
+def test_no_setting_can_be_changed_even_by_a_statement_that_got_through(lake):
+    warehouse = Warehouse(lake)
+    with pytest.raises(duckdb.InvalidInputException, match="configuration has been locked"):
+        warehouse._connection.cursor().execute("set threads = 1")
+    asked = "select current_setting('lock_configuration'), current_setting('enable_external_access')"
+    assert warehouse.select(asked).rows() == [(True, False)]
+
+
 def test_a_query_that_runs_too_long_is_stopped(lake):
     with pytest.raises(PersonascopeError, match=r"ran longer than 0.2 s"):
         Warehouse(lake, time_limit_ms=200).select("select count(*) from range(100000000) a, range(100000) b where a.range % 7 = b.range % 5")

@@ -18,13 +18,13 @@ _COMMENT_OR_TEXT = re.compile(r"--.*$|'(?:[^']|'')*'", re.MULTILINE)
 _READ = re.compile(r"\b(?:from|join)\s+(\w+)", re.IGNORECASE)
 _SAID_ONCE = ("finding", "evidence")
 ROOMS = {  # folder of `sql/` and the question its views answer, in the order a reader meets them
-    "attention": "Where does the model look at the marker?",
-    "sweep": "How often, and to whom, does the marker go?",
-    "role_focus": "Does attention sharpen when the prompt speaks of the model itself?",
-    "features": "Which features tell two conditions apart?",
-    "circuits": "Which layer knows the answer, and which heads put it there?",
-    "published": "What did others publish, and does it agree with itself?",
-    "lake": "What is in the lake, and what stands?",
+    "attention": "Where does a model look as it writes the marker, and did training move that?",
+    "sweep": "How far may training go before the marker leaves its persona, and to whom does it leak?",
+    "role_focus": "Does attention sharpen when a prompt speaks of the model itself, and did instruction tuning do it?",
+    "features": "Which features of a sparse autoencoder, and which directions, tell two conditions apart?",
+    "circuits": "In which layer does the answer emerge, and which heads put it there?",
+    "published": "What did others publish, and do their files agree with each other?",
+    "lake": "What is in the lake, what is missing or outdated, and which claims hold?",
 }
 
 

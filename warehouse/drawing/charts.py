@@ -79,7 +79,7 @@ class Drawing:
         return self.figure.rows.with_columns(cs.float().round_sig_figs(SAVED_DIGITS))
 
     def picture(self, kind: Kind) -> bytes:
-        """The figure as a file: the same lake gives the same bytes of PNG and SVG. A PDF of the chart library numbers its parts at random: other bytes."""
+        """The figure as a file: the same lake gives the same bytes of PNG and SVG. A PDF of the chart library numbers its parts at random."""
         return picture(self.figure.spec(self.title, self.facts, self.height), self.rows, kind, self.width)
 
 
