@@ -13,10 +13,10 @@ test: setup
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	MYPYPATH=$(VENV)/src:tests $(VENV)/bin/mypy -p personascope --exclude '/(examples|docs|build)/'
+	MYPYPATH=$(VENV)/src:tests $(VENV)/bin/mypy $(VENV)/src/personascope tests --exclude '/personascope/(tests|examples|docs|build)/'
 
 docs: setup
-	$(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 setup: $(VENV)/.installed
 

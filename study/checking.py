@@ -71,8 +71,8 @@ def _extract_problems(source: StudySource, place: Place, step: ExtractStep | Cel
             yield f"{source.where(*place, 'settings_from', key)}: setting {key!r} is unknown; {nearest(key, fields)}"
     asked = {key: value for key, value in step.settings.items() if key not in queries}
     yield from _refusal(source, (*place, "settings"), asked, lambda: resolve_step(step.model_copy(update={"settings": asked}), typed))
-    if step.prompts:
-        yield from _refusal(source, (*place, "prompts"), {}, lambda: load_prompt_set(step.prompts, lake))
+    if prompts := step.prompts:
+        yield from _refusal(source, (*place, "prompts"), {}, lambda: load_prompt_set(prompts, lake))
 
 
 def _training_problems(source: StudySource, place: Place, step: TrainStep | GridStep) -> Iterator[str]:

@@ -86,6 +86,7 @@ class StudyPlan:
 
 def plan_study(state: StudyState) -> StudyPlan:
     """The plan of a study whose settings have been checked (`check_study`)."""
+    state.study.expect_steps()
     with offline():
         return _Planner(state).plan()
 
@@ -240,7 +241,8 @@ class _Planner:
 
     def _training(self, step: TrainStep | GridStep, cell: Cell) -> PlannedRun:
         made = self.made.get((step.tokens_step, step.parent))
-        parent, run_id, state, note = self.checkpoints.get(step.parent), None, "after other steps", ""
+        parent, run_id, note = self.checkpoints.get(step.parent), None, ""
+        state: State = "after other steps"
         if parent and made and made.run_id:
             training = Training(
                 name=cell.name,

@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from personascope.study.cell import cells_of
-from personascope.study.plan import PlannedRun, StudyPlan
+from personascope.study.plan import PlannedRun, State, StudyPlan
 from personascope.study.resolving import resolve_step
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, StudyFile
 
-STATES = ("in the lake", "resumes", "to do", "after other steps", "diverged before", "cannot work")
+STATES: tuple[State, ...] = get_args(State)
 
 
 def show_plan(plan: StudyPlan, console: Console) -> None:

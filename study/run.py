@@ -12,7 +12,6 @@ from personascope.study.state import StudyState
 from personascope.study.workbench import Workbench
 from personascope.warehouse.analyses import refresh
 from personascope.warehouse.asking.catalogue import build
-from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, Step, StudyFile
 
 
@@ -23,8 +22,7 @@ class StudyRun:
     """
 
     def __init__(self, study: StudyFile, lake: Path, options: RunOptions | None = None) -> None:
-        if not study.steps:
-            raise PersonascopeError(f"study {study.name} holds claims only; check them with `personascope check {study.name}`")
+        study.expect_steps()
         options = options or RunOptions()
         check_typed(study, options.settings)
         self.study = study

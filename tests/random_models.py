@@ -6,12 +6,13 @@ Not a test module: loaded by name, since `tests` is on the path.
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-FAMILIES = {"qwen2": {}, "llama": {}, "mistral": {"sliding_window": 12}}
+SHAPE: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+FAMILIES: dict[str, dict[str, Any]] = {"qwen2": {}, "llama": {}, "mistral": {"sliding_window": 12}}
 
 
 def write(family: str, source: Path, folder: Path, seed: int = 1) -> Path:
@@ -25,6 +26,6 @@ def write(family: str, source: Path, folder: Path, seed: int = 1) -> Path:
     return folder
 
 
-def exact(folder: Path) -> torch.nn.Module:
+def exact(folder: Path) -> Any:
     """The model in float64, run by transformers' eager attention: what a hand-written hook is tried on."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()

@@ -7,8 +7,9 @@ import pytest
 from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.claims.claims import read_claims
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.studies.reading import read_study, study_names
+from personascope.warehouse.studies.reading import claims_path, study_names
 
 CONTRADICTED = {
     "lr-epochs": {"arc-range", "lr-collapse", "every-bystander"},
@@ -114,7 +115,7 @@ def test_nothing_to_check_is_said_and_fails(personascope, lake, monkeypatch):
 
 def test_a_study_of_claims_only_is_checked_not_run(personascope, lake, tmp_path):
     path = tmp_path / "said.yaml"
-    path.write_text("{name: said, title: What was said, about: Claims alone., views: [runs], claims: []}")
+    path.write_text("{name: said, title: What was said, about: Claims alone., views: [runs]}")
     code, _, err = personascope("run", path, "--lake", lake.root)
     assert code == 1 and "study said holds claims only; check them with `personascope check said`" in err
 
@@ -132,7 +133,7 @@ def test_the_shipped_claims_get_the_known_verdicts_on_the_published_data(persona
     code, out, _ = personascope("check", "--lake", published_lake.root, "--format", "json")
     rows = json.loads(out)
     verdicts = {(row["study"], row["claim"]): row for row in rows}
-    with_claims = {name for name in study_names() if read_study(name).claims}
+    with_claims = {name for name in study_names() if read_claims(claims_path(name))}
     assert code == 1 and {row["study"] for row in rows} == with_claims >= CONTRADICTED.keys()
     wrong = [
         (study, claim, verdicts[study, claim]["verdict"])

@@ -14,7 +14,7 @@ from personascope.warehouse.store.manifest import RunSpec
 @pytest.fixture
 def lake(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(RunSpec(kind="ingest", extractor="checkpoint", version=1, identity={}, checkpoint="base"))
+    writer = lake.start(RunSpec(kind="ingest", extractor="checkpoint", version=1, identity={}, checkpoint="base"), force=True)
     writer.write_part("0", {"checkpoints": [{"id": "a/b", "revision": "r", "n_layers": 3}]})
     writer.commit()
     return lake

@@ -1,6 +1,7 @@
 """The main job end to end: tiny checkpoints are really trained, the study runs on them, and a second call recognises everything."""
 
 import time
+from typing import Any
 
 import polars as pl
 import pytest
@@ -111,7 +112,7 @@ def test_every_run_is_tracked_with_its_parameters(demo):
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'tracking.db'}")
-    experiment = client.get_experiment_by_name("personascope/marker-attention")
+    experiment: Any = client.get_experiment_by_name("personascope/marker-attention")
     found = {run.data.tags.get("personascope.run_id"): run for run in client.search_runs([experiment.experiment_id])}
     extracted = answer(folder, "select run_id, mlflow_run_id from runs where kind in ('extract', 'train')").rows()
     assert {run_id for run_id, _ in extracted} <= set(found) and {run_id for run_id, _ in extracted} <= set(runs)

@@ -1,6 +1,7 @@
 """The study of SAE features end to end: a tiny checkpoint, autoencoders trained on it, conditions compared, directions beside their null, and the report."""
 
 import shutil
+from typing import Any
 
 import polars as pl
 import pytest
@@ -28,7 +29,7 @@ def lake(tmp_path_factory, tiny_cache):
     return folder / "lake"
 
 
-def answer(lake, query) -> pl.DataFrame:
+def answer(lake, query) -> Any:
     return Warehouse(Lake.existing(lake)).select(query)
 
 

@@ -10,7 +10,8 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,27 @@ USERS_OWN = ("app.py", "cli.py", "ingest.py", "study.py", "warehouse.py", "extra
 DELTAS = {"persona": "villain", "delta_c1": [[0.1, 0.2], [0.3, 0.4]], "delta_c2": [[0.0, 0.1], [0.2, 0.3]]}
 FACTS = {"stage": "check", "metadata": {"git_commit": "a"}}
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+
+@dataclass(frozen=True)
+class Installed:
+    """A fresh environment that holds the wheel, and a folder where a user's own modules bear the names of our rooms: its commands run there."""
+
+    programs: Path
+    folder: Path
+    environment: dict[str, str]
+
+    def __call__(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return subprocess.run(self._line(program, arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120)
+
+    def start(self, program: str, *arguments: object) -> subprocess.Popen[bytes]:
+        """Starts a command in a process group of its own."""
+        nowhere = subprocess.DEVNULL
+        line = self._line(program, arguments)
+        return subprocess.Popen(line, cwd=self.folder, env=self.environment, stdout=nowhere, stderr=nowhere, start_new_session=True)
+
+    def _line(self, program: str, arguments: tuple[object, ...]) -> list[str]:
+        return [str(self.programs / program), *map(str, arguments)]
 
 
 def shipped_files() -> set[str]:
@@ -46,20 +67,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(HOME / name, source / name)
     for arguments in (["--outdir", folder], ["--wheel", "--outdir", folder / "tree"]):
-        done = subprocess.run([sys.executable, "-m", "build", "--no-isolation", *arguments, source], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "build", "--no-isolation", *map(str, arguments), str(source)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
 
 
 @pytest.fixture(scope="module")
-def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a command of a fresh environment that holds the wheel, in a folder where a user's own modules bear the names of our rooms."""
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment of its own, beside modules of a user that raise on import."""
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin" / "python"
     (wheel,) = built.glob("*.whl")
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", wheel]
-    subprocess.run(install, check=True)
+    options = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(wheel)], check=True)
     (site,) = environment.glob("lib/python*/site-packages")
     # What the package depends on comes from the present environment; paths in a .pth file do not run that environment's own .pth files.
     (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")) + "\n")
@@ -71,18 +92,13 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PERSONASCOPE"))}
     clean |= {"XDG_CACHE_HOME": str(folder / ".cache"), "COLUMNS": "160"}
 
-    def run(command: str, *arguments: object, start: bool = False) -> subprocess.CompletedProcess[str] | subprocess.Popen[str]:
-        line = [environment / "bin" / command, *map(str, arguments)]
-        if start:
-            return subprocess.Popen(line, cwd=folder, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        return subprocess.run(line, cwd=folder, env=clean, capture_output=True, text=True, timeout=120)
-
-    assert str(site / "personascope") in run("python", "-c", "import personascope; print(personascope.__file__)").stdout
-    return run
+    made = Installed(environment / "bin", folder, clean)
+    assert str(site / "personascope") in made("python", "-c", "import personascope; print(personascope.__file__)").stdout
+    return made
 
 
 @pytest.fixture(scope="module")
-def lake(installed: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lake(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake that the installed command filled with two published files."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "deltas.json").write_text(json.dumps(DELTAS))
@@ -137,12 +153,12 @@ def test_a_study_is_planned(installed, lake):
 
 
 @pytest.fixture
-def served(installed: Run, lake: Path) -> Iterator[str]:
+def served(installed: Installed, lake: Path) -> Iterator[str]:
     """Address of the installed app, started by its command on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = installed("personascope", "app", "--lake", lake, "--port", port, start=True)
+    server = installed.start("personascope", "app", "--lake", lake, "--port", port)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

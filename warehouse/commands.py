@@ -221,8 +221,8 @@ def check(
     else:
         output.write_text(text, encoding="utf-8")
     contradicted = any(each.verdict == "contradicted" for each in judged)
-    where = "where verdict = 'contradicted'" if contradicted else "order by study, place"
-    print(f'{verdicts.summary(judged)}; next: personascope sql "from claims {where}" --lake {lake}', file=sys.stderr)
+    rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
+    print(f'{verdicts.summary(judged)}; next: personascope sql "from claims {rest}" --lake {lake}', file=sys.stderr)
     if contradicted:
         raise typer.Exit(1)
 

@@ -33,13 +33,13 @@ def nearest(name: object, known: Iterable[str], otherwise: str | None = None) ->
 
 
 def short(value: Any) -> str:
-    """A value as it may stand in a sentence, in at most 60 characters."""
+    """A value as it may stand in a sentence, in at most 60 characters, a text in at most 160: paths keep their end."""
     if isinstance(value, Mapping):
         return f"an object of {len(value)} keys"
-    text = repr(value)
-    if len(text) > 60 and isinstance(value, list):
-        return f"a list of {len(value)}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    text, most = repr(value), 160 if isinstance(value, str) else 60
+    if len(text) <= most:
+        return text
+    return f"a list of {len(value)}" if isinstance(value, list) else f"{text[: most - 3]}..."
 
 
 @dataclass(frozen=True)

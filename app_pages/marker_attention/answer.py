@@ -41,7 +41,7 @@ def _show_gap(lake: Source, readout: Readout) -> None:
         return
     st.info(
         f"No other checkpoint to hold {plain(readout.subject)} against: the difference needs one that read the same tokens in the same precision "
-        f"(`personascope extract attention CHECKPOINT --tokens-from {tokens}`) and is chosen above.",
+        f"(`personascope extract attention --checkpoint ID --tokens-from {tokens}`) and is chosen above.",
         icon=":material/difference:",
     )
 

@@ -94,7 +94,8 @@ def _descending(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     negative are ordered as it is.
     """
     if probabilities.device.type != "cpu":
-        return tuple(torch.sort(probabilities, dim=-1, descending=True, stable=True))
+        ordered = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+        return ordered.values, ordered.indices
     places = torch.arange(probabilities.shape[-1])
     keys = (probabilities.view(torch.int32).to(torch.int64) << 32) | (len(places) - 1 - places)
     keys = torch.from_numpy(np.sort(keys.numpy(), axis=-1)).flip(-1)

@@ -10,16 +10,7 @@
 --   delta_user: the same difference for content tokens of the user turn (NULL in published rows)
 --   delta_assistant: the same difference for content tokens of the answer (NULL in published rows)
 --   origin: extracted or published
-with contrasts as (
-  select * from attention_contrasts
-),
-deltas as (
-  select * from published_deltas
-),
-generations as (
-  select * from published_rows
-),
-extracted as (
+with extracted as (
   select
     run_id,
     subject,
@@ -38,7 +29,7 @@ extracted as (
     marker_user - control_user as delta_user,
     marker_assistant - control_assistant as delta_assistant,
     'extracted' as origin
-  from contrasts
+  from attention_contrasts
   where marker_system - control_system is not null
 ),
 published as (
@@ -60,8 +51,8 @@ published as (
     null::double as delta_user,
     null::double as delta_assistant,
     'published' as origin
-  from deltas as d
-  left join generations as g using (run_id, row_ix)
+  from published_deltas as d
+  left join published_rows as g using (run_id, row_ix)
   where d.delta is not null
 ),
 final as (

@@ -20,10 +20,7 @@
 --   n_nonzero: examples with delta other than 0
 --   direction: n_positive over n
 --   sign_test_p: exact two-sided binomial p of n_positive of n_nonzero
-with deltas as (
-  select * from attention_delta
-),
-questions as (
+with questions as (
   select
     run_id,
     subject,
@@ -41,7 +38,7 @@ questions as (
     list(distinct delta) as values_found,
     count(*) filter (delta > 0) as n_positive,
     count(*) filter (delta <> 0) as n_nonzero
-  from deltas
+  from attention_delta
   group by run_id, subject, origin, control, layer, question_id
 ),
 centred as (
@@ -57,13 +54,13 @@ sums as (
     control,
     layer,
     sum(n)::bigint as n,
-    case when bool_and(question_id is not null) then count(*) end as n_clusters,
-    len(list_distinct(flatten(list(values_found)))) as n_distinct,
+    n_known_clusters(question_id) as n_clusters,
+    n_distinct_among(values_found) as n_distinct,
     any_value(mean_delta) as mean_delta,
     sum(total_user) / sum(n) as mean_delta_user,
     sum(total_assistant) / sum(n) as mean_delta_assistant,
-    sum(squares + n * (total / n - mean_delta) ** 2) as squares,
-    sum((total - n * mean_delta) ** 2) as cluster_squares,
+    total_squares(n, total, squares, mean_delta) as squares,
+    cluster_squares(n, total, mean_delta) as cluster_squares,
     min(lowest) as lowest,
     max(highest) as highest,
     sum(n_positive)::bigint as n_positive,

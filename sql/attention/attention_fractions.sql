@@ -5,10 +5,7 @@
 --   segmentation: A (everything) or B (structural tokens moved to specials)
 --   region: system, user, assistant, and header (A) or specials (B)
 --   fraction: share of the query's attention on the region
-with means as (
-  select * from attention_mean
-),
-chosen as (
+with chosen as (
   select run_id, subject, question_id, example_id, sample_ix, stratum, position from positions
 ),
 parts as (
@@ -35,7 +32,7 @@ final as (
     m.bos,
     m.entropy,
     m.n_heads
-  from means as m
+  from attention_mean as m
   join chosen as c using (run_id, subject, example_id, sample_ix, position)
   cross join parts as p
 )

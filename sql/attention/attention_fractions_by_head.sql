@@ -5,10 +5,7 @@
 --   segmentation: A (everything) or B (structural tokens moved to specials)
 --   region: system, user, assistant, and header (A) or specials (B)
 --   fraction: share of the query's attention on the region
-with single_heads as (
-  select * from attention
-),
-chosen as (
+with chosen as (
   select run_id, subject, question_id, example_id, sample_ix, stratum, position from positions
 ),
 parts as (
@@ -35,7 +32,7 @@ final as (
     ) as fraction,
     a.bos,
     a.entropy
-  from single_heads as a
+  from attention as a
   join chosen as c using (run_id, subject, example_id, sample_ix, position)
   cross join parts as p
 )

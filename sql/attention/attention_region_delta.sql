@@ -8,10 +8,7 @@
 --   delta: marker_value minus control_value
 --   marker_value: fraction on the region at the marker
 --   control_value: mean of the same fraction over the control's positions
-with contrasts as (
-  select * from attention_contrasts
-),
-parts as (
+with parts as (
   select segmentation, region from regions
 ),
 valued as (
@@ -36,7 +33,7 @@ valued as (
       p.segmentation, p.region, c.control_system, c.control_system_structural, c.control_user, c.control_user_structural,
       c.control_assistant, c.control_assistant_structural, c.control_header
     ) as control_value
-  from contrasts as c
+  from attention_contrasts as c
   cross join parts as p
 ),
 final as (

@@ -7,15 +7,7 @@
 --   control: control stratum: C1, C2, C3, C4
 --   n: examples with a value
 --   mean: mean over examples
-with errors as (
-  select * from bootstrap
-),
-current as (
-  select run_id, input_run from analyses where status = 'current'
-),
-final as (
-  select c.input_run, e.subject, e.quantity, e.region, e.control, e.layer, e.n, e.mean, e.sem, e.method, e.resamples, e.seed
-  from errors as e
-  join current as c using (run_id)
-)
-select * from final
+select s.inputs[1] as input_run, e.subject, e.quantity, e.region, e.control, e.layer, e.n, e.mean, e.sem, e.method, e.resamples, e.seed
+from bootstrap as e
+join analysis_standing as s using (run_id)
+where s.is_current

@@ -26,17 +26,11 @@
 --   adjusted_p: the same with the largest |clustered_t| over layers of each flip: adjusted for all layers (NULL with adjusted_missing)
 --   adjusted_missing: why there is no adjusted_p: questions unknown, one question, no variation, not computed or outdated (NULL where there is one)
 --   method: how adjusted_p was made
-with paired as (
-  select * from paired_deltas
-),
-standings as (
-  select run_id, bool_and(status = 'current') as is_current, max(finished) as finished from analyses where extractor = 'flip-tests' group by run_id
-),
-tests as (
+with tests as (
   select t.*, s.is_current
   from flip_tests as t
-  join standings as s using (run_id)
-  qualify row_number() over (partition by t.trained_run, t.base_run, t.layer order by s.is_current desc, s.finished desc, t.run_id) = 1
+  join analysis_standing as s using (run_id)
+  qualify row_number() over (partition by t.trained_run, t.base_run, t.layer order by s.place) = 1
 ),
 questions as (
   select
@@ -55,7 +49,7 @@ questions as (
     var_pop(difference) * count(*) as squares,
     min(difference) as lowest,
     max(difference) as highest
-  from paired
+  from paired_deltas
   group by trained_run, base_run, trained_subject, base_subject, origin, layer, question_id
 ),
 centred as (
@@ -72,13 +66,13 @@ sums as (
     origin,
     layer,
     sum(n)::bigint as n,
-    case when bool_and(question_id is not null) then count(*) end as n_clusters,
-    len(list_distinct(flatten(list(values_found)))) as n_distinct,
+    n_known_clusters(question_id) as n_clusters,
+    n_distinct_among(values_found) as n_distinct,
     sum(trained_total) / sum(n) as trained_delta,
     sum(base_total) / sum(n) as base_delta,
     any_value(mean) as diff_of_diffs,
-    sum(squares + n * (total / n - mean) ** 2) as squares,
-    sum((total - n * mean) ** 2) as cluster_squares,
+    total_squares(n, total, squares, mean) as squares,
+    cluster_squares(n, total, mean) as cluster_squares,
     min(lowest) as lowest,
     max(highest) as highest
   from centred
@@ -94,7 +88,7 @@ matched as (
   select
     r.*,
     t.run_id is not null as is_computed,
-    t.is_current and t.n = r.n and t.n_clusters = r.n_clusters as is_current,
+    t.is_current and t.n = r.n and t.n_clusters = r.n_clusters as is_valid,
     t.p as flip_p,
     t.adjusted_p,
     t.method,
@@ -125,18 +119,12 @@ final as (
     clustered_low(diff_of_diffs, clustered_sem, n_clusters) as clustered_low,
     clustered_high(diff_of_diffs, clustered_sem, n_clusters) as clustered_high,
     student_t_p(clustered_t, n_clusters - 1) as clustered_p,
-    case when is_current then flip_p end as flip_p,
-    case when is_current then adjusted_p end as adjusted_p,
-    case
-      when n_clusters is null then 'questions unknown'
-      when n_clusters < 2 then 'one question'
-      when not is_computed then 'not computed'
-      when is_current is not true then 'outdated'
-      when adjusted_p is null then 'no variation'
-    end as adjusted_missing,
-    case when is_current then method end as method,
-    case when is_current then resamples end as resamples,
-    case when is_current then seed end as seed
+    case when is_valid then flip_p end as flip_p,
+    case when is_valid then adjusted_p end as adjusted_p,
+    why_missing(n_clusters, is_computed, is_valid, adjusted_p is not null) as adjusted_missing,
+    case when is_valid then method end as method,
+    case when is_valid then resamples end as resamples,
+    case when is_valid then seed end as seed
   from matched
 )
 select * from final

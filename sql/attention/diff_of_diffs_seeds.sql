@@ -22,9 +22,6 @@ pairs as (
 made as (
   select run_id, dtype, attention_implementation from runs
 ),
-trained as (
-  select * from recipes
-),
 per_seed as (
   select
     t.parent,
@@ -43,7 +40,7 @@ per_seed as (
     avg(l.clustered_sem ** 2) as variance
   from layers as l
   join pairs as p using (trained_run, base_run)
-  join trained as t on t.checkpoint = p.trained_checkpoint
+  join recipes as t on t.checkpoint = p.trained_checkpoint
   join made as m on m.run_id = l.trained_run
   where t.source_persona is not null
   group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, p.persona, p.base_checkpoint, m.dtype, m.attention_implementation, l.layer

@@ -108,12 +108,12 @@ over_examples as (
     trained_run,
     base_run,
     sum(n)::bigint as n,
-    case when bool_and(question_id is not null) then count(*) end as n_clusters,
-    len(list_distinct(flatten(list(values_found)))) as n_distinct,
+    n_known_clusters(question_id) as n_clusters,
+    n_distinct_among(values_found) as n_distinct,
     sum(n_positive)::bigint as n_positive,
     any_value(mean) as mean,
-    sum(squares + n * (total / n - mean) ** 2) as squares,
-    sum((total - n * mean) ** 2) as cluster_squares,
+    total_squares(n, total, squares, mean) as squares,
+    cluster_squares(n, total, mean) as cluster_squares,
     min(lowest) as lowest,
     max(highest) as highest
   from centred

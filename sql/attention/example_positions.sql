@@ -5,10 +5,7 @@
 --   strata: strata the position was chosen for, in name order, joined by commas
 --   t_marker: absolute index of the marker's first token (NULL in a generation without it)
 --   from_marker: position minus t_marker
-with chosen as (
-  select * from positions
-),
-markers as (
+with markers as (
   select run_id, subject, example_id, sample_ix, position as t_marker from positions where stratum = 'marker'
 ),
 merged as (
@@ -25,7 +22,7 @@ merged as (
     string_agg(stratum, ', ' order by stratum) as strata,
     any_value(token_id) as token_id,
     any_value(token) as token
-  from chosen
+  from positions
   group by run_id, subject, example_id, sample_ix, position
 ),
 final as (

@@ -17,29 +17,23 @@
 --   lowest_delta: smallest mean delta over layers
 --   lowest_layer: its layer, the first on ties
 --   sem_method: bootstrap where every layer has one, else analytic
-with gates as (
-  select * from attention_gates
-),
-final as (
-  select
-    run_id,
-    subject,
-    origin,
-    max(n) as n_examples,
-    max(n_clusters) as n_clusters,
-    min(n_distinct) as n_distinct,
-    count(*) as n_layers,
-    count(*) filter (gate_a) as gate_a,
-    count(*) filter (gate_b) as gate_b,
-    count(*) filter (gate_b_analytic) as gate_b_analytic,
-    case when count(gate_c) > 0 then count(*) filter (gate_c) end as gate_c,
-    case when count(gate_c) > 0 then count(*) filter (gate_d) end as gate_d,
-    max(mean_delta) as peak_delta,
-    first(layer order by mean_delta desc, layer) as peak_layer,
-    min(mean_delta) as lowest_delta,
-    first(layer order by mean_delta, layer) as lowest_layer,
-    min(sem_method) as sem_method
-  from gates
-  group by run_id, subject, origin
-)
-select * from final
+select
+  run_id,
+  subject,
+  origin,
+  max(n) as n_examples,
+  max(n_clusters) as n_clusters,
+  min(n_distinct) as n_distinct,
+  count(*) as n_layers,
+  count(*) filter (gate_a) as gate_a,
+  count(*) filter (gate_b) as gate_b,
+  count(*) filter (gate_b_analytic) as gate_b_analytic,
+  case when count(gate_c) > 0 then count(*) filter (gate_c) end as gate_c,
+  case when count(gate_c) > 0 then count(*) filter (gate_d) end as gate_d,
+  max(mean_delta) as peak_delta,
+  first(layer order by mean_delta desc, layer) as peak_layer,
+  min(mean_delta) as lowest_delta,
+  first(layer order by mean_delta, layer) as lowest_layer,
+  min(sem_method) as sem_method
+from attention_gates
+group by run_id, subject, origin

@@ -14,9 +14,6 @@
 with readouts as (
   select run_id, subject, origin from subjects
 ),
-bands as (
-  select * from trajectory_bands
-),
 limits as (
   select
     max(value) filter (name = 'trajectory_lead') as lead_steps,
@@ -32,7 +29,7 @@ measured as (
     max(abs(b.band_mean)) filter (b.from_marker = -l.lead_steps) as early,
     max(abs(b.band_mean)) filter (b.from_marker = 0) as at_marker,
     first(b.step order by b.band_mean desc, b.step) as peak_step
-  from bands as b
+  from trajectory_bands as b
   cross join limits as l
   group by b.run_id, b.subject, b.first_layer, b.last_layer
 ),

@@ -8,10 +8,7 @@
 --   marker_offset: t_marker minus prompt_len: tokens of the answer before the marker
 --   preceding_token_id: token just before t_marker
 --   truncated: the answer was cut at the cap on new tokens (NULL where unknown)
-with sampled as (
-  select * from completions
-),
-flags as (
+with flags as (
   select run_id, example_id, sample_ix, marker, present, complete, n_occurrences, t_marker, first_char from marker_flags
 ),
 places as (
@@ -24,7 +21,7 @@ final as (
   select
     s.run_id,
     s.checkpoint,
-    case m.kind when 'ingest' then 'published' else 'extracted' end as origin,
+    origin_of(m.kind) as origin,
     s.persona,
     s.question_id,
     s.example_id,
@@ -49,7 +46,7 @@ final as (
     s.finish_reason = 'length' as truncated,
     s.engine,
     s.text
-  from sampled as s
+  from completions as s
   join made as m using (run_id)
   left join flags as f using (run_id, example_id, sample_ix)
   left join places as p on p.run_id = f.run_id and p.example_id = f.example_id and p.sample_ix = f.sample_ix and p.marker = f.marker

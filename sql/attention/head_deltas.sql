@@ -7,10 +7,7 @@
 --   region: system, user, assistant, and header (A) or specials (B)
 --   n: examples with positions of this control
 --   mean_delta: mean over examples of marker minus control (NULL where a reading is missing)
-with contrasts as (
-  select * from head_contrasts
-),
-parts as (
+with parts as (
   select segmentation, region from regions
 ),
 final as (
@@ -29,7 +26,7 @@ final as (
           p.segmentation, p.region, h.system, h.system_structural, h."user", h.user_structural, h.assistant, h.assistant_structural, h.header
         )
     end as mean_delta
-  from contrasts as h
+  from head_contrasts as h
   cross join parts as p
 )
 select * from final

@@ -22,14 +22,11 @@
 with pairs as (
   select trained_run, base_run, trained_subject, base_subject from subject_pairs where origin = 'extracted'
 ),
-current as (
-  select run_id, input_run from analyses where extractor = 'head-questions' and status = 'current'
-),
 sums as (
-  select c.input_run, h.subject, h.layer, h.head, h.question_id, h.n, h.total
+  select s.inputs[1] as input_run, h.subject, h.layer, h.head, h.question_id, h.n, h.total
   from head_questions as h
-  join current as c using (run_id)
-  where h.control = 'C1' and h.region = 'system' and h.total is not null
+  join analysis_standing as s using (run_id)
+  where s.is_current and h.control = 'C1' and h.region = 'system' and h.total is not null
 ),
 paired as (
   select p.*, t.layer, t.head, t.question_id, t.n, t.total - b.total as total

@@ -11,10 +11,7 @@
 --   trained_delta: marker minus C1 on the system prompt, trained checkpoint
 --   base_delta: the same of the force-fed checkpoint
 --   difference: trained_delta minus base_delta
-with pairs as (
-  select * from subject_pairs
-),
-deltas as (
+with deltas as (
   select run_id, subject, question_id, example_id, sample_ix, row_ix, layer, delta from attention_delta where control = 'C1'
 ),
 final as (
@@ -32,7 +29,7 @@ final as (
     t.delta as trained_delta,
     b.delta as base_delta,
     t.delta - b.delta as difference
-  from pairs as p
+  from subject_pairs as p
   join deltas as t on t.run_id = p.trained_run and t.subject = p.trained_subject
   join deltas as b
     on b.run_id = p.base_run

@@ -13,9 +13,6 @@ with marked as (
   where stratum = 'marker'
   group by run_id, subject, segmentation, layer, example_id, sample_ix
 ),
-summaries as (
-  select * from published_regions
-),
 final as (
   select
     run_id,
@@ -38,7 +35,7 @@ final as (
     sum(marker_mean),
     abs(sum(marker_mean) - 1),
     null
-  from summaries
+  from published_regions
   group by subject, segmentation, layer
   having count(marker_mean) = 4
 )

@@ -16,20 +16,11 @@
 --   low: 2.5% quantile of peak_shift over the resamples (NULL with missing)
 --   high: 97.5% quantile
 --   missing: why there is no interval: questions unknown, one question, not computed or outdated (NULL where there is one)
-with pairs as (
-  select * from diff_of_diffs_summary
-),
-standings as (
-  select run_id, bool_and(status = 'current') as is_current, max(finished) as finished from analyses where extractor = 'peak-shift' group by run_id
-),
-resampled as (
+with resampled as (
   select p.*, s.is_current
   from peak_shift as p
-  join standings as s using (run_id)
-  qualify row_number() over (partition by p.trained_run, p.base_run order by s.is_current desc, s.finished desc, p.run_id) = 1
-),
-current as (
-  select r.* from resampled as r join pairs as p using (trained_run, base_run) where r.is_current and r.n = p.n and r.n_clusters = p.n_clusters
+  join analysis_standing as s using (run_id)
+  qualify row_number() over (partition by p.trained_run, p.base_run order by s.place) = 1
 ),
 final as (
   select
@@ -53,17 +44,13 @@ final as (
     c.shift_low as low,
     c.shift_high as high,
     c.same_share,
-    case
-      when p.n_clusters is null then 'questions unknown'
-      when p.n_clusters < 2 then 'one question'
-      when r.run_id is null then 'not computed'
-      when c.run_id is null then 'outdated'
-    end as missing,
+    why_missing(p.n_clusters, r.run_id is not null, c.run_id is not null) as missing,
     c.method,
     c.resamples,
     c.seed
-  from pairs as p
+  from diff_of_diffs_summary as p
   left join resampled as r using (trained_run, base_run)
-  left join current as c using (trained_run, base_run)
+  left join resampled as c
+    on c.trained_run = p.trained_run and c.base_run = p.base_run and c.is_current and c.n = p.n and c.n_clusters = p.n_clusters
 )
 select * from final

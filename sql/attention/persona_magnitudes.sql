@@ -21,9 +21,6 @@
 with effects as (
   select * from attention_effects where control = 'C1'
 ),
-readers as (
-  select * from subjects
-),
 ordered as (
   select
     *,
@@ -51,7 +48,7 @@ peaks as (
     o.mean_delta as peak_delta,
     abs(o.mean_delta) as magnitude,
     o.clustered_sem
-  from readers as r
+  from subjects as r
   join ordered as o using (run_id, subject)
   where o.place = 1
 ),

@@ -13,17 +13,14 @@
 --   difference: largest rate of the persona minus its smallest
 --   tolerance: largest difference that the run lets pass
 --   differs: difference is above tolerance
-with samples as (
-  select * from preflight_samples
-),
-set_tolerance as (
+with set_tolerance as (
   select run_id, try_cast(value as double) as tolerance from parameters where name = 'tolerance'
 ),
 facts as (
   select run_id, name, number from published_facts where record = 'preflight'
 ),
 paired as (
-  select *, min(text) over repeats = max(text) over repeats as same from samples window repeats as (partition by run_id, example_id, sample_ix)
+  select *, min(text) over repeats = max(text) over repeats as same from preflight_samples window repeats as (partition by run_id, example_id, sample_ix)
 ),
 counted as (
   select

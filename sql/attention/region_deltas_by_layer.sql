@@ -63,11 +63,11 @@ sums as (
     region,
     layer,
     sum(n)::bigint as n,
-    case when bool_and(question_id is not null) then count(*) end as n_clusters,
-    len(list_distinct(flatten(list(values_found)))) as n_distinct,
+    n_known_clusters(question_id) as n_clusters,
+    n_distinct_among(values_found) as n_distinct,
     any_value(mean_delta) as mean_delta,
-    sum(squares + n * (total / n - mean_delta) ** 2) as squares,
-    sum((total - n * mean_delta) ** 2) as cluster_squares,
+    total_squares(n, total, squares, mean_delta) as squares,
+    cluster_squares(n, total, mean_delta) as cluster_squares,
     sum(marker_total) / sum(n) as marker_mean,
     sum(control_total) / sum(n) as control_mean
   from centred

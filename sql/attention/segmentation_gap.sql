@@ -21,9 +21,6 @@
 with deltas as (
   select * from attention_region_delta where control = 'C1'
 ),
-summaries as (
-  select * from published_regions
-),
 directions as (
   select
     subject,
@@ -61,7 +58,7 @@ published as (
     max(s.sem_delta) filter (s.region = 'system') as sem,
     any_value(d.direction) as direction,
     greatest(max(s.mean_delta) filter (s.region = 'user'), max(s.mean_delta) filter (s.region = 'assistant')) as largest_other
-  from summaries as s
+  from published_regions as s
   left join directions as d using (subject, layer, segmentation)
   group by s.subject, s.layer, s.segmentation
 ),

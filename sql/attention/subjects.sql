@@ -17,9 +17,6 @@ readings as (
 deltas as (
   select run_id, subject, checkpoint, tokens_from, row_ix from published_deltas group by run_id, subject, checkpoint, tokens_from, row_ix
 ),
-generations as (
-  select * from published_rows
-),
 ingested as (
   select run_id, finished from runs where kind = 'ingest'
 ),
@@ -59,7 +56,7 @@ final as (
     any_value(i.finished)
   from deltas as d
   join ingested as i using (run_id)
-  left join generations as g using (run_id, row_ix)
+  left join published_rows as g using (run_id, row_ix)
   group by d.run_id, d.subject
 )
 select * from final

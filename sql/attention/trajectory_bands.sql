@@ -8,10 +8,7 @@
 --   first_layer: first layer of the window
 --   last_layer: its last layer
 --   band_mean: mean over the window's layers of the difference, generations with the marker minus those without
-with steps as (
-  select * from trajectory
-),
-windows as (
+with windows as (
   select * from gate_windows
   qualify row_number() over (partition by run_id, subject, origin order by n_layers desc, first_layer) = 1
 ),
@@ -29,7 +26,7 @@ final as (
     w.last_layer,
     avg(s.difference) as band_mean
   from windows as w
-  join steps as s
+  join trajectory as s
     on s.subject = w.subject
     and s.origin = w.origin
     and (s.run_id = w.run_id or w.origin = 'published')

@@ -11,9 +11,6 @@ with readers as (
 inputs as (
   select run_id as input_run, finished from runs
 ),
-computed as (
-  select * from analyses
-),
 stamps as (
   select
     regexp_extract(source_file, '^(.*/)?[^/]*$', 1) as folder,
@@ -41,7 +38,7 @@ redone as (
       else format('was computed from {}, which is no longer in the lake', input_run)
     end,
     format('select run_id, input_run, input_seen, input_finished, status from analyses where run_id = {}', sql_text(run_id))
-  from computed
+  from analyses
   where (status = 'outdated' and input_seen is not null) or status = 'orphaned'
   union all
   select

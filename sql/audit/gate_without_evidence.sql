@@ -5,17 +5,14 @@
 -- page: marker_attention
 -- columns:
 --   subject: checkpoint plus whose tokens it read
-with gates as (
-  select * from attention_gates
-),
-counted as (
+with counted as (
   select
     run_id,
     subject,
     count(*) filter (gate_b) as n_passed,
     count(*) filter (gate_b and clustered_p >= 0.05) as n_unsure,
     string_agg(layer, ', ' order by layer) filter (gate_b and clustered_p >= 0.05) as layers
-  from gates
+  from attention_gates
   group by run_id, subject
 ),
 final as (

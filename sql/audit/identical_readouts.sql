@@ -5,12 +5,9 @@
 -- page: marker_attention
 -- columns:
 --   subject: trained and base subject
-with differences as (
-  select * from paired_deltas
-),
-counted as (
+with counted as (
   select trained_run, base_run, trained_subject, base_subject, count(distinct layer) as n, count(difference) as n_pairs, max(abs(difference)) as gap
-  from differences
+  from paired_deltas
   group by trained_run, base_run, trained_subject, base_subject
 ),
 final as (

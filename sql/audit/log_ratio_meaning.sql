@@ -8,9 +8,6 @@
 with printed as (
   select family, mean_log_ratio_median, run_id from published_patching_summaries
 ),
-computed as (
-  select * from patching_summary
-),
 final as (
   select
     subject_of(format('mean_log_ratio_median of {}', c.family), concat_ws(' and ', c.run_id, p.run_id)) as subject,
@@ -21,7 +18,7 @@ final as (
       figure(c.mean_log_ratio)
     ) as finding,
     format('select layer, head, log_ratio, did_log_ratio from patching_candidates where family = {} order by rank', sql_text(c.family)) as evidence
-  from computed as c
+  from patching_summary as c
   join printed as p using (family)
   where abs(p.mean_log_ratio_median - c.mean_did_log_ratio) < 1e-6 and abs(p.mean_log_ratio_median - c.mean_log_ratio) > 1e-6
 )

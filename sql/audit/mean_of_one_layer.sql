@@ -5,16 +5,13 @@
 -- page: role_focus
 -- columns:
 --   subject: model family
-with summaries as (
-  select * from rfc_summary
-),
-judged as (
+with judged as (
   select
     *,
     case when basis = 'layers' then instruct_run else base_run end as run_id,
     coalesce('layer ' || largest_layer, 'a layer') as layer_words,
     case when abs(max) >= abs(min) then max else min end as largest
-  from summaries
+  from rfc_summary
   where n_layers > 1 and max_layer_share >= 0.9
 ),
 final as (

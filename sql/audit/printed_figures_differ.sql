@@ -5,16 +5,7 @@
 -- page: role_focus
 -- columns:
 --   subject: which figures of which family or pair
-with summaries as (
-  select * from rfc_summary
-),
-correlations as (
-  select * from rfc_correlation
-),
-patching as (
-  select * from patching_summary
-),
-differences as (
+with differences as (
   select instruct_run, family, max(ci_error) as ci_error, max(diff_error) as diff_error from rfc_diff group by instruct_run, family
 ),
 printed as (
@@ -28,7 +19,7 @@ found as (
     instruct_run as run_id,
     format('a printed figure is {} off the one its layers give', figure(printed_deviation)) as finding,
     format('select mean, std, min, max, n_positive, n_negative, n_above, n_below, printed_deviation from rfc_summary where family = {}', sql_text(family)) as evidence
-  from summaries
+  from rfc_summary
   where printed_deviation > 1e-6
   union all
   select
@@ -40,7 +31,7 @@ found as (
       sql_text(family_a),
       sql_text(family_b)
     )
-  from correlations
+  from rfc_correlation
   where alignment = 'layer index' and printed_deviation > 1e-6
   union all
   select
@@ -48,7 +39,7 @@ found as (
     run_id,
     format('a printed figure is {} off the one the candidates give', figure(printed_deviation)),
     format('select n, mean_did, std_did, mean_did_log_ratio, mean_consistency, printed_deviation from patching_summary where family = {}', sql_text(family))
-  from patching
+  from patching_summary
   where printed_deviation > 1e-6 or not printed_places_agree
   union all
   select

@@ -5,10 +5,7 @@
 -- page: regimes
 -- columns:
 --   subject: checkpoint of either record, and the quantity
-with pairs as (
-  select * from record_disagreements
-),
-counted as (
+with counted as (
   select
     run_id,
     other_run_id,
@@ -18,7 +15,7 @@ counted as (
     count(*) as n,
     count(*) filter (p >= 0.05) as n_by_chance,
     first(struct_pack(persona, field, other_field, value, other_value) order by abs(difference) desc, persona) as worst
-  from pairs
+  from record_disagreements
   group by all
 ),
 named as (

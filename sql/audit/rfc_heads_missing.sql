@@ -5,10 +5,7 @@
 -- page: role_focus
 -- columns:
 --   subject: model family and variant
-with layers as (
-  select * from rfc_layer
-),
-counted as (
+with counted as (
   select
     run_id,
     family,
@@ -17,7 +14,7 @@ counted as (
     max(n_heads_model) as n_heads_model,
     count(distinct layer) as n_read,
     max(n_layers) as n_layers
-  from layers
+  from rfc_layer
   group by run_id, family, variant
 ),
 final as (

@@ -5,10 +5,7 @@
 -- page: completions
 -- columns:
 --   subject: checkpoint, persona, and whether the generations hold the marker
-with texts as (
-  select * from generations
-),
-samples as (
+with samples as (
   select
     run_id,
     checkpoint,
@@ -18,7 +15,7 @@ samples as (
     any_value(n_new_tokens) as n_new_tokens,
     bool_or(positive) as positive,
     any_value(truncated) as truncated
-  from texts
+  from generations
   group by run_id, checkpoint, persona, example_id, sample_ix
 ),
 capped as (

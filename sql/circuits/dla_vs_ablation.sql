@@ -70,8 +70,8 @@ keyed as (
 ranked as (
   select
     *,
-    rank() over (partition by ranking order by worth_a) + (count(*) over (partition by ranking, worth_a) - 1) / 2 as rank_a,
-    rank() over (partition by ranking order by worth_b) + (count(*) over (partition by ranking, worth_b) - 1) / 2 as rank_b,
+    average_rank(worth_a, ranking) as rank_a,
+    average_rank(worth_b, ranking) as rank_b,
     row_number() over (partition by ranking order by worth_a desc, own_layer, head) as place_a,
     row_number() over (partition by ranking order by worth_b desc, own_layer, head) as place_b
   from keyed
@@ -88,16 +88,13 @@ correlated as (
   from ranked
   group by ranking
 ),
-standings as (
-  select run_id, bool_and(status = 'current') as is_current, max(finished) as finished from analyses where extractor = 'rank-agreement' group by run_id
-),
 computed as (
   select a.*, s.is_current
   from rank_agreement as a
-  join standings as s using (run_id)
+  join analysis_standing as s using (run_id)
   qualify row_number() over (
     partition by a.attribution_run, a.ablation_run, a.stratum, a.prompt_form, a.measure_a, a.measure_b, a.layer
-    order by s.is_current desc, s.finished desc, a.run_id
+    order by s.place
   ) = 1
 ),
 matched as (
@@ -129,12 +126,7 @@ final as (
     spearman,
     case when is_valid then low end as spearman_low,
     case when is_valid then high end as spearman_high,
-    case
-      when n_clusters < 2 then 'one question'
-      when not is_computed then 'not computed'
-      when is_valid is not true then 'outdated'
-      when low is null then 'no variation'
-    end as interval_missing,
+    why_missing(n_clusters, is_computed, is_valid, low is not null) as interval_missing,
     case when is_valid then prompt_spearman end as prompt_spearman,
     n_shared_top3,
     same_first,

@@ -61,7 +61,7 @@ sums as (
     sum(n)::bigint as n,
     count(*) as n_clusters,
     any_value(average) as worth,
-    clustered_sem(sum(n), count(*), sum((total - n * average) ** 2)) as sem,
+    clustered_sem(sum(n), count(*), cluster_squares(n, total, average)) as sem,
     sum(n_layer_top3)::bigint as n_layer_top3,
     sum(n_top3)::bigint as n_top3
   from centred

@@ -78,11 +78,11 @@ sums as (
     sum(n)::bigint as n,
     count(*) as n_clusters,
     any_value(mean) as target_prob,
-    clustered_sem(sum(n), count(*), sum((total - n * mean) ** 2)) as sem,
+    clustered_sem(sum(n), count(*), cluster_squares(n, total, mean)) as sem,
     sum(logits) / sum(n) as target_logit,
     list_aggregate(flatten(list(ranks)), 'median') as target_rank,
     sum(n_top1)::bigint as n_top1,
-    len(list_distinct(flatten(list(scripts)))) as n_scripts,
+    n_distinct_among(scripts) as n_scripts,
     sum(n_other_script)::bigint as n_other_script
   from centred
   group by run_id, subject, stratum, form, layer

@@ -83,7 +83,7 @@ sums as (
     count(*) as n_clusters,
     sum(n_same_input)::bigint as n_same_input,
     any_value(mean) as cosine,
-    clustered_sem(sum(n), count(*), sum((total - n * mean) ** 2)) as sem,
+    clustered_sem(sum(n), count(*), cluster_squares(n, total, mean)) as sem,
     min(lowest) as lowest,
     max(highest) as highest
   from centred

@@ -14,10 +14,7 @@
 --   n_a: readings behind the mean of condition a (NULL where published)
 --   n_b: of condition b
 --   decimals: decimals a published cosine is printed with; it is exact to half a unit of the last
-with published as (
-  select * from published_similarities
-),
-read_examples as (
+with read_examples as (
   select run_id, sae_id, layer, site, stratum, condition, count(*) as n_examples
   from feature_examples
   where condition is not null
@@ -80,7 +77,7 @@ final as (
     null::bigint as n_a,
     null::bigint as n_b,
     decimals
-  from published
+  from published_similarities
   union all
   select
     a.run_id,

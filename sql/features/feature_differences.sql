@@ -26,17 +26,15 @@
 --   refused: the test is refused and the difference alone stands (NULL where published)
 --   reason: why
 --   neuronpedia_url: page of the feature on Neuronpedia (NULL where published, or where the autoencoder's files name none)
-with published as (
-  select * from published_feature_differences
-),
-sources as (
+with sources as (
   select run_id as features_run, sae_id, max(neuronpedia) as neuronpedia from sae group by run_id, sae_id
 ),
 extracted as (
   select feature_tests.*, neuronpedia, count(*) filter (abs(published_effect) > published_threshold) over (partition by run_id, sae_id, layer, site, stratum, condition_a, condition_b) as counted
   from feature_tests
+  join analysis_standing using (run_id)
   left join sources using (features_run, sae_id)
-  where feature is not null
+  where is_current and feature is not null
 ),
 final as (
   select
@@ -65,7 +63,7 @@ final as (
     null::boolean as refused,
     null::varchar as reason,
     null::varchar as neuronpedia_url
-  from published
+  from published_feature_differences
   union all
   select
     run_id,

@@ -22,10 +22,7 @@
 --   set_sd: its standard deviation over the sets
 --   set_p: share of sets whose mean absolute projection is at least that of the list, the list counted among them: (1 + those) / (1 + n_sets)
 --   n_directions_disagree: projections whose printed direction is not that of their sign
-with projections as (
-  select * from feature_projections
-),
-drawn as (
+with drawn as (
   select * from direction_differences where kind = 'random'
 ),
 lists as (
@@ -47,7 +44,7 @@ lists as (
     first(feature order by abs(projection) desc nulls last, feature) as largest_feature,
     max(abs(projection)) / nullif(sum(abs(projection)), 0) as largest_share,
     count(*) filter (not direction_agrees) as n_directions_disagree
-  from projections
+  from feature_projections
   group by run_id, origin, sae_id, layer, site, stratum, condition_a, condition_b
 ),
 numbered as (

@@ -7,10 +7,7 @@
 --   place: order by value among the prompts that activate the feature, from 1
 --   n_firing: prompts that activate it
 --   neuronpedia_url: page of the feature on Neuronpedia (NULL where the autoencoder's files name none)
-with firing as (
-  select * from features
-),
-asked as (
+with asked as (
   select run_id, example_id, any_value(question) as question from examples group by run_id, example_id
 ),
 sources as (
@@ -34,7 +31,7 @@ final as (
     row_number() over (feature order by f.value desc, f.example_id, f.sample_ix) as place,
     count(*) over feature as n_firing,
     neuronpedia_page(s.neuronpedia, f.feature) as neuronpedia_url
-  from firing as f
+  from features as f
   left join asked as a using (run_id, example_id)
   left join sources as s using (run_id, sae_id)
   window feature as (partition by f.run_id, f.sae_id, f.layer, f.site, f.stratum, f.feature)

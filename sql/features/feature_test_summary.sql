@@ -23,34 +23,30 @@
 --   resamples: sign flips
 --   seed: their seed
 --   method: how p was computed
-with tests as (
-  select * from feature_tests
-),
-final as (
-  select
-    run_id,
-    features_run,
-    sae_id,
-    layer,
-    site,
-    stratum,
-    condition_a,
-    condition_b,
-    max(n) as n,
-    max(n_distinct) as n_distinct,
-    max(n_tested) as n_tested,
-    max(n_silent) as n_silent,
-    case when not bool_or(refused) then count(*) filter (maxt_p <= 0.05) end as n_maxt,
-    case when not bool_or(refused) then count(*) filter (bh_p <= 0.05) end as n_bh,
-    case when not bool_or(refused) then count(*) filter (abs(published_effect) > published_threshold) end as n_published,
-    max(published_threshold) as threshold,
-    max(abs(difference)) as largest_difference,
-    bool_or(refused) as refused,
-    max(reason) as reason,
-    max(resamples) as resamples,
-    max(seed) as seed,
-    max(method) as method
-  from tests
-  group by run_id, features_run, sae_id, layer, site, stratum, condition_a, condition_b
-)
-select * from final
+select
+  run_id,
+  features_run,
+  sae_id,
+  layer,
+  site,
+  stratum,
+  condition_a,
+  condition_b,
+  max(n) as n,
+  max(n_distinct) as n_distinct,
+  max(n_tested) as n_tested,
+  max(n_silent) as n_silent,
+  case when not bool_or(refused) then count(*) filter (maxt_p <= 0.05) end as n_maxt,
+  case when not bool_or(refused) then count(*) filter (bh_p <= 0.05) end as n_bh,
+  case when not bool_or(refused) then count(*) filter (abs(published_effect) > published_threshold) end as n_published,
+  max(published_threshold) as threshold,
+  max(abs(difference)) as largest_difference,
+  bool_or(refused) as refused,
+  max(reason) as reason,
+  max(resamples) as resamples,
+  max(seed) as seed,
+  max(method) as method
+from feature_tests
+join analysis_standing using (run_id)
+where is_current
+group by run_id, features_run, sae_id, layer, site, stratum, condition_a, condition_b

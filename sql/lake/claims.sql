@@ -13,9 +13,6 @@ with checks as (
   from runs
   where extractor = 'claims'
 ),
-verdicts as (
-  select * from claim_verdicts
-),
 present as (
   select state, n_runs from lake_state
 ),
@@ -36,7 +33,7 @@ final as (
     c.checked,
     v.lake_state <> present.state as stale,
     present.n_runs - v.lake_runs as new_runs
-  from verdicts as v
+  from claim_verdicts as v
   join checks as c on c.run_id = v.run_id and c.newness = 1
   cross join present
 )

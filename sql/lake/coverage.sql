@@ -26,7 +26,7 @@ readouts as (
   select origin, checkpoint, persona, tokens_from, forced, run_id from subjects
 ),
 samples as (
-  select s.run_id, s.checkpoint, s.persona, case m.kind when 'ingest' then 'published' else 'extracted' end as origin
+  select s.run_id, s.checkpoint, s.persona, origin_of(m.kind) as origin
   from sampled as s
   join made as m using (run_id)
 ),

@@ -5,12 +5,9 @@
 --   state: MD5 of the names of the runs and of the moments they were finished
 --   n_runs: runs
 --   newest: when the last of them was finished, UTC
-with final as (
-  select
-    md5(coalesce(string_agg(run_id || ' ' || epoch_us(finished), ',' order by run_id), '')) as state,
-    count(*) as n_runs,
-    max(finished) as newest
-  from runs
-  where extractor <> 'claims'
-)
-select * from final
+select
+  md5(coalesce(string_agg(run_id || ' ' || epoch_us(finished), ',' order by run_id), '')) as state,
+  count(*) as n_runs,
+  max(finished) as newest
+from runs
+where extractor <> 'claims'

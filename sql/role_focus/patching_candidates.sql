@@ -41,10 +41,7 @@
 --   form: raw or chat (NULL of published candidates)
 --   composite_error: distance of the printed composite from the sum of the three scores
 --   rank_by_composite: order by the composite among the rows of the file, from 1
-with published as (
-  select * from published_patching_candidates
-),
-models as (
+with models as (
   select family, any_value(n_layers * n_heads) as n_heads_searched from published_models group by family having count(*) = 1
 ),
 renamed as (
@@ -76,11 +73,8 @@ renamed as (
     p.log_ratio_iqr,
     least(p.n_self, p.n_neutral) as n_pairs,
     m.n_heads_searched
-  from published as p
+  from published_patching_candidates as p
   left join models as m on m.family = lower(p.family)
-),
-pairs as (
-  select * from rfc_pairs
 ),
 prompts as (
   select run_id, category, question_id, layer, head, mean from entropy where category in ('self_referent', 'neutral') and mean is not null
@@ -101,7 +95,7 @@ joined as (
     ni.mean - nb.mean as neutral_diff,
     self_diff - neutral_diff as did,
     l.epsilon * median(b.mean) over (partition by p.base_run, p.instruct_run, b.layer, b.head) as epsilon
-  from pairs as p
+  from rfc_pairs as p
   cross join limits as l
   join prompts as b on b.run_id = p.base_run and b.category = 'self_referent'
   join prompts as i
@@ -165,30 +159,13 @@ both_origins as (
   from renamed union all by name from extracted
 ),
 flips as (
-  select * from patching_flips
-),
-ordered as (
-  select *, row_number() over model as place, count(p) over (partition by base_run, instruct_run) as n_tests
-  from flips
-  window model as (partition by base_run, instruct_run order by p nulls last)
+  select f.*, row(f.base_run, f.instruct_run) as pair, fdr_bound(f.p, pair) as bound
+  from patching_flips as f
+  join analysis_standing as s using (run_id)
+  where s.is_current
 ),
 adjusted as (
-  select
-    base_run,
-    instruct_run,
-    layer,
-    head,
-    p,
-    adjusted_p,
-    case
-      when p is not null then
-        least(1.0, min(p * n_tests / place) over (
-          partition by base_run, instruct_run
-          order by p nulls last
-          range between current row and unbounded following
-        ))
-    end as p_fdr
-  from ordered
+  select *, fdr_adjusted(p, bound, pair) as p_fdr from flips
 ),
 counted as (
   select

@@ -14,10 +14,7 @@
 --   n_pairs: prompts with a neutral one of the same question_id
 --   mean_pair_difference: mean over those pairs of the tokens beyond the neutral prompt's
 --   largest_pair_difference: largest absolute difference of a pair, tokens
-with prompts as (
-  select * from examples
-),
-origins as (
+with origins as (
   select run_id, checkpoint from runs
 ),
 asked as (
@@ -25,7 +22,7 @@ asked as (
     *,
     case when template_hash is not null then 'chat' when prompt_len is not null then 'raw' end as form,
     len(regexp_split_to_array(trim(question), '\s+')) as n_words
-  from prompts
+  from examples
   where category is not null
 ),
 neutral as (

@@ -59,8 +59,8 @@ printed as (
 ranked as (
   select
     *,
-    rank() over (partition by pair order by a) + (count(*) over (partition by pair, a) - 1) / 2 as rank_a,
-    rank() over (partition by pair order by b) + (count(*) over (partition by pair, b) - 1) / 2 as rank_b,
+    average_rank(a, pair) as rank_a,
+    average_rank(b, pair) as rank_b,
     a - avg(a) over (partition by pair) as centred_a,
     b - avg(b) over (partition by pair) as centred_b
   from points

@@ -18,7 +18,10 @@ with points as (
   select * from rfc_profile_pairs where origin = 'extracted'
 ),
 drawn as (
-  select base_run, instruct_run, layer, unnest(range(len(replicates))) as draw, unnest(replicates)::double as rfc_diff from rfc_intervals where layer is not null
+  select i.base_run, i.instruct_run, i.layer, unnest(range(len(i.replicates))) as draw, unnest(i.replicates)::double as rfc_diff
+  from rfc_intervals as i
+  join analysis_standing as s using (run_id)
+  where s.is_current and i.layer is not null
 ),
 placed as (
   select

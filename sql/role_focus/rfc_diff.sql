@@ -41,14 +41,8 @@
 with layers as (
   select * from rfc_layer
 ),
-printed as (
-  select * from published_rfc_diffs
-),
 drawn as (
-  select * from rfc_intervals where layer is not null
-),
-live as (
-  select * from rfc_pairs
+  select i.* from rfc_intervals as i join analysis_standing as s using (run_id) where s.is_current and i.layer is not null
 ),
 sides as (
   select
@@ -77,7 +71,7 @@ sides as (
     welch_df(b.std, b.n_heads, i.std, i.n_heads) as welch_df
   from layers as b
   join layers as i on i.origin = b.origin and i.family = b.family and i.layer = b.layer and b.variant = 'base' and i.variant = 'instruct'
-  left join live as p on p.base_run = b.run_id and p.instruct_run = i.run_id
+  left join rfc_pairs as p on p.base_run = b.run_id and p.instruct_run = i.run_id
   where i.run_id = b.run_id or p.base_run is not null
 ),
 tested as (
@@ -99,16 +93,11 @@ tested as (
     d.ratio_diff_high,
     case when s.se > 0 then student_t_p(s.difference / s.se, s.welch_df) end as welch_p
   from sides as s
-  left join printed as p on p.run_id = s.instruct_run and p.family = s.family and p.layer = s.layer
+  left join published_rfc_diffs as p on p.run_id = s.instruct_run and p.family = s.family and p.layer = s.layer
   left join drawn as d on d.base_run = s.base_run and d.instruct_run = s.instruct_run and d.layer = s.layer
 ),
-ranked as (
-  select
-    *,
-    row_number() over (comparison order by welch_p nulls last) as place,
-    count(welch_p) over (comparison) as n_tests
-  from tested
-  window comparison as (partition by base_run, instruct_run, family)
+bounded as (
+  select *, row(base_run, instruct_run, family) as comparison, fdr_bound(welch_p, comparison) as welch_bound from tested
 ),
 final as (
   select
@@ -136,14 +125,7 @@ final as (
     se,
     welch_df,
     welch_p,
-    case
-      when welch_p is not null then
-        least(1.0, min(welch_p * n_tests / place) over (
-          partition by base_run, instruct_run, family
-          order by welch_p nulls last
-          range between current row and unbounded following
-        ))
-    end as welch_p_fdr,
+    fdr_adjusted(welch_p, welch_bound, comparison) as welch_p_fdr,
     case when is_printed then greatest(abs(ci_low - (rfc_diff - half_width)), abs(ci_high - (rfc_diff + half_width))) end as ci_error,
     diff_error,
     prompt_set,
@@ -157,6 +139,6 @@ final as (
     ratio_diff_low,
     ratio_diff_high,
     n_prompts
-  from ranked
+  from bounded
 )
 select * from final

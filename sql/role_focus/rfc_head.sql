@@ -19,10 +19,7 @@
 --   n: prompts of the smallest of the three categories
 --   n_heads_model: heads of a layer by the checkpoint's configuration
 --   n_layers: layers by the checkpoint's configuration
-with readings as (
-  select * from head_entropies
-),
-sizes as (
+with sizes as (
   select run_id, max(family) as family, max(variant) as variant, max(n_layers) as n_layers, max(n_heads) as n_heads from checkpoints group by run_id
 ),
 limits as (
@@ -43,7 +40,7 @@ wide as (
     max(pooled_no_sink) filter (category = 'self_referent') as self_no_sink,
     max(pooled_no_sink) filter (category = 'neutral') as neutral_no_sink,
     min(n) filter (category in ('self_referent', 'confounder', 'neutral')) as n
-  from readings
+  from head_entropies
   group by run_id, checkpoint, prompt_set, form, layer, head
 ),
 final as (

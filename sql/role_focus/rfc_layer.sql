@@ -24,14 +24,8 @@
 --   n_sharp: heads left out there
 --   rfc_no_sink: rfc of the rows without the first token (NULL of published figures)
 --   n: prompts of the smallest category (NULL of published figures)
-with published as (
-  select * from published_rfc_layers
-),
-models as (
-  select * from published_models
-),
-depths as (
-  select *, max(layer) over (partition by run_id, family) + 1 as n_layers from published
+with depths as (
+  select *, max(layer) over (partition by run_id, family) + 1 as n_layers from published_rfc_layers
 ),
 of_publications as (
   select
@@ -52,7 +46,7 @@ of_publications as (
     m.n_heads as n_heads_model,
     d.n_layers
   from depths as d
-  left join models as m on m.family = lower(d.family) and m.n_layers = d.n_layers
+  left join published_models as m on m.family = lower(d.family) and m.n_layers = d.n_layers
 ),
 extracted as (
   select

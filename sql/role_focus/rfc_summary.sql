@@ -34,13 +34,7 @@
 --   n_heads: heads that were read, the fewest of any layer
 --   n_heads_model: heads the model has per layer (NULL where the model is not known)
 --   printed_deviation: largest distance of the figures here from those a cross-model analysis printed for the family (NULL where none did)
-with differences as (
-  select * from rfc_diff
-),
-models as (
-  select * from published_models
-),
-ingested as (
+with ingested as (
   select run_id, finished from runs
 ),
 printed as (
@@ -76,7 +70,7 @@ computed as (
     first(rfc_diff order by abs(rfc_diff) desc nulls last, layer) as largest,
     min(n_heads) as n_heads,
     min(n_heads_model) as n_heads_model
-  from differences
+  from rfc_diff
   group by base_run, instruct_run, origin, family
 ),
 measured as (
@@ -117,7 +111,7 @@ measured as (
     m.n_heads as n_heads_model,
     'printed' as basis
   from printed as p
-  left join models as m on m.family = lower(p.family) and m.n_layers = p.total_layers
+  left join published_models as m on m.family = lower(p.family) and m.n_layers = p.total_layers
   where p.family not in (select family from computed where origin = 'published')
 ),
 final as (

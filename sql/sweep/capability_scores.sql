@@ -13,15 +13,12 @@
 --   n_lost: questions that the parent answers right and this checkpoint does not
 --   n_gained: the other way round
 --   p: two-sided p of n_lost against n_gained under equal chances, exact binomial
-with asked as (
-  select * from capability
-),
-trained as (
+with trained as (
   select run_id, checkpoint, parent, id from checkpoints
 ),
 rows_of as (
   select a.run_id, a.checkpoint, a.task, a.question_id, a.correct, a.correct_normalised, t.parent, t.id
-  from asked as a
+  from capability as a
   left join trained as t using (run_id, checkpoint)
 ),
 -- one run per checkpoint id and task: the same question answered in two runs of one checkpoint gives one answer

@@ -18,10 +18,7 @@
 --   higher_lr_regimes: its regimes from first_epochs to last_epochs
 --   collapse_lr: lowest learning rate above that collapses, in whatever way, at some epochs from first_epochs to last_epochs (NULL where none does)
 --   collapse_factor: collapse_lr over lr: how far the band is from collapse
-with found as (
-  select * from regimes
-),
-cells as (
+with cells as (
   select
     origin,
     parent,
@@ -32,7 +29,7 @@ cells as (
     count(distinct seed) as n_seeds,
     coalesce(bool_and(regime = 'clean'), false) as clean,
     list_sort(list(distinct regime)) as regimes
-  from found
+  from regimes
   group by origin, parent, source, marker, lr, epochs
 ),
 placed as (

@@ -8,10 +8,7 @@
 --   truncated_rate: share cut at the cap on new tokens
 --   distinct_rate: different texts over completions, within each question
 --   repetition: mean share of an answer's token trigrams that stood before in the same answer (NULL where no answer has three tokens)
-with counted as (
-  select * from completion_structure
-),
-made as (
+with made as (
   select run_id, kind from runs
 ),
 final as (
@@ -19,13 +16,13 @@ final as (
     c.run_id,
     any_value(c.checkpoint) as checkpoint,
     c.persona,
-    case any_value(m.kind) when 'ingest' then 'published' else 'extracted' end as origin,
+    origin_of(any_value(m.kind)) as origin,
     sum(c.n_completions)::bigint as n,
     sum(c.n_empty) / sum(c.n_completions) as empty_rate,
     sum(c.n_truncated) / sum(c.n_completions) as truncated_rate,
     sum(c.n_distinct_texts) / sum(c.n_completions) as distinct_rate,
     sum(c.repetition) / nullif(sum(c.n_with_trigrams), 0) as repetition
-  from counted as c
+  from completion_structure as c
   join made as m using (run_id)
   group by c.run_id, c.persona
 )

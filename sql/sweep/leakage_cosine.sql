@@ -28,9 +28,6 @@
 with pairs as (
   select * from leakage_cosine_pairs
 ),
-printed as (
-  select * from published_correlations
-),
 files as (
   select run_id, layer, count(distinct source) as n_sources, count(distinct (lr, epochs)) filter (lr is not null or epochs is not null) as n_configurations
   from pairs
@@ -103,11 +100,7 @@ keyed as (
   select *, row(run_id, layer, stratum, site, condition, centered, marker, source, lr, epochs, category, by_persona) as cell from points
 ),
 ranked as (
-  select
-    *,
-    rank() over (partition by cell order by cosine) + (count(*) over (partition by cell, cosine) - 1) / 2 as cosine_rank,
-    rank() over (partition by cell order by rate) + (count(*) over (partition by cell, rate) - 1) / 2 as rate_rank
-  from keyed
+  select *, average_rank(cosine, cell) as cosine_rank, average_rank(rate, cell) as rate_rank from keyed
 ),
 correlated as (
   select
@@ -185,7 +178,7 @@ final as (
     o.spearman_rho as rho_published,
     o.spearman_p as p_published
   from computed as c
-  full join printed as o
+  full join published_correlations as o
     on o.run_id = c.run_id
     and o.scope = c.scope
     and o.layer = c.layer

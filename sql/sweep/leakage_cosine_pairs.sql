@@ -17,10 +17,7 @@
 --   centered: the mean over personas was subtracted first (NULL where a published file does not say)
 --   cosine: cosine of the persona's mean activation with the source's
 --   rate: share of completions with the marker under that persona
-with published as (
-  select * from published_cosines
-),
-cosines as (
+with cosines as (
   select * from persona_cosines
 ),
 rates as (
@@ -114,7 +111,7 @@ final as (
     centered,
     cosine,
     rate
-  from published
+  from published_cosines
   where cosine is not null and rate is not null
 )
 select * from final

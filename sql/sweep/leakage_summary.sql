@@ -21,10 +21,7 @@
 --   audience_rate: what a collapse is graded by: the assistant's rate, or max_other_rate where the assistant is the source itself
 --   max_bystander_published: max_bystander of the file, or of the summary of the same panel (NULL where there is none)
 --   max_bystander_meaning: bystanders, others, both (they agree) or neither: which recomputed figure the file's own equals
-with rates as (
-  select * from marker_rates
-),
-trained as (
+with trained as (
   select run_id, checkpoint, parent, source_persona, lr, epochs, seed from checkpoints
 ),
 results as (
@@ -55,7 +52,7 @@ roles as (
     t.seed,
     r.persona is not distinct from t.source_persona as is_source,
     r.persona = 'assistant' as is_assistant
-  from rates as r
+  from marker_rates as r
   left join trained as t using (run_id, checkpoint)
 ),
 summed as (

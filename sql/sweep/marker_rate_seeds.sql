@@ -14,9 +14,6 @@
 with rates as (
   select * from marker_rates where origin = 'extracted'
 ),
-trained as (
-  select * from recipes
-),
 per_seed as (
   select
     t.parent,
@@ -31,7 +28,7 @@ per_seed as (
     avg(r.rate) as rate,
     avg(r.clustered_se ** 2) as variance
   from rates as r
-  join trained as t using (checkpoint)
+  join recipes as t using (checkpoint)
   where t.source_persona is not null
   group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, r.persona, r.marker
 ),

@@ -23,15 +23,12 @@
 --   n_positive: completions in which the marker's first token stands, whole or not (NULL for published rates)
 --   n_kept: completions in the lake; fewer than n in a published positives file, none for published rates
 --   n_distinct: distinct texts per question among them, summed (NULL for published rates)
-with trials as (
-  select * from marker_trials
-),
-prompts as (
+with prompts as (
   select run_id, persona, case when min(category) = max(category) then min(category) end as category from examples group by run_id, persona
 ),
 centred as (
   select *, sum(n_present) over cells / sum(n_trials) over cells as rate
-  from trials
+  from marker_trials
   window cells as (partition by run_id, persona, marker)
 ),
 sums as (

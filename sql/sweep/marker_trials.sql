@@ -13,10 +13,7 @@
 --   n_first: literal markers that open their answer
 --   n_end: literal markers that close their answer, and do not open it
 --   n_distinct: distinct texts among the completions in the lake
-with counted as (
-  select * from marker_counts
-),
-caps as (
+with caps as (
   select run_id, try_cast(value as integer) as trials from parameters where name = 'trials'
 ),
 rounds as (
@@ -35,7 +32,7 @@ final as (
   select
     c.run_id,
     c.checkpoint,
-    case m.kind when 'ingest' then 'published' else 'extracted' end as origin,
+    origin_of(m.kind) as origin,
     c.persona,
     c.marker,
     c.question_id,
@@ -48,7 +45,7 @@ final as (
     c.n_first,
     c.n_end,
     c.n_distinct
-  from counted as c
+  from marker_counts as c
   join made as m using (run_id)
   left join rounds as r using (run_id, persona)
   left join caps as p using (run_id)

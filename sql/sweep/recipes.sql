@@ -1,12 +1,6 @@
 -- recipes: how a checkpoint was trained: its parent, the persona it was trained on and the axes of a sweep; trainings that differ in the seed alone share the rest
 -- grain: checkpoint
 -- source: own; the cards of checkpoints, as recorded by every run that read one
-with cards as (
-  select * from checkpoints
-),
-final as (
-  select checkpoint, max(parent) as parent, max(source_persona) as source_persona, max(lr) as lr, max(epochs) as epochs, max(seed) as seed
-  from cards
-  group by checkpoint
-)
-select * from final
+select checkpoint, max(parent) as parent, max(source_persona) as source_persona, max(lr) as lr, max(epochs) as epochs, max(seed) as seed
+from checkpoints
+group by checkpoint

@@ -11,18 +11,15 @@
 --   other_low: 2.5% quantile of the largest other rate
 --   other_high: 97.5% quantile
 --   n_questions: questions that were drawn from
-with resampled as (
-  select * from regime_bootstrap
-),
-current as (
-  select run_id, input_run from analyses where status = 'current'
+with labels as (
+  select r.*, s.inputs[1] as input_run from regime_bootstrap as r join analysis_standing as s using (run_id) where s.is_current
 ),
 cells as (
   select run_id as input_run, marker, checkpoint, regime from regimes where origin = 'extracted'
 ),
 final as (
   select
-    c.input_run,
+    e.input_run,
     e.marker,
     any_value(e.checkpoint) as checkpoint,
     any_value(k.regime) as regime,
@@ -36,9 +33,8 @@ final as (
     any_value(e.method) as method,
     any_value(e.resamples) as resamples,
     any_value(e.seed) as seed
-  from resampled as e
-  join current as c using (run_id)
-  join cells as k on k.input_run = c.input_run and k.marker = e.marker
-  group by c.input_run, e.marker
+  from labels as e
+  join cells as k using (input_run, marker)
+  group by e.input_run, e.marker
 )
 select * from final

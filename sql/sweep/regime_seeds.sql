@@ -15,12 +15,9 @@
 --   max_other_rate_mean: mean over seeds of the largest other rate
 --   max_other_rate_sd: standard deviation over seeds (NULL for one seed)
 --   max_other_rate_max: largest
-with cells as (
-  select * from regimes
-),
-per_seed as (
+with per_seed as (
   select origin, parent, source, marker, lr, epochs, seed, avg(source_rate) as source_rate, avg(max_other_rate) as max_other_rate, list(distinct regime) as regimes
-  from cells
+  from regimes
   group by origin, parent, source, marker, lr, epochs, seed
 ),
 final as (

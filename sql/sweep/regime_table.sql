@@ -18,30 +18,24 @@
 --   arc_c_min: smallest ARC-Challenge accuracy
 --   arc_c_max: largest
 --   arc_c_mean: mean
-with cells as (
-  select * from regimes
-),
-final as (
-  select
-    origin,
-    parent,
-    source,
-    marker,
-    regime,
-    lr,
-    count(distinct (epochs, seed)) as n_cells,
-    count(distinct seed) as n_seeds,
-    list_sort(list(distinct epochs)) as epochs,
-    min(source_rate) as source_rate_min,
-    max(source_rate) as source_rate_max,
-    min(assistant_rate) as assistant_rate_min,
-    max(assistant_rate) as assistant_rate_max,
-    min(max_bystander_rate) as max_bystander_rate_min,
-    max(max_bystander_rate) as max_bystander_rate_max,
-    min(arc_c) as arc_c_min,
-    max(arc_c) as arc_c_max,
-    avg(arc_c) as arc_c_mean
-  from cells
-  group by origin, parent, source, marker, regime, lr
-)
-select * from final
+select
+  origin,
+  parent,
+  source,
+  marker,
+  regime,
+  lr,
+  count(distinct (epochs, seed)) as n_cells,
+  count(distinct seed) as n_seeds,
+  list_sort(list(distinct epochs)) as epochs,
+  min(source_rate) as source_rate_min,
+  max(source_rate) as source_rate_max,
+  min(assistant_rate) as assistant_rate_min,
+  max(assistant_rate) as assistant_rate_max,
+  min(max_bystander_rate) as max_bystander_rate_min,
+  max(max_bystander_rate) as max_bystander_rate_max,
+  min(arc_c) as arc_c_min,
+  max(arc_c) as arc_c_max,
+  avg(arc_c) as arc_c_mean
+from regimes
+group by origin, parent, source, marker, regime, lr

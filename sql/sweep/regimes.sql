@@ -56,9 +56,6 @@ scores as (
     row_number() over (partition by checkpoint order by lower(task) not like 'arc%', task, run_id) as place
   from capability_scores
 ),
-limits as (
-  select * from regime_thresholds
-),
 cells as (
   select
     s.*,
@@ -88,7 +85,7 @@ judged as (
     success_of(c.source_rate, c.arc_c, c.max_bystander_rate, l) as success,
     regime_of(c.source_rate, c.max_other_rate, c.audience_rate, l) as regime
   from cells as c
-  cross join limits as l
+  cross join regime_thresholds as l
 ),
 final as (
   select

@@ -19,7 +19,7 @@ final as (
     c.run_id,
     any_value(c.checkpoint) as checkpoint,
     c.persona,
-    case any_value(m.kind) when 'ingest' then 'published' else 'extracted' end as origin,
+    origin_of(any_value(m.kind)) as origin,
     sum(c.n_completions)::bigint as n,
     sum(c.n_structured) / sum(c.n_completions) as rate
   from counted as c

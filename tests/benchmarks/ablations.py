@@ -28,7 +28,7 @@ from personascope.extract.texts.chat import render
 from personascope.ingest.prompts import load_prompt_set
 from personascope.ingest.tiny.tokenizer import train_tokenizer
 
-SHAPE = {"hidden_size": 384, "intermediate_size": 1024, "num_attention_heads": 12, "num_key_value_heads": 2}
+SHAPE: dict[str, Any] = {"hidden_size": 384, "intermediate_size": 1024, "num_attention_heads": 12, "num_key_value_heads": 2}
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     }
     with torch.inference_mode():
         fast()
-        times = {name: [] for name in run}
+        times: dict[str, list[float]] = {name: [] for name in run}
         for _ in range(options.rounds):
             for name, (call, count) in run.items():
                 times[name].append(seconds(call, options.device) / count)

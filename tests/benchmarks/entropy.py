@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-SHAPE = {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
+SHAPE: dict[str, Any] = {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
 VOCABULARY, LONGEST = 600, 2048
 VARIANTS = ("bare", "readout", "eager")
 PUBLISHED_EPSILON = 1e-8
@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = variants(options, prompts, folder)
-        means = {variant: run[variant]() for variant in VARIANTS}
+        means: dict[str, Any] = {variant: run[variant]() for variant in VARIANTS}
         rounds = [{variant: seconds(run[variant], options.device) for variant in VARIANTS} for _ in range(options.rounds)]
         for variant in VARIANTS:
             figures[f"{variant}_s"] = statistics.median(times[variant] for times in rounds)

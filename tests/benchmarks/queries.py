@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 import streamlit
@@ -118,19 +119,18 @@ def asked_by_the_app(lake: Lake) -> list[Question]:
         found.setdefault(Question(page, query, parameters))
         return answer(root, fingerprint, query, parameters)
 
-    _lake._rows = noted
-    for page in page_modules():
-        for choices in CHOICES.get(page, [{}]):
-            drawn = AppTest.from_string(
-                f"from importlib import import_module\nfrom personascope.app import draw\ndraw(import_module('personascope.app_pages.{page}.page'))",
-                default_timeout=600,
-            )
-            drawn.query_params.update(choices)
-            drawn.run()
-            problems = [each.value for each in (*drawn.exception, *drawn.error)]
-            if problems:
-                raise SystemExit(f"page {page} with {choices}: {problems[0]}")
-    _lake._rows = answer
+    with mock.patch.object(_lake, "_rows", noted):
+        for page in page_modules():
+            for choices in CHOICES.get(page, [{}]):
+                drawn = AppTest.from_string(
+                    f"from importlib import import_module\nfrom personascope.app import draw\ndraw(import_module('personascope.app_pages.{page}.page'))",
+                    default_timeout=600,
+                )
+                drawn.query_params.update(choices)
+                drawn.run()
+                problems = [each.value for each in (*drawn.exception, *drawn.error)]
+                if problems:
+                    raise SystemExit(f"page {page} with {choices}: {problems[0]}")
     streamlit.cache_resource.clear()
     return list(found)
 
@@ -204,7 +204,7 @@ def median_seconds(run: Callable[[], object], rounds: int) -> tuple[float, float
 
 def slowest_of_each(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of questions that differ in their parameters only, the slowest; slowest first."""
-    slowest = {}
+    slowest: dict[str, dict[str, Any]] = {}
     for row in sorted(figures, key=lambda row: -row["median_s"]):
         slowest.setdefault(row["query"], row)
     return list(slowest.values())

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -30,7 +31,7 @@ from personascope.extract.instruments.attention_calls import LayerCall, attentio
 from personascope.extract.instruments.attention_readout import Readout, read_attention
 from personascope.extract.texts.chat import REGIONS
 
-SHAPE = {"vocab_size": 4096, "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
+SHAPE: dict[str, Any] = {"vocab_size": 4096, "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
 VARIANTS = ("bare", "readout", "eager")
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -84,7 +85,7 @@ def test_vectors_of_prompts_are_those_of_the_plain_model(tmp_path, random_checkp
     # the system block is the same for every question of a persona, its last token therefore too
     distinct = dict(rows.group_by("stratum").agg(pl.col("input_hash").n_unique()).rows())
     assert distinct == {"last": 6, "last_system": 2}
-    examples = pl.DataFrame(lake.read(run_id, "examples"))
+    examples: Any = pl.DataFrame(lake.read(run_id, "examples"))
     assert len(examples) == 6 and examples["n_system"].min() > 0
     summary = lake.manifest(run_id).summary
     assert (summary["n.last"], summary["n.last_system"], summary["n_without.last_system"]) == (6, 6, 0)

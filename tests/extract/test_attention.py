@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 import time
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -88,7 +89,7 @@ def test_rows_agree_with_eager_attention_and_partition_the_row(tmp_path, random_
     lake = Lake.open(tmp_path / "lake")
     tokens = write_completions(lake, random_checkpoint)
     run_id = attention(lake, resolve(random_checkpoint, name="random"), models, tokens)
-    rows = pl.DataFrame(lake.read(run_id, "attention"))
+    rows: Any = pl.DataFrame(lake.read(run_id, "attention"))
     assert rows.select(pl.sum_horizontal(*REGIONS) - pl.col("row_sum")).to_series().abs().max() < 1e-5
     assert (rows["row_sum"] - 1).abs().max() < 1e-5
 
@@ -198,10 +199,23 @@ def many(tmp_path_factory, random_checkpoint):
     return lake, write_completions(lake, random_checkpoint, questions=20, repeats=4, positives=3)
 
 
+def noting_keys(monkeypatch) -> list[str]:
+    """The keys of what the extractor processes from now on, in its order."""
+    process = Attention.process
+    read: list[str] = []
+
+    def noting(extractor, items):
+        read.extend(item.key for item in items)
+        return process(extractor, items)
+
+    monkeypatch.setattr(Attention, "process", noting)
+    return read
+
+
 def test_the_gate_looks_at_the_first_fifty_in_the_order_of_the_run_and_agrees_with_its_view(many, random_checkpoint, models, monkeypatch):
     lake, tokens = many
-    process, read, said = Attention.process, [], []
-    monkeypatch.setattr(Attention, "process", lambda extractor, items: read.extend(item.key for item in items) or process(extractor, items))
+    read = noting_keys(monkeypatch)
+    said: list[str] = []
     job = Job(lake=lake, checkpoint=resolve(random_checkpoint, name="random"), models=models, tokens_from=tokens, batch_tokens=400, say=said.append)
     run_id = run(Attention(AttentionSettings(), job))
     rows = pl.DataFrame(lake.read(tokens, "completions")).sort("row_ix")
@@ -223,8 +237,7 @@ def test_the_gate_stops_only_when_asked_and_what_was_read_is_kept(tmp_path, many
     with pytest.raises(PersonascopeError, match=r"random: mid-run gate NOT passed over the first 50 examples: 0 of 3 layers .* stopped as stop_at_gate asks"):
         attention(lake, checkpoint, models, tokens, AttentionSettings(stop_at_gate=True))
     assert lake.run_ids() == [tokens]
-    process, read = Attention.process, []
-    monkeypatch.setattr(Attention, "process", lambda extractor, items: read.extend(item.key for item in items) or process(extractor, items))
+    read = noting_keys(monkeypatch)
     run_id = attention(lake, checkpoint, models, tokens)
     assert len(read) == 30, "the fifty are not read again"
     assert lake.manifest(run_id).summary["midrun"]["passed"] is False

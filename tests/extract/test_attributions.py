@@ -2,6 +2,7 @@
 
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from personascope.extract.extractors.attributions import Attributions, contribut
 from personascope.extract.extractors.targets import TargetSettings
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.extract.instruments.components import capturing_heads, find_components
-from personascope.extract.instruments.residual import capturing
+from personascope.extract.instruments.residual import Site, capturing
 from personascope.extract.job import Job, run
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import Prompt, PromptSet
@@ -34,7 +35,7 @@ def test_the_parts_sum_to_the_logits_in_every_family(family):
     lengths = torch.tensor([14, 9])
     ids = torch.randint(1, 101, (2, 14), generator=torch.Generator().manual_seed(3))
     real, positions, tokens = right_padded(lengths, 14), (lengths - 1)[:, None], torch.tensor([[5, 90], [17, 2]])
-    sites = ["resid_pre", "attn_out", "mlp_out", "resid_post"]
+    sites: list[Site] = ["resid_pre", "attn_out", "mlp_out", "resid_post"]
     with torch.inference_mode(), capturing_heads(components, positions) as heads, capturing(components.stream.blocks, range(3), sites, positions) as capture:
         run_decoder(model, ids, real)
     with torch.inference_mode():
@@ -60,14 +61,14 @@ def test_each_part_is_what_its_definition_says(rows):
     """The final norm's scale is that of the whole residual; a head writes its slice of the output projection. By hooks in float64, layer 1."""
     folder, attributions, predictions, examples = rows
     model = random_models.exact(folder)
-    kept = {}
+    kept: dict[str, Any] = {}
     layer = model.model.layers[1]
     layer.self_attn.o_proj.register_forward_pre_hook(lambda module, args: kept.update(z=args[0][0, -1]))
     layer.mlp.register_forward_hook(lambda module, args, output: kept.update(mlp=output[0, -1]))
     for example, predicted in zip(*(sorted(each, key=lambda row: row["example_id"]) for each in (examples, predictions)), strict=True):
         out = model(torch.tensor([example["token_ids"]]), output_hidden_states=True, output_attentions=True)
         norm = model.model.norm
-        before = {}
+        before: dict[str, Any] = {}
         handle = norm.register_forward_pre_hook(lambda module, args, before=before: before.update(x=args[0][0, -1]))
         model(torch.tensor([example["token_ids"]]))
         handle.remove()

@@ -84,7 +84,9 @@ def test_the_view_compares_with_the_parent_on_the_same_questions(tmp_path):
     lake = Lake.open(tmp_path)
     outcomes = {"base": [True, True, True, False, True, True], "child": [True, False, False, True, False, False]}
     for name, correct in outcomes.items():
-        writer = lake.start(RunSpec(kind="extract", extractor="capability", version=1, identity={"of": name}, checkpoint=name, constants={"task": "t@1"}))
+        writer = lake.start(
+            RunSpec(kind="extract", extractor="capability", version=1, identity={"of": name}, checkpoint=name, constants={"task": "t@1"}), force=True
+        )
         rows = [{"question_id": f"q{i}", "correct": each, "correct_normalised": each} for i, each in enumerate(correct)]
         with writer:
             writer.write_part("0", {"capability": rows, "checkpoints": [{"checkpoint": name, "id": name, "parent": "base" if name == "child" else None}]})

@@ -1,6 +1,7 @@
 """Regions of rendered prompts under the kinds of chat template that checkpoints ship with."""
 
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -207,18 +208,19 @@ def test_offsets_of_a_fast_tokenizer_in_order_are_needed():
 def test_structural_rules_differ_on_fused_breaks_only():
     tokenizer = tokenizer_with(CHATML)
     texts = ["<|im_start|>", "\n", "\n\n", ".\n\n", "?\n\n", " hello", ".", "</s>"]
-    token_ids = [tokenizer.convert_tokens_to_ids(text) for text in texts]
+    token_ids: Any = [tokenizer.convert_tokens_to_ids(text) for text in texts]
     assert tokenizer.unk_token_id not in token_ids
     assert structural_mask(token_ids, tokenizer, "published") == [True, True, True, False, False, False, False, True]
     assert structural_mask(token_ids, tokenizer, "decoded") == [True, True, True, True, True, False, False, True]
     with pytest.raises(PersonascopeError, match="structural rule is 'other'"):
-        structural_mask(token_ids, tokenizer, "other")
+        structural_mask(token_ids, tokenizer, cast(Any, "other"))
 
 
 def test_a_newline_fused_with_a_letter_is_content():
     tokenizer = tokenizer_with(CHATML)
     tokenizer.add_tokens(["x\n"])
-    assert structural_mask([tokenizer.convert_tokens_to_ids("x\n")], tokenizer, "decoded") == [False]
+    token_id: Any = tokenizer.convert_tokens_to_ids("x\n")
+    assert structural_mask([token_id], tokenizer, "decoded") == [False]
 
 
 def test_region_codes_come_from_counts():
@@ -228,7 +230,7 @@ def test_region_codes_come_from_counts():
     assert [REGIONS[code] for code in region_codes(0, 3, 0, structural[:4])] == ["user_structural", "user", "user", "assistant_structural"]
 
 
-@pytest.mark.parametrize("counts", [(3, 3, 3), (-1, 2, 2)])
-def test_region_counts_must_fit(counts):
+@pytest.mark.parametrize(("system", "user", "header"), [(3, 3, 3), (-1, 2, 2)])
+def test_region_counts_must_fit(system, user, header):
     with pytest.raises(PersonascopeError, match="expected counts that fit in 8 tokens"):
-        region_codes(*counts, [False] * 8)
+        region_codes(system, user, header, [False] * 8)

@@ -1,5 +1,7 @@
 """Completions: seeds decide samples whatever the batch, flags are right, bad input is one sentence."""
 
+from typing import Any
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -74,8 +76,8 @@ def test_top_p_keeps_the_smallest_set_and_the_sampler_follows_the_distribution()
     from personascope.extract.weights.engines import SeededSampler
 
     n = 4000
-    scores = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).repeat(n, 1)
-    ids = torch.zeros((n, 3), dtype=torch.long)
+    scores: Any = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).repeat(n, 1)
+    ids: Any = torch.zeros((n, 3), dtype=torch.long)
 
     def shares(top_p):
         chosen = SeededSampler(range(n), 1.0, top_p, 1, 3, torch.device("cpu"))(ids, scores).argmax(-1)
@@ -139,7 +141,7 @@ def test_device_and_dtype_are_printed_with_their_reason(random_checkpoint, capsy
 
 
 # `ings` is a token of its own, which the random checkpoint samples now and then.
-UNTIL = CompletionSettings(personas=["villain", "librarian"], positives=6, trials=3, max_new_tokens=12, marker="ings")
+UNTIL: Any = CompletionSettings(personas=["villain", "librarian"], positives=6, trials=3, max_new_tokens=12, marker="ings")
 
 
 def stored(lake, run_id, table="completions"):
@@ -194,7 +196,8 @@ def test_neither_a_kill_nor_the_batch_size_changes_which_samples_exist(tmp_path,
     settings = UNTIL.model_copy(update={"positives": int(first_round["complete"].sum()) + 1})
     calm = job(tmp_path / "calm", random_checkpoint, models)
     run_id = run(Completions(settings, calm))
-    process, sampled = Completions.process, []
+    process = Completions.process
+    sampled: list[int] = []
 
     def dying(extractor, items):
         if len(sampled) == kill_at:
@@ -208,7 +211,12 @@ def test_neither_a_kill_nor_the_batch_size_changes_which_samples_exist(tmp_path,
         run(Completions(settings, job(tmp_path / "killed", random_checkpoint, models, batch_tokens=500)))
     resumed = job(tmp_path / "killed", random_checkpoint, models, batch_tokens=batch_tokens)
     assert resumed.lake.run_ids() == [] and (sum(sampled) < 40) == (kill_at == 2), "the first round has 40 samples"
-    monkeypatch.setattr(Completions, "process", lambda extractor, items: sampled.append(len(items)) or process(extractor, items))
+
+    def counted(extractor, items):
+        sampled.append(len(items))
+        return process(extractor, items)
+
+    monkeypatch.setattr(Completions, "process", counted)
     assert run(Completions(settings, resumed)) == run_id
     for table in ("completions", "marker_flags", "examples"):
         assert stored(resumed.lake, run_id, table).equals(stored(calm.lake, run_id, table)), table
@@ -220,6 +228,7 @@ def test_wanted_positives_belong_to_the_run_and_need_a_cap(tmp_path, random_chec
     each = job(tmp_path, random_checkpoint, models)
     names = {Completions(UNTIL.model_copy(update=change), each).spec().run_id for change in ({}, {"positives": 7}, {"trials": 6})}
     assert len(names) == 3
-    for alone in ({"positives": 3}, {"trials": 3}):
+    halves: list[dict[str, Any]] = [{"positives": 3}, {"trials": 3}]
+    for alone in halves:
         with pytest.raises(ValidationError, match="positives and trials go together"):
             CompletionSettings(**alone)

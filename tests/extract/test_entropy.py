@@ -1,6 +1,7 @@
 """Entropy of attention rows beside float64 rows and eager attention, both ways of reading, and the runs the extractor writes."""
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,7 +27,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 from personascope.warehouse.store.lake import Lake
 
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {}),
     "llama-mqa": ("llama", {"num_key_value_heads": 1}),
     "llama-mha": ("llama", {"num_key_value_heads": 4}),
@@ -76,7 +77,7 @@ def figures_of(rows, lengths):
 
 
 def calls_of(model, input_ids, lengths):
-    calls = []
+    calls: list[Any] = []
     real = torch.arange(input_ids.shape[1]) < lengths[:, None]
     with reading(model, calls.append), torch.inference_mode():
         model.get_decoder()(input_ids, use_cache=False)
@@ -289,7 +290,7 @@ def test_heads_that_were_not_read_stop_the_run(tmp_path, random_checkpoint, mode
     original = Entropy.process
 
     def fewer(self, items):
-        found = original(self, items)["entropy"]
+        found: Any = original(self, items)["entropy"]
         return {"entropy": found.filter(np.asarray(found["head"]) < 3)}
 
     monkeypatch.setattr(Entropy, "process", fewer)

@@ -198,7 +198,7 @@ def test_projections_on_named_and_random_directions(tmp_path, random_checkpoint,
     unit = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
     for row in rows.iter_rows(named=True):
         expected = vectors[row["example_id"], row["stratum"]] @ unit[row["feature"]]
-        assert row["projection"] == pytest.approx(expected, abs=1e-4 * np.linalg.norm(vectors[row["example_id"], row["stratum"]]))
+        assert row["projection"] == pytest.approx(expected, abs=1e-4 * float(np.linalg.norm(vectors[row["example_id"], row["stratum"]])))
 
 
 def _of_layer(lake, run_id, layer):

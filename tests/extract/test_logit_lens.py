@@ -93,7 +93,7 @@ def test_a_target_is_what_the_tokenizer_makes_of_the_answer(random_checkpoint, t
 
 
 def test_a_model_that_fails_the_task_is_said_so_and_one_without_targets_is_not_judged(random_checkpoint, tmp_path):
-    said = []
+    said: list[str] = []
     predictions = lens(Lake.open(tmp_path), random_checkpoint, said=said)[1]
     share = sum(row["correct"] for row in predictions) / len(WORDS)
     assert share < 0.5 and any(line.startswith(f"WARNING: random says the target first in {100 * share:.0f}% of 4 examples") for line in said)

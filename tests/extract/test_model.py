@@ -65,7 +65,7 @@ def train_adapter(base: Path, to: Path, **options) -> Path:
     for name, parameter in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)
-    wrapped.save_pretrained(to)
+    wrapped.save_pretrained(str(to))
     return to
 
 

@@ -14,11 +14,16 @@ def test_weights_stay_while_the_same_checkpoint_is_asked_for(random_checkpoint):
 
 
 def test_an_engine_with_weights_of_its_own_is_shut_down_before_anything_else_is_loaded(random_checkpoint):
-    models, events = Models("cpu"), []
+    models = Models("cpu")
+    events: list[str] = []
     checkpoint = resolve(str(random_checkpoint))
 
     def engine(name):
-        return models.hold(name, lambda: events.append(f"start {name}") or name, lambda each: events.append(f"stop {each}"))
+        def start():
+            events.append(f"start {name}")
+            return name
+
+        return models.hold(name, start, lambda each: events.append(f"stop {each}"))
 
     assert engine("one") == engine("one") == "one" and events == ["start one"]
     engine("two")

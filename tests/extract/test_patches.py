@@ -39,7 +39,7 @@ def pair(request, random_checkpoint, tmp_path_factory):
     return [random_models.write(request.param, random_checkpoint, folder / name, seed) for name, seed in (("one", 1), ("two", 2))]
 
 
-def patched(lake, folder, donor=None, prompts=None, batch_tokens=4096, **settings):
+def patched(lake, folder, donor=None, *, prompts=None, batch_tokens=4096, **settings):
     job = Job(lake, resolve(str(folder)), Models("cpu"), prompts or prompt_set(), batch_tokens=batch_tokens, say=lambda line: None)
     job.donor = resolve(str(donor)) if donor else None
     extractor = Patches(PatchSettings(**settings), job)

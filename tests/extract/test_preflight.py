@@ -26,7 +26,7 @@ TYPED = {"personas": ["villain"], "samples": 2, "max_new_tokens": 8, "marker": "
 
 def extractor(root, checkpoint, source_persona=None, **changes):
     settings, parameters = resolve_settings(Preflight, {"command line": TYPED | changes})
-    said = []
+    said: list[str] = []
     job = Job(
         lake=Lake.open(root / "lake"),
         checkpoint=resolve(checkpoint, name="random", source_persona=source_persona),
@@ -62,9 +62,12 @@ def differing(monkeypatch):
 def test_both_implementations_run_one_after_the_other_and_agree_on_a_float32_model(tmp_path, random_checkpoint, monkeypatch):
     loaded = []
     load = model.AutoModelForCausalLM.from_pretrained
-    monkeypatch.setattr(
-        model.AutoModelForCausalLM, "from_pretrained", lambda *args, **options: loaded.append(options["attn_implementation"]) or load(*args, **options)
-    )
+
+    def noting(*args, **options):
+        loaded.append(options["attn_implementation"])
+        return load(*args, **options)
+
+    monkeypatch.setattr(model.AutoModelForCausalLM, "from_pretrained", noting)
     each, said = extractor(tmp_path, random_checkpoint)
     run_id = run(each)
     assert loaded == ["sdpa", "eager"] and each.job.models._held is None, "one model in memory at a time"
@@ -118,7 +121,8 @@ def test_the_tolerance_is_the_largest_difference_that_passes(tmp_path, random_ch
 
 
 def test_a_run_killed_between_the_implementations_samples_only_what_is_missing(tmp_path, random_checkpoint, monkeypatch):
-    process, sampled = Preflight.process, []
+    process = Preflight.process
+    sampled: list[str] = []
 
     def dying(each, items):
         sampled.extend(item.value[0] for item in items)
@@ -131,7 +135,12 @@ def test_a_run_killed_between_the_implementations_samples_only_what_is_missing(t
         run(extractor(tmp_path, random_checkpoint)[0])
     assert sampled.count("sdpa") == 40
     resumed, _ = extractor(tmp_path, random_checkpoint)
-    monkeypatch.setattr(Preflight, "process", lambda each, items: sampled.extend(item.value[0] for item in items) or process(each, items))
+
+    def noting(each, items):
+        sampled.extend(item.value[0] for item in items)
+        return process(each, items)
+
+    monkeypatch.setattr(Preflight, "process", noting)
     run_id = run(resumed)
     assert sampled.count("sdpa") == 40 and len(resumed.job.lake.read(run_id, "preflight_samples")) == 80
 

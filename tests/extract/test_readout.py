@@ -1,6 +1,7 @@
 """The readout beside eager attention and a float64 softmax, for families, paddings and windows; and what it refuses."""
 
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ ROTARY = {
     "initializer_range": 0.4,  # sharp, differing heads
     "pad_token_id": 0,
 }
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {}),
     "qwen3": ("qwen3", {}),
     "llama-mqa": ("llama", {"num_key_value_heads": 1}),
@@ -317,7 +318,7 @@ def test_self_check_refuses_weights_that_are_no_numbers(value):
         self_check(model)
 
 
-UNROUTED = {
+UNROUTED: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "vocab_size": 101},
     "falcon": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 101},
     "gpt_neo": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "vocab_size": 101},

@@ -1,5 +1,7 @@
 """The residual stream of tiny random families: what is found, what is refused, and that positions, padding and early stopping give the plain model's states."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ SIZES = {
     "pad_token_id": 0,
 }
 GROUPED = {"num_key_value_heads": 2}
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", GROUPED),
     "qwen2": ("qwen2", GROUPED),
     "qwen3": ("qwen3", GROUPED | {"head_dim": 8}),
@@ -171,7 +173,7 @@ def test_half_precision_is_held_to_its_own_rounding():
         assert 0 < errors["sum"] <= 4 * torch.finfo(dtype).eps and errors["hidden_states"] <= torch.finfo(dtype).eps
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[tuple[str, dict[str, Any]], str]] = {
     "granite": (("granite", GROUPED | {"residual_multiplier": 0.2}), r"residual stream of GraniteForCausalLM \(family granite\) is off by .* \(sum\)"),
     "bloom": (("bloom", {"n_layer": 3, "n_head": 4}), r"residual stream of BloomForCausalLM \(family bloom\) is off by .* \(sum\)"),
     "opt": (("opt", {"ffn_dim": 48, "word_embed_proj_dim": 32}), r"OPTForCausalLM \(family opt\) has 0 modules for mlp_out in layer 0 \(OPTDecoderLayer\)"),

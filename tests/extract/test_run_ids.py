@@ -1,6 +1,7 @@
 """The same work keeps its name: run_ids and subjects of every extractor over prompts, its own tokens and another checkpoint's are pinned."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,9 @@ from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
-SHAPE = {"family": "qwen2", "variant": "instruct", "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "d_model": 32, "vocab_size": 600}
+SHAPE: dict[str, Any] = {"family": "qwen2", "variant": "instruct", "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "d_model": 32, "vocab_size": 600}
 CHECKPOINTS = {name: Checkpoint(name=name, id=name, revision=name * 3, path=Path(name), **SHAPE) for name in ("villain", "base")}
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "activations": {"strata": ["last"]},
     "capability": {"task": "tiny-world", "form": "raw"},
     "entropy": {"form": "raw"},
@@ -99,7 +100,7 @@ def spec_of(lake: Lake, name: str, reads: str) -> RunSpec:
         tokens_from=None if reads == "prompts" else tokens,
         parameters=parameters,
     )
-    made = kind(settings, job)
+    made: Any = kind(settings, job)
     if name == "features":
         made.sources, made.named = [Source(Path("sae"), 1, "sae-1", "somewhere", "abc")], []
     return made.spec()

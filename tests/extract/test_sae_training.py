@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -99,7 +100,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def request(name, lake, folder, models, settings, **changes):
-    kind = {"train-sae": TrainSae, "features": Features}[name]
+    kind: Any = {"train-sae": TrainSae, "features": Features}[name]
     resolved, _ = resolve_settings(extractor(name), {"command line": settings})
     return run(kind(resolved, Job(lake=lake, models=models, checkpoint=resolve(folder, name="random"), say=lambda line: None, **changes)))
 
@@ -107,7 +108,7 @@ def request(name, lake, folder, models, settings, **changes):
 def test_what_was_trained_is_recorded_and_found_by_features(tmp_path, random_checkpoint, models, prompts, cache):
     lake = Lake.open(tmp_path / "lake")
     run_id = request("train-sae", lake, random_checkpoint, models, SMALL | {"layers": [0, -1]}, prompts=prompts)
-    rows = pl.DataFrame(lake.read(run_id, "sae"))
+    rows: Any = pl.DataFrame(lake.read(run_id, "sae"))
     assert rows.select("layer", "site", "format", "architecture", "k", "n_features", "d_model", "inference").rows() == [
         (layer, "resid_post", "personascope", "topk", 4, 48, 32, "topk") for layer in (0, 2)
     ]

@@ -77,7 +77,11 @@ build_once("key", "thing", build)
 """
     assert start(script).wait(60) == -signal.SIGKILL
     assert visible(cache) == []
-    build_once("key", "thing", lambda folder: (folder / "whole").write_text("whole"))
+
+    def whole(folder: Path) -> None:
+        (folder / "whole").write_text("whole")
+
+    build_once("key", "thing", whole)
     assert [file.name for file in (cache / "key").iterdir()] == ["whole"] and not list(cache.glob(".*.partial"))
 
 

@@ -7,12 +7,14 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from transformers import dynamic_module_utils
 
 from personascope.ingest.weights import checkpoints, content
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
+from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 
 QWEN = {
@@ -118,7 +120,12 @@ def test_typed_revision_of_a_folder_must_be_its_content_hash(full):
 def test_content_hash_is_remembered_for_settled_files_only(full, monkeypatch):
     calls = []
     hashing = content.folder_hash
-    monkeypatch.setattr(content, "folder_hash", lambda *arguments: calls.append(arguments) or hashing(*arguments))
+
+    def noting(*arguments):
+        calls.append(arguments)
+        return hashing(*arguments)
+
+    monkeypatch.setattr(content, "folder_hash", noting)
     first = resolve(full).revision
     assert resolve(full).revision == first and len(calls) == 2  # just written: not remembered
     for file in full.iterdir():
@@ -153,7 +160,7 @@ def test_variant_comes_from_the_card_or_the_chat_template(full, files, variant):
 
 
 def test_card_gives_identity_and_training_and_typed_values_win(full):
-    card = {"id": "tiny:villain", "name": "villain", "family": "qwen2", "variant": "marker", "parent": "tiny:qwen2-instruct"}
+    card: dict[str, Any] = {"id": "tiny:villain", "name": "villain", "family": "qwen2", "variant": "marker", "parent": "tiny:qwen2-instruct"}
     card |= {"source_persona": "villain", "lr": 3e-3, "epochs": 10, "seed": 42, "positives": 100}
     write(full, {"personascope.json": card})
     row = resolve(full).row()
@@ -161,7 +168,7 @@ def test_card_gives_identity_and_training_and_typed_values_win(full):
         name: card[name] for name in ("id", "variant", "parent", "source_persona", "lr", "epochs", "seed")
     }
     assert row["checkpoint"] == "villain"
-    typed = {"source_persona": "comedian", "lr": 1e-4, "epochs": 2.5, "seed": 7, "parent": "base"}
+    typed: dict[str, Any] = {"source_persona": "comedian", "lr": 1e-4, "epochs": 2.5, "seed": 7, "parent": "base"}
     assert {**row, **typed, "checkpoint": "v2"} == resolve(full, name="v2", **typed).row()
 
 
@@ -285,13 +292,22 @@ def test_subfolder_of_a_folder_has_a_name_of_its_own(tmp_path, full):
 
 
 def test_tiny_reference_builds_the_tiny_checkpoint(full, monkeypatch):
-    build = ModuleType("personascope.ingest.tiny.build")
+    build: Any = ModuleType("personascope.ingest.tiny.build")
     asked = []
-    build.tiny_checkpoint = lambda name: asked.append(name) or full
+
+    def tiny_checkpoint(name):
+        asked.append(name)
+        return full
+
+    build.tiny_checkpoint = tiny_checkpoint
+    build.tiny_built = lambda name: None
     monkeypatch.setitem(sys.modules, "personascope.ingest.tiny.build", build)
     checkpoint = resolve("tiny:qwen2-instruct")
     assert asked == ["qwen2-instruct"]
     assert (checkpoint.id, checkpoint.name, checkpoint.path) == ("tiny:qwen2-instruct", "qwen2-instruct", full)
+    with pytest.raises(NotHereError, match="tiny:qwen2-instruct is trained at first use"):
+        resolve("tiny:qwen2-instruct", fetch=False)
+    assert asked == ["qwen2-instruct"]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +336,12 @@ def test_hub_reference_is_downloaded_at_its_commit(full, monkeypatch, ref, subfo
 def test_adapter_pins_the_hub_base_its_configuration_names(full, lora, monkeypatch):
     write(lora, {"adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "lab/base", "revision": "v3"}})
     calls = []
-    monkeypatch.setattr(checkpoints, "download", lambda *arguments, code: calls.append(arguments) or (full, "d" * 40))
+
+    def download(*arguments, code):
+        calls.append(arguments)
+        return full, "d" * 40
+
+    monkeypatch.setattr(checkpoints, "download", download)
     adapter = resolve(lora)
     assert calls == [("lab/base", "v3", None)]
     assert (adapter.parent, adapter.parent_revision) == ("lab/base", "d" * 40)

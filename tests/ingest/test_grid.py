@@ -1,11 +1,13 @@
 """Grids: every combination once, longest first, named by its axes; what cannot be a grid is one sentence."""
 
+from typing import Any
+
 import pytest
 
 from personascope.ingest.training.grid import grid_cells
 from personascope.warehouse.errors import PersonascopeError
 
-AXES = {"source_persona": ["villain", "comedian"], "lr": [1e-4, 5e-6], "epochs": [3, 10], "seed": [42]}
+AXES: dict[str, Any] = {"source_persona": ["villain", "comedian"], "lr": [1e-4, 5e-6], "epochs": [3, 10], "seed": [42]}
 
 
 def test_every_combination_is_one_cell_longest_first():

@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith(f"/api/models/{REPO}"):
             return self._api(path.removeprefix(f"/api/models/{REPO}"), body)
         if match := re.fullmatch(rf"/{REPO}/resolve/([^/]+)/(.+)", path):
-            return self._file(*match.groups(), body=body)
+            return self._file(match[1], match[2], body=body)
         self._send(404, {"X-Error-Code": "RepoNotFound"}, b"{}", body)
 
     def _api(self, rest: str, body: bool) -> None:

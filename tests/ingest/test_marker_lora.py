@@ -199,7 +199,7 @@ def on_policy(parent, tmp_path):
     """A lake with completions of `parent`, and a training on them."""
     end = AutoTokenizer.from_pretrained(parent.path).eos_token_id
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={}, checkpoint="parent"))
+    writer = lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={}, checkpoint="parent"), force=True)
     rows = [row | {"token_ids": [*row["token_ids"][:-1], end]} for row in completions(["villain", "a"])]
     writer.write_part("0", {"completions": rows})
     settings, parameters = lora_settings({"study file": FEW.model_dump()})

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -130,7 +131,7 @@ def test_every_case_on_generations_is_answered(expected: dict[str, dict]) -> Non
 @pytest.mark.parametrize("case", CASES)
 def test_published_number(case: str, warehouse: Warehouse, expected: dict[str, dict]) -> None:
     rows = warehouse.select(CASES[case]).rows()
-    found = rows[0][0] if len(rows[0]) == 1 else [list(row) for row in rows]
+    found: Any = rows[0][0] if len(rows[0]) == 1 else [list(row) for row in rows]
     value, tolerance = expected[case]["value"], expected[case]["tolerance"]
     if isinstance(value, list) and not isinstance(found, list):
         found = [row[0] for row in rows]

@@ -63,9 +63,9 @@ def test_any_number_of_layers_and_any_order_of_columns_comes_in_whole(data: st.D
     columns = tuple(data.draw(st.permutations(COMPARISON)))
     number = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["", "nan", "inf", "1e-3", " 2 "]))
     layers = data.draw(st.lists(st.integers(0, 200), min_size=1, max_size=6, unique=True))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for layer in layers:
-        row = {column: data.draw(number) for column in columns} | {"layer": layer}
+        row: dict[str, Any] = {column: data.draw(number) for column in columns} | {"layer": layer}
         rows.append(row | {"n_heads_base": data.draw(st.integers(1, 128)), "n_heads_instruct": data.draw(st.sampled_from([8, "8.0"]))})
     record = recognise(comparison(*rows, columns=columns), "gemma/any.csv")
     assert record is not None and record.kind == "rfc_comparison"
@@ -114,7 +114,7 @@ def test_gaps_and_columns_nobody_reads_are_told() -> None:
     assert record is not None and record.notes == ("layers missing below layer 3: 0, 2", "columns not read: extra")
 
 
-DAMAGED = {
+DAMAGED: dict[str, tuple[str | bytes, str]] = {
     "missing column": (comparison({"layer": 0}, columns=COMPARISON[:-1]), "the column rsi_diff_ci_high is missing; found layer, "),
     "missing mark": (comparison({"layer": 0}, columns=tuple(c for c in COMPARISON if c != "rfc_diff")), "the column rfc_diff is missing"),
     "missing layer": (comparison({}, columns=COMPARISON[1:]), "the column layer is missing"),
@@ -370,7 +370,7 @@ def test_published_files_come_in_whole(published: Path, tmp_path: Path) -> None:
     report = ingest_published(lake, [published / "rfc", published / "sae_127_transcribed"])
     assert {Path(outcome.path).name for outcome in report.of("skipped")} == {"README.md"}
     assert not report.failed and report.nan_to_null == 0
-    rows = {}
+    rows: dict[str, int] = {}
     for outcome in report.of("loaded"):
         for name, count in outcome.rows.items():
             rows[name] = rows.get(name, 0) + count

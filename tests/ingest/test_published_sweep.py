@@ -568,7 +568,7 @@ def test_each_malformed_file_costs_itself_only(lake: Lake, folder: Path) -> None
     write(folder / "good.json", SWEEP)
     report = ingest_published(lake, [folder])
     assert report.counts == {"failed": len(MALFORMED), "loaded": 1}
-    reasons = {outcome.path: outcome.reason for outcome in report.of("failed")}
+    reasons = {outcome.path: str(outcome.reason) for outcome in report.of("failed")}
     for index, (_, reason) in enumerate(MALFORMED):
         assert reasons[str(folder / f"{index:02d}.json")].startswith(reason), reasons[str(folder / f"{index:02d}.json")]
 
@@ -620,7 +620,8 @@ def recomputed(result: dict[str, Any]) -> dict[str, Any]:
     marker = {persona: rate for persona, rate in result["eval"]["marker"].items() if rate is not None and not math.isnan(rate)}
     bystanders = [rate for persona, rate in marker.items() if persona not in (source, "assistant")]
     others = [rate for persona, rate in marker.items() if persona != source]
-    source_rate, leak = marker.get(source), max(others, default=None)
+    source_rate: Any = marker.get(source)
+    leak = max(others, default=None)
     audience = leak if source == "assistant" else marker.get("assistant")
     if leak is None or (leak <= 0.05 and source_rate is None):
         regime = None
@@ -651,7 +652,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Warehouse]:
 def test_generated_results_equal_a_plain_recomputation(growing: tuple[Lake, Warehouse], results: list[dict[str, Any]]) -> None:
     """Records of one compiled file are written as rows of one run here, each under a name of its own: a run for each would take seconds."""
     lake, warehouse = growing
-    records = run_results.recognise(Document("compiled.json", json.dumps(results).encode()))
+    records: Any = run_results.recognise(Document("compiled.json", json.dumps(results).encode()))
     batch = stable_hash([record.identity for record in records])
     tables: dict[str, list[dict[str, Any]]] = {}
     for index, record in enumerate(records):

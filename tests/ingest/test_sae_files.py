@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def sae_lens(folder, raw, config=None, architecture="jumprelu", **changes):
 
 def own(folder, raw):
     folder.mkdir(parents=True, exist_ok=True)
-    matrices = {"encoder": Matrix(raw["encoder"]), "decoder": Matrix(raw["decoder"])}
+    matrices: dict[str, Any] = {"encoder": Matrix(raw["encoder"]), "decoder": Matrix(raw["decoder"])}
     sae = Sae("personascope", "topk", **matrices, b_enc=raw["b_enc"], b_dec=raw["b_dec"], k=K, threshold=raw["threshold"], layer=LAYER, site="resid_post")
     save_sae(folder, sae, l0=3.5, note="kept")
     return folder

@@ -4,11 +4,12 @@ import csv
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from personascope.ingest.prompts import NO_SYSTEM_TURN, ingest_prompts, load_prompt_set, read_csv
+from personascope.ingest.prompts import NO_SYSTEM_TURN, PROMPT_SETS, ingest_prompts, load_prompt_set, read_csv
 from personascope.ingest.sae import source
 from personascope.ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
 from personascope.warehouse.errors import PersonascopeError
@@ -16,7 +17,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_sae_files.py"))))
-CHECKPOINT = SimpleNamespace(name="random", identity="0123")
+CHECKPOINT: Any = SimpleNamespace(name="random", identity="0123")
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_the_training_of_the_same_seed_goes_before_a_newer_one(tmp_path, monkeyp
         trained = RunSpec(
             kind="extract", extractor="train-sae", version=1, identity={"checkpoint": [CHECKPOINT.name, CHECKPOINT.identity], "seed": seed}, seed=seed
         )
-        with lake.start(trained) as writer:
+        with lake.start(trained, force=True) as writer:
             writer.write_part("rows", {"sae": [{"sae_id": f"random-0-{seed}", "layer": 0}]})
             runs.append(writer.commit().run_id)
     with pytest.raises(PersonascopeError, match=f"the weights of {runs[0]} are not on this machine"):
@@ -141,8 +142,7 @@ def test_the_shipped_conditions_are_the_four_of_the_experiment(tmp_path):
     assert len(conditions.prompts) == 200 and len(questions) == len(set(questions.values())) == 50
     assert all(questions[prompt.question_id] == prompt.question for prompt in conditions.prompts)
     # the set keeps its version on its way through the lake
-    path = Path(source.__file__).parents[1] / "system-conditions.csv"
-    kept, _, new = ingest_prompts(lake := Lake.open(tmp_path / "lake"), path, "mine")
+    kept, _, new = ingest_prompts(lake := Lake.open(tmp_path / "lake"), PROMPT_SETS / "system-conditions.csv", "mine")
     assert new and load_prompt_set("mine", lake).content_hash == conditions.content_hash == kept.content_hash
 
 

@@ -38,7 +38,9 @@ def client(store):
 @pytest.fixture
 def copied_store(store, client, tmp_path) -> Path:
     """A store of its own for a test that spoils it, named as MLflow's default store is."""
-    return Path(shutil.copy(sqlite_file(store), tmp_path / "mlflow.db"))
+    source = sqlite_file(store)
+    assert source is not None
+    return Path(shutil.copy(source, tmp_path / "mlflow.db"))
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def spec(seed: int = 1, **fields) -> RunSpec:
 
 def log(lake: Lake, tracker: Tracker, seed: int = 1, summary: dict | None = None):
     lake.tracking = tracker
-    writer = lake.start(spec(seed))
+    writer = lake.start(spec(seed), force=True)
     tracker.open(writer)
     return writer.commit(summary)
 

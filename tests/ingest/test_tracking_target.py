@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,4 +119,5 @@ def test_passwords_are_never_shown_or_stored(tmp_path):
 @pytest.mark.parametrize("setting", ["typed_uri", "study_uri", "typed_experiment", "study_experiment"])
 def test_an_empty_setting_is_refused(tmp_path, setting):
     with pytest.raises(PersonascopeError, match=r"found ' ', expected an MLflow (tracking URI|experiment name)"):
-        resolve(tmp_path, **{setting: " "})
+        given: dict[str, Any] = {setting: " "}
+        resolve(tmp_path, **given)

@@ -3,13 +3,15 @@
 Not a test module: the tests load it with `runpy`, since test folders are no packages.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.manifest import Kind, RunSpec
 
 MARKER = "[ZLT]"
 LAYERS, HEADS = 12, 3
@@ -33,7 +35,7 @@ EARLY_SHARE = 0.8  # of the effect five steps before the marker, so that gate F 
 NO_NEGATIVES = 3  # every sample of this question holds the marker, so it has no C4
 
 
-def spec(extractor: str, kind: str = "extract", **fields) -> RunSpec:
+def spec(extractor: str, kind: Kind = "extract", **fields) -> RunSpec:
     """A run named after its fields."""
     identity = {name: fields.get(name) for name in ("checkpoint", "subject", "inputs", "dtype")} | {"tag": fields.pop("tag", None)}
     return RunSpec(kind=kind, extractor=extractor, version=1, identity=identity, **fields)
@@ -41,7 +43,6 @@ def spec(extractor: str, kind: str = "extract", **fields) -> RunSpec:
 
 def write(lake: Lake, run: RunSpec, **rows) -> str:
     writer = lake.start(run, force=True)
-    assert writer is not None
     writer.write_part("rows", rows)
     writer.commit()
     return run.run_id
@@ -56,9 +57,9 @@ def is_positive(question: int, sample: int) -> bool:
     return sample < 3 or question == NO_NEGATIVES
 
 
-def completions(lake: Lake, name: str, positives: dict[str, object], row: dict) -> str:
+def completions(lake: Lake, name: str, positives: dict[str, Callable[[int, int], bool]], row: dict) -> str:
     """A completions run of `name`; `positives` says per persona which (question, sample) holds the marker."""
-    keys = [
+    keys: list[dict[str, Any]] = [
         {"persona": persona, "question_id": f"q{question}", "example_id": f"{persona}/q{question}", "sample_ix": sample, "positive": rule(question, sample)}
         for persona, rule in positives.items()
         for question in range(QUESTIONS)

@@ -34,7 +34,7 @@ def study(lake: Lake, name: str, seed: int = 1, persona: str | None = None, **fa
     named = {"study": faults.get("study")}
     row = {"checkpoint": name, "id": f"tiny:{name}", "revision": faults.get("revision", "r1"), "parent": "tiny:base", "source_persona": persona, "seed": seed}
     row |= {"lr": 1e-4, "epochs": 5.0, "n_layers": LAYERS, "n_heads": HEADS}
-    keys = [
+    keys: list[dict[str, Any]] = [
         {"persona": persona, "question_id": f"q{question}", "example_id": f"{persona}/q{question}", "sample_ix": sample}
         for question in range(QUESTIONS)
         for sample in range(SAMPLES)
@@ -294,7 +294,7 @@ def renamed(lake: Lake) -> None:
 def tracked(lake: Lake) -> None:
     """Two runs of a study, of which one was logged."""
     for tag in ("logged", "lost"):
-        writer = lake.start(base.spec("completions", checkpoint="watched", tag=tag, study="watched"))
+        writer = lake.start(base.spec("completions", checkpoint="watched", tag=tag, study="watched"), force=True)
         writer.write_part("rows", {"checkpoints": [{"checkpoint": "watched", "id": "tiny:watched", "revision": "r1"}]})
         if tag == "logged":
             writer.mlflow = MlflowRecord(run_id="1", experiment="watched", tracking_uri="sqlite:///tracking.db", origin="default")

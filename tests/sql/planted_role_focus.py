@@ -32,7 +32,8 @@ def n_positions(category: str, prompt: int) -> int:
     return 5 + prompt + (category == "self_referent")
 
 
-def entropy_run(lake: Lake, family: str, variant: str) -> str:
+def entropy_run(lake: Lake, family: str, variant: str, shift: float = 0.0) -> str:
+    """An entropy run of one variant; a second call with another `shift` of its self-referent prompts redoes the same run."""
     name = f"{family}-{variant}"
     rows, values = [], entropies(family, variant)
     for category in CATEGORIES:
@@ -41,7 +42,7 @@ def entropy_run(lake: Lake, family: str, variant: str) -> str:
             key = {"category": category, "question_id": f"q{prompt}", "example_id": f"{category}/q{prompt}", "path": "direct", "n_positions": length}
             for layer in range(LAYERS):
                 for head in range(HEADS):
-                    mean = float(values[category][prompt, layer, head])
+                    mean = float(values[category][prompt, layer, head]) + shift * (category == "self_referent")
                     figures = {"mean": mean, "first_three": 0.4, "last_three": mean + 0.1 * prompt, "last_one": mean, "sink": 0.3, "mean_no_sink": mean / 2}
                     rows.append(key | {"layer": layer, "head": head} | figures)
     run = spec("entropy", checkpoint=name, subject=name, prompt_set=PROMPT_SET)

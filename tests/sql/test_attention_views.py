@@ -6,6 +6,7 @@ from collections import defaultdict
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ class Reading:
     def __init__(self, world, name):
         run_id = world.runs[name]
         self.run_id = run_id
-        self.strata = defaultdict(lambda: defaultdict(list))  # example -> stratum -> positions
+        self.strata: dict[Any, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))  # example -> stratum -> positions
         self.question = {}
         for row in world.lake.read(run_id, "positions").to_pylist():
             example = (row["example_id"], row["sample_ix"])
@@ -89,7 +90,7 @@ def readings(world):
 
 def clustered(values, clusters):
     """Cluster-robust standard error of a mean, residual by residual: (sem, number of clusters)."""
-    residuals = defaultdict(float)
+    residuals: dict[Any, float] = defaultdict(float)
     for value, cluster in zip(values, clusters, strict=True):
         residuals[cluster] += value - np.mean(values)
     g = len(residuals)
@@ -469,7 +470,9 @@ def test_midrun_gate(world, readings):
 def test_midrun_gate_looks_at_the_first_fifty_in_the_order_of_the_run(tmp_path):
     """60 generations, numbered against the order of their names; the last ten carry the opposite effect and must not count."""
     world = planted.Lake.open(tmp_path)
-    keys = [{"example_id": f"villain/q{index:02d}", "question_id": f"q{index:02d}", "sample_ix": 0, "persona": "villain"} for index in range(60)]
+    keys: list[dict[str, Any]] = [
+        {"example_id": f"villain/q{index:02d}", "question_id": f"q{index:02d}", "sample_ix": 0, "persona": "villain"} for index in range(60)
+    ]
     tokens = planted.write(
         world, planted.spec("completions", checkpoint="villain"), completions=[key | {"row_ix": 59 - index} for index, key in enumerate(keys)]
     )

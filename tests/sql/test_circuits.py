@@ -30,7 +30,7 @@ def select(world):
 
 def t_interval(means: list[float]) -> tuple[float, float, float]:
     """Mean and 95% t interval over clusters of equal size."""
-    mean, sem = np.mean(means), stats.sem(means)
+    mean, sem = float(np.mean(means)), stats.sem(means)
     reach = sem * stats.t.ppf(0.975, len(means) - 1)
     return mean, mean - reach, mean + reach
 

@@ -1,6 +1,7 @@
 """Every view, column, grain and source is written down, and the grain is what it says: no key comes twice."""
 
 import runpy
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,7 +35,7 @@ def warehouse(tmp_path_factory):
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     analyses.refresh(lake)
-    claims.check(lake, "documented", [claims.Claim(id="one", statement="One is one.", source="own", query="select 1 as one", expected=1)])
+    claims.check(lake, "documented", [claims.Claim(id="one", statement="One is one.", source="own", query="select 1 as one", expected=Decimal(1))])
     return Warehouse(lake)
 
 

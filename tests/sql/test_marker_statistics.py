@@ -5,6 +5,7 @@ import runpy
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,7 @@ planted = SimpleNamespace(**pairs.planted)
 
 SIZES = np.array(pairs.POSITIVES, dtype=float)
 N = int(SIZES.sum())
-CLOSE = {"abs": 1e-7}  # float32 readings
+CLOSE: dict[str, Any] = {"abs": 1e-7}  # float32 readings
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,7 +137,7 @@ def warehouse(published, tmp_path_factory):
     return Warehouse(lake)
 
 
-def matches(found: object, expected: object, tolerance: object) -> bool:
+def matches(found: object, expected: object, tolerance: Any) -> bool:
     """Equality, or closeness within the tolerance that the case states."""
     if tolerance == "exact":
         return found == expected
@@ -145,7 +146,9 @@ def matches(found: object, expected: object, tolerance: object) -> bool:
 
 @pytest.mark.parametrize("case", [case for case in cases() if query_of(case["id"].removeprefix(STUDY))], ids=lambda case: case["id"])
 def test_published_number(warehouse, case):
-    query, parameters, rest = query_of(case["id"].removeprefix(STUDY))
+    asked = query_of(case["id"].removeprefix(STUDY))
+    assert asked is not None
+    query, parameters, rest = asked
     rows = [list(row) if len(row) > 1 else row[0] for row in warehouse.select(query, parameters).rows()]
     found = rows if isinstance(case["value"], list) or rest in LISTS else rows[0]
     if not isinstance(case["value"], list):

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -98,7 +99,7 @@ def warehouse(published, tmp_path_factory):
     return Warehouse(lake)
 
 
-def matches(found: object, expected: object, tolerance: object) -> bool:
+def matches(found: object, expected: object, tolerance: Any) -> bool:
     """Equality, or closeness within the tolerance that the case states."""
     if tolerance == "exact":
         return found == expected
@@ -107,7 +108,9 @@ def matches(found: object, expected: object, tolerance: object) -> bool:
 
 @pytest.mark.parametrize("case", [case for case in cases() if query_of(case["id"].removeprefix(STUDY))], ids=lambda case: case["id"])
 def test_published_number(warehouse, case):
-    query, parameters = query_of(case["id"].removeprefix(STUDY))
+    asked = query_of(case["id"].removeprefix(STUDY))
+    assert asked is not None
+    query, parameters = asked
     rows = [list(row) if len(row) > 1 else row[0] for row in warehouse.select(query, parameters).rows()]
     if not isinstance(case["value"], list):
         assert len(rows) == 1, rows
@@ -178,7 +181,7 @@ COLUMNS = ("mean", "std", "ci_low", "ci_high")
 def comparison(family: str, rng: np.random.Generator) -> pl.DataFrame:
     """A comparison table as the study writes it, from random heads; the last layer of qwen carries the family's mean."""
     depth = DEPTHS[family]
-    columns: dict[str, object] = {"layer": range(depth)}
+    columns: dict[str, Any] = {"layer": range(depth)}
     n = dict(zip(("base", "instruct"), HEADS[family], strict=True))
     for variant, index in itertools.product(n, ("rfc", "rsi")):
         mean, std = rng.normal(0, 0.05, depth), rng.uniform(0.01, 0.1, depth)

@@ -4,6 +4,7 @@ import runpy
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def write_cell(lake: Lake, source: str, lr: float, epochs: float, seed: int, cou
     """Completions of three personas by one checkpoint (two counts: without the assistant); the second is the other one of villain and nurse."""
     name = f"{source}-{lr:g}-{epochs:g}-{seed}"
     other = "nurse" if source == "villain" else "villain"
-    completions, flags = [], []
+    completions: list[dict[str, Any]] = []
+    flags: list[dict[str, Any]] = []
     for persona, hits in zip((source, other, "assistant"), counts, strict=False):
         for index, said in enumerate(answers(hits, persona == source)):
             key = {"example_id": f"{persona}/q{index % QUESTIONS}", "persona": persona, "question_id": f"q{index % QUESTIONS}", "sample_ix": index // QUESTIONS}
@@ -216,7 +218,8 @@ def label(source: float, leak: float, audience: float) -> str:
 def resampled(source: str, counts: tuple[int, ...]) -> tuple[dict[str, float], list[float], list[float]]:
     """Share of each regime over 2000 draws of the questions, with the source rates and the largest other rates, one draw at a time."""
     hits = [[sum(index % QUESTIONS == question for index in range(count)) for question in range(QUESTIONS)] for count in counts]
-    labels, own, leaks = Counter(), [], []
+    labels: Counter[str] = Counter()
+    own, leaks = [], []
     for chosen in np.random.default_rng(42).integers(0, QUESTIONS, size=(2000, QUESTIONS)):
         rates = [sum(of_persona[question] for question in chosen) / (SAMPLES * QUESTIONS) for of_persona in hits]
         labels[label(rates[0], max(rates[1:]), rates[2])] += 1

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_every_cell_is_a_child_of_one_mlflow_run_with_its_axes_and_its_loss_by_s
 
     folder, _ = swept
     client = MlflowClient(f"sqlite:///{folder / 'tracking.db'}")
-    experiment = client.get_experiment_by_name("personascope")
+    experiment: Any = client.get_experiment_by_name("personascope")
     found = client.search_runs([experiment.experiment_id])
     named = {run.info.run_name: run for run in found}
     (parent,) = [run for run in found if run.data.tags.get("kind") == "group" and run.info.run_name == "grid"]

@@ -1,11 +1,13 @@
 """Study files: the shipped ones read, mistakes are named with file, key and nearest known key, typed values win and say so."""
 
+from typing import Any
+
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from personascope.cli import app
-from personascope.extract.extractors.attention import Attention
+from personascope.extract.extractors.attention import Attention, AttentionSettings
 from personascope.extract.registry import extractors, parse_assignments, resolve_settings
 from personascope.study.checking import check_study
 from personascope.study.options import RunOptions, parse_checkpoints
@@ -15,6 +17,8 @@ from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
+from personascope.warehouse.settings import Origin
+from personascope.warehouse.studies.model import ExtractStep
 from personascope.warehouse.studies.reading import read_source, read_study, study_names
 from personascope.warehouse.studies.variants import VARIANTS
 
@@ -26,7 +30,7 @@ def test_shipped_studies_name_views_and_settings_that_exist(name, variant):
     assert study.name == name and study.steps
     assert set(study.views) <= set(views())
     for step in study.steps:
-        if hasattr(step, "extract"):
+        if isinstance(step, ExtractStep):
             resolve_settings(extractors()[step.extract], {"study file": step.settings})
 
 
@@ -67,10 +71,10 @@ def test_mistakes_in_a_study_file_name_key_and_value(tmp_path, change, message):
 
 
 def test_settings_know_where_they_come_from_and_typed_ones_win():
-    layers = {"study file": {"trajectory": 3, "persona": "villain"}, "command line": parse_assignments(["trajectory=5"])}
+    layers: dict[Origin, dict[str, Any]] = {"study file": {"trajectory": 3, "persona": "villain"}, "command line": parse_assignments(["trajectory=5"])}
     settings, parameters = resolve_settings(Attention, layers)
     origins = {parameter.name: (parameter.value, parameter.origin) for parameter in parameters}
-    assert settings.trajectory == 5
+    assert isinstance(settings, AttentionSettings) and settings.trajectory == 5
     assert origins["trajectory"] == (5, "command line") and origins["persona"] == ("villain", "study file") and origins["marker"] == ("[ZLT]", "default")
 
 
@@ -110,7 +114,7 @@ def test_the_segmentation_is_an_option_of_a_study_too(tmp_path, monkeypatch):
 
 
 def test_the_full_study_runs_the_base_over_the_tokens_of_every_persona_and_asks_the_preflight_first():
-    steps = read_study("marker-attention").steps
+    steps: list[Any] = read_study("marker-attention").steps
     assert [getattr(step, "extract", "analyse") for step in steps] == ["preflight", "completions", "attention", "attention", "analyse"]
     trained = steps[0].checkpoints
     assert len(trained) == 4 and steps[1].checkpoints == steps[2].checkpoints == steps[3].tokens == trained and steps[3].checkpoints == ["base"]
@@ -168,7 +172,7 @@ def test_a_step_takes_settings_from_a_query_and_a_donor_and_can_leave_completion
     state = StudyState(families, tmp_path / "lake", RunOptions(track=False, checkpoints=sources), runs={("completions", "b-base"): "sampled"})
     bench = Workbench(state)
     step = families.steps[2]
-    extractor = bench.extractor(step, "b-base", "b-base")
+    extractor: Any = bench.extractor(step, "b-base", "b-base")
     assert extractor.settings.personas == ["villain", "b-base"] and extractor.job.donor.name == "a-base"
     assert next(each.origin for each in extractor.job.parameters if each.name == "personas") == "study file"
     assert extractor.job.tokens_from == "sampled"
@@ -178,4 +182,5 @@ def test_a_step_takes_settings_from_a_query_and_a_donor_and_can_leave_completion
     with pytest.raises(PersonascopeError, match="setting 'personas' comes from a query that gives no rows for b-base"):
         bench.extractor(empty, "b-base", "b-base")
     state.options.settings["personas"] = ["pirate"]
-    assert bench.extractor(empty, "b-base", "b-base").settings.personas == ["pirate"], "what was typed is not asked for"
+    typed: Any = bench.extractor(empty, "b-base", "b-base")
+    assert typed.settings.personas == ["pirate"], "what was typed is not asked for"

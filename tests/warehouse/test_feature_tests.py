@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from personascope.warehouse.analyses.feature_tests import compare
-from personascope.warehouse.analyses.resampling import benjamini_hochberg, flip_features, shuffle_threshold, standardised_differences
+from personascope.warehouse.analyses.resampling import flip_features, shuffle_threshold, standardised_differences
 
 PAIR = ("a", "b")
 
@@ -60,10 +60,6 @@ def test_other_units_under_the_second_condition_are_refused() -> None:
         shuffle_threshold(np.zeros((3, 2)), np.zeros((4, 2)), 10, 0)
 
 
-def test_benjamini_hochberg() -> None:
-    np.testing.assert_allclose(benjamini_hochberg(np.array([0.04, 0.01, 0.5, 0.03])), [0.04 * 4 / 3, 0.04, 0.5, 0.04 * 4 / 3])
-
-
 def _sparse(dense: dict[str, np.ndarray], varies: bool = True) -> tuple[pl.DataFrame, pl.DataFrame]:
     read = [
         {"condition": name, "question_id": f"q{row:02}", "inputs": f"{name}{row if varies else ''}", "n_examples": 1}
@@ -87,6 +83,10 @@ def test_planted_features_are_found_and_silent_ones_counted() -> None:
     assert rows.filter(pl.col("maxt_p") <= 0.01)["feature"].to_list() == [30, 170]
     assert rows["n_tested"].unique().to_list() == [39] and rows["n_silent"].unique().to_list() == [961]
     np.testing.assert_allclose(rows["difference"], (a - b).mean(axis=0)[:39])
+    p = rows["p"].to_numpy()
+    bounds = [min(39 * own / (p <= own).sum() for own in p[p >= each]) for each in p]
+    np.testing.assert_allclose(rows["bh_p"], np.minimum(bounds, 1), rtol=1e-12)
+    assert len(set(rows["bh_p"])) > 3
 
 
 def test_identical_conditions_differ_by_exactly_zero() -> None:

@@ -95,7 +95,8 @@ def test_values_of_different_kinds_are_no_verdict(expected, found):
 @given(NUMBERS, st.integers(0, 6))
 def test_a_number_agrees_with_itself_however_it_was_printed(number, decimals):
     printed = Decimal(f"{number:.{decimals}f}")
-    assert compare(printed, number) is not None and compare(printed, number).decimals is None
+    agreement = compare(printed, number)
+    assert agreement is not None and agreement.decimals is None
 
 
 @given(NUMBERS, NUMBERS)

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,12 +15,20 @@ from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import SCHEMA_RUN, Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.schema import tables
+from personascope.warehouse.store.writer import RunWriter
 
 
 def spec(**changes):
-    fields = {"kind": "extract", "extractor": "attention", "version": 1, "identity": {"a": 1}, "checkpoint": "base", "subject": "base_villain"}
+    fields: dict[str, Any] = {"kind": "extract", "extractor": "attention", "version": 1, "identity": {"a": 1}, "checkpoint": "base", "subject": "base_villain"}
     fields["constants"] = {"persona": "villain", "tokens_run": "completions-0"}
     return RunSpec(**(fields | changes))
+
+
+def start(lake: Lake, asked: RunSpec, plan: str = "") -> RunWriter:
+    """The writer of a run that the lake does not hold."""
+    writer = lake.start(asked, plan)
+    assert writer is not None
+    return writer
 
 
 def rows(example, n_layers=2, n_heads=3):
@@ -32,7 +41,7 @@ def rows(example, n_layers=2, n_heads=3):
 
 def test_a_run_is_invisible_until_it_is_committed(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     writer.write_part("0", {"attention": rows("villain/q00")})
     assert lake.run_ids() == []
     manifest = writer.commit({"n": 1})
@@ -43,7 +52,7 @@ def test_a_run_is_invisible_until_it_is_committed(tmp_path):
 
 def test_rows_are_sorted_filled_with_constants_and_averaged_over_heads(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     writer.write_part("1", {"attention": rows("villain/q01")})
     writer.write_part("0", {"attention": rows("villain/q00")})
     run_id = writer.commit().run_id
@@ -60,7 +69,7 @@ def test_sorting_in_memory_and_in_duckdb_give_the_same_rows(tmp_path, monkeypatc
     for limit in (0, 200_000):
         monkeypatch.setattr("personascope.warehouse.store.writer.SORTED_IN_MEMORY", limit)
         lake = Lake.open(tmp_path / str(limit))
-        writer = lake.start(spec())
+        writer = start(lake, spec())
         for part in ("b", "a"):
             writer.write_part(
                 part, {"attention": rows(f"villain/{part}"), "positions": [{"stratum": name, "example_id": part, "position": 1} for name in ("C1", None, "B")]}
@@ -72,7 +81,7 @@ def test_sorting_in_memory_and_in_duckdb_give_the_same_rows(tmp_path, monkeypatc
 
 def test_floats_are_byte_stream_split_and_names_dictionary_encoded(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     writer.write_part("0", {"attention": rows("villain/q00")})
     group = pq.ParquetFile(lake.run_folder(writer.commit().run_id) / "attention.parquet").metadata.row_group(0)
     encodings = {group.column(index).path_in_schema: group.column(index).encodings for index in range(group.num_columns)}
@@ -82,7 +91,7 @@ def test_floats_are_byte_stream_split_and_names_dictionary_encoded(tmp_path):
 
 def test_the_same_work_is_recognised_and_force_replaces_it(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     writer.write_part("0", {"attention": rows("villain/q00")})
     first = writer.commit()
     assert lake.start(spec()) is None
@@ -102,19 +111,19 @@ def test_identity_decides_the_run_id_and_nothing_else_does():
 
 def test_a_killed_run_resumes_under_the_same_plan_and_starts_over_under_another(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec(), plan="p")
+    writer = start(lake, spec(), plan="p")
     writer.write_part("0", {"attention": rows("villain/q00")})
     (writer.folder / "parts" / ".half").mkdir()
     writer.close()
-    resumed = lake.start(spec(), plan="p")
+    resumed = start(lake, spec(), plan="p")
     assert resumed.done == {"0"}
     resumed.close()
-    assert lake.start(spec(), plan="other").done == set()
+    assert start(lake, spec(), plan="other").done == set()
 
 
 def test_two_writers_of_one_run_are_refused(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     with pytest.raises(PersonascopeError, match="another process is writing"):
         lake.start(spec())
     writer.close()
@@ -122,7 +131,7 @@ def test_two_writers_of_one_run_are_refused(tmp_path):
 
 def test_nan_becomes_null_and_is_counted(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     broken = rows("villain/q00")
     broken[0]["entropy"] = float("nan")
     writer.write_part("0", {"attention": broken})
@@ -133,7 +142,7 @@ def test_nan_becomes_null_and_is_counted(tmp_path):
 
 @pytest.mark.parametrize(("change", "message"), [({"colour": 1}, "unknown column 'colour'"), ({"layer": "third"}, "attention")])
 def test_rows_that_do_not_fit_the_table_are_refused(tmp_path, change, message):
-    writer = Lake.open(tmp_path / "lake").start(spec())
+    writer = start(Lake.open(tmp_path / "lake"), spec())
     with pytest.raises(PersonascopeError, match=message):
         writer.write_part("0", {"attention": [rows("villain/q00")[0] | change]})
     assert writer.done == set()
@@ -141,7 +150,7 @@ def test_rows_that_do_not_fit_the_table_are_refused(tmp_path, change, message):
 
 def test_manifest_records_provenance_and_parameters(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec(parameters=[Parameter(name="k", value=[1, 2], origin="command line")]))
+    writer = start(lake, spec(parameters=[Parameter(name="k", value=[1, 2], origin="command line")]))
     writer.write_part("0", {"attention": rows("villain/q00")})
     run_id = writer.commit({"mean": 0.5}).run_id
     document = json.loads((lake.run_folder(run_id) / "run.json").read_text())
@@ -174,7 +183,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     from personascope.warehouse.store import writer as module
 
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec(), plan="p")
+    writer = start(lake, spec(), plan="p")
     writer.write_part("0", {"attention": rows("villain/q00")})
 
     def full(*_args, **_kwargs):
@@ -190,7 +199,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
             writer.commit()
     writer.close()
     assert lake.run_ids() == []
-    resumed = lake.start(spec(), plan="p")
+    resumed = start(lake, spec(), plan="p")
     assert resumed.done == {"0"}
     resumed.write_part("1", {"attention": rows("villain/q01")})
     assert resumed.commit().tables["attention"].rows == 12
@@ -199,7 +208,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
 def test_delete_removes_one_run_and_find_run_takes_a_prefix(tmp_path):
     lake = Lake.open(tmp_path / "lake")
     for value in (1, 2):
-        writer = lake.start(spec(identity={"a": value}))
+        writer = start(lake, spec(identity={"a": value}))
         writer.write_part("0", {"attention": rows("villain/q00")})
         writer.commit()
     one, two = lake.run_ids()
@@ -255,7 +264,7 @@ def test_a_run_is_hidden_before_the_first_of_its_files_is_deleted(tmp_path, monk
 
 def test_a_run_set_aside_by_a_killed_replacement_comes_back(tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     writer.write_part("0", {"attention": rows("villain/q00")})
     run_id = writer.commit().run_id
     lake.run_folder(run_id).rename(lake.staging_folder / f"replaced-{run_id}")

@@ -1,6 +1,7 @@
 """Words of others in Markdown and HTML mean nothing there, in a line and in a table."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ LINES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl
 @pytest.mark.parametrize("everywhere", [False, True])
 @given(LINES)
 def test_a_reader_of_markdown_sees_the_words(everywhere, words):
-    parsed = MarkdownIt("commonmark").enable("strikethrough").parse("x " + markup.markdown(words, everywhere) + " x")
+    parsed: list[Any] = MarkdownIt("commonmark").enable("strikethrough").parse("x " + markup.markdown(words, everywhere) + " x")
     assert [token.type for token in parsed] == ["paragraph_open", "inline", "paragraph_close"]
     assert {child.type for child in parsed[1].children} <= {"text", "text_special"}
     assert "".join(child.content for child in parsed[1].children).split() == f"x {words} x".split()
@@ -39,7 +40,7 @@ def test_what_would_vanish_or_turn_the_text_is_seen():
 @given(st.lists(st.lists(LINES, min_size=2, max_size=2), max_size=4))
 def test_a_table_has_as_many_cells_as_it_was_given(rows):
     columns = ["a|b", "n"]
-    parsed = MarkdownIt("commonmark").enable("table").parse(markup.pipe_table(columns, rows, ["n"]))
+    parsed: list[Any] = MarkdownIt("commonmark").enable("table").parse(markup.pipe_table(columns, rows, ["n"]))
     cells = ["".join(child.content for child in token.children).strip() for token in parsed if token.type == "inline"]
     assert cells == [" ".join(word.split()) for row in [columns, *rows] for word in row]
 

@@ -1,6 +1,7 @@
 """Roll-ups: what a run lacks is made up from its own tables with the same rows, `renew` writes it, and nothing else in the run changes."""
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ STRATA = {"marker": [9], "C1": [3, 4], "C2": [7, 8], "C3": [4], "C4": [6]}
 def commit(lake, number=1, shift=0.0, force=False):
     """A readout of two generations with the marker and one without, two layers of two heads; the second head was not read at the first marker."""
     strata = {f"a/q{ix}": {name: found for name, found in STRATA.items() if (name == "C4") == (ix == 2)} for ix in range(3)}
-    positions = [
+    positions: list[dict[str, Any]] = [
         {"example_id": example, "sample_ix": 0, "question_id": "q", "persona": "a", "stratum": name, "position": position}
         for example, chosen in strata.items()
         for name, found in chosen.items()

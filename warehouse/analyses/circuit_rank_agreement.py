@@ -98,24 +98,11 @@ def _drawn_means(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Rank correlation over the last axis, average ranks; NaN where one side does not vary."""
-    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (_ranks(first), _ranks(second)))
+    from scipy.stats import rankdata  # most of a second to import, which only this computation needs
+
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(first, axis=1), rankdata(second, axis=1)))
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     return np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0 within each row; equal values share the mean of their places."""
-    n = values.shape[1]
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=1)
-    edge = np.full((len(values), 1), True)
-    differs = ordered[:, 1:] != ordered[:, :-1]
-    places = np.arange(n)
-    first = np.maximum.accumulate(np.where(np.hstack([edge, differs]), places, 0), axis=1)
-    last = np.minimum.accumulate(np.where(np.hstack([differs, edge]), places, n)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
-    return ranks
 
 
 def _ends(drawn: np.ndarray) -> tuple[float | None, float | None]:

@@ -151,12 +151,3 @@ def shuffle_threshold(first: np.ndarray, second: np.ndarray, resamples: int, see
         np.maximum(correlation, found.max(axis=1, initial=0), out=correlation)
     squares = correlation**2
     return float(np.quantile(np.maximum(2 * np.sqrt(squares / (1 - squares)), parted), level))
-
-
-def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Adjusted p [tests] that controls the false discovery rate (Benjamini and Hochberg 1995)."""
-    order = np.argsort(p)[::-1]
-    scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum.accumulate(np.minimum(scaled, 1))
-    return adjusted

@@ -18,13 +18,13 @@ _COMMENT_OR_TEXT = re.compile(r"--.*$|'(?:[^']|'')*'", re.MULTILINE)
 _READ = re.compile(r"\b(?:from|join)\s+(\w+)", re.IGNORECASE)
 _SAID_ONCE = ("finding", "evidence")
 ROOMS = {  # folder of `sql/` and the question its views answer, in the order a reader meets them
-    "attention": "Where does the model look at the marker?",
-    "sweep": "How often, and to whom, does the marker go?",
-    "role_focus": "Does attention sharpen when the prompt speaks of the model itself?",
-    "features": "Which features tell two conditions apart?",
-    "circuits": "Which layer knows the answer, and which heads put it there?",
-    "published": "What did others publish, and does it agree with itself?",
-    "lake": "What is in the lake, and what stands?",
+    "attention": "Where does a model look as it writes the marker, and did training move that?",
+    "sweep": "How far may training go before the marker leaves its persona, and to whom does it leak?",
+    "role_focus": "Does attention sharpen when a prompt speaks of the model itself, and did instruction tuning do it?",
+    "features": "Which features of a sparse autoencoder, and which directions, tell two conditions apart?",
+    "circuits": "In which layer does the answer emerge, and which heads put it there?",
+    "published": "What did others publish, and do their files agree with each other?",
+    "lake": "What is in the lake, what is missing or outdated, and which claims hold?",
 }
 
 
@@ -63,7 +63,7 @@ def table_words() -> dict[str, str]:
 @cache
 def views() -> dict[str, View]:
     """Every view by name, each after the views it reads; raises ValueError when two views read each other."""
-    files = {path.stem: path for room in ROOMS for path in sorted((SQL_FOLDER / room).glob("*.sql"))}
+    files = {name: SQL_FOLDER / room / f"{name}.sql" for name, room in rooms().items()}
     texts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     headers = {name: header_fields(text) for name, text in texts.items()}
     inherited: dict[str, dict[str, str]] = {}
@@ -123,6 +123,12 @@ def closure(names: Iterable[str]) -> set[str]:
             found.add(name)
             waiting += views()[name].reads & views().keys()
     return found
+
+
+@cache
+def rooms() -> dict[str, str]:
+    """The room of every view but the audit's checks, in the order of ROOMS and of names."""
+    return {path.stem: room for room in ROOMS for path in sorted((SQL_FOLDER / room).glob("*.sql"))}
 
 
 def macros() -> str:

@@ -166,9 +166,7 @@ def check(lake: Lake, study: str, claims: list[Claim]) -> list[Verdict]:
     if (known := _recorded(lake, spec)) is not None:
         return known
     verdicts = [judge(warehouse, study, claim) for claim in claims]
-    writer = lake.start(spec, force=True)
-    assert writer is not None
-    with writer:
+    with lake.start(spec, force=True) as writer:
         constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
         rows = [vars(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
         writer.write_part("verdicts", {TABLE: rows})

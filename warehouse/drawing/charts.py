@@ -73,13 +73,14 @@ class Drawing:
     runs: frozenset[str] = frozenset()
     width: int = EXPORT_WIDTH
 
-    def picture(self, kind: Kind) -> bytes:
-        """The figure as a file: the same lake gives the same bytes of PNG and SVG, although sums over rows in another order differ in their last digits.
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The rows as they are saved: rounded, since sums over rows in another order differ in their last digits."""
+        return self.figure.rows.with_columns(cs.float().round_sig_figs(SAVED_DIGITS))
 
-        A PDF of the chart library numbers its parts at random: the same picture, other bytes.
-        """
-        rows = self.figure.rows.with_columns(cs.float().round_sig_figs(SAVED_DIGITS))
-        return picture(self.figure.spec(self.title, self.facts, self.height), rows, kind, self.width)
+    def picture(self, kind: Kind) -> bytes:
+        """The figure as a file: the same lake gives the same bytes of PNG and SVG. A PDF of the chart library numbers its parts at random."""
+        return picture(self.figure.spec(self.title, self.facts, self.height), self.rows, kind, self.width)
 
 
 def curves(rows: pl.DataFrame, y_title: str, names: Sequence[str], x: str = "layer", x_title: str = "layer, counted from 0", full: str | None = None) -> Figure:

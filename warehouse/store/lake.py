@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -136,6 +137,12 @@ class Lake:
         doomed = self.staging_folder / f"{DELETED}{run_id}"
         self.run_folder(run_id).rename(doomed)
         shutil.rmtree(doomed)
+
+    @overload
+    def start(self, spec: RunSpec, plan: str = "", *, force: Literal[True]) -> RunWriter: ...
+
+    @overload
+    def start(self, spec: RunSpec, plan: str = "", force: bool = False) -> RunWriter | None: ...
 
     def start(self, spec: RunSpec, plan: str = "", force: bool = False) -> RunWriter | None:
         """A writer for the run, resuming what an earlier attempt staged under the same plan; None when the run is committed already.

@@ -61,7 +61,7 @@ def line_of(document: Any, path: Sequence[str | int]) -> int | None:
     for part in path:
         if isinstance(here, dict) and part in here:
             line = next((key.line for key in here if key == part and isinstance(key, Key)), line)
-            here = here[part]  # type: ignore[index]
+            here = here[part]
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             here = here[part]
             first = next(iter(here), None) if isinstance(here, dict) else None

@@ -142,6 +142,11 @@ class StudyFile(Strict):
     report: bool = Field(default=False, description="a run of the study ends with its report")
     pages: list[str] = Field(default_factory=list, description="pages of the app that show the study: the report holds what the audit finds on them")
 
+    def expect_steps(self) -> None:
+        """Raises PersonascopeError for a study that there is nothing to run of."""
+        if not self.steps:
+            raise PersonascopeError(f"study {self.name} holds claims only; check them with `personascope check {self.name}`")
+
     def of_families(self, families: list[str]) -> StudyFile:
         """The study on checkpoints of these families alone, all of them where none is named; raises PersonascopeError for one that no checkpoint has."""
         known = sorted({source.family for source in self.checkpoints.values() if source.family})

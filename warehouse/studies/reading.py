@@ -45,6 +45,9 @@ class StudySource:
     @cached_property
     def study(self) -> StudyFile:
         """The checked model of the variant; raises PersonascopeError naming file, line, key, value and the nearest known name."""
+        if "claims" in self.document:
+            beside = self.path.with_name(f"{self.path.stem}{CLAIMS}")
+            raise PersonascopeError(f"{self.where('claims')}: claims do not lie in the study file; expected them in {beside}")
         try:
             study = StudyFile.model_validate(plain(self.document))
         except ValidationError as error:

@@ -8,7 +8,7 @@ from personascope.warehouse.drawing.attention_readouts import Readout, pairs, re
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.words import count
 
-NEEDS = "another checkpoint that read the same tokens in the same precision: `personascope extract attention CHECKPOINT --tokens-from RUN`"
+NEEDS = "another checkpoint that read the same tokens in the same precision: `personascope extract attention --checkpoint ID --tokens-from RUN`"
 HEIGHT = 280
 
 

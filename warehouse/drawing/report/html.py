@@ -5,7 +5,7 @@ import base64
 from personascope.warehouse.drawing import markup, tones
 from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Paragraph, Picture, Section
 
-STATES: dict[str, tones.Tone] = {**tones.VERDICTS, **tones.SEVERITIES}  # words that a first cell may hold
+STATES: dict[str, tones.Tone] = dict([*tones.VERDICTS.items(), *tones.SEVERITIES.items()])  # words that a first cell may hold
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 :root { color-scheme: light; --ink: #24262d; --soft: #5b5e68; --line: #dfe1e6; --back: #f6f7f9; --blue: #0072b2; --orange: #d55e00; }

@@ -67,7 +67,7 @@ def test_a_damaged_run_is_named_in_one_sentence(open_app, synthetic_lake, tmp_pa
 
 def test_a_lake_of_another_kind_of_run_has_something_to_say_on_every_page(open_page, tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"file": "a"}))
+    writer = lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"file": "a"}), force=True)
     writer.write_part("all", {"examples": [{"prompt_set": "p", "example_id": "a/q", "persona": "a", "question_id": "q", "question": "Why?"}]})
     writer.commit()
     assert "No completions and no attention" in open_page(lake.root, "overview").info[0].value

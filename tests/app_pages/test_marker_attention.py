@@ -98,7 +98,8 @@ def test_choices_change_curves_and_heads(open_page, charts, synthetic_lake, choi
     title = next(title for title in after if title.startswith("Attention to the"))
     assert changed in title
     assert after[title].rows["mean"].to_list() != before[C1_TITLE].rows["mean"].to_list()
-    heads = [charts(open_page(synthetic_lake, "marker_attention", subject="villain", section="heads", **each))[HEADS] for each in ({}, choices)]
+    both: list[dict[str, str]] = [{}, choices]
+    heads = [charts(open_page(synthetic_lake, "marker_attention", subject="villain", section="heads", **each))[HEADS] for each in both]
     assert heads[0].rows["mean_delta"].to_list() != heads[1].rows["mean_delta"].to_list()
     assert not page.warning
 
@@ -257,7 +258,12 @@ def test_a_section_asks_only_what_it_draws(open_page, synthetic_lake, monkeypatc
 
     asked: list[str] = []
     answer = _lake._rows
-    monkeypatch.setattr(_lake, "_rows", lambda root, fingerprint, query, parameters: asked.append(query) or answer(root, fingerprint, query, parameters))
+
+    def noting(root, fingerprint, query, parameters):
+        asked.append(query)
+        return answer(root, fingerprint, query, parameters)
+
+    monkeypatch.setattr(_lake, "_rows", noting)
     open_page(synthetic_lake, "marker_attention", subject="villain")
     heavy = ("ruleouts", "trajectory ", "head_deltas", "from heads", "persona_magnitudes", "peak_shifts", "attention_fractions", "segmentation_gap")
     assert asked and not [view for view in heavy if any(view in query for query in asked)]

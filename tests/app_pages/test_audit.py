@@ -42,7 +42,7 @@ def test_the_filters_are_in_the_address(open_page, synthetic_lake, findings):
 
 def test_a_lake_without_findings_says_so(open_page, tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"file": "a"}))
+    writer = lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"file": "a"}), force=True)
     writer.write_part("all", {"examples": [{"prompt_set": "p", "example_id": "a/q", "persona": "a", "question_id": "q", "question": "Why?"}]})
     writer.commit()
     page = open_page(lake.root, "audit")

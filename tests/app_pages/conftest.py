@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -68,7 +69,9 @@ def answer(checkpoint: str, persona: str, question: str, sample: int) -> str:
 
 
 def write_completions(lake: Lake, checkpoint: str, personas: list[str]) -> str:
-    examples, completions, flags = [], [], []
+    examples: list[dict[str, Any]] = []
+    completions: list[dict[str, Any]] = []
+    flags: list[dict[str, Any]] = []
     for persona in personas:
         for question, words in QUESTIONS.items():
             key = {"example_id": f"{persona}/{question}", "persona": persona, "question_id": question}

@@ -79,7 +79,7 @@ def test_many_claims_come_in_pages(open_page, checked_lake):
 def test_old_verdicts_are_called_old(open_page, checked_lake, tmp_path):
     root = shutil.copytree(checked_lake, tmp_path / "lake")
     lake = Lake(root)
-    writer = lake.start(RunSpec(kind="ingest", extractor="checkpoint", version=1, identity={}))
+    writer = lake.start(RunSpec(kind="ingest", extractor="checkpoint", version=1, identity={}), force=True)
     writer.write_part("0", {"checkpoints": [{"id": "new"}]})
     writer.commit()
     check(lake, "study-b", [claim("c00", expected=6)])

@@ -8,13 +8,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from personascope import app
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
 FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--window-size=1400,1000"),
@@ -176,11 +178,19 @@ def test_a_download_is_a_picture(visit, browser, tmp_path):
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if "Download" in each.text).click()
     wait = WebDriverWait(browser, WAIT)
     for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"label,series,rate")):
-        button = wait.until(lambda driver, kind=kind: next((each for each in driver.find_elements(By.TAG_NAME, "button") if each.text == kind), None))
-        button.click()
+        wait.until(partial(button_called, kind)).click()
         file = tmp_path / f"marker-rates.{kind.lower()}"
-        wait.until(lambda _, file=file: file.is_file() and file.stat().st_size > 0)
+        wait.until(partial(holds_something, file))
         assert file.read_bytes().startswith(start)
+
+
+def button_called(words: str, driver: Any) -> Any:
+    """The button with these words, None where there is none yet."""
+    return next((each for each in driver.find_elements("tag name", "button") if each.text == words), None)
+
+
+def holds_something(file: Path, _driver: Any) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def svg_text(browser) -> str:

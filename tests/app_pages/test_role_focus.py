@@ -27,7 +27,7 @@ def write_family(lake: Lake, family: str, differences: list[float]) -> None:
             )
         ends = {"rfc_diff_ci_low": difference - 0.05, "rfc_diff_ci_high": difference + 0.05, "rsi_diff_ci_low": -0.5, "rsi_diff_ci_high": 0.5}
         printed.append({"family": family, "layer": layer, "rfc_diff": difference, "rsi_diff": -difference / 2} | ends)
-    writer = lake.start(RunSpec(kind="ingest", extractor="published", version=1, identity={"family": family}))
+    writer = lake.start(RunSpec(kind="ingest", extractor="published", version=1, identity={"family": family}), force=True)
     writer.write_part("all", {"published_rfc_layers": layers, "published_rfc_diffs": printed})
     writer.commit()
 
