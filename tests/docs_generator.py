@@ -19,7 +19,7 @@ from personascope.extract.registry import extractors  # noqa: E402
 from personascope.warehouse.asking.audit import SEVERITIES, checks  # noqa: E402
 from personascope.warehouse.asking.shapes import view_types  # noqa: E402
 from personascope.warehouse.asking.views import ROOMS, rooms, views  # noqa: E402
-from personascope.warehouse.claims.claims import read_claims  # noqa: E402
+from personascope.warehouse.claims.reading import read_claims  # noqa: E402
 from personascope.warehouse.drawing.figures import figures  # noqa: E402
 from personascope.warehouse.home import SQL_FOLDER  # noqa: E402
 from personascope.warehouse.modules import offering  # noqa: E402

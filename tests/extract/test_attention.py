@@ -335,7 +335,7 @@ run(Attention(AttentionSettings(), job))
 def test_killing_the_extraction_at_ten_moments_gives_the_rows_of_an_undisturbed_run(tmp_path, random_checkpoint):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["personascope.extract.extractors.attention", "personascope.extract.weights.on_device", "personascope.ingest.weights.checkpoints"]
+        ["personascope.extract.extractors.attention", "personascope.ingest.weights.checkpoints", "transformers.models.qwen2.modeling_qwen2"]
     )
 
     def start(lake):
