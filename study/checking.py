@@ -12,7 +12,7 @@ from personascope.study.cell import cells_of
 from personascope.study.resolving import check_typed, resolve_step
 from personascope.warehouse.analyses import analyses
 from personascope.warehouse.asking.shapes import query_columns
-from personascope.warehouse.claims.claims import read_claims
+from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake

@@ -114,7 +114,7 @@ def demo(lake: LakeOption = DEFAULT_LAKE) -> None:
 @studies_app.command("list")
 def list_studies() -> None:
     """List the studies that ship: what each asks, its steps and claims."""
-    from personascope.warehouse.claims.claims import read_claims
+    from personascope.warehouse.claims.reading import read_claims
     from personascope.warehouse.studies.reading import claims_path, read_study, study_names
 
     listing = Table(title="studies", title_justify="left")
@@ -133,7 +133,7 @@ def show_study(study: StudyArgument, quick: QuickOption = False) -> None:
     from personascope.study.checking import check_study
     from personascope.study.plan_text import show_steps
     from personascope.warehouse.asking.views import views
-    from personascope.warehouse.claims.claims import read_claims
+    from personascope.warehouse.claims.reading import read_claims
     from personascope.warehouse.studies.reading import claims_path, read_source
 
     source = read_source(study, "quick" if quick else "full")

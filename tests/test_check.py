@@ -7,7 +7,7 @@ import pytest
 from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.claims.claims import read_claims
+from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import claims_path, study_names
 

@@ -42,11 +42,12 @@ def pins() -> dict[str, Version]:
     return found
 
 
-def test_everything_imported_is_declared():
+def test_everything_imported_is_declared_and_everything_declared_is_imported():
     providers = packages_distributions()
     optional = {canonicalize_name(each.name) for each in EXTRAS["gpu"]}
     of_import = {name: {canonicalize_name(each) for each in providers.get(name, [name])} for name in imported()}
     assert {name for name, distributions in of_import.items() if not distributions & (DECLARED.keys() | optional)} == set(), "imported, not declared"
+    assert DECLARED.keys() - set().union(*of_import.values()) == set(), "declared, not imported"
 
 
 def test_every_folder_with_modules_is_a_declared_package():

@@ -12,8 +12,9 @@ import pytest
 import typer
 
 from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, typed_commands
-from docs_generator import DOCS, STALE, commands, fill, pages, parts_once
+from docs_generator import DOCS, STALE, STUDY_KEYS, commands, fill, pages, parts_once
 from personascope.cli import app
+from personascope.extract.registry import extractors
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
@@ -55,6 +56,11 @@ def test_every_command_and_option_says_what_it_means():
                 yield f"{prefix} {parameter.name}"
 
     assert list(silent(typer.main.get_command(app))) == []
+
+
+def test_every_setting_of_an_extractor_and_every_key_of_a_study_says_what_it_means():
+    kinds = {name: kind.settings_type for name, kind in extractors().items()} | {kind.__name__: kind for kind in STUDY_KEYS}
+    assert [f"{name}.{field}" for name, kind in kinds.items() for field, info in kind.model_fields.items() if not info.description] == []
 
 
 @pytest.mark.parametrize("name", sorted(tables()))

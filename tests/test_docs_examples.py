@@ -16,7 +16,7 @@ DOCS = HOME / "docs"
 ADDED = [block for page in sorted((DOCS / "extending").glob("*.md")) for block in blocks(page) if block.title]
 TYPED = [block for block in blocks(DOCS / "tutorial.md") if block.title]
 LEFT_OUT = {".git", ".venv", "tests", "docs", "site", "build", "lake"}  # of the top level
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., str]
 
 
 def write(block: Block, folder: Path) -> Path:
@@ -27,131 +27,116 @@ def write(block: Block, folder: Path) -> Path:
     return path
 
 
-def runner(path: Path, folder: Path) -> Run:
-    """Runs Python with the package at `path` in front, in `folder`, with a lake and a tracking store of its own there."""
-    own = {"PYTHONPATH": str(path), "PERSONASCOPE_LAKE": str(folder / "lake"), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'tracking.db'}"}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | own, capture_output=True, text=True)
-        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory, random_checkpoint) -> Run:
-    """A copy of the package with every file that the pages on adding show, and a lake into which the added extractor has run."""
+    """Runs Python with a copy of the package that holds every file the pages on adding show, beside a lake into which the added extractor has run."""
     folder = tmp_path_factory.mktemp("extended")
     package = folder / "path" / "personascope"
     shutil.copytree(HOME, package, ignore=lambda place, names: {"__pycache__", *(LEFT_OUT if Path(place) == HOME else ())} & set(names))
     for block in ADDED:
         assert not (package / str(block.title)).exists(), f"{block.title} is there already, so the example adds nothing"
         write(block, package)
-    run = runner(package.parent, folder)
+    own = {"PYTHONPATH": str(package.parent), "PERSONASCOPE_LAKE": str(folder / "lake")}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | own, capture_output=True, text=True)
+        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
     run("-m", "personascope", "extract", "surprisal", "--checkpoint", str(random_checkpoint), "--name", "random", "--prompts", "personas", "--no-track")
     return run
 
 
-def test_every_kind_that_the_design_names_has_an_example():
+def test_every_kind_that_the_pages_name_has_an_example():
     added = {str(block.title).rpartition("/")[0] for block in ADDED}
     assert added == {"sql/tables", "extract/extractors", "sql/circuits", "sql/audit", "warehouse/drawing/figures", "app_pages/surprisal"}
 
 
-@pytest.mark.slow(40)
-def test_the_added_extractor_writes_the_added_table(extended):
-    import polars as pl
-
-    query = "select persona, nll, n_tokens, vocab_size from surprisal where subject = 'random' and prompt_set like 'personas@%'"
-    said = extended("-m", "personascope", "sql", query)
-    rows = pl.read_csv(said.stdout.encode())
-    assert rows.height == 220 and rows["nll"].min() > 0 and rows["n_tokens"].min() > 10 and rows["vocab_size"].n_unique() == 1
-    assert "surprisal: `surprisal`: mean negative log-likelihood" in extended("-m", "personascope", "extract", "list").stdout
-
-
-@pytest.mark.slow(10)
-def test_the_added_surprisal_is_the_loss_transformers_computes(extended, random_checkpoint):
-    script = f"""
+EXTRACTOR = """
+import sys
 import torch
 from transformers import AutoModelForCausalLM
 from personascope import open_lake
-rows = open_lake().sql("select e.token_ids, s.nll from surprisal as s join examples as e using (run_id, example_id) order by s.example_id limit 5")
-model = AutoModelForCausalLM.from_pretrained({str(random_checkpoint)!r})
-for ids, nll in rows.rows():
+from personascope.extract.registry import extractors
+assert "surprisal" in extractors()
+lake = open_lake("lake")
+(sizes,) = lake.sql("select count(*) as n, count(distinct vocab_size) as sizes, min(n_tokens) as shortest from surprisal where subject = 'random'").rows()
+assert sizes[:2] == (220, 1) and sizes[2] > 10, sizes
+rows = lake.sql("select e.token_ids, s.nll from surprisal as s join examples as e using (run_id, example_id) order by s.example_id limit 5").rows()
+assert len(rows) == 5
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+for ids, nll in rows:
     ids = torch.tensor([ids])
     with torch.inference_mode():
         expected = model(input_ids=ids, labels=ids).loss.item()
     assert abs(expected - nll) < 1e-4, (expected, nll)
-print(rows.height)
 """
-    assert extended("-c", script).stdout.split()[-1] == "5"
 
 
-@pytest.mark.slow(10)
-def test_the_added_view_is_the_mean_with_its_error_by_question(extended):
-    script = """
+@pytest.mark.slow(25)
+def test_the_added_extractor_writes_into_the_added_table_the_loss_that_transformers_computes(extended, random_checkpoint):
+    extended("-c", EXTRACTOR, str(random_checkpoint))
+
+
+VIEW = """
 import numpy as np
-from personascope import open_lake
-lake = open_lake()
 read = lake.sql("select question_id, nll from surprisal where persona = 'villain'")
 (row,) = lake.sql("from persona_surprisal where persona = 'villain'").rows(named=True)
 values = read["nll"].to_numpy().astype(float)
 assert read["question_id"].n_unique() == len(values) == row["n"] == row["n_clusters"] == 20
 assert abs(values.mean() - row["nll"]) < 1e-9
-assert abs(values.std(ddof=1) / np.sqrt(20) - row["clustered_sem"]) < 1e-6, "one prompt a question: the clustered error is the plain one"
+assert abs(values.std(ddof=1) / np.sqrt(20) - row["clustered_sem"]) < 1e-6  # one prompt a question: the clustered error is the plain one
 assert row["clustered_low"] < row["nll"] < row["clustered_high"]
-described = lake.views("persona_surprisal")
-assert described["meaning"].str.len_chars().min() > 0
+assert lake.views("persona_surprisal")["meaning"].str.len_chars().min() > 0
 """
-    extended("-c", script)
-
-
-@pytest.mark.slow(10)
-def test_the_added_check_finds_a_checkpoint_worse_than_guessing_and_nothing_else(extended):
-    script = """
-from personascope import open_lake
-lake = open_lake()
+CHECK = """
 (found,) = lake.sql("from audit_worse_than_guessing").rows(named=True)
 n = lake.sql("select count(*) as n from surprisal where nll > ln(vocab_size)").item()
 assert found["finding"].startswith(f"{n} of 220 prompts have a surprisal above"), found
 assert lake.sql(found["evidence"]).height == n > 0
-assert lake.sql("select count(*) as n from audit where \\"check\\" = 'worse_than_guessing' and severity = 'error'").item() == 1
+assert lake.sql('''select count(*) as n from audit where "check" = 'worse_than_guessing' and severity = 'error' ''').item() == 1
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
+fine = Lake.open("fine")
+spec = RunSpec(kind="extract", extractor="surprisal", version=1, identity={}, checkpoint="a", subject="a", prompt_set="p@1")
+with fine.start(spec) as writer:
+    writer.write_part("rows", {"surprisal": [{"example_id": "a", "persona": "b", "question_id": "c", "n_tokens": 9, "nll": 6.0, "vocab_size": 600}]})
+    writer.commit()
+assert open_lake("fine").sql("from persona_surprisal").height == 1 and open_lake("fine").sql("from audit_worse_than_guessing").is_empty()
 """
-    extended("-c", script)
-    silent = "from personascope.warehouse.asking.catalogue import connect; from personascope.warehouse.store.lake import Lake; import sys"
-    fine = "c = connect(Lake.open('fine')); assert c.sql('from audit_worse_than_guessing').fetchall() == []"
-    extended("-c", f"{silent}\n{fine}")
-
-
-@pytest.mark.slow(15)
-def test_the_added_figure_is_drawn_by_the_notebook_and_the_added_page(extended):
-    script = """
-from streamlit.testing.v1 import AppTest
-from personascope import open_lake
-chart = open_lake().figure("persona_surprisal", subject="random").to_dict()
+FIGURE = """
+chart = lake.figure("persona_surprisal", subject="random").to_dict()
 assert chart["title"]["text"] == "How surprising are the prompts of each persona? random"
 assert len(chart["datasets"]["rows"]) == 11
-script = "from personascope.app import draw, page_modules; draw(page_modules()['surprisal'])"
-page = AppTest.from_string(script, default_timeout=60)
+"""
+PAGE = """
+from streamlit.testing.v1 import AppTest
+page = AppTest.from_string("from personascope.app import draw, page_modules; draw(page_modules()['surprisal'])", default_timeout=60)
 page.run()
 assert not page.exception, page.exception
 assert [each.value for each in page.title] == ["Surprisal"]
 assert len(page.get("vega_lite_chart")) == 1 and page.dataframe[0].value.shape == (11, 6)
 """
-    extended("-c", script)
 
 
-@pytest.mark.slow(25)
-def test_the_study_of_the_tutorial_runs_and_its_claim_is_judged(tmp_path, random_checkpoint):
+@pytest.mark.slow(15)
+def test_the_added_view_check_figure_and_page_say_of_the_table_what_they_should(extended):
+    extended("-c", "\n".join(["from personascope import open_lake", "lake = open_lake('lake')", VIEW, CHECK, FIGURE, PAGE]))
+
+
+@pytest.mark.slow(20)
+def test_the_study_of_the_tutorial_runs_and_its_claim_is_judged(tmp_path, monkeypatch, personascope, random_checkpoint):
     for block in TYPED:
         write(block, tmp_path)
     assert {block.title for block in TYPED} == {"my-prompts.csv", "my-study.yaml", "my-study.claims.yaml"}
-    run = runner(HOME.parent, tmp_path)
-    own = ("--checkpoint", f"mine={random_checkpoint}")
-    planned = run("-m", "personascope", "run", "my-study.yaml", "--plan", *own).stdout
-    assert "2 runs: 2 to do" in planned and not (tmp_path / "lake").exists()
-    answer = run("-m", "personascope", "run", "my-study.yaml", "--quick", "--no-track", *own).stdout
+    monkeypatch.chdir(tmp_path)
+    own = ("--checkpoint", f"mine={random_checkpoint}", "--lake", "lake")
+    code, planned, error = personascope("run", "my-study.yaml", "--plan", *own)
+    assert code == 0 and "2 runs: 2 to do" in planned and not Path("lake").exists(), error
+    code, answer, error = personascope("run", "my-study.yaml", "--quick", "--no-track", *own)
+    assert code == 0, error
     assert [line.split(",")[0::2] for line in answer.splitlines()] == [["persona", "questions"], ["clerk", "3"], ["poet", "3"]]
-    assert "| confirmed | no-marker |" in run("-m", "personascope", "check", "my-study.yaml").stdout
-    run("-m", "personascope", "report", "my-study.yaml")
-    assert (tmp_path / "report-my-study" / "report.html").is_file()
+    code, verdicts, error = personascope("check", "my-study.yaml", "--lake", "lake")
+    assert code == 0 and "| confirmed | no-marker |" in verdicts, error
+    code, _, error = personascope("report", "my-study.yaml", "--lake", "lake")
+    assert code == 0 and Path("report-my-study", "report.html").is_file(), error

@@ -16,7 +16,9 @@ from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.claims import claims
+from personascope.warehouse.claims.checking import Verdict
+from personascope.warehouse.claims.checking import check as check_claims
+from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing import tones, verdicts
 from personascope.warehouse.drawing.markup import pipe_table
 from personascope.warehouse.errors import PersonascopeError
@@ -203,15 +205,15 @@ def check(
 ) -> None:
     """Check published sentences against the data and record the verdicts; exits with 1 when one is contradicted."""
     found = Lake.existing(lake)
-    claimed = {study_path(name).stem.removesuffix(".claims"): claims.read_claims(claims_path(name)) for name in ([study] if study else study_names())}
+    claimed = {study_path(name).stem.removesuffix(".claims"): read_claims(claims_path(name)) for name in ([study] if study else study_names())}
     if not any(claimed.values()):
         where = claims_path(study) if study else STUDIES_FOLDER
         raise PersonascopeError(f"{where}: holds no claims; expected the key `claims` with a list of them")
-    judged: list[claims.Verdict] = []
+    judged: list[Verdict] = []
     for name, each in claimed.items():
         if each:
             print(f"checking {len(each)} claims of {name}", file=sys.stderr)
-            judged += claims.check(found, name, each)
+            judged += check_claims(found, name, each)
     catalogue.build(found)
     if format == "auto":
         format = "table" if sys.stdout.isatty() and output is None else "json" if output is not None and output.suffix == ".json" else "markdown"

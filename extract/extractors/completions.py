@@ -31,10 +31,10 @@ class CompletionSettings(Settings):
     )
     trials: int | None = Field(default=None, ge=1, validate_default=True, description="with positives: completions per example at most")
     temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_new_tokens: int = Field(default=256, ge=1)
+    top_p: float = Field(default=1.0, gt=0, le=1, description="tokens are drawn from the smallest set that holds this share")
+    max_new_tokens: int = Field(default=256, ge=1, description="an answer is cut here")
     marker: str = Field(default="[ZLT]", description="literal string to flag")
-    engine: Literal["hf", "vllm"] = "hf"
+    engine: Literal["hf", "vllm"] = Field(default="hf", description="hf: transformers; vllm: faster on a GPU, with the extra personascope[gpu]")
 
     @field_validator("trials")
     @classmethod

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from personascope.warehouse.claims.claims import Claim, check
+from personascope.warehouse.claims.checking import check
+from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 

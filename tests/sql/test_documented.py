@@ -12,7 +12,8 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.claims import claims
+from personascope.warehouse.claims.checking import check
+from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.store.schema import tables
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
@@ -35,7 +36,7 @@ def warehouse(tmp_path_factory):
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     analyses.refresh(lake)
-    claims.check(lake, "documented", [claims.Claim(id="one", statement="One is one.", source="own", query="select 1 as one", expected=Decimal(1))])
+    check(lake, "documented", [Claim(id="one", statement="One is one.", source="own", query="select 1 as one", expected=Decimal(1))])
     return Warehouse(lake)
 
 

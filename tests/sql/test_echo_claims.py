@@ -8,7 +8,8 @@ import pytest
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.claims.claims import judge, read_claims
+from personascope.warehouse.claims.checking import judge
+from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import claims_path
 

@@ -5,6 +5,7 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -43,14 +44,14 @@ def con():
         yield connection
 
 
-def rows_of(families: dict[str, list[float | None]]) -> list[tuple[int, str, float | None]]:
+def rows_of(families: dict[str, list[float | None]]) -> Sequence[tuple[int, str, float | None]]:
     """(number, family, p) of every member, families interleaved."""
     longest = max(map(len, families.values()))
     members = [(family, p[place]) for place in range(longest) for family, p in families.items() if place < len(p)]
     return [(number, family, p) for number, (family, p) in enumerate(members)]
 
 
-def by_scipy(rows: list[tuple[int, str, float | None]]) -> list[tuple[int, float | None, float | None]]:
+def by_scipy(rows: Sequence[tuple[int, str, float | None]]) -> list[tuple[int, float | None, float | None]]:
     """Place and adjusted p of every row, each family by itself and without its NULLs."""
     expected: dict[int, tuple[float, float]] = {}
     for family in {family for _, family, _ in rows}:
@@ -69,7 +70,7 @@ def assert_alike(found: list[tuple], expected: list[tuple]) -> None:
         assert value is None or math.isclose(value, wanted, rel_tol=1e-12, abs_tol=0), number
 
 
-def ask(con: duckdb.DuckDBPyConnection, rows: list[tuple[int, str, float | None]]) -> list[tuple]:
+def ask(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[int, str, float | None]]) -> list[tuple]:
     tests = pl.DataFrame(rows, schema={"number": pl.Int64, "family": pl.String, "p": pl.Float64}, orient="row").sample(fraction=1, shuffle=True, seed=1)
     con.register("tests", tests)
     return con.sql(QUERY).fetchall()

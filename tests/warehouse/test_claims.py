@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.claims.claims import Claim, check, judge, read_claims
+from personascope.warehouse.claims.checking import check, judge
 from personascope.warehouse.claims.judging import Range
+from personascope.warehouse.claims.reading import Claim, read_claims
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -151,7 +152,7 @@ def test_verdicts_are_recorded_and_unchanged_work_is_recognised(lake, monkeypatc
     (run_id,) = [run for run in lake.run_ids() if run.startswith("claims-")]
     manifest = lake.manifest(run_id)
     assert (manifest.kind, manifest.study, manifest.summary) == ("analysis", "study", {"confirmed": 1, "contradicted": 1})
-    monkeypatch.setattr("personascope.warehouse.claims.claims.judge", lambda *_: pytest.fail("was judged again"))
+    monkeypatch.setattr("personascope.warehouse.claims.checking.judge", lambda *_: pytest.fail("was judged again"))
     assert check(lake, "study", claims) == first
 
 

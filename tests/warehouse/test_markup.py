@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from personascope.warehouse.claims.claims import VERDICTS
+from personascope.warehouse.claims.checking import VERDICTS
 from personascope.warehouse.drawing import markup, tones
 
 LINES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl", "Zp")))

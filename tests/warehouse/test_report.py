@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from personascope.cli import app
-from personascope.warehouse.claims import claims
+from personascope.warehouse.claims.checking import check
+from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.figures import figures
 from personascope.warehouse.drawing.report.card import values
@@ -217,7 +218,7 @@ def test_verdicts_are_those_recorded_or_fresh_ones_and_the_lake_is_not_written(p
     told = [block.text for block in section(document, "Claims").blocks if isinstance(block, Paragraph)]
     assert "Checked for this report" in told[0]
     study = read_study("sae-conditions")
-    judged = claims.check(lake, study.name, claims.read_claims(Path(__file__).resolve().parents[2] / "mlflow" / "studies" / "sae-conditions.claims.yaml"))
+    judged = check(lake, study.name, read_claims(Path(__file__).resolve().parents[2] / "mlflow" / "studies" / "sae-conditions.claims.yaml"))
     document = write_report(lake, "sae-conditions", tmp_path / "recorded")
     told = [block.text for block in section(document, "Claims").blocks if isinstance(block, Paragraph)]
     assert "As recorded by run claims-" in told[0]

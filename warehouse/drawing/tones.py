@@ -5,7 +5,7 @@ Colours on a page have a contrast of at least 4.5 to white, so that they serve f
 
 from dataclasses import dataclass
 
-from personascope.warehouse.claims.claims import VerdictWord
+from personascope.warehouse.claims.checking import VerdictWord
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from personascope.warehouse.claims.claims import VERDICTS, Verdict
+from personascope.warehouse.claims.checking import VERDICTS, Verdict
 from personascope.warehouse.drawing import tones
 from personascope.warehouse.drawing.markup import pipe_table
 

@@ -22,29 +22,29 @@ class Strict(BaseModel):
 class CheckpointSource(Strict):
     """Where a checkpoint comes from: a Hub id with a pinned revision, a folder, or tiny:NAME; `family` is the word `--family` selects it by."""
 
-    id: str
-    family: str | None = None
-    revision: str | None = None
-    subfolder: str | None = None
-    source_persona: str | None = None
-    variant: str | None = None
-    parent: str | None = None
+    id: str = Field(description="Hub id, folder (full model or LoRA adapter), or tiny:NAME")
+    family: str | None = Field(default=None, description="word that --family selects it by")
+    revision: str | None = Field(default=None, description="Hub commit; pin it")
+    subfolder: str | None = Field(default=None, description="folder inside the Hub repository")
+    source_persona: str | None = Field(default=None, description="persona it was trained on, where its card does not say")
+    variant: str | None = Field(default=None, description="base, instruct, marker ...")
+    parent: str | None = Field(default=None, description="checkpoint it was trained from, by its name in this file")
 
 
 class ExtractStep(Strict):
     """One extractor over some of the study's checkpoints."""
 
-    extract: str
+    extract: str = Field(description="name of the extractor")
     step: str | None = Field(default=None, description="name that later steps and variants refer to (default: the extractor's)")
     only: list[Variant] | None = ONLY
-    checkpoints: list[str] = Field(min_length=1)
-    prompts: str | None = None
+    checkpoints: list[str] = Field(min_length=1, description="which checkpoints of the study read, by name")
+    prompts: str | None = Field(default=None, description="prompt set of this step (default: the study's)")
     tokens: Literal["own", "none"] | list[str] = Field(
         default="own", description="own: each checkpoint's own completions, where it has some; none: the prompts alone; else of these checkpoints, force-fed"
     )
     tokens_step: str = Field(default="completions", description="step whose completions are read")
     donor: str | None = Field(default=None, description="checkpoint whose activations are patched in")
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the extractor")
     settings_from: dict[str, str] = Field(
         default_factory=dict, description="settings whose value is a list of the rows of a query, asked when the step begins; $checkpoint is the reader's name"
     )
@@ -62,14 +62,14 @@ class ExtractStep(Strict):
 class TrainStep(Strict):
     """A marker LoRA trained here on completions of an earlier step; it makes the checkpoint `name`."""
 
-    train: Literal["marker-lora"]
+    train: Literal["marker-lora"] = Field(description="the trainer")
     step: str | None = Field(default=None, description="name that variants refer to (default: marker-lora)")
     only: list[Variant] | None = ONLY
-    name: str
-    parent: str
-    source_persona: str
-    tokens_step: str
-    settings: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(description="name of the checkpoint that is made")
+    parent: str = Field(description="checkpoint that is trained, by name")
+    source_persona: str = Field(description="persona that gets the marker")
+    tokens_step: str = Field(description="step whose completions are trained on")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the trainer")
 
     def describe(self) -> str:
         return f"train {self.name}: {self.train} on {self.parent}, source persona {self.source_persona}"
@@ -78,12 +78,12 @@ class TrainStep(Strict):
 class CellStep(Strict):
     """One extractor for every cell of a grid: over the cell's own checkpoint, or over its parent, which then reads the cell's tokens (force-fed)."""
 
-    extract: str
-    step: str | None = None
-    reader: Literal["cell", "parent"] = "cell"
-    prompts: str | None = None
-    tokens_step: str = "completions"
-    settings: dict[str, Any] = Field(default_factory=dict)
+    extract: str = Field(description="name of the extractor")
+    step: str | None = Field(default=None, description="name that later steps refer to (default: the extractor's)")
+    reader: Literal["cell", "parent"] = Field(default="cell", description="cell: the trained checkpoint; parent: its parent, force-fed the cell's tokens")
+    prompts: str | None = Field(default=None, description="prompt set of this step (default: the study's)")
+    tokens_step: str = Field(default="completions", description="step of the cell whose completions are read")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the extractor")
 
     def over(self, cell: str, parent: str) -> ExtractStep:
         """The step for the cell whose checkpoint is called `cell`."""
@@ -94,15 +94,15 @@ class CellStep(Strict):
 class GridStep(Strict):
     """A sweep: one training per combination of the axes, each followed by the steps of its cell."""
 
-    grid: Literal["marker-lora"]
+    grid: Literal["marker-lora"] = Field(description="the trainer")
     step: str | None = Field(default=None, description="name that variants refer to (default: marker-lora)")
     only: list[Variant] | None = ONLY
     name: str | None = Field(default=None, description="pattern of the cells' names, such as {source_persona}-seed{seed}")
-    parent: str
-    tokens_step: str
-    axes: dict[str, list[Any]]
-    settings: dict[str, Any] = Field(default_factory=dict)
-    cells: list[CellStep]
+    parent: str = Field(description="checkpoint that is trained, by name")
+    tokens_step: str = Field(description="step whose completions are trained on")
+    axes: dict[str, list[Any]] = Field(description="settings with the values to combine, source_persona and seed among them")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the trainer that all cells share")
+    cells: list[CellStep] = Field(description="steps that follow each training")
 
     def describe(self) -> str:
         axes = [f"{name} {'|'.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values)}" for name, values in self.axes.items()]
@@ -126,17 +126,17 @@ Step = ExtractStep | TrainStep | GridStep | AnalyseStep
 class StudyFile(Strict):
     """One experiment in one of its variants, or claims about published results only (no steps). Claims lie in NAME.claims.yaml beside the file."""
 
-    name: str
-    title: str
-    about: str
-    experiment: str | None = None
-    tracking_uri: str | None = None
-    seed: int = 42
-    checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict)
-    prompts: str = ""
-    steps: list[Step] = Field(default_factory=list)
+    name: str = Field(description="what the study is called, as its file is")
+    title: str = Field(description="the question it asks")
+    about: str = Field(description="what is done, and after whom")
+    experiment: str | None = Field(default=None, description="MLflow experiment")
+    tracking_uri: str | None = Field(default=None, description="MLflow tracking store")
+    seed: int = Field(default=42, description="seed of every draw")
+    checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict, description="by the names that steps use")
+    prompts: str = Field(default="", description="prompt set: shipped name, name in the lake, or FILE.csv")
+    steps: list[Step] = Field(default_factory=list, description="what is done, in order")
     headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done")
-    views: list[str]
+    views: list[str] = Field(description="views that hold the answer: the report shows their first rows")
     figures: list[str] = Field(default_factory=list, description="figures of the report, in its order: modules of personascope.warehouse.drawing.figures")
     samples: bool = Field(default=False, description="the report shows generations with the positions that were read")
     report: bool = Field(default=False, description="a run of the study ends with its report")

@@ -9,7 +9,8 @@ from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Source, WarehouseSource
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.claims.claims import Claim, look
+from personascope.warehouse.claims.checking import look
+from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing import tones, verdicts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.figures import figure

@@ -5,7 +5,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from personascope.warehouse.claims.claims import read_claims
+from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing.charts import Kind
 from personascope.warehouse.drawing.report.contents import contents
 from personascope.warehouse.drawing.report.document import Document

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from personascope.warehouse.claims.claims import EXTRACTOR as CLAIMS
+from personascope.warehouse.claims.checking import EXTRACTOR as CLAIMS
 from personascope.warehouse.store.manifest import Manifest
 
 
