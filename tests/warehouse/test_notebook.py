@@ -13,6 +13,7 @@ import pytest
 from personascope import open_lake
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.asking.views import ROOMS
 from personascope.warehouse.drawing.figures import figure, figures
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.notebook import Charts, OpenLake
@@ -112,7 +113,7 @@ def test_figures_views_and_runs_are_listed(lake):
     assert lake.figures()["figure"].to_list() == list(figures())
     listed = lake.views()
     assert {"diff_of_diffs", "marker_rates", "attention"} <= set(listed["name"])
-    assert listed.filter(name="diff_of_diffs")["question"].item() == "Where does the model look at the marker?"
+    assert listed.filter(name="diff_of_diffs")["question"].item() == ROOMS["attention"]
     columns = lake.views("marker_rates")
     assert columns.columns == ["column", "type", "meaning"] and columns["meaning"].str.len_chars().min() > 0
     with pytest.raises(PersonascopeError, match="view 'marker_rate' is unknown; did you mean 'marker_rates'"):
