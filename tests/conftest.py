@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
+import lakes
 import pytest
 from hypothesis import settings
+
+from personascope.ingest.weights.cache import cache_root
+from personascope.warehouse.store.lake import Lake
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -34,10 +38,14 @@ def _quiet_environment(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def tiny_cache(tmp_path_factory) -> str:
-    """PERSONASCOPE_CACHE for tests that need trained tiny checkpoints: the user's own where one is named, else one that all workers share."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return os.environ.get("PERSONASCOPE_CACHE") or str(shared / "tiny")
+    """PERSONASCOPE_CACHE for tests that need trained checkpoints: the user's own, where each lies under a hash of all that decides it, so that none is
+    trained twice; one that the workers of this run share where that cannot be written."""
+    users = cache_root()
+    try:
+        users.mkdir(parents=True, exist_ok=True)
+        return str(users if os.access(users, os.W_OK) else lakes.shared_folder(tmp_path_factory) / "tiny")
+    except OSError:
+        return str(lakes.shared_folder(tmp_path_factory) / "tiny")
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +54,18 @@ def published() -> Path:
     if not PUBLISHED.is_dir():
         pytest.skip("the published result files (../shared/published) are not on this machine")
     return PUBLISHED
+
+
+@pytest.fixture(scope="session")
+def planted_lake(tmp_path_factory) -> lakes.Planted:
+    """The lake of `tests/sql/planted.py`; do not write to it, `copy` it."""
+    return lakes.planted(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def lake_of_all_published(published, tmp_path_factory) -> Lake:
+    """All published files in a lake; do not write to it."""
+    return lakes.published(tmp_path_factory, published)
 
 
 @pytest.fixture(scope="session")

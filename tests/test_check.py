@@ -1,10 +1,10 @@
 """`personascope check`: verdicts on stdout in every format, talk on stderr, an exit code that says whether anything was contradicted; the shipped claims."""
 
 import json
+import shutil
 
 import pytest
 
-from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.reading import read_claims
@@ -121,9 +121,8 @@ def test_a_study_of_claims_only_is_checked_not_run(personascope, lake, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def published_lake(published, tmp_path_factory):
-    lake = Lake.open(tmp_path_factory.mktemp("published") / "lake")
-    ingest_published(lake, [published])
+def published_lake(lake_of_all_published, tmp_path_factory):
+    lake = Lake.open(shutil.copytree(lake_of_all_published.root, tmp_path_factory.mktemp("published") / "lake"))
     analyses.refresh(lake)
     return lake
 

@@ -21,12 +21,12 @@ def test_git_holds_the_tour_without_outputs():
 
 
 @pytest.mark.slow(25)
-def test_the_tour_runs_over_a_lake(tmp_path, monkeypatch):
+def test_the_tour_runs_over_a_lake(planted_lake, tmp_path, monkeypatch):
     import nbformat
     from jupyter_client.kernelspec import KernelSpecManager
     from nbclient import NotebookClient
 
-    monkeypatch.setenv("PERSONASCOPE_LAKE", str(planted.build(tmp_path / "lake")["lake"].root))
+    monkeypatch.setenv("PERSONASCOPE_LAKE", str(planted_lake.lake.root))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     kernels = tmp_path / "kernels" / "python3"

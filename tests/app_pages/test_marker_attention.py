@@ -33,12 +33,6 @@ def pairs_lake(tmp_path_factory) -> Path:
     return lake.root
 
 
-@pytest.fixture(scope="module")
-def planted_lake(tmp_path_factory) -> Path:
-    """A readout with the steps before the marker and before the end of answers without it; do not write to it."""
-    return runpy.run_path(str(PLANTED / "planted.py"))["build"](tmp_path_factory.mktemp("planted") / "lake")["lake"].root
-
-
 def texts(page) -> str:
     return "\n".join(each.value for each in page.markdown)
 
@@ -320,9 +314,9 @@ def test_the_segmentations_stand_side_by_side(open_page, charts, published_lake)
 
 
 def test_trajectories_show_answers_with_the_marker_against_answers_without(open_page, charts, planted_lake):
-    page = open_page(planted_lake, "marker_attention", subject="villain", section="steps")
+    page = open_page(planted_lake.lake.root, "marker_attention", subject="villain", section="steps")
     drawn = charts(page)[STEPS]
-    expected = Warehouse(Lake(planted_lake)).select(
+    expected = Warehouse(planted_lake.lake).select(
         """select step, avg(positive_mean), avg(negative_mean) from trajectory where subject = 'villain' and layer between 7 and 10
         group by step order by step"""
     )

@@ -32,10 +32,9 @@ READERS = ("villain", "base", "base_bfloat16", "comedian", "still")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(planted_lake):
     """The planted lake, its runs by name, and the warehouse over it before any analysis was computed."""
-    built = planted.build(tmp_path_factory.mktemp("planted"))
-    return SimpleNamespace(lake=built["lake"], runs=built["runs"], warehouse=Warehouse(built["lake"]))
+    return SimpleNamespace(lake=planted_lake.lake, runs=planted_lake.runs, warehouse=Warehouse(planted_lake.lake))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from personascope.cli import app
-from personascope.ingest.published import ingest_published
 from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
 from personascope.warehouse.asking.catalogue import build
 from personascope.warehouse.asking.query import Warehouse
@@ -78,15 +77,6 @@ def clean(tmp_path_factory) -> Lake:
     return planted.clean(tmp_path_factory.mktemp("clean"))
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory) -> Lake:
-    if not PUBLISHED.is_dir():
-        pytest.skip("the published result files (../shared/published) are not on this machine")
-    lake = Lake.open(tmp_path_factory.mktemp("published"))
-    ingest_published(lake, [PUBLISHED])
-    return lake
-
-
 @pytest.mark.parametrize("check", checks())
 def test_a_check_says_what_it_looks_for_how_grave_it_is_and_which_page_shows_it(check):
     view = checks()[check]
@@ -142,8 +132,8 @@ def test_a_page_gets_its_own_findings_only(spoiled, found):
     assert collect(Warehouse(spoiled).select, "no page").is_empty()
 
 
-def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(published):
-    rows = collect(Warehouse(published).select).select("check", "subject", "finding").rows()
+def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(lake_of_all_published):
+    rows = collect(Warehouse(lake_of_all_published).select).select("check", "subject", "finding").rows()
     unexplained = list(rows)
     for check, subject, words in KNOWN:
         row = next((row for row in unexplained if row[0] == check and re.fullmatch(subject, row[1]) and words in row[2]), None)
@@ -152,8 +142,8 @@ def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(publi
     assert unexplained == []
 
 
-def test_evidence_of_the_published_findings_shows_rows(published):
-    warehouse = Warehouse(published)
+def test_evidence_of_the_published_findings_shows_rows(lake_of_all_published):
+    warehouse = Warehouse(lake_of_all_published)
     for row in collect(warehouse.select).iter_rows(named=True):
         assert not warehouse.select(row["evidence"]).is_empty(), row
 

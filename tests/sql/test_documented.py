@@ -27,9 +27,9 @@ EMPTY = {"record_disagreements": "the published records agree"}
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory):
+def warehouse(planted_lake, tmp_path_factory):
     """Planted and, where they are on this machine, all published data with their analyses, so that both origins meet in every view."""
-    lake = planted.build(tmp_path_factory.mktemp("documented"))["lake"]
+    lake = planted_lake.copy(tmp_path_factory.mktemp("documented"))
     circuits.build(lake)
     role_focus.build(lake)
     features.build(lake)

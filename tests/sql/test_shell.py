@@ -28,9 +28,9 @@ COMPARED = [name for name, view in views().items() if name != "audit" and not vi
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory):
+def lake(planted_lake, tmp_path_factory):
     """The planted lake, with published files too where they are on this machine, analyses computed, catalogue built."""
-    built = planted.build(tmp_path_factory.mktemp("shell"))["lake"]
+    built = planted_lake.copy(tmp_path_factory.mktemp("shell"))
     published = Path(__file__).resolve().parents[3] / "shared" / "published" / "issue_224"
     if published.is_dir():
         ingest_published(built, [published])

@@ -81,7 +81,7 @@ def test_of_two_analyses_of_the_same_runs_the_newer_one_stands(lake):
     """An analysis of another seed is another run over the same inputs."""
     analysis = analyses.analyses()["rfc-intervals"]
     again = type(analysis)(**{**vars(analysis), "settings": {**analysis.settings, "seed": 43}})
-    newer = analyses.refresh_one(lake.lake, again)
+    newer = analyses.refresh_one(analyses.Asking(lake.lake), again)
     older = [run for run in lake.computed if run.startswith("rfc-intervals")]
     found = standing(lake.lake)
     assert {found[run] for run in newer} == {("current", True)} and {found[run] for run in older} == {("superseded", False)}

@@ -23,8 +23,8 @@ planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.p
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return planted.build(tmp_path_factory.mktemp("planted"))["lake"].root
+def root(planted_lake) -> Path:
+    return planted_lake.lake.root
 
 
 @pytest.fixture(scope="module")

@@ -54,8 +54,8 @@ def train(lake: Lake, rank: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory) -> Lake:
-    found = planted.build(tmp_path_factory.mktemp("planted"))["lake"]
+def lake(planted_lake, tmp_path_factory) -> Lake:
+    found = planted_lake.copy(tmp_path_factory.mktemp("planted"))
     for rank in (8, 16):
         train(found, rank)
     return found

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import cache
 
-from personascope.warehouse.analyses.base import Analysis, refresh_one
+from personascope.warehouse.analyses.base import Analysis, Asking, refresh_one
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
 from personascope.warehouse.store.lake import Lake
@@ -21,4 +21,5 @@ def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
     wanted = list(known if names is None else names)
     if unknown := [name for name in wanted if name not in known]:
         raise PersonascopeError(f"analysis {unknown[0]!r} is unknown; expected one of {', '.join(known)}")
-    return [run_id for name in wanted for run_id in refresh_one(lake, known[name])]
+    with Asking(lake) as asking:
+        return [run_id for name in wanted for run_id in refresh_one(asking, known[name])]

@@ -1,7 +1,6 @@
 """Statistics that SQL cannot compute: computed once per input into a run of kind `analysis` that says from what, and again when its input changed."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,38 +58,58 @@ class Analysis:
         )
 
 
-def refresh_one(lake: Lake, analysis: Analysis) -> list[str]:
+class Asking:
+    """A connection to the lake that several analyses share: opened when the first of them asks, it knows the tables, and the views that were asked for.
+
+    Tables are read when they are asked, so it sees the runs that were written since.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._defined: set[str] = set()
+
+    def __enter__(self) -> "Asking":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def of(self, reads: Iterable[str]) -> duckdb.DuckDBPyConnection:
+        """The connection, once it knows the views of these names."""
+        if self._connection is None:
+            self._connection = duckdb.connect()
+            define_tables(self._connection, self.lake)
+        wanted = closure(reads)
+        define_views(self._connection, wanted - self._defined)
+        self._defined |= wanted
+        return self._connection
+
+
+def refresh_one(asking: Asking, analysis: Analysis) -> list[str]:
     """Computes what is missing or older than its input, and returns the run_ids written; an input that gives no rows has no analysis.
 
     An analysis is up to date when it is named after the present content of its input and records the time at which that was finished; the view `analyses`
     judges it by that time.
     """
-    written = []
+    lake, written = asking.lake, []
     runs = [run for run in lake.manifests() if analysis.inputs(run) is not None]
     if analysis.groups is each_alone and all(_is_current(lake, analysis.spec((run,)), (run,)) for run in runs):
         return []
-    with _connection(lake, analysis.reads) as connection:
-        for group in list(analysis.groups(connection, runs)):
-            spec = analysis.spec(group)
-            if _is_current(lake, spec, group):
-                continue
-            rows = analysis.rows(connection, *group)
-            if len(rows) and (writer := lake.start(spec, force=True)) is not None:
-                with writer:
-                    if "rows" not in writer.done:
-                        writer.write_part("rows", {analysis.table: rows})
-                    writer.commit({"n_statistics": len(rows)})
-                written.append(spec.run_id)
+    connection = asking.of(analysis.reads)
+    for group in list(analysis.groups(connection, runs)):
+        spec = analysis.spec(group)
+        if _is_current(lake, spec, group):
+            continue
+        rows = analysis.rows(connection, *group)
+        if len(rows) and (writer := lake.start(spec, force=True)) is not None:
+            with writer:
+                if "rows" not in writer.done:
+                    writer.write_part("rows", {analysis.table: rows})
+                writer.commit({"n_statistics": len(rows)})
+            written.append(spec.run_id)
     return written
-
-
-@contextmanager
-def _connection(lake: Lake, reads: tuple[str, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that knows the tables of the lake and the views an analysis reads."""
-    with duckdb.connect() as connection:
-        define_tables(connection, lake)
-        define_views(connection, closure(reads))
-        yield connection
 
 
 def _stamp(of: Manifest) -> Parameter:

@@ -1,0 +1,67 @@
+"""Lakes that many tests read: filled once in a run of the suite, by whichever worker asks first, and copied by a test that writes."""
+
+import fcntl
+import json
+import os
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from personascope.warehouse.store.lake import Lake
+
+PLANTED = Path(__file__).with_name("sql")
+RUNS = "runs.json"
+
+
+class Planted(NamedTuple):
+    """The lake of `sql/planted.py`, not to be written to, and its run_ids by name."""
+
+    lake: Lake
+    runs: dict[str, str]
+
+    def copy(self, place: Path) -> Lake:
+        """The same lake at `place`, to write into."""
+        return Lake.open(shutil.copytree(self.lake.root, place, dirs_exist_ok=True))
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run that all its workers see."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """The folder `name` of this run, filled by `fill(folder)` in the first worker that asks, while the others wait."""
+    place = shared_folder(factory) / "once" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.is_dir():
+            partial = place.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            fill(partial)
+            partial.rename(place)
+    return place
+
+
+def planted(factory: pytest.TempPathFactory) -> Planted:
+    """The lake with known effects on attention that most tests of views ask."""
+
+    def fill(folder: Path) -> None:
+        built = runpy.run_path(str(PLANTED / "planted.py"))["build"](folder / "lake")
+        (folder / RUNS).write_text(json.dumps(built["runs"]))
+
+    folder = once(factory, "planted", fill)
+    return Planted(Lake.existing(folder / "lake"), json.loads((folder / RUNS).read_text()))
+
+
+def published(factory: pytest.TempPathFactory, files: Path) -> Lake:
+    """The lake of all published files; not to be written to."""
+    from personascope.ingest.published import ingest_published
+
+    return Lake.existing(once(factory, "published", lambda folder: ingest_published(Lake.open(folder), [files])))
