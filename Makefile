@@ -1,6 +1,10 @@
 # Two targets for a newcomer: `make demo` and `make test`. Both set up .venv first.
 VENV := .venv
 PYTHON ?= python3
+PYTEST := $(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Without compiled modules every process compiles the project, and every worker the tests, anew: seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast lint docs setup clean
 
@@ -8,7 +12,11 @@ demo: setup
 	$(VENV)/bin/personascope demo
 
 test: setup
-	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# The inner loop: every wing, without what trains, starts a browser or binds every view.
+test-fast: setup
+	$(PYTEST) -m "not slow"
 
 lint: setup
 	$(VENV)/bin/ruff check .

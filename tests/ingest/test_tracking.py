@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -266,7 +267,8 @@ def broken_store(tmp_path: Path, how: str) -> str:
     ("how", "reason"),
     [("garbage", "not a database"), ("no folder", "File exists"), ("unknown scheme", "unsupported URI"), ("dead server", "([Errno 111] Connection refused)")],
 )
-def test_a_store_that_cannot_be_used_costs_one_sentence_and_no_run(lake, tmp_path, capfd, how, reason):
+def test_a_store_that_cannot_be_used_costs_one_sentence_and_no_run(lake, tmp_path, capfd, monkeypatch, how, reason):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     started = time.monotonic()
     tracker = Tracker(target(broken_store(tmp_path, how)))
     manifests = [log(lake, tracker, seed) for seed in (1, 2)]
@@ -284,6 +286,7 @@ def test_a_store_that_cannot_be_used_costs_one_sentence_and_no_run(lake, tmp_pat
 
 
 def test_a_locked_store_costs_one_sentence_and_tracking_comes_back_after_a_pause(lake, copied_store, capfd, monkeypatch):
+    monkeypatch.setattr("sqlite3.dbapi2.connect", partial(sqlite3.connect, timeout=0.1))
     tracker = Tracker(target(sqlite_uri(copied_store)))
     lock = sqlite3.connect(copied_store, isolation_level=None)
     lock.execute("begin exclusive")
