@@ -6,11 +6,14 @@
 --   input_seen: when that run was finished as the analysis found it, UTC
 --   input_finished: when the run of that name now in the lake was finished, UTC
 --   status: current; superseded (a newer one of the same inputs); outdated (its input was redone since); orphaned (its input was deleted). Views read current ones only
-with computed as (
-  select run_id, extractor, subject, started, finished, list_sort(inputs) as together, unnest(inputs) as input_run from runs where kind = 'analysis'
+with present as (
+  select run_id, kind, extractor, subject, started, finished, inputs from runs
+),
+computed as (
+  select run_id, extractor, subject, started, finished, list_sort(inputs) as together, unnest(inputs) as input_run from present where kind = 'analysis'
 ),
 inputs as (
-  select run_id as input_run, finished as input_finished from runs
+  select run_id as input_run, finished as input_finished from present
 ),
 stamps as (
   select run_id, name, trim(value, '"')::timestamp as input_seen from parameters where starts_with(name, 'input_finished.')

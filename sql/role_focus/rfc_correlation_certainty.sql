@@ -17,7 +17,8 @@
 with points as (
   select * from rfc_profile_pairs where origin = 'extracted'
 ),
-drawn as (
+-- four joins read the draws: computed once
+drawn as materialized (
   select i.base_run, i.instruct_run, i.layer, unnest(range(len(i.replicates))) as draw, unnest(i.replicates)::double as rfc_diff
   from rfc_intervals as i
   join analysis_standing as s using (run_id)
