@@ -6,6 +6,7 @@ Whole pages are generated (`pages()`), and parts of written pages that stand bet
 import ast
 import re
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def parts() -> dict[str, str]:
 def fill(text: str) -> str:
     """A page with every generated part as it should be."""
     for name, part in parts_once().items():
-        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda match, part=part: match[1] + part + match[2], text, flags=re.DOTALL)
+        text = re.sub(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", part.replace("\\", r"\\"), text, flags=re.DOTALL)
     return text
 
 
@@ -302,7 +303,7 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join(f"| {' | '.join(_cell(each) for each in row)} |\n" for row in lines)
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -99,16 +99,16 @@ def test_files_and_folders_that_are_named_exist(page):
 
 def parsed(words: list[str], arguments_may_lack: bool) -> str | None:
     """None where the command line is one the program takes, else why not; nothing is run."""
-    command: click.Command = typer.main.get_command(app)
-    context = click.Context(command, info_name="personascope")
-    while isinstance(command, click.Group) or hasattr(command, "commands"):
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("personascope", [], resilient_parsing=True)
+    while hasattr(command, "commands"):
         if not words or words[0].startswith("-"):
             known = {flag for parameter in command.params for flag in parameter.opts} | {"-h", "--help", "--install-completion", "--show-completion"}
             return None if set(words) <= known else f"no option {words}"
         if words[0] not in command.commands:
             return f"no command {words[0]!r}"
         command, words = command.commands[words[0]], words[1:]
-        context = click.Context(command, info_name=command.name, parent=context)
+        context = type(context)(command, info_name=command.name, parent=context)
     try:
         command.parse_args(context, list(words))
     except Exception as error:  # typer vendors click, so its classes are not click's
