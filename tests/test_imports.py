@@ -113,6 +113,11 @@ def test_importing_the_command_line_loads_nothing_heavy():
     assert loaded_after(f"import {OURS}.cli", HEAVY) == []
 
 
+def test_what_recognises_a_study_in_the_lake_loads_no_library_of_models():
+    code = f"import {OURS}.study.run, {OURS}.ingest.tiny.build\nfrom {OURS}.extract.registry import extractors\nassert extractors()"
+    assert loaded_after(code, ["transformers", "peft", "mlflow", "sklearn", "streamlit", "torch._dynamo"]) == []
+
+
 @pytest.mark.parametrize("place", FORBIDDEN)
 def test_no_import_points_upstream(place):
     files = python_files(place)

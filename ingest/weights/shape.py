@@ -20,8 +20,8 @@ def read_shape(folder: Path, where: str, code: bool) -> dict[str, Any]:
         return _read(folder, where, code)
     known = memory("shapes", [version("transformers"), config.read_text(encoding="utf-8", errors="replace")])
     try:
-        return json.loads(known.read_text())
-    except (OSError, ValueError):
+        return dict(json.loads(known.read_text()))
+    except (OSError, ValueError, TypeError):  # nothing remembered yet, or nothing usable
         shape = _read(folder, where, code)
         remember(known, shape)
         return shape

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from transformers import dynamic_module_utils
 
-from personascope.ingest.weights import checkpoints, content
+from personascope.ingest.weights import checkpoints, content, shape
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
@@ -133,6 +133,21 @@ def test_content_hash_is_remembered_for_settled_files_only(full, monkeypatch):
     assert [resolve(full).revision for _ in range(3)] == [first] * 3 and len(calls) == 3
     (full / "model.safetensors").write_text("WEIGHTS")  # same size
     assert resolve(full).revision != first and len(calls) == 4
+
+
+def test_a_shape_is_read_once_for_every_configuration_and_version_of_transformers(full, monkeypatch):
+    first = resolve(full)
+    read = []
+    monkeypatch.setattr(shape, "_read", lambda folder, *_: read.append(folder) or {"family": "llama", "n_layers": 9})
+    assert resolve(full) == first and read == []
+    config = json.loads((full / "config.json").read_text())
+    (full / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 9}))
+    assert shape.read_shape(full, "full", code=False)["n_layers"] == 9 and shape.read_shape(full, "full", code=False)["n_layers"] == 9
+    assert read == [full]
+    monkeypatch.setattr(shape, "version", lambda name: "6.0.0")
+    shape.read_shape(full, "full", code=False)
+    shape.read_shape(full, "full", code=True)
+    assert read == [full] * 3, "another version reads anew, and Python code beside the weights is asked every time"
 
 
 def test_content_hash_needs_no_writable_cache(full, tmp_path, monkeypatch):
