@@ -5,11 +5,8 @@
 -- page: marker_attention
 -- columns:
 --   subject: checkpoint plus whose tokens it read, and the control
-with deltas as (
-  select * from attention_delta
-),
-layers as (
-  select run_id, subject, control, layer, count(delta) as n, count(distinct delta) as n_distinct from deltas group by run_id, subject, control, layer
+with layers as (
+  select run_id, subject, control, layer, count(delta) as n, count(distinct delta) as n_distinct from attention_delta group by run_id, subject, control, layer
 ),
 counted as (
   select run_id, subject, control, max(n) as n, min(n_distinct) as n_distinct
