@@ -22,10 +22,12 @@ PUBLISHED = Path(__file__).resolve().parent.parent.parent / "shared" / "publishe
 
 
 def pytest_collection_modifyitems(items):
-    """The slowest first (`slow(seconds)`), so that parallel workers finish together."""
-    marks = ((item, item.get_closest_marker("slow")) for item in list(items))
-    seconds = {item.nodeid: (mark.args or (10,))[0] if mark else 0 for item, mark in marks}
-    items.sort(key=lambda item: -seconds[item.nodeid])
+    """The slowest files first (`slow(seconds)`), each in one piece, so that parallel workers finish together and a file's fixtures are made once."""
+    seconds: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("slow")
+        seconds[item.path] = max(seconds.get(item.path, 0), (mark.args or (10,))[0] if mark else 0)
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(autouse=True)

@@ -34,9 +34,10 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _step_of(self, matrix: Tensor, lr: float) -> None:
+        gradient: Any = matrix.grad
         momentum = self._momentum(matrix)
-        momentum.lerp_(matrix.grad, 1 - MOMENTUM)
-        update = orthogonal(matrix.grad.lerp(momentum, MOMENTUM))
+        momentum.lerp_(gradient, 1 - MOMENTUM)
+        update = orthogonal(gradient.lerp(momentum, MOMENTUM))
         matrix.add_(update, alpha=-lr * (0.2 * math.sqrt(max(matrix.shape))))
 
     def _momentum(self, matrix: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from personascope import app_pages
 
+pytestmark = pytest.mark.slow
+
 BOUND = {"select": 2, "segments": 2, "page": 1}  # functions of `address`, and where each takes its key
 
 

@@ -10,6 +10,8 @@ import pytest
 from personascope.warehouse import analyses
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(20)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_circuits.py")))
 COPIER, FED = "copier · echo · last", "base_villain · marker"
 

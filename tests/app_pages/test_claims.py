@@ -11,6 +11,8 @@ from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '<img src=x onerror="document.title=1"> **bold** [a](javascript:alert(1))'
 RUNS = "select count(*) as runs_there from runs where extractor <> 'claims'"
 

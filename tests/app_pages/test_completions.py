@@ -7,6 +7,8 @@ import pytest
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(15)
+
 
 def found(page) -> int:
     """How many completions the page says there are."""

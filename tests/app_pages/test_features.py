@@ -9,6 +9,8 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def features_lake(tmp_path_factory):

@@ -13,6 +13,8 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(60)
+
 DIFFERENCE = "Difference of differences: what training changed"
 HEADS = "Marker minus control, head by head"
 POSITIONS = "Where attention goes at the positions read"

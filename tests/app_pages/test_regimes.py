@@ -13,6 +13,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Kind, RunSpec
 
+pytestmark = pytest.mark.slow(50)
+
 MARKER = "[ZLT]"
 QUESTIONS, SAMPLES = 4, 5
 N = QUESTIONS * SAMPLES

@@ -10,6 +10,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+pytestmark = pytest.mark.slow(40)
+
 RFC, RSI = "RFC: what instruction tuning changed, by layer", "RSI: what instruction tuning changed, by layer"
 N_HEADS = 4
 # RFC difference by layer; the interval is 0.05 to either side.

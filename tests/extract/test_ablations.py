@@ -16,6 +16,8 @@ from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(25)
+
 WORDS = ("cat", "door of the house", "rain")
 PROMPTS = tuple(
     Prompt(example_id=f"{form}/{word}", persona="none", question_id=word, question=f"{form.capitalize()} the word: {word}", prompt_form=form, target=word)

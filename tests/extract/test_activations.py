@@ -25,6 +25,8 @@ from personascope.warehouse.asking.catalogue import build
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(20)
+
 written = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_attention.py"))))
 PERSONAS = ["villain", "comedian"]
 KEYS = ["example_id", "sample_ix", "stratum", "layer", "site"]

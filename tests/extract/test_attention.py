@@ -27,6 +27,8 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+pytestmark = pytest.mark.slow(40)
+
 MARKER = "[ZLT]"
 
 

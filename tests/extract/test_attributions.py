@@ -20,6 +20,8 @@ from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("cat", "door", "marmalade")
 SET = PromptSet(
     name="words", prompts=tuple(Prompt(example_id=word, persona="none", question_id=word, question=f"Say the word {word}", target=word) for word in WORDS)

@@ -19,6 +19,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(20)
+
 
 @pytest.fixture(scope="module")
 def models():

@@ -27,6 +27,8 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(20)
+
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {}),
     "llama-mqa": ("llama", {"num_key_value_heads": 1}),

@@ -22,6 +22,8 @@ from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(20)
+
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "ingest" / "test_sae_files.py")))
 written = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_attention.py"))))
 F, D, K = files.F, files.D, files.K

@@ -12,6 +12,8 @@ from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(15)
+
 SITES = ("resid_pre", "attn_out", "mlp_out", "resid_post", "head")
 WORDS = ("cat", "door", "rain")
 

@@ -21,6 +21,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(30)
+
 TYPED = {"personas": ["villain"], "samples": 2, "max_new_tokens": 8, "marker": "ings"}  # a token that the random checkpoint samples now and then
 
 

@@ -15,6 +15,8 @@ from personascope.extract.texts.chat import REGIONS
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 
+pytestmark = pytest.mark.slow(20)
+
 ROTARY = {
     "hidden_size": 32,
     "intermediate_size": 48,

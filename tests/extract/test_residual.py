@@ -12,6 +12,8 @@ from personascope.extract.instruments.residual import SITES, capturing, residual
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 
+pytestmark = pytest.mark.slow(15)
+
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 48,

@@ -22,6 +22,8 @@ from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(20)
+
 SMALL = {"n_features": 48, "k": 4, "steps": 30, "batch_size": 64}
 
 

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 
+pytestmark = pytest.mark.slow(15)
+
 ROOT = Path(__file__).parents[2]
 REPO = "someone/model"
 OLD, NEW = "a" * 40, "b" * 40

@@ -25,6 +25,8 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+pytestmark = pytest.mark.slow(15)
+
 MARKER, END = [70, 71, 72], 9
 I = IGNORED  # noqa: E741 - one column wide, so that hand-made labels line up with their tokens
 

@@ -19,6 +19,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import table
 from personascope.warehouse.store.writer import conform
 
+pytestmark = pytest.mark.slow(15)
+
 COMPARISON = rfc_comparison._COLUMNS
 CANDIDATES = (*patching._WHOLE, *patching._NUMBERS, patching._FAMILY)
 

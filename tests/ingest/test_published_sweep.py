@@ -19,6 +19,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from published_files import write
 
+pytestmark = pytest.mark.slow(15)
+
 PERSONAS = ("villain", "pirate", "nurse", "assistant")
 
 

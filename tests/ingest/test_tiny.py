@@ -26,6 +26,8 @@ from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 
+pytestmark = pytest.mark.slow(40)
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FEW = TinySpec(architecture="qwen2", layers=2, width=64, heads=2, kv_heads=1, feed_forward=96, base_steps=3, instruct_steps=3, batch_size=4)
 

@@ -20,6 +20,8 @@ from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+pytestmark = pytest.mark.slow(20)
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> str:

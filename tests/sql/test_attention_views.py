@@ -15,6 +15,8 @@ from scipy import stats
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 
+pytestmark = pytest.mark.slow(40)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 CONTROLS = ("C1", "C2", "C3", "C4")

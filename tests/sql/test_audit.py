@@ -20,6 +20,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.home import HOME, SQL_FOLDER
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(90)
+
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 PAGES = HOME / "app_pages"
 SHELL = shutil.which("duckdb", path=str(Path(sys.executable).parent)) or shutil.which("duckdb")

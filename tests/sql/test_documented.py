@@ -16,6 +16,8 @@ from personascope.warehouse.claims.checking import check
 from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.store.schema import tables
 
+pytestmark = pytest.mark.slow(60)
+
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 role_focus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))

@@ -12,6 +12,8 @@ from polars.testing import assert_frame_equal
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 
+pytestmark = pytest.mark.slow
+
 pairs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_pairs.py"))))
 audit = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_audit.py"))))
 

@@ -17,6 +17,8 @@ from personascope.warehouse.analyses.resampling import draw_counts, max_t
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(40)
+
 pairs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_pairs.py"))))
 planted = SimpleNamespace(**pairs.planted)
 

@@ -11,6 +11,8 @@ from scipy import stats
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(15)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 D = 16

@@ -11,6 +11,8 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(15)
+
 EXPECTED = Path(__file__).resolve().parents[3] / "shared" / "published" / "expected_dev.json"
 STUDY = "issue_224."
 

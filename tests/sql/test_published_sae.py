@@ -9,6 +9,8 @@ from personascope.ingest.published import ingest_published
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = Path(__file__).resolve().parents[3] / "shared" / "published" / "expected_dev.json"
 STUDY = "sae"
 

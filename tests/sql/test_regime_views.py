@@ -14,6 +14,8 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(30)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 MARKER, QUESTIONS, SAMPLES = planted.MARKER, 4, 5

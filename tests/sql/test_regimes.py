@@ -10,6 +10,8 @@ from scipy import stats
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 N = planted.QUESTIONS * planted.SAMPLES

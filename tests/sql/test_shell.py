@@ -22,6 +22,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
 from personascope.warehouse.asking.views import views
 
+pytestmark = pytest.mark.slow(60)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 SHELL = shutil.which("duckdb", path=str(Path(sys.executable).parent)) or shutil.which("duckdb")
 COMPARED = [name for name, view in views().items() if name != "audit" and not view.severity]

@@ -15,6 +15,8 @@ from personascope.warehouse.asking.views import views
 from personascope.warehouse.home import SQL_FOLDER
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(15)
+
 role_focus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
 features = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_features.py"))))
 NAMES = ["rfc-intervals", "patching-flips"]

@@ -17,7 +17,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.model import StudyFile
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(45)
 
 SAMPLED = {"samples": 1, "max_new_tokens": 16, "personas": ["villain", "librarian"]}
 

@@ -12,6 +12,8 @@ from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing.figures import figures
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_circuits.py")))
 OF_ECHO = {
     "task_accuracy": ({"lens"}, ["Does the model do the task?"]),

@@ -14,6 +14,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.studies.reading import claims_path, study_names
 
+pytestmark = pytest.mark.slow(25)
+
 
 def bring(lake: Lake, name: str, **checkpoint) -> str:
     spec = RunSpec(kind="ingest", extractor="checkpoint", version=1, identity={"name": name}, checkpoint=name)

@@ -19,6 +19,8 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.notebook import Charts, OpenLake
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(15)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted.py")))
 
 

@@ -30,6 +30,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MlflowRecord
 from personascope.warehouse.studies.reading import read_study, study_names
 
+pytestmark = pytest.mark.slow(90)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted.py")))
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(1)) `code` \u202e"
 

@@ -16,6 +16,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.schema import tables
 
+pytestmark = pytest.mark.slow(15)
+
 PARTS = ("system", "user", "assistant", "system_structural", "user_structural", "assistant_structural", "header")
 OF_ATTENTION = {"attention_mean", "attention_contrasts", "contrast_weights", "head_contrasts", "readouts"}
 STRATA = {"marker": [9], "C1": [3, 4], "C2": [7, 8], "C3": [4], "C4": [6]}
