@@ -53,7 +53,9 @@ def show_layers(lake: Source, pair: dict) -> None:
               d.n_prompts, d.n_heads, d.n_heads_model, i.resamples, i.seed, i.method
             from rfc_diff as d
             cross join (values ('base'), ('instruct')) as v(variant)
-            left join rfc_intervals as i on i.base_run = d.base_run and i.instruct_run = d.instruct_run and i.layer = d.layer
+            left join (
+              select * from rfc_intervals where run_id in (select run_id from analysis_standing where is_current)
+            ) as i on i.base_run = d.base_run and i.instruct_run = d.instruct_run and i.layer = d.layer
             where d.base_run = $base and d.instruct_run = $instruct
             order by v.variant, d.layer""",
             base=pair["base_run"],
