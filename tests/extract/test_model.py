@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from personascope.extract.weights import loading
 from personascope.extract.weights.loading import load_model
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -214,6 +213,6 @@ def test_too_little_memory_is_one_sentence(saved, monkeypatch, error):
     def allocate(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", allocate)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", allocate)
     sentence = refused(resolve(saved / "qwen2"), device="cpu")
     assert "does not fit into the memory of cpu: 0.0 GiB of weights on disk, loaded as float32" in sentence and "bfloat16" in sentence

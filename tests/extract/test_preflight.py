@@ -4,13 +4,13 @@ import json
 
 import polars as pl
 import pytest
+from transformers import AutoModelForCausalLM
 
 from personascope.extract.extractors import preflight
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.extractors.preflight import Preflight
 from personascope.extract.job import Job, run
 from personascope.extract.registry import resolve_settings
-from personascope.extract.weights import loading as model
 from personascope.extract.weights.engines import Sample
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import load_prompt_set
@@ -63,13 +63,13 @@ def differing(monkeypatch):
 
 def test_both_implementations_run_one_after_the_other_and_agree_on_a_float32_model(tmp_path, random_checkpoint, monkeypatch):
     loaded = []
-    load = model.AutoModelForCausalLM.from_pretrained
+    load = AutoModelForCausalLM.from_pretrained
 
     def noting(*args, **options):
         loaded.append(options["attn_implementation"])
         return load(*args, **options)
 
-    monkeypatch.setattr(model.AutoModelForCausalLM, "from_pretrained", noting)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", noting)
     each, said = extractor(tmp_path, random_checkpoint)
     run_id = run(each)
     assert loaded == ["sdpa", "eager"] and each.job.models._held is None, "one model in memory at a time"

@@ -138,7 +138,12 @@ def test_content_hash_is_remembered_for_settled_files_only(full, monkeypatch):
 def test_a_shape_is_read_once_for_every_configuration_and_version_of_transformers(full, monkeypatch):
     first = resolve(full)
     read = []
-    monkeypatch.setattr(shape, "_read", lambda folder, *_: read.append(folder) or {"family": "llama", "n_layers": 9})
+
+    def noting(folder, *_):
+        read.append(folder)
+        return {"family": "llama", "n_layers": 9}
+
+    monkeypatch.setattr(shape, "_read", noting)
     assert resolve(full) == first and read == []
     config = json.loads((full / "config.json").read_text())
     (full / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 9}))

@@ -221,9 +221,11 @@ def test_delete_removes_one_run_and_find_run_takes_a_prefix(tmp_path):
 
 def test_a_run_is_on_the_disk_before_its_name_is_and_its_name_before_the_commit_returns(tmp_path, monkeypatch):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     writer.write_part("0", {"attention": rows("villain/q00")})
-    synced, at_rename, fsync, rename = set(), {}, os.fsync, Path.rename
+    synced: set[int] = set()
+    at_rename: dict[Path, set[int]] = {}
+    fsync, rename = os.fsync, Path.rename
 
     def watched_fsync(handle):
         synced.add(os.fstat(handle).st_ino)
@@ -244,7 +246,7 @@ def test_a_run_is_on_the_disk_before_its_name_is_and_its_name_before_the_commit_
 
 def test_a_run_is_hidden_before_the_first_of_its_files_is_deleted(tmp_path, monkeypatch):
     lake = Lake.open(tmp_path / "lake")
-    writer = lake.start(spec())
+    writer = start(lake, spec())
     writer.write_part("0", {"attention": rows("villain/q00")})
     run_id = writer.commit().run_id
     seen = []
