@@ -105,7 +105,7 @@ def test_a_source_persona_without_usable_completions_is_named(rows):
         ({"lr": 0}, "'lr' is 0"),
         ({"lr": float("nan")}, "'lr' is nan"),
         ({"lr": -1e-3}, "'lr' is -0.001"),
-        ({"epoch": 3}, "'epoch' is 3"),
+        ({"epoch": 3}, r"'epoch' \(study file\) is unknown; did you mean 'epochs'"),
         ({"r": 0}, "'r' is 0"),
     ],
 )
