@@ -126,7 +126,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("right", "wrong", "sentence"),
     [
-        ("    data: {settings", "    dat: {settings", r"quick\.steps: 'dat' is not one step of this variant; expected one of data, marker-lora, .*"),
+        ("    data: {settings", "    dat: {settings", r"quick\.steps: 'dat' is not one step of this variant; did you mean 'data'"),
         ("data: {settings: {samples: 1,", "data: {settings: {sample: 1,", r"line 44: steps\.0\.settings\.sample: .*did you mean 'samples'\?"),
         ("    data: {settings: {samples: 1, temperature: null}}", "    - extract: completions", r"quick\.steps: found list, expected a mapping"),
         ("    data: {settings", "    marker-lora: {settings", r"'marker-lora' is not one step of this variant; several steps are called so"),

@@ -6,6 +6,7 @@ from functools import cache
 from personascope.warehouse.analyses.base import Analysis, Asking, refresh_one
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 
 
@@ -20,6 +21,6 @@ def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
     known = analyses()
     wanted = list(known if names is None else names)
     if unknown := [name for name in wanted if name not in known]:
-        raise PersonascopeError(f"analysis {unknown[0]!r} is unknown; expected one of {', '.join(known)}")
+        raise PersonascopeError(f"analysis {unknown[0]!r} is unknown; {nearest(unknown[0], known)}")
     with Asking(lake) as asking:
         return [run_id for name in wanted for run_id in refresh_one(asking, known[name])]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 
 Variant = Literal["full", "quick"]
 
@@ -185,4 +186,4 @@ class StudyFile(Strict):
 
 def _expect_known(name: str, known: set[str], where: str) -> None:
     if name not in known:
-        raise ValueError(f"{where} {name!r} is not named before; expected one of {', '.join(sorted(known))}")
+        raise ValueError(f"{where} {name!r} is not named before; {nearest(name, sorted(known))}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.studies.model import Variant
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -32,7 +33,7 @@ def of_variant(document: dict[str, Any], variant: Variant, where: str) -> dict[s
     names = [step_name(step) for step in steps if isinstance(step, dict)]
     for name in changes:
         if names.count(name) != 1:
-            found = "several steps are called so: give each a `step:` of its own" if name in names else f"expected one of {', '.join(dict.fromkeys(names))}"
+            found = "several steps are called so: give each a `step:` of its own" if name in names else nearest(name, dict.fromkeys(names))
             raise PersonascopeError(f"{where}: {variant}.steps: {name!r} is not one step of this variant; {found}")
     steps = [_changed(step, changes.get(step_name(step)) or {}) if isinstance(step, dict) else step for step in steps]
     return kept | {key: value for key, value in overrides.items() if key != "steps"} | ({"steps": steps} if steps else {})

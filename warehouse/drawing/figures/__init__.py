@@ -10,6 +10,7 @@ from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
+from personascope.warehouse.settings import nearest
 
 
 class FigureModule(Protocol):
@@ -32,5 +33,5 @@ def figures() -> dict[str, FigureModule]:
 def figure(name: str) -> FigureModule:
     """The figure of that name; raises PersonascopeError where there is none."""
     if name not in figures():
-        raise PersonascopeError(f"figure {name!r} is unknown; expected one of {', '.join(figures())}")
+        raise PersonascopeError(f"figure {name!r} is unknown; {nearest(name, figures())}")
     return figures()[name]

@@ -20,6 +20,7 @@ from personascope.warehouse.drawing.report.samples import samples
 from personascope.warehouse.drawing.report.scope import runs_of
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.studies.model import StudyFile
@@ -135,7 +136,7 @@ def _audit(source: Source, pages: Sequence[str]) -> list[Block]:
 
 def _rows(source: Source, name: str) -> pl.DataFrame:
     if name not in views():
-        raise PersonascopeError(f"view {name!r} of the study is unknown; expected one of {', '.join(views())}")
+        raise PersonascopeError(f"view {name!r} of the study is unknown; {nearest(name, views())}")
     return source.select(f"from {name}")
 
 
