@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import duckdb
 import lakes
 import pytest
 from hypothesis import settings
@@ -28,6 +29,19 @@ def pytest_collection_modifyitems(items):
         mark = item.get_closest_marker("slow")
         seconds[item.path] = max(seconds.get(item.path, 0), (mark.args or (10,))[0] if mark else 0)
     items.sort(key=lambda item: -seconds[item.path])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sums_in_one_order():
+    """DuckDB adds in one thread: two readings of a view are equal to the last digit, and the workers of the suite leave each other the cores."""
+    connect = duckdb.connect
+
+    def with_one_thread(*arguments, config=None, **options):
+        return connect(*arguments, config={"threads": 1} | (config or {}), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duckdb, "connect", with_one_thread)
+        yield
 
 
 @pytest.fixture(autouse=True)
