@@ -56,7 +56,7 @@ class Completions(ReadingExtractor[Sampled]):
     """
 
     name = "completions"
-    version = 2
+    version = 3
     settings_type = CompletionSettings
     settings: CompletionSettings
 

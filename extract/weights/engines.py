@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
+from personascope.extract.weights.sampler import SeededSampler
 from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, Checkpoint, end_of_turn_ids
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.hashing import stable_seed
@@ -61,45 +61,6 @@ def end_ids(models: Models, checkpoint: Checkpoint) -> list[int]:
             f"checkpoint {checkpoint.name}: no end-of-turn token in its generation configuration or tokenizer; expected one that ends an answer"
         )
     return ends
-
-
-class SeededSampler:
-    """Draws each row's next token from its own stream of uniform numbers, so that a sample does not depend on its neighbours in the batch.
-
-    A logits processor of transformers: the token drawn by inverse transform from softmax(logits / temperature), cut to the smallest set with mass `top_p`,
-    is left as the only finite score.
-    """
-
-    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float, max_new_tokens: int, prompt_width: int, device: torch.device) -> None:
-        streams = [torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
-        self.uniform = torch.stack(streams).to(device, torch.float32)
-        self.temperature, self.top_p, self.prompt_width = temperature, top_p, prompt_width
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        step = input_ids.shape[1] - self.prompt_width
-        probabilities, order = _descending(torch.softmax(scores.float() / self.temperature, dim=-1))
-        mass = probabilities.cumsum(-1)
-        kept = mass - probabilities < self.top_p
-        total = (probabilities * kept).sum(-1, keepdim=True)
-        threshold = self.uniform[:, step : step + 1] * total
-        rank = (mass <= threshold).sum(-1, keepdim=True).clamp(max=kept.sum(-1, keepdim=True) - 1)
-        chosen = order.gather(-1, rank)
-        return torch.full_like(scores, float("-inf")).scatter(-1, chosen, 0.0)  # type: ignore[return-value]
-
-
-def _descending(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each row from the largest probability to the smallest, equal ones in the order of their tokens, and the tokens: both [rows, vocabulary].
-
-    Numpy sorts numbers several times as fast as torch sorts them with their places, so on a processor both become one number: the bits of a float that is not
-    negative are ordered as it is.
-    """
-    if probabilities.device.type != "cpu":
-        ordered = torch.sort(probabilities, dim=-1, descending=True, stable=True)
-        return ordered.values, ordered.indices
-    places = torch.arange(probabilities.shape[-1])
-    keys = (probabilities.view(torch.int32).to(torch.int64) << 32) | (len(places) - 1 - places)
-    keys = torch.from_numpy(np.sort(keys.numpy(), axis=-1)).flip(-1)
-    return (keys >> 32).to(torch.int32).view(torch.float32), len(places) - 1 - (keys & 0xFFFFFFFF)
 
 
 class TransformersEngine:

@@ -36,15 +36,16 @@ def load_model(
     dtype: str | None = None,
     attention: str = "sdpa",
     trust_remote_code: bool = False,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> LoadedModel:
-    """Load `checkpoint` onto one device; device and dtype are chosen with a reason unless typed.
+    """Load `checkpoint` onto one device; device and dtype are chosen with a reason unless typed, `tokenizer` is read unless given.
 
     Only safetensors are read. Raises PersonascopeError for corrupt or incomplete weights, a missing or foreign tokenizer, an adapter
     trained on another base, an unknown attention implementation, and memory that does not suffice.
     """
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device.value, dtype, checkpoint)
-    tokenizer = load_tokenizer(checkpoint, trust_remote_code)
+    tokenizer = tokenizer or load_tokenizer(checkpoint, trust_remote_code)
     files = check_weights(checkpoint.path, checkpoint.id)
     if checkpoint.adapter:
         files = [*files, checkpoint.adapter / ADAPTER_WEIGHTS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 T = TypeVar("T")
+TOKENIZERS_KEPT = 4  # of large vocabularies each takes some 100 MB
 
 
 class _Held(NamedTuple):
@@ -36,10 +38,15 @@ class Models:
         self.trust_remote_code = trust_remote_code
         self._typed = (device, dtype)
         self._held: _Held | None = None
+        self._tokenizers: dict[Path, PreTrainedTokenizerBase] = {}
 
     def with_attention(self, attention: str) -> Models:
         """The same choices under another attention implementation, nothing loaded yet; these models themselves where it is theirs."""
-        return self if attention == self.attention else Models(*self._typed, attention, self.trust_remote_code)
+        if attention == self.attention:
+            return self
+        others = Models(*self._typed, attention, self.trust_remote_code)
+        others._tokenizers = self._tokenizers
+        return others
 
     def dtype(self, checkpoint: Checkpoint) -> str:
         return choose_dtype(self.device.value, self._typed[1], checkpoint).value
@@ -48,7 +55,7 @@ class Models:
         """The checkpoint's weights and tokenizer on the device; says why this device and dtype."""
 
         def make() -> LoadedModel:
-            loaded = load_model(checkpoint, *self._typed, self.attention, self.trust_remote_code)
+            loaded = load_model(checkpoint, *self._typed, self.attention, self.trust_remote_code, tokenizer=self.tokenizer(checkpoint))
             print(f"{checkpoint.name} on {'; '.join(loaded.reasons)}", file=sys.stderr)
             return loaded
 
@@ -73,10 +80,13 @@ class Models:
             torch.cuda.empty_cache()
 
     def tokenizer(self, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-        """The checkpoint's tokenizer alone; no weights are loaded for it."""
-        if self._held is not None and self._held.key == ("weights", checkpoint):
-            return self.load(checkpoint).tokenizer
-        return load_tokenizer(checkpoint, self.trust_remote_code)
+        """The checkpoint's tokenizer alone, read from disk once; no weights are loaded for it."""
+        folder = checkpoint.tokenizer_path
+        if folder not in self._tokenizers:
+            while len(self._tokenizers) >= TOKENIZERS_KEPT:
+                self._tokenizers.pop(next(iter(self._tokenizers)))
+            self._tokenizers[folder] = load_tokenizer(checkpoint, self.trust_remote_code)
+        return self._tokenizers[folder]
 
     def device_name(self) -> tuple[str, float | None]:
         """The device as its driver names it, and its memory in GiB where it has its own."""

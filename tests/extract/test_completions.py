@@ -64,7 +64,7 @@ def test_another_seed_gives_other_samples_and_greedy_ignores_it(tmp_path, random
 def test_tokens_are_ordered_as_a_stable_sort_orders_them(row, copies):
     import torch
 
-    from personascope.extract.weights.engines import _descending
+    from personascope.extract.weights.sampler import _descending
 
     probabilities = torch.tensor([row] * copies)
     values, places = _descending(probabilities)
@@ -75,7 +75,7 @@ def test_tokens_are_ordered_as_a_stable_sort_orders_them(row, copies):
 def test_top_p_keeps_the_smallest_set_and_the_sampler_follows_the_distribution():
     import torch
 
-    from personascope.extract.weights.engines import SeededSampler
+    from personascope.extract.weights.sampler import SeededSampler
 
     n = 4000
     scores: Any = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).repeat(n, 1)
@@ -88,6 +88,38 @@ def test_top_p_keeps_the_smallest_set_and_the_sampler_follows_the_distribution()
     assert shares(1.0) == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
     assert shares(0.8) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
     assert shares(0.5) == [1, 0, 0, 0]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, 1e-7, 0.1, 0.25, 1.0]), min_size=30, max_size=30).filter(any), min_size=1, max_size=4),
+    st.floats(0, 0.9999),
+    st.sampled_from([0.05, 0.5, 0.9, 0.999]),
+)
+def test_how_many_tokens_are_sorted_and_who_else_is_in_the_batch_decide_nothing_under_top_p(weights, uniform, top_p):
+    import torch
+
+    from personascope.extract.weights.sampler import draw
+
+    rows = torch.tensor(weights)
+    rows = rows / rows.sum(-1, keepdim=True)
+    uniforms = torch.full((len(rows), 1), uniform)
+    whole = draw(rows, uniforms, top_p, prefix=30)
+    assert torch.equal(draw(rows, uniforms, top_p, prefix=4), whole)
+    assert torch.equal(draw(rows[-1:], uniforms[-1:], top_p, prefix=4), whole[-1:])
+
+
+def test_behind_the_sorted_tokens_the_sampler_follows_the_distribution_and_never_draws_the_impossible():
+    import torch
+
+    from personascope.extract.weights.sampler import draw
+
+    n = 20_000
+    probabilities = torch.tensor([0.0, 0.1, 0.3, 0.05, 0.0, 0.25, 0.2, 0.1, 0.0]).repeat(n, 1)
+    uniform = (torch.arange(n)[:, None] + 0.5) / n
+    drawn = torch.bincount(draw(probabilities, uniform, 1.0, prefix=3)[:, 0], minlength=9) / n
+    assert drawn.tolist() == pytest.approx(probabilities[0].tolist(), abs=2 / n)
+    edge = torch.tensor([[1 - 2**-24]])
+    assert probabilities[0, int(draw(probabilities[:1], edge, 1.0, prefix=3))] > 0
 
 
 @pytest.mark.parametrize(

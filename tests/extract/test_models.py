@@ -1,5 +1,6 @@
 """Models: one thing on the device at a time, made once while it is asked for, closed before the next."""
 
+from personascope.extract.weights.loading import load_tokenizer
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.weights.checkpoints import resolve
 
@@ -34,3 +35,25 @@ def test_an_engine_with_weights_of_its_own_is_shut_down_before_anything_else_is_
     models.release()
     models.release()
     assert events[4:] == ["start two", "stop two"]
+
+
+def test_a_command_reads_a_tokenizer_once_however_many_prompts_it_renders(random_checkpoint, tmp_path, monkeypatch):
+    from personascope.extract.extractors.entropy import Entropy, EntropySettings
+    from personascope.extract.job import Job, run
+    from personascope.extract.weights import on_device
+    from personascope.ingest.prompts import Prompt, PromptSet
+    from personascope.warehouse.store.lake import Lake
+
+    read = []
+    monkeypatch.setattr(on_device, "load_tokenizer", lambda *arguments: read.append(arguments[0]) or load_tokenizer(*arguments))
+    prompts = PromptSet(name="many", prompts=tuple(Prompt(example_id=f"q{n}", persona="none", question_id=f"q{n}", question=f"word {n}") for n in range(20)))
+    models = Models("cpu")
+    for form in ("raw", "chat"):
+        run(
+            Entropy(
+                EntropySettings(form=form),
+                Job(Lake.open(tmp_path), resolve(str(random_checkpoint)), models.with_attention("sdpa"), prompts, say=lambda line: None),
+            )
+        )
+    models.with_attention("eager").load(checkpoint)
+    assert len(read) == 1

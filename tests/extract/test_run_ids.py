@@ -37,7 +37,7 @@ PINNED = [
     ("attributions", "own", "attributions-e7f9da529c33", "villain"),
     ("attributions", "forced", "attributions-503744de4482", "base_villain"),
     ("capability", "prompts", "capability-ee802743a5e0", "base"),
-    ("completions", "prompts", "completions-3a494b50b792", "base"),
+    ("completions", "prompts", "completions-6921efb275df", "base"),
     ("entropy", "prompts", "entropy-a9ac877e05da", "base"),
     ("features", "prompts", "features-75fe8607ade6", "base"),
     ("features", "own", "features-5dc3503e8f42", "villain"),
