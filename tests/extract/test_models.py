@@ -47,13 +47,8 @@ def test_a_command_reads_a_tokenizer_once_however_many_prompts_it_renders(random
     read = []
     monkeypatch.setattr(on_device, "load_tokenizer", lambda *arguments: read.append(arguments[0]) or load_tokenizer(*arguments))
     prompts = PromptSet(name="many", prompts=tuple(Prompt(example_id=f"q{n}", persona="none", question_id=f"q{n}", question=f"word {n}") for n in range(20)))
-    models = Models("cpu")
+    models, checkpoint = Models("cpu"), resolve(str(random_checkpoint))
     for form in ("raw", "chat"):
-        run(
-            Entropy(
-                EntropySettings(form=form),
-                Job(Lake.open(tmp_path), resolve(str(random_checkpoint)), models.with_attention("sdpa"), prompts, say=lambda line: None),
-            )
-        )
+        run(Entropy(EntropySettings(form=form), Job(Lake.open(tmp_path), checkpoint, models, prompts, say=lambda line: None)))
     models.with_attention("eager").load(checkpoint)
     assert len(read) == 1
