@@ -1,12 +1,24 @@
 """What the command line decides about a study: other checkpoints, settings, the device, and how it is tracked."""
 
+import re
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.studies.model import CheckpointSource, StudyFile
+
+_TYPED = re.compile(r"(?P<name>[^=]+)=(?P<reference>.+?)(?:\s+as\s+(?P<called>\S+))?")
+
+
+class TypedCheckpoint(CheckpointSource):
+    """A checkpoint typed in place of one of the study file; its rows bear its own name, or the one typed for it, never that of the model it replaces."""
+
+    called: str | None = Field(default=None, description="what its rows are called (default: as the model is called)")
 
 
 @dataclass(frozen=True)
@@ -33,14 +45,19 @@ def say(line: str) -> None:
 
 
 def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, CheckpointSource]:
-    """`NAME=ID[@REVISION]` as typed, in place of the checkpoint of that name in the study file (its persona and parent stay)."""
-    sources = {}
+    """`NAME=ID[@REVISION] [as NEWNAME]` as typed, in place of the checkpoint of that name in the study file.
+
+    Its part in the study (persona, parent, the word for its family) stays; whether it is a base or an instruct model is what it is itself.
+    """
+    sources: dict[str, CheckpointSource] = {}
     for assignment in assignments:
-        name, equals, reference = assignment.partition("=")
-        if not equals or not reference:
-            raise PersonascopeError(f"--checkpoint {assignment!r}: expected NAME=ID or NAME=ID@REVISION")
+        typed = _TYPED.fullmatch(assignment.strip())
+        if typed is None:
+            raise PersonascopeError(f"--checkpoint {assignment!r}: expected NAME=ID, NAME=ID@REVISION or 'NAME=ID as NEWNAME'")
+        name, reference = typed["name"].strip(), typed["reference"].strip()
         if name not in study.checkpoints:
             raise PersonascopeError(f"--checkpoint {name!r} is not one of study {study.name}; {nearest(name, study.checkpoints)}")
-        identifier, _, revision = reference.partition("@")
-        sources[name] = study.checkpoints[name].model_copy(update={"id": identifier, "revision": revision or None, "subfolder": None})
+        identifier, _, revision = (reference, "", "") if Path(reference).expanduser().exists() else reference.partition("@")
+        part = study.checkpoints[name].model_dump(exclude={"id", "revision", "subfolder", *(() if study.checkpoints[name].source_persona else ("variant",))})
+        sources[name] = TypedCheckpoint(id=identifier, revision=revision or None, called=typed["called"], **part)
     return sources

@@ -15,6 +15,7 @@ from personascope.ingest.training.run import Training, known_divergence
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
 from personascope.ingest.weights.hub import NotHereError, offline
 from personascope.study.cell import cells_of
+from personascope.study.options import TypedCheckpoint
 from personascope.study.rates import Rates
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
@@ -126,13 +127,21 @@ class _Planner:
     def _checkpoints(self) -> Iterator[PlannedCheckpoint]:
         for name, source in self.state.sources.items():
             try:
-                checkpoint = find(name, source, fetch=False)
+                checkpoint = find(name, source, self._called, fetch=False)
             except NotHereError as error:
                 yield PlannedCheckpoint(name, source.id, source.revision, str(error))
                 continue
             self._keep(name, checkpoint)
             size = sum(file.stat().st_size for file in _weights(checkpoint))
-            yield PlannedCheckpoint(name, checkpoint.id, checkpoint.revision, "on this machine", size, self.shapes[name])
+            shown = name if name == checkpoint.name else f"{name}: {checkpoint.name}"
+            yield PlannedCheckpoint(shown, checkpoint.id, checkpoint.revision, "on this machine", size, self.shapes[name])
+
+    def _called(self, name: str) -> str:
+        """What the rows of a checkpoint will be called; as the study calls it where that is not known before it is fetched."""
+        if name in self.checkpoints:
+            return self.checkpoints[name].name
+        source = self.state.sources.get(name)
+        return source.called or name if isinstance(source, TypedCheckpoint) else name
 
     def _keep(self, name: str, checkpoint: Checkpoint) -> None:
         self.checkpoints[name] = checkpoint
@@ -192,7 +201,7 @@ class _Planner:
         """Settings whose value a query gives, as far as the lake tells already, and what has to happen first for the others."""
         typed = self.state.options.settings
         queries = {key: query for key, query in step.settings_from.items() if key not in typed}
-        rows = {key: ask(self.lake, query, {"checkpoint": name, "seed": self.state.seed}) if self.lake else [] for key, query in queries.items()}
+        rows = {key: ask(self.lake, query, {"checkpoint": self._called(name), "seed": self.state.seed}) if self.lake else [] for key, query in queries.items()}
         waiting = [key for key, found in rows.items() if not found]
         return {key: found for key, found in rows.items() if found}, f"setting {', '.join(waiting)} comes from earlier steps" if waiting else ""
 

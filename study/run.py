@@ -33,6 +33,8 @@ class StudyRun:
         """Works off the steps in order and rebuilds the catalogue; returns the run_ids."""
         tracking, n_steps = self.bench.tracking, len(self.study.steps)
         say(f"study {self.study.name}: {n_steps} steps into {self.bench.lake.root}")
+        for name, source in self.bench.state.options.checkpoints.items():
+            say(f"{name} of the study file is {self.bench.checkpoint(name).name} here ({source.id})")
         started = time.monotonic()
         runs: list[str] = []
         with tracking.group(self.study.name) if tracking else nullcontext():

@@ -11,7 +11,7 @@ from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.ingest.training.grid import Cell
 from personascope.ingest.training.run import Training, train_marker
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
-from personascope.study.options import say
+from personascope.study.options import TypedCheckpoint, say
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.warehouse.asking.query import Warehouse
@@ -38,8 +38,22 @@ class Workbench:
         """The checkpoint of that name, fetched at first use."""
         known = self.state.checkpoints
         if name not in known:
-            known[name] = find(name, self.state.sources[name])
+            found = find(name, self.state.sources[name], self._called)
+            for other, each in known.items():
+                if each.name == found.name and each.identity != found.identity:
+                    raise PersonascopeError(
+                        f"study {self.state.study.name}: checkpoints {other} ({each.id}) and {name} ({found.id}) would both be called {found.name}; "
+                        f"expected two names: --checkpoint '{name}={found.id} as NEWNAME'"
+                    )
+            known[name] = found
         return known[name]
+
+    def _called(self, name: str) -> str:
+        """What the rows of a checkpoint of the study are called; looks at the checkpoint only where it was typed without a name."""
+        source = self.state.sources.get(name)
+        if not isinstance(source, TypedCheckpoint):
+            return name
+        return source.called or self.checkpoint(name).name
 
     def extract(self, step: ExtractStep, say: Callable[[str], None] = say) -> list[str]:
         """Runs an extractor over every checkpoint and tokens of a step; returns the run_ids."""
@@ -59,7 +73,7 @@ class Workbench:
         """The extractor of a step over the checkpoint called `name`, with settings from the study file and the command line."""
         state, kind = self.state, extractor(step.extract)
         queries = {key: query for key, query in step.settings_from.items() if key not in state.options.settings}
-        queried = {key: self._rows(query, name, f"{step.extract}: setting {key!r}") for key, query in queries.items()}
+        queried = {key: self._rows(query, self.checkpoint(name).name, f"{step.extract}: setting {key!r}") for key, query in queries.items()}
         settings, parameters = resolve_step(step, state.options.settings, queried)
         job = Job(
             lake=self.lake,
@@ -113,15 +127,18 @@ def ask(lake: Lake, query: str, known: dict[str, Any]) -> list[Any]:
     return rows.to_series().to_list() if rows.width == 1 else rows.to_dicts()
 
 
-def find(name: str, source: CheckpointSource, fetch: bool = True) -> Checkpoint:
-    """The checkpoint a study calls `name`; with `fetch` false raises NotHereError where it would have to be downloaded or made first."""
+def find(name: str, source: CheckpointSource, called: Callable[[str], str] = str, fetch: bool = True) -> Checkpoint:
+    """The checkpoint a study calls `name`, under the name its rows bear; `called` gives that of its parent.
+
+    With `fetch` false raises NotHereError where it would have to be downloaded or made first.
+    """
     return resolve(
         source.id,
-        name=name,
+        name=source.called if isinstance(source, TypedCheckpoint) else name,
         revision=source.revision,
         subfolder=source.subfolder,
         source_persona=source.source_persona,
         variant=source.variant,
-        parent=source.parent,
+        parent=called(source.parent) if source.parent else None,
         fetch=fetch,
     )

@@ -1,5 +1,6 @@
 """Study files: the shipped ones read, mistakes are named with file, key and nearest known key, typed values win and say so."""
 
+import shutil
 from typing import Any
 
 import pytest
@@ -120,10 +121,14 @@ def test_the_full_study_runs_the_base_over_the_tokens_of_every_persona_and_asks_
     assert len(trained) == 4 and steps[1].checkpoints == steps[2].checkpoints == steps[3].tokens == trained and steps[3].checkpoints == ["base"]
 
 
-def test_typed_checkpoints_replace_those_of_the_study():
+def test_typed_checkpoints_replace_those_of_the_study(tmp_path):
     study = read_study("marker-attention")
     replaced = parse_checkpoints(["librarian=./folder@abc"], study)["librarian"]
-    assert (replaced.id, replaced.revision, replaced.source_persona, replaced.subfolder) == ("./folder", "abc", "librarian", None)
+    assert (replaced.id, replaced.revision, replaced.source_persona, replaced.subfolder, replaced.variant) == ("./folder", "abc", "librarian", None, "marker")
+    base: Any = parse_checkpoints(["base = org/model@abc  as mine"], study)["base"]
+    assert (base.id, base.revision, base.called) == ("org/model", "abc", "mine")
+    (tmp_path / "a@b").mkdir()
+    assert parse_checkpoints([f"base={tmp_path}/a@b"], study)["base"].id == f"{tmp_path}/a@b"
     with pytest.raises(PersonascopeError, match="'pirate' is not one of study marker-attention"):
         parse_checkpoints(["pirate=x"], study)
     with pytest.raises(PersonascopeError, match="expected NAME=ID"):
@@ -165,6 +170,28 @@ def test_a_family_keeps_its_checkpoints_and_the_steps_that_read_them(families):
         families.of_families(["c"])
     with pytest.raises(PersonascopeError, match="its checkpoints name no family"):
         read_study("marker-attention").of_families(["llama"])
+
+
+def test_rows_bear_the_name_of_the_model_that_was_typed_and_never_that_of_the_one_it_replaces(families, tmp_path, random_checkpoint):
+    typed = parse_checkpoints([f"a-base={random_checkpoint}", f"b-base={random_checkpoint} as other"], families)
+    child = families.checkpoints["a-instruct"].model_copy(update={"id": str(random_checkpoint), "parent": "a-base"})
+    study = families.model_copy(update={"checkpoints": families.checkpoints | {"a-instruct": child}})
+    bench = Workbench(StudyState(study, tmp_path / "lake", RunOptions(track=False, checkpoints=typed)))
+    assert [bench.checkpoint(name).name for name in ("a-base", "b-base", "a-instruct")] == ["random", "other", "a-instruct"]
+    assert bench.checkpoint("a-base").variant == "instruct" and bench.checkpoint("a-instruct").parent == "random"
+    asked: Any = bench.extractor(families.steps[2].model_copy(update={"donor": None, "tokens": "none"}), "b-base", "b-base")
+    assert asked.settings.personas == ["villain", "other"]
+
+
+def test_two_models_of_one_name_are_refused(families, tmp_path, random_checkpoint):
+    other = tmp_path / "random"
+    shutil.copytree(random_checkpoint, other)
+    (other / "generation_config.json").write_text('{"eos_token_id": 7}')
+    typed = parse_checkpoints([f"a-base={random_checkpoint}", f"b-base={other}"], families)
+    bench = Workbench(StudyState(families, tmp_path / "lake", RunOptions(track=False, checkpoints=typed)))
+    bench.checkpoint("a-base")
+    with pytest.raises(PersonascopeError, match=r"a-base .* and b-base .* would both be called random; expected two names: --checkpoint 'b-base="):
+        bench.checkpoint("b-base")
 
 
 def test_a_step_takes_settings_from_a_query_and_a_donor_and_can_leave_completions_alone(families, tmp_path, random_checkpoint):
