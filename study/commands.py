@@ -42,9 +42,7 @@ def run(
     quick: QuickOption = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and whether it can work; load, download and write nothing.")] = False,
     family: Annotated[list[str] | None, typer.Option(help="Only the checkpoints of this model family; repeatable.")] = None,
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="NAME=ID[@REVISION] or 'NAME=ID as NEWNAME' in place of the study's; repeatable.")
-    ] = None,
+    checkpoint: Annotated[list[str] | None, typer.Option(help="NAME=ID[@REVISION] or 'NAME=ID as NEWNAME' in place of the study's; repeatable.")] = None,
     settings: SettingsOption = None,
     segmentation: SegmentationOption = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw (default: the study file's).")] = None,

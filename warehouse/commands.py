@@ -199,12 +199,18 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
 @app.command()
 def check(
     study: Annotated[str | None, typer.Argument(metavar="STUDY/FILE", help="A study, or a .yaml file with claims (default: all studies that ship).")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Ask the sentences of this checkpoint of the lake instead: replications.")] = None,
     lake: LakeOption = DEFAULT_LAKE,
     format: Annotated[verdicts.VerdictFormat, typer.Option("--format", "-f", help="auto: a table in a terminal, Markdown elsewhere.")] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
 ) -> None:
-    """Check published sentences against the data and record the verdicts; exits with 1 when one is contradicted."""
+    """Check published sentences against the data and record the verdicts; exits with 1 when one is contradicted.
+
+    With --model a sentence is asked of another model than it was published of: its verdicts are replications, kept apart, and contradict nobody.
+    """
     found = Lake.existing(lake)
+    if model is not None and study is None:
+        raise PersonascopeError("--model: expected the study whose sentences are asked of it: personascope check STUDY --model NAME")
     claimed = {study_path(name).stem.removesuffix(".claims"): read_claims(claims_path(name)) for name in ([study] if study else study_names())}
     if not any(claimed.values()):
         where = claims_path(study) if study else STUDIES_FOLDER
@@ -213,7 +219,7 @@ def check(
     for name, each in claimed.items():
         if each:
             print(f"checking {len(each)} claims of {name}", file=sys.stderr)
-            judged += check_claims(found, name, each)
+            judged += check_claims(found, name, each, model)
     catalogue.build(found)
     if format == "auto":
         format = "table" if sys.stdout.isatty() and output is None else "json" if output is not None and output.suffix == ".json" else "markdown"
@@ -222,9 +228,10 @@ def check(
         sys.stdout.write(text)
     else:
         output.write_text(text, encoding="utf-8")
-    contradicted = any(each.verdict == "contradicted" for each in judged)
+    contradicted = model is None and any(each.verdict == "contradicted" for each in judged)
     rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
-    print(f'{verdicts.summary(judged)}; next: personascope sql "from claims {rest}" --lake {lake}', file=sys.stderr)
+    of = "replications" if model else "claims"
+    print(f'{verdicts.summary(judged)}; next: personascope sql "from {of} {rest}" --lake {lake}', file=sys.stderr)
     if contradicted:
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 -- grain: study, claim
 -- source: own; claims stand in the study files, `personascope check` writes the verdicts
 -- columns:
+--   model: checkpoint that was asked (NULL where the sentence speaks of published rows)
 --   checked: when they were checked, UTC
 --   stale: runs came, went or were redone since, so that the verdict may be another now
 --   new_runs: runs in the lake now minus runs the check saw
@@ -11,7 +12,7 @@ with checks as (
     finished as checked,
     row_number() over (partition by study order by finished desc, run_id desc) as newness
   from runs
-  where extractor = 'claims'
+  where extractor = 'claims' and checkpoint is null
 ),
 present as (
   select state, n_runs from lake_state
@@ -29,6 +30,7 @@ final as (
     v.found,
     v.detail,
     v.query,
+    v.model,
     v.run_id,
     c.checked,
     v.lake_state <> present.state as stale,

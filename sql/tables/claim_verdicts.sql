@@ -15,5 +15,7 @@ create table claim_verdicts (
   detail varchar, -- at which rounding or scope it is true, what else the query shows, or which data are missing
   query varchar, -- the SQL that was asked
   lake_state varchar, -- fingerprint of the runs that were in the lake, as the view lake_state gives it
-  lake_runs bigint -- how many they were
+  lake_runs bigint, -- how many they were
+  model varchar, -- checkpoint that was asked (NULL where the sentence speaks of no model of this lake)
+  replication boolean -- the sentence was published of another model than that
 );

@@ -8,8 +8,9 @@ import pytest
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.claims.checking import judge
+from personascope.warehouse.claims.checking import check, judge
 from personascope.warehouse.claims.reading import read_claims
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import claims_path
 
@@ -112,3 +113,24 @@ def test_a_detour_of_the_model_contradicts_what_it_should(tmp_path, monkeypatch)
     found = Warehouse(lake)
     wrong = {name for name in CLAIMS if judge(found, "echo", CLAIMS[name]).verdict == "contradicted"}
     assert {"echo-22-against-23", "ablation-heads-0-2-7", "head-2-always", "cat-one-case"} <= wrong
+
+
+def test_rows_of_another_model_under_the_name_decide_nothing_and_are_a_replication_where_asked_for(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    build(lake)
+    analyses.refresh(lake, ["rank-agreement"])
+    rows = {"id": "someone/else", "revision": "other"}
+    planted.write(lake, planted.spec("checkpoint", checkpoint=CHECKPOINT), checkpoints=[rows])
+    foreign = judge(Warehouse(lake), "echo", CLAIMS["same-answer"])
+    assert foreign.verdict == "not derivable" and foreign.replication is False
+    assert foreign.detail.startswith("qwen2.5-1.5b-instruct in this lake is someone/else at other; the sentence speaks of Qwen/Qwen2.5-1.5B-Instruct at 989aa")
+    claims = [claim.model_copy(update={"model": claim.model.model_copy(update={"checkpoint": "gone"})}) for claim in list(CLAIMS.values())[:3]]
+    asked = check(lake, "echo", claims, CHECKPOINT)
+    assert [(each.verdict, each.model, each.replication) for each in asked] == [("confirmed", CHECKPOINT, True)] * 3
+    assert check(lake, "echo", claims, CHECKPOINT) == asked
+    found = Warehouse(lake).select("select model, claim from replications order by place")
+    assert found.rows() == [(CHECKPOINT, claim.id) for claim in claims] and Warehouse(lake).select("from claims").is_empty()
+    with pytest.raises(PersonascopeError, match="checkpoint 'quen' is not in this lake"):
+        check(lake, "echo", claims, "quen")
+    with pytest.raises(PersonascopeError, match="none of its 1 claims can be asked of"):
+        check(lake, "echo", [CLAIMS["task-done"].model_copy(update={"model": None})], CHECKPOINT)

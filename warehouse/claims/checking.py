@@ -12,8 +12,9 @@ import polars as pl
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, compare, show
-from personascope.warehouse.claims.reading import Claim
+from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import tables
@@ -27,7 +28,10 @@ VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the data say of one claim; `measured` is the name of what the query gives, `found` is None where it gave nothing."""
+    """What the data say of one claim; `measured` is the name of what the query gives, `found` is None where it gave nothing.
+
+    `model` is the checkpoint that was asked where the sentence speaks of one, `replication` says that it is another than that one.
+    """
 
     study: str
     claim: str
@@ -39,19 +43,24 @@ class Verdict:
     found: str | None
     detail: str
     query: str
+    model: str | None = None
+    replication: bool | None = None
 
 
-def check(lake: Lake, study: str, claims: list[Claim]) -> list[Verdict]:
+def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = None) -> list[Verdict]:
     """Verdicts on the claims of a study in their order, recorded in a run of kind `analysis`; claims and lake unchanged since the last check give its verdicts.
 
-    Raises PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected.
+    With `sibling`, a checkpoint of the lake, the sentences that speak of a model are asked of that one instead: replications, recorded apart. Raises
+    PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected.
     """
     warehouse = Warehouse(lake)
+    if sibling is not None:
+        claims = _of_sibling(warehouse, study, claims, sibling)
     present = warehouse.select("select state, n_runs from lake_state").row(0, named=True)
-    spec = _spec(study, claims, present["state"])
+    spec = _spec(study, claims, present["state"], sibling)
     if (known := _recorded(lake, spec)) is not None:
         return known
-    verdicts = [judge(warehouse, study, claim) for claim in claims]
+    verdicts = [judge(warehouse, study, claim, sibling) for claim in claims]
     with lake.start(spec, force=True) as writer:
         constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
         rows = [vars(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
@@ -70,30 +79,43 @@ def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Ma
     return [judge(warehouse, study, claim) for claim in claims], None
 
 
-def _spec(study: str, claims: list[Claim], state: str) -> RunSpec:
-    """The check of these claims on a lake in that state."""
-    identity = {"study": study, "claims": [claim.model_dump() for claim in claims], "lake": state}
-    return RunSpec(kind="analysis", extractor=EXTRACTOR, version=VERSION, identity=identity, study=study)
+def _of_sibling(warehouse: Warehouse, study: str, claims: list[Claim], sibling: str) -> list[Claim]:
+    """The claims that can be asked of another checkpoint than their own."""
+    known = warehouse.select("select distinct checkpoint from checkpoints order by checkpoint")["checkpoint"].to_list()
+    if sibling not in known:
+        raise PersonascopeError(f"checkpoint {sibling!r} is not in this lake; {nearest(sibling, known)}")
+    asked = [claim for claim in claims if claim.model and claim.model.checkpoint != sibling]
+    if not asked:
+        raise PersonascopeError(f"study {study}: none of its {len(claims)} claims can be asked of {sibling}; expected claims that name the model they speak of")
+    return asked
+
+
+def _spec(study: str, claims: list[Claim], state: str, sibling: str | None = None) -> RunSpec:
+    """The check of these claims on a lake in that state, where asked of a sibling that one's."""
+    identity = {"study": study, "claims": [claim.model_dump() for claim in claims], "lake": state} | ({"sibling": sibling} if sibling else {})
+    return RunSpec(kind="analysis", extractor=EXTRACTOR, version=VERSION, identity=identity, study=study, checkpoint=sibling)
 
 
 def _recorded(lake: Lake, spec: RunSpec) -> list[Verdict] | None:
-    """The verdicts of that check where it is the last one of its study."""
-    if spec.study is None or spec.run_id != _last_check(lake, spec.study):
+    """The verdicts of that check where it is the last one of its study and model."""
+    if spec.study is None or spec.run_id != _last_check(lake, spec.study, spec.checkpoint):
         return None
     return [Verdict(**row) for row in lake.read(spec.run_id, TABLE, list(Verdict.__dataclass_fields__)).to_pylist()]
 
 
-def judge(warehouse: Warehouse, study: str, claim: Claim) -> Verdict:
-    """The verdict on one claim."""
-    measured, found, evidence = _ask(warehouse, claim.id, claim.query)
+def judge(warehouse: Warehouse, study: str, claim: Claim, sibling: str | None = None) -> Verdict:
+    """The verdict on one claim; on rows of another model than the one it speaks of only where that one is named as its sibling."""
+    model = sibling or (claim.model.checkpoint if claim.model else None)
+    foreign = _foreign(warehouse, claim.model) if claim.model and sibling is None else ""
+    measured, found, evidence = ("", None, "") if foreign else _ask(warehouse, claim.id, claim.query, model)
     agreement = None if found is None else _compare(claim.id, claim.expected, found, claim.tolerance, claim.coarser)
     word: VerdictWord
     if agreement is not None:
         word, parts = ("confirmed" if agreement.decimals is None else "imprecise"), [agreement.words]
     else:
-        narrower = _narrower(warehouse, claim)
+        narrower = "" if foreign else _narrower(warehouse, claim, model)
         if found is None:
-            word, parts = "not derivable", [f"missing: {claim.needs or _rows_of(claim.query)}", narrower]
+            word, parts = "not derivable", [foreign or f"missing: {claim.needs or _rows_of(claim.query)}", narrower]
         else:
             word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
     return Verdict(
@@ -106,15 +128,34 @@ def judge(warehouse: Warehouse, study: str, claim: Claim) -> Verdict:
         expected=show(claim.expected),
         found=None if found is None else show(found),
         detail="; ".join(part for part in [*parts, evidence] if part),
-        query=claim.query.strip(),
+        query=_named(claim.query, model).strip(),
+        model=model,
+        replication=None if model is None else sibling is not None,
     )
 
 
-def _narrower(warehouse: Warehouse, claim: Claim) -> str:
+def _foreign(warehouse: Warehouse, model: SpokenOf) -> str:
+    """What rows of that name are where they are not of the model that is spoken of; empty where they are its own, or there are none."""
+    others = warehouse.select(
+        "select distinct id, revision from checkpoints where checkpoint = $name and (id <> $id or revision is distinct from $revision) order by all limit 1",
+        {"name": model.checkpoint, "id": model.id, "revision": model.revision},
+    )
+    if others.is_empty():
+        return ""
+    identifier, revision = others.row(0)
+    return f"{model.checkpoint} in this lake is {identifier} at {revision}; the sentence speaks of {model.id} at {model.revision}"
+
+
+def _named(query: str, model: str | None) -> str:
+    """The query with the name of the model in place of `$model`: what can be pasted into a shell."""
+    return query if model is None else query.replace("$model", f"'{model}'")
+
+
+def _narrower(warehouse: Warehouse, claim: Claim, model: str | None) -> str:
     """For what smaller scope the claim is true, with the value found there; empty where there is none, or it is not true there either."""
     if claim.narrower is None:
         return ""
-    _, found, evidence = _ask(warehouse, claim.id, claim.narrower.query)
+    _, found, evidence = _ask(warehouse, claim.id, claim.narrower.query, model)
     expected = claim.expected if claim.narrower.expected is None else claim.narrower.expected
     agreement = None if found is None else _compare(claim.id, expected, found, claim.tolerance, None)
     if found is None or agreement is None or agreement.decimals is not None:
@@ -129,10 +170,10 @@ def _compare(name: str, expected: Expected, found: Found, tolerance: Decimal, co
         raise PersonascopeError(f"claim {name!r}: {error}") from error
 
 
-def _ask(warehouse: Warehouse, name: str, query: str) -> tuple[str, Found | None, str]:
+def _ask(warehouse: Warehouse, name: str, query: str, model: str | None) -> tuple[str, Found | None, str]:
     """Name and value of the first column of the one row a query gives, None where it gives no row or NULL, and its further columns in words."""
     try:
-        rows = warehouse.select(query)
+        rows = warehouse.select(_named(query, model))
     except PersonascopeError as error:
         raise PersonascopeError(f"claim {name!r}: {one_line(error)}") from error
     if rows.height > 1:
@@ -182,7 +223,7 @@ def _rows_of(query: str) -> str:
     return f"rows of {', '.join(named)}" if named else "a value the query does not give"
 
 
-def _last_check(lake: Lake, study: str) -> str | None:
-    """The check of the study that the view `claims` reads."""
-    checks = [(each.finished, each.run_id) for each in lake.manifests() if each.extractor == EXTRACTOR and each.study == study]
+def _last_check(lake: Lake, study: str, sibling: str | None) -> str | None:
+    """The check of the study that the view `claims` reads, or `replications` for a sibling."""
+    checks = [(each.finished, each.run_id) for each in lake.manifests() if (each.extractor, each.study, each.checkpoint) == (EXTRACTOR, study, sibling)]
     return max(checks)[1] if checks else None

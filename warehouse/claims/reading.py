@@ -65,6 +65,14 @@ class Narrower(Strict):
     expected: ExpectedField | None = Field(default=None, description="where it differs from the claim's")
 
 
+class SpokenOf(Strict):
+    """The model that sentences speak of: the name its rows bear, and what it must be for them to be judged by those rows."""
+
+    checkpoint: str = Field(min_length=1, description="name of its rows, `$model` in a query")
+    id: str = Field(min_length=1, description="Hub id")
+    revision: str = Field(min_length=1, description="Hub commit")
+
+
 class Claim(Strict):
     """One published sentence: its query gives one row, whose first column is held against `expected`; further columns are shown as evidence.
 
@@ -80,6 +88,7 @@ class Claim(Strict):
     coarser: int | None = Field(default=None, ge=0, description="decimals to which the statement may be true where it is not as printed")
     narrower: Narrower | None = None
     needs: str | None = Field(default=None, description="which data are missing where the query gives nothing")
+    model: SpokenOf | None = Field(default=None, description="the model the sentence speaks of (default: that of the file, where it names one)")
 
 
 class _Loader(yaml.SafeLoader):
@@ -110,7 +119,8 @@ def read_claims(path: Path | str) -> list[Claim]:
     entries = document.get("claims", []) if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise PersonascopeError(f"{path}: expected the key `claims` with a list of claims, found {type(document if entries is None else entries).__name__}")
-    claims = [_read_claim(path, number, entry) for number, entry in enumerate(entries, 1)]
+    shared = {"model": document["model"]} if isinstance(document, dict) and document.get("model") is not None else {}
+    claims = [_read_claim(path, number, shared | entry if isinstance(entry, dict) else entry) for number, entry in enumerate(entries, 1)]
     twice = [name for name, n in Counter(claim.id for claim in claims).items() if n > 1]
     if twice:
         raise PersonascopeError(f"{path}: claim {twice[0]!r} stands there more than once; expected every id once")

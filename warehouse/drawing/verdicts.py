@@ -24,10 +24,11 @@ def as_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
     with console.capture() as capture:
         for study in dict.fromkeys(each.study for each in verdicts):
             of_study = [each for each in verdicts if each.study == study]
+            title = _title(study, of_study)
             if console.width >= LEAST_WIDTH:
-                console.print(_table(study, of_study))
+                console.print(_table(title, of_study))
             else:
-                console.print(f"[bold]claims of {escape(study)}[/]", highlight=False)
+                console.print(f"[bold]{escape(title)}[/]", highlight=False)
                 for each in of_study:
                     console.print(_block(each), highlight=False)
     return capture.get()
@@ -40,18 +41,34 @@ def as_json(verdicts: Sequence[Verdict]) -> str:
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """A pipe table with a row per claim."""
-    names = ("study", "verdict", "claim", "statement", "measured", "expected", "found", "detail")
+    names = (
+        "study",
+        *(("model",) if any(each.replication for each in verdicts) else ()),
+        "verdict",
+        "claim",
+        "statement",
+        "measured",
+        "expected",
+        "found",
+        "detail",
+    )
     return pipe_table(names, [[getattr(each, name) for name in names] for each in verdicts])
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """How many claims there are of each verdict."""
     counts = Counter(each.verdict for each in verdicts)
-    return f"{len(verdicts)} claims: {', '.join(f'{counts[word]} {word}' for word in VERDICTS)}"
+    what = "replications" if any(each.replication for each in verdicts) else "claims"
+    return f"{len(verdicts)} {what}: {', '.join(f'{counts[word]} {word}' for word in VERDICTS)}"
 
 
-def _table(study: str, verdicts: Sequence[Verdict]) -> Table:
-    table = Table(title=f"claims of {escape(study)}", title_justify="left", show_lines=True)
+def _title(study: str, verdicts: Sequence[Verdict]) -> str:
+    model = next((each.model for each in verdicts if each.replication), None)
+    return f"claims of {study}, asked of {model}: another model than they speak of" if model else f"claims of {study}"
+
+
+def _table(title: str, verdicts: Sequence[Verdict]) -> Table:
+    table = Table(title=escape(title), title_justify="left", show_lines=True)
     for name, ratio in (("verdict", None), ("claim", 2), ("statement", 5), ("measured", 2), ("expected", 2), ("found", 2), ("detail", 5)):
         table.add_column(name, ratio=ratio, overflow="fold", no_wrap=name == "verdict")
     for each in verdicts:
