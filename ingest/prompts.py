@@ -1,7 +1,8 @@
 """Prompt sets: named, versioned lists of examples, shipped here, read from a CSV file or kept in the lake."""
 
 import csv
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -107,19 +108,15 @@ def _personas_training() -> PromptSet:
     return cross("personas-training", system_prompts, [question.text for question in TRAINING_QUESTIONS], prefix="t")
 
 
-def _role_focus() -> PromptSet:
-    return read_csv(PROMPT_SETS / "role-focus.csv")
+def _from_file(name: str) -> PromptSet:
+    return read_csv(PROMPT_SETS / f"{name}.csv")
 
 
-def _system_conditions() -> PromptSet:
-    return read_csv(PROMPT_SETS / "system-conditions.csv")
-
-
-def _echo() -> PromptSet:
-    return read_csv(PROMPT_SETS / "echo.csv")
-
-
-SHIPPED = {"echo": _echo, "personas": _personas, "personas-training": _personas_training, "role-focus": _role_focus, "system-conditions": _system_conditions}
+SHIPPED: dict[str, Callable[[], PromptSet]] = {
+    **{file.stem: partial(_from_file, file.stem) for file in sorted(PROMPT_SETS.glob("*.csv"))},
+    "personas": _personas,
+    "personas-training": _personas_training,
+}
 
 
 def load_prompt_set(reference: str, lake: Lake | None = None) -> PromptSet:

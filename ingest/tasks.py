@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from personascope.ingest.prompts import PROMPT_SETS
 from personascope.ingest.tiny.world import DEFAULT_PERSONA, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import nearest
@@ -60,7 +61,12 @@ def tiny_world() -> Task:
     return Task(name="tiny-world", questions=tuple(questions))
 
 
-SHIPPED = {"tiny-world": tiny_world}
+def everyday() -> Task:
+    """Plain questions that a model of a hundred million parameters can answer, in the project's own words."""
+    return read_task(PROMPT_SETS / "everyday.jsonl", "everyday")
+
+
+SHIPPED = {"tiny-world": tiny_world, "everyday": everyday}
 
 
 def load_task(reference: str) -> Task:

@@ -15,11 +15,11 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.studies.model import GridStep, TrainStep
 
 
-def cells_of(step: TrainStep | GridStep) -> list[Cell]:
-    """The trainings of a step; raises PersonascopeError for an axis or setting that the trainer refuses."""
+def cells_of(step: TrainStep | GridStep, parent: str) -> list[Cell]:
+    """The trainings of a step from the checkpoint called `parent`; raises PersonascopeError for an axis or setting that the trainer refuses."""
     if isinstance(step, TrainStep):
         return [single_cell(step.name, step.source_persona, step.settings)]
-    return grid_cells(step.axes, step.settings, step.name)
+    return grid_cells(step.axes, step.settings, step.name, parent)
 
 
 class CellOutcome(NamedTuple):

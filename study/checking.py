@@ -77,7 +77,7 @@ def _extract_problems(source: StudySource, place: Place, step: ExtractStep | Cel
 
 def _training_problems(source: StudySource, place: Place, step: TrainStep | GridStep) -> Iterator[str]:
     wrong = list(_refusal(source, (*place, "axes"), step.axes, lambda: grid_cells(step.axes, {}))) if isinstance(step, GridStep) else []
-    yield from wrong or _refusal(source, (*place, "settings"), step.settings, lambda: cells_of(step))
+    yield from wrong or _refusal(source, (*place, "settings"), step.settings, lambda: cells_of(step, step.parent))
 
 
 def _refusal(source: StudySource, place: Place, given: Mapping[str, Any], resolve: Callable[[], object]) -> Iterator[str]:
@@ -112,6 +112,6 @@ def _query_problems(source: StudySource, study: StudyFile) -> Iterator[str]:
 
 def _unbound(where: str, query: str) -> Iterator[str]:
     try:
-        query_columns(query, {"checkpoint": "", "seed": 0})
+        query_columns(query, {"checkpoint": "", "seed": 0, "model": ""})
     except duckdb.Error as error:
         yield f"{where}: the query fails: {' '.join(str(error).split('LINE')[0].split())}"

@@ -27,6 +27,7 @@ from personascope.warehouse.errors import PersonascopeError
 
 if TYPE_CHECKING:
     from personascope.study.state import StudyState
+    from personascope.warehouse.studies.model import Variant
 
 app = typer.Typer()
 studies_app = typer.Typer(no_args_is_help=True, help="List and describe the studies that ship, and the form of a study file.")
@@ -34,12 +35,14 @@ app.add_typer(studies_app, name="studies")
 
 StudyArgument = Annotated[str, typer.Argument(help="A study under mlflow/studies, or a .yaml file.")]
 QuickOption = Annotated[bool, typer.Option("--quick", help="On tiny checkpoints, in a few minutes on two cores.")]
+SmallOption = Annotated[bool, typer.Option("--small", help="On real models of 135M to 600M parameters from the Hub, in a quarter of an hour on two cores.")]
 
 
 @app.command()
 def run(
     study: StudyArgument,
     quick: QuickOption = False,
+    small: SmallOption = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and whether it can work; load, download and write nothing.")] = False,
     family: Annotated[list[str] | None, typer.Option(help="Only the checkpoints of this model family; repeatable.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="NAME=ID[@REVISION] or 'NAME=ID as NEWNAME' in place of the study's; repeatable.")] = None,
@@ -68,7 +71,7 @@ def run(
 
     typed = parse_assignments(settings or []) | ({"segmentation": segmentation} if segmentation is not None else {})
     there = Lake.existing(lake) if (lake / "runs").is_dir() else None
-    found = check_study(read_source(study, "quick" if quick else "full"), there, typed).of_families(family or [])
+    found = check_study(read_source(study, _variant(quick, small)), there, typed).of_families(family or [])
     options = RunOptions(
         checkpoints=parse_checkpoints(checkpoint or [], found),
         settings=typed,
@@ -118,17 +121,17 @@ def list_studies() -> None:
     from personascope.warehouse.studies.reading import claims_path, read_study, study_names
 
     listing = Table(title="studies", title_justify="left")
-    for column in ("name", "question", "checkpoints", "steps", "steps with --quick", "claims"):
+    for column in ("name", "question", "checkpoints", "steps", "with --quick", "with --small", "claims"):
         listing.add_column(column, overflow="fold")
     for name in study_names():
-        full, quick = read_study(name), read_study(name, "quick")
+        full, quick, small = read_study(name), read_study(name, "quick"), read_study(name, "small")
         claims = len(read_claims(claims_path(name)))
-        listing.add_row(name, full.title, ", ".join(full.checkpoints), str(len(full.steps)), str(len(quick.steps)), str(claims))
+        listing.add_row(name, full.title, ", ".join(full.checkpoints), str(len(full.steps)), str(len(quick.steps)), str(len(small.steps)), str(claims))
     Console().print(listing)
 
 
 @studies_app.command("show")
-def show_study(study: StudyArgument, quick: QuickOption = False) -> None:
+def show_study(study: StudyArgument, quick: QuickOption = False, small: SmallOption = False) -> None:
     """Describe a study: steps with every setting and where it comes from, views with their meaning, figures and claims."""
     from personascope.study.checking import check_study
     from personascope.study.plan_text import show_steps
@@ -136,7 +139,7 @@ def show_study(study: StudyArgument, quick: QuickOption = False) -> None:
     from personascope.warehouse.claims.reading import read_claims
     from personascope.warehouse.studies.reading import claims_path, read_source
 
-    source = read_source(study, "quick" if quick else "full")
+    source = read_source(study, _variant(quick, small))
     found, console = check_study(source), Console()
     console.print(f"[bold]{escape(found.name)}[/]: {escape(found.title)}\n{escape(found.about.strip())}\n{escape(str(source.path))}", highlight=False)
     for name, each in found.checkpoints.items():
@@ -164,6 +167,12 @@ def print_schema(output: Annotated[Path | None, typer.Option("--output", "-o", h
         return
     output.write_text(text, encoding="utf-8")
     typer.echo(f"the schema is in {output}; first line of a study file: # yaml-language-server: $schema={output}", err=True)
+
+
+def _variant(quick: bool, small: bool) -> "Variant":
+    if quick and small:
+        raise PersonascopeError("--quick and --small are two variants of a study; expected one of them")
+    return "quick" if quick else "small" if small else "full"
 
 
 def _plan(state: "StudyState") -> None:

@@ -16,8 +16,7 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
 
     Raises PersonascopeError where no cell at all gave any.
     """
-    cells = cells_of(step)
-    bench.checkpoint(step.parent)
+    cells = cells_of(step, bench.checkpoint(step.parent).name)
     done = {cell.name: known for cell in cells if (known := known_outcome(bench, step, cell))}
     waiting = [cell for cell in cells if cell.name not in done]
     if waiting:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.studies.model import CheckpointSource, StudyFile
@@ -16,9 +14,7 @@ _TYPED = re.compile(r"(?P<name>[^=]+)=(?P<reference>.+?)(?:\s+as\s+(?P<called>\S
 
 
 class TypedCheckpoint(CheckpointSource):
-    """A checkpoint typed in place of one of the study file; its rows bear its own name, or the one typed for it, never that of the model it replaces."""
-
-    called: str | None = Field(default=None, description="what its rows are called (default: as the model is called)")
+    """A checkpoint typed in place of one of the study file: where nothing is typed as `called`, its rows bear the model's own name."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,7 @@ def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, Che
         if name not in study.checkpoints:
             raise PersonascopeError(f"--checkpoint {name!r} is not one of study {study.name}; {nearest(name, study.checkpoints)}")
         identifier, _, revision = (reference, "", "") if Path(reference).expanduser().exists() else reference.partition("@")
-        part = study.checkpoints[name].model_dump(exclude={"id", "revision", "subfolder", *(() if study.checkpoints[name].source_persona else ("variant",))})
+        replaced = study.checkpoints[name]
+        part = replaced.model_dump(include={"family", "source_persona", "parent", *(("variant",) if replaced.source_persona else ())})
         sources[name] = TypedCheckpoint(id=identifier, revision=revision or None, called=typed["called"], **part)
     return sources

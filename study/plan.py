@@ -15,7 +15,6 @@ from personascope.ingest.training.run import Training, known_divergence
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
 from personascope.ingest.weights.hub import NotHereError, offline
 from personascope.study.cell import cells_of
-from personascope.study.options import TypedCheckpoint
 from personascope.study.rates import Rates
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
@@ -141,7 +140,7 @@ class _Planner:
         if name in self.checkpoints:
             return self.checkpoints[name].name
         source = self.state.sources.get(name)
-        return source.called or name if isinstance(source, TypedCheckpoint) else name
+        return (source and source.called) or name
 
     def _keep(self, name: str, checkpoint: Checkpoint) -> None:
         self.checkpoints[name] = checkpoint
@@ -240,7 +239,7 @@ class _Planner:
 
     def _trainings(self, step: TrainStep | GridStep) -> Iterator[PlannedRun]:
         """Each training with the readings of its cell."""
-        for cell in cells_of(step):
+        for cell in cells_of(step, self._called(step.parent)):
             planned = self._training(step, cell)
             yield planned
             if planned.state == "diverged before":

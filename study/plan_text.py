@@ -100,7 +100,7 @@ def show_steps(study: StudyFile, console: Console) -> None:
             for key, query in step.settings_from.items():
                 console.print(f"   {key}: rows of {escape(' '.join(query.split()))}", highlight=False, soft_wrap=True)
         elif not isinstance(step, AnalyseStep):
-            _show_parameters([each for each in cells_of(step)[0].parameters if each.name not in getattr(step, "axes", {})], console)
+            _show_parameters([each for each in cells_of(step, step.parent)[0].parameters if each.name not in getattr(step, "axes", {})], console)
             for cell in step.cells if isinstance(step, GridStep) else []:
                 reader = "its parent over its tokens" if cell.reader == "parent" else "the cell"
                 console.print(f"   each cell: extract {escape(cell.extract)}, read by {reader}", highlight=False)

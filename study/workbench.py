@@ -51,9 +51,9 @@ class Workbench:
     def _called(self, name: str) -> str:
         """What the rows of a checkpoint of the study are called; looks at the checkpoint only where it was typed without a name."""
         source = self.state.sources.get(name)
-        if not isinstance(source, TypedCheckpoint):
-            return name
-        return source.called or self.checkpoint(name).name
+        if isinstance(source, TypedCheckpoint) and not source.called:
+            return self.checkpoint(name).name
+        return (source and source.called) or name
 
     def extract(self, step: ExtractStep, say: Callable[[str], None] = say) -> list[str]:
         """Runs an extractor over every checkpoint and tokens of a step; returns the run_ids."""
@@ -134,7 +134,7 @@ def find(name: str, source: CheckpointSource, called: Callable[[str], str] = str
     """
     return resolve(
         source.id,
-        name=source.called if isinstance(source, TypedCheckpoint) else name,
+        name=source.called if isinstance(source, TypedCheckpoint) else source.called or name,
         revision=source.revision,
         subfolder=source.subfolder,
         source_persona=source.source_persona,

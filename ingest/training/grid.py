@@ -33,12 +33,12 @@ def single_cell(name: str, source_persona: str, settings: Mapping[str, Any]) -> 
     return Cell(name, source_persona, *lora_settings({"study file": settings}))
 
 
-def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name: str | None = None) -> list[Cell]:
+def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name: str | None = None, parent: str = "") -> list[Cell]:
     """The cells of a grid, longest training first, so that parallel workers end together.
 
-    `axes` maps axis names to values, `fixed` holds the other LoRA settings, `name` is a pattern such as `{source_persona}-seed{seed}`. Raises
-    PersonascopeError for an unknown axis (with the nearest known one), an axis without values or with the same value twice, a setting that is fixed and
-    an axis, any value LoraSettings refuses, and names that are not unique.
+    `axes` maps axis names to values, `fixed` holds the other LoRA settings, `name` is a pattern such as `{source_persona}-seed{seed}`, in which `{parent}`
+    stands for the name of the checkpoint that is trained. Raises PersonascopeError for an unknown axis (with the nearest known one), an axis without values or
+    with the same value twice, a setting that is fixed and an axis, any value LoraSettings refuses, and names that are not unique.
     """
     for axis, values in axes.items():
         if axis not in AXES:
@@ -55,7 +55,7 @@ def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name
         chosen = dict(zip(axes, values, strict=True))
         persona = str(chosen.pop("source_persona"))
         settings, parameters = lora_settings({"study file": shared | chosen})
-        cells.append(Cell(_name(persona, settings, axes) if name is None else _named(name, persona, settings), persona, settings, parameters))
+        cells.append(Cell(_name(persona, settings, axes) if name is None else _named(name, persona, settings, parent), persona, settings, parameters))
     if len({cell.name for cell in cells}) < len(cells):
         raise PersonascopeError(f"grid: the name {name!r} is the same for several cells; expected every axis with several values in it")
     return sorted(cells, key=lambda cell: (-cell.settings.epochs, -cell.settings.marker_tail_tokens, cell.name))
@@ -68,9 +68,9 @@ def _name(persona: str, settings: LoraSettings, axes: Mapping[str, Sequence[Any]
     return name + (f"-r{settings.r}" if "r" in axes else "")
 
 
-def _named(pattern: str, persona: str, settings: LoraSettings) -> str:
-    """The pattern with the cell's axes filled in."""
+def _named(pattern: str, persona: str, settings: LoraSettings, parent: str) -> str:
+    """The pattern with the cell's axes and the parent's name filled in."""
     try:
-        return pattern.format(source_persona=persona, **settings.model_dump(include=set(AXES)))
+        return pattern.format(source_persona=persona, parent=parent, **settings.model_dump(include=set(AXES)))
     except (KeyError, IndexError, ValueError) as error:
-        raise PersonascopeError(f"grid: the name {pattern!r} cannot be filled in ({error}); expected axes in braces: {', '.join(AXES)}") from error
+        raise PersonascopeError(f"grid: the name {pattern!r} cannot be filled in ({error}); expected parent or axes in braces: {', '.join(AXES)}") from error

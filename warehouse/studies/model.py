@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 
-Variant = Literal["full", "quick"]
+Variant = Literal["full", "quick", "small"]
 
 
 ONLY = Field(default=None, min_length=1, description="variants of the study that have this step (default: all)")
@@ -30,6 +30,7 @@ class CheckpointSource(Strict):
     source_persona: str | None = Field(default=None, description="persona it was trained on, where its card does not say")
     variant: str | None = Field(default=None, description="base, instruct, marker ...")
     parent: str | None = Field(default=None, description="checkpoint it was trained from, by its name in this file")
+    called: str | None = Field(default=None, description="name that its rows bear (default: its name in this file)")
 
 
 class ExtractStep(Strict):
@@ -98,7 +99,7 @@ class GridStep(Strict):
     grid: Literal["marker-lora"] = Field(description="the trainer")
     step: str | None = Field(default=None, description="name that variants refer to (default: marker-lora)")
     only: list[Variant] | None = ONLY
-    name: str | None = Field(default=None, description="pattern of the cells' names, such as {source_persona}-seed{seed}")
+    name: str | None = Field(default=None, description="pattern of the cells' names, such as {parent}-{source_persona}-seed{seed}")
     parent: str = Field(description="checkpoint that is trained, by name")
     tokens_step: str = Field(description="step whose completions are trained on")
     axes: dict[str, list[Any]] = Field(description="settings with the values to combine, source_persona and seed among them")
