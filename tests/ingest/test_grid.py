@@ -29,9 +29,11 @@ def test_further_axes_are_in_the_name_and_every_setting_knows_its_origin():
 def test_a_pattern_names_the_cells():
     cells = grid_cells({"source_persona": ["villain", "comedian"], "seed": [1, 2]}, {}, "{source_persona}-s{seed}")
     assert [cell.name for cell in cells] == ["comedian-s1", "comedian-s2", "villain-s1", "villain-s2"]
+    (named,) = grid_cells({"source_persona": ["villain"]}, {}, "{parent}-{source_persona}", "smollm2")
+    assert named.name == "smollm2-villain"
     with pytest.raises(PersonascopeError, match="is the same for several cells"):
         grid_cells({"source_persona": ["villain"], "seed": [1, 2]}, {}, "{source_persona}")
-    with pytest.raises(PersonascopeError, match=r"cannot be filled in \('colour'\); expected axes in braces"):
+    with pytest.raises(PersonascopeError, match=r"cannot be filled in \('colour'\); expected parent or axes in braces"):
         grid_cells({"source_persona": ["villain"]}, {}, "{colour}")
 
 

@@ -1,5 +1,6 @@
 """Study files: the shipped ones read, mistakes are named with file, key and nearest known key, typed values win and say so."""
 
+import itertools
 import shutil
 from typing import Any
 
@@ -36,9 +37,19 @@ def test_shipped_studies_name_views_and_settings_that_exist(name, variant):
 
 
 def test_hub_checkpoints_of_shipped_studies_are_pinned():
-    for name in study_names():
-        for checkpoint in read_study(name).checkpoints.values():
+    for name, variant in itertools.product(study_names(), VARIANTS):
+        for checkpoint in read_study(name, variant).checkpoints.values():
             assert checkpoint.id.startswith("tiny:") or (checkpoint.revision and len(checkpoint.revision) == 40)
+
+
+def test_a_small_variant_reads_real_models_under_their_own_names_and_one_that_is_not_there_is_said_so(families, tmp_path):
+    for name in study_names():
+        assert {len(source.revision or "") for source in read_study(name, "small").checkpoints.values()} == {40}
+        assert all(source.called for source in read_study(name, "small").checkpoints.values())
+    with pytest.raises(PersonascopeError, match="has no variant small; expected a block `small:`"):
+        read_study(str(tmp_path / "families.yaml"), "small")
+    both = CliRunner().invoke(app, ["run", "echo", "--quick", "--small", "--lake", str(tmp_path / "lake")])
+    assert "two variants of a study" in str(both.exception)
 
 
 def test_an_unknown_study_and_a_broken_file_are_named(tmp_path):
@@ -60,7 +71,7 @@ def test_an_unknown_study_and_a_broken_file_are_named(tmp_path):
     [
         ({"sedd": 1}, "sedd is unknown .found 1.; did you mean 'seed'"),
         ({"seed": "many"}, "line [0-9]+: seed is 'many'; .*integer"),
-        ({"steps": [{"extract": "completions", "checkpoints": ["nobody"]}]}, "'nobody' is not named before; expected one of base"),
+        ({"small": None, "steps": [{"extract": "completions", "checkpoints": ["nobody"]}]}, "'nobody' is not named before; expected one of base"),
     ],
 )
 def test_mistakes_in_a_study_file_name_key_and_value(tmp_path, change, message):
