@@ -6,7 +6,7 @@ PYTEST := $(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Without compiled modules every process compiles the project, and every worker the tests, anew: seconds each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast lint docs setup clean
+.PHONY: demo test test-fast gpu-check lint docs setup clean
 
 demo: setup
 	$(VENV)/bin/personascope demo
@@ -17,6 +17,10 @@ test: setup
 # The inner loop: every wing, without what trains, starts a browser or binds every view.
 test-fast: setup
 	$(PYTEST) -m "not slow"
+
+# On a GPU box: torch, transformers and peft are enough, so it takes the python there is where nothing was set up here.
+gpu-check:
+	$(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python,$(PYTHON)) tests/gpu/check.py
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -112,6 +112,11 @@ def run(
 def demo(lake: LakeOption = DEFAULT_LAKE) -> None:
     """Make tiny checkpoints, run the marker-attention study on them and print its headline: the whole path in a few minutes."""
     run("marker-attention", quick=True, lake=lake)
+    typer.echo(
+        "  personascope run marker-attention --small --lake lake-small    # the same on a real model of 135M parameters from the Hub, in a quarter of an hour\n"
+        "  personascope run marker-attention --small --checkpoint base=FILE.gguf --lake lake-small    # or on a file of yours, without the Hub",
+        err=True,
+    )
 
 
 @studies_app.command("list")

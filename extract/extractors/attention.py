@@ -15,8 +15,9 @@ from personascope.extract.extractors import midrun
 from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.instruments.attention_readout import Readout, read_attention, self_check
 from personascope.extract.job import Item, Settings
-from personascope.extract.texts.chat import REGIONS, Rule, region_codes, structural_mask
+from personascope.extract.texts.chat import Rule, region_codes, structural_mask
 from personascope.extract.texts.marker import marker_spellings
+from personascope.extract.texts.regions import REGIONS
 from personascope.extract.texts.strata import Query, end_queries, marker_queries, token_frequencies
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.workload import Shape, Texts, Workload

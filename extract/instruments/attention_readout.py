@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from personascope.extract.instruments.attention_calls import LayerCall, attention_implementation, attention_rows, family_of, reading
-from personascope.extract.texts.chat import REGIONS
+from personascope.extract.texts.regions import REGIONS
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 

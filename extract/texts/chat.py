@@ -9,12 +9,10 @@ from unicodedata import category
 import jinja2
 import numpy as np
 
+from personascope.extract.texts.regions import REGIONS
 from personascope.ingest.prompts import NO_SYSTEM_TURN
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
-
-REGIONS = ("system", "user", "assistant", "system_structural", "user_structural", "assistant_structural", "header")
-"""Names of the region codes 0..6, in the order of the columns of table `attention`."""
 
 Rule = Literal["published", "decoded"]
 Message = dict[str, str]

@@ -29,7 +29,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from personascope.extract.instruments.attention_calls import LayerCall, attention_implementation, reading
 from personascope.extract.instruments.attention_readout import Readout, read_attention
-from personascope.extract.texts.chat import REGIONS
+from personascope.extract.texts.regions import REGIONS
 
 SHAPE: dict[str, Any] = {"vocab_size": 4096, "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
 VARIANTS = ("bare", "readout", "eager")

@@ -16,8 +16,9 @@ from personascope.cli import app
 from personascope.extract.extractors import midrun
 from personascope.extract.extractors.attention import Attention, AttentionSettings
 from personascope.extract.job import Job, run
-from personascope.extract.texts.chat import REGIONS, region_codes, render, structural_mask
+from personascope.extract.texts.chat import region_codes, render, structural_mask
 from personascope.extract.texts.marker import find_marker, marker_spellings
+from personascope.extract.texts.regions import REGIONS
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import load_prompt_set
 from personascope.ingest.weights.checkpoints import resolve

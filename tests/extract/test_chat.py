@@ -8,7 +8,8 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from personascope.extract.texts.chat import REGIONS, region_codes, render, structural_mask
+from personascope.extract.texts.chat import region_codes, render, structural_mask
+from personascope.extract.texts.regions import REGIONS
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 

@@ -11,7 +11,7 @@ from personascope.extract.instruments import attention_calls as rows_module
 from personascope.extract.instruments import attention_readout as readout_module
 from personascope.extract.instruments.attention_calls import LayerCall, attention_implementation, attention_rows, reading
 from personascope.extract.instruments.attention_readout import exact_rows, read_attention, self_check
-from personascope.extract.texts.chat import REGIONS
+from personascope.extract.texts.regions import REGIONS
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 

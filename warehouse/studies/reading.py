@@ -35,9 +35,7 @@ class StudySource:
         for other in VARIANTS[1:]:  # every variant must name steps there are, whichever is asked for
             of_variant(document, other, str(self.path))
         if self.variant not in (VARIANTS[0], *document):
-            raise PersonascopeError(
-                f"{self.path}: has no variant {self.variant}; expected a block `{self.variant}:` with what it changes"
-            )
+            raise PersonascopeError(f"{self.path}: has no variant {self.variant}; expected a block `{self.variant}:` with what it changes")
         return of_variant(document, self.variant, str(self.path))
 
     def where(self, *path: str | int) -> str:
