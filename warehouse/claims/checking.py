@@ -13,13 +13,14 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, compare, show
 from personascope.warehouse.claims.reading import Claim
+from personascope.warehouse.claims.scope import populations, reads_the_lake, syntax
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import tables
 
 EXTRACTOR = "claims"
-VERSION = 1
+VERSION = 2
 TABLE = "claim_verdicts"
 VerdictWord = Literal["confirmed", "imprecise", "contradicted", "not derivable"]
 VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "not derivable")
@@ -86,14 +87,19 @@ def _recorded(lake: Lake, spec: RunSpec) -> list[Verdict] | None:
 def judge(warehouse: Warehouse, study: str, claim: Claim) -> Verdict:
     """The verdict on one claim."""
     measured, found, evidence = _ask(warehouse, claim.id, claim.query)
+    nothing = None if found is None else _over_nothing(warehouse, claim)
+    if nothing is not None:
+        found = None
     agreement = None if found is None else _compare(claim.id, claim.expected, found, claim.tolerance, claim.coarser)
+    if found is not None:
+        _expect_lake(claim.id, claim.query)
     word: VerdictWord
     if agreement is not None:
         word, parts = ("confirmed" if agreement.decimals is None else "imprecise"), [agreement.words]
     else:
         narrower = _narrower(warehouse, claim)
         if found is None:
-            word, parts = "not derivable", [f"missing: {claim.needs or _rows_of(claim.query)}", narrower]
+            word, parts = "not derivable", [f"missing: {claim.needs or nothing or _rows_of(claim.query)}", narrower]
         else:
             word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
     return Verdict(
@@ -110,6 +116,26 @@ def judge(warehouse: Warehouse, study: str, claim: Claim) -> Verdict:
     )
 
 
+def _expect_lake(name: str, query: str) -> None:
+    """Refuses a query whose answer stands in itself."""
+    statement = syntax(query)
+    if statement is not None and not reads_the_lake(statement, {*views(), *tables()}):
+        raise PersonascopeError(f"claim {name!r}: the query's first column reads no table or view of the lake; expected a measurement, not its own answer")
+
+
+def _over_nothing(warehouse: Warehouse, claim: Claim) -> str | None:
+    """The rows that the query's sums and counts are over, where there are none of them: nothing is true of nothing."""
+    statement = syntax(claim.query)
+    for query, named in populations(statement) if statement else ():
+        try:
+            empty = warehouse.select(query).item() == 0
+        except PersonascopeError:
+            continue  # a subquery that only its surroundings give a meaning
+        if empty:
+            return f"rows of {', '.join(_named(query))} with {named}"
+    return None
+
+
 def _narrower(warehouse: Warehouse, claim: Claim) -> str:
     """For what smaller scope the claim is true, with the value found there; empty where there is none, or it is not true there either."""
     if claim.narrower is None:
@@ -119,6 +145,7 @@ def _narrower(warehouse: Warehouse, claim: Claim) -> str:
     agreement = None if found is None else _compare(claim.id, expected, found, claim.tolerance, None)
     if found is None or agreement is None or agreement.decimals is not None:
         return ""
+    _expect_lake(claim.id, claim.narrower.query)
     return f"true for {claim.narrower.scope}: {show(found)}{f' ({evidence})' if evidence else ''}"
 
 
@@ -177,9 +204,14 @@ def _found(name: str, value: Any) -> Found | None:
 
 def _rows_of(query: str) -> str:
     """The tables and views a query reads: what an answer would need rows of."""
-    known = {*views(), *tables()}
-    named = dict.fromkeys(word for word in re.findall(r"\w+", query) if word in known)
+    named = _named(query)
     return f"rows of {', '.join(named)}" if named else "a value the query does not give"
+
+
+def _named(query: str) -> list[str]:
+    """The tables and views a query names."""
+    known = {*views(), *tables()}
+    return list(dict.fromkeys(word for word in re.findall(r"\w+", query) if word in known))
 
 
 def _last_check(lake: Lake, study: str) -> str | None:
