@@ -30,7 +30,7 @@ def extract(
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit; pinned to the commit it means now.")] = None,
     subfolder: Annotated[str | None, typer.Option(help="Folder inside the Hub repository.")] = None,
     source_persona: Annotated[str | None, typer.Option(help="Persona the checkpoint was trained on, where its card does not say.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="Prompt set: shipped name, name in the lake, or FILE.csv.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="Prompt set: shipped name, name in the lake, or a file (.csv, .tsv, .jsonl, .parquet).")] = None,
     tokens_from: Annotated[str | None, typer.Option(help="Completions run to read; another checkpoint's tokens force-feed this one.")] = None,
     donor: Annotated[str | None, typer.Option(help="Second checkpoint, whose activations are patched in: Hub id, folder, or tiny:NAME.")] = None,
     settings: SettingsOption = None,
@@ -70,6 +70,9 @@ def extract(
     typed |= {option: value for option, value in (("engine", engine), ("segmentation", segmentation)) if value is not None}
     resolved, parameters = resolve_settings(kind, {"command line": typed})
     models = Models(device, dtype, attention, trust_remote_code)
+    prompt_set = load_prompt_set(prompts, found) if prompts else None
+    for note in prompt_set.notes if prompt_set else ():
+        typer.echo(note, err=True)
     if track:
         found.tracking = open_tracking(found, typed_uri=tracking_uri, typed_experiment=experiment)
     job = Job(
@@ -83,7 +86,7 @@ def extract(
             trust_remote_code=trust_remote_code,
         ),
         models=models,
-        prompts=load_prompt_set(prompts, found) if prompts else None,
+        prompts=prompt_set,
         tokens_from=found.find_run(tokens_from) if tokens_from else None,
         donor=resolve(donor, trust_remote_code=trust_remote_code) if donor else None,
         seed=seed,

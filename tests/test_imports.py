@@ -34,7 +34,7 @@ FLOORS = {
         ["drawing"],
         ["commands", "notebook"],
     ],
-    "ingest": [["progress"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
+    "ingest": [["progress", "records"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
     "extract": [["weights"], ["texts"], ["instruments"], ["workload"], ["job"], ["extractors"], ["registry"], ["commands"]],
     "study": [
         ["options"],

@@ -103,7 +103,7 @@ def test_values_of_different_kinds_are_no_verdict(expected, found):
 @given(NUMBERS, st.integers(0, 6))
 def test_a_number_agrees_with_itself_however_it_was_printed(number, decimals):
     printed = Decimal(f"{number:.{decimals}f}")
-    assume(len(printed.as_tuple().digits) > 1 or printed == number or not printed and decimals)  # 1.49 is not 1
+    assume(len(printed.as_tuple().digits) > 1 or printed == number or (not printed and decimals))  # 1.49 is not 1
     agreement = compare(printed, number)
     assert agreement is not None and agreement.decimals is None
 

@@ -43,8 +43,9 @@ def compare(expected: Expected, found: Found, tolerance: Decimal = Decimal(0), c
     """How `found` agrees with `expected`, or None where it does not; raises IncomparableError for values of different kinds.
 
     A number agrees when it is within `tolerance` or, where none is given, rounds to the published one at its printed decimals (a tie may have been rounded
-    either way); one printed with a single digit must be within a tenth of it, and such an end of a range is exact. One that only agrees at fewer decimals, of which LEAST_DIGITS significant digits are left, or at `coarser` decimals where the claim names them,
-    agrees coarsely. A list that is held against a range must lie in it with every element.
+    either way); one printed with a single digit must be within a tenth of a unit, and such an end of a range is exact. One that only agrees at fewer decimals,
+    of which LEAST_DIGITS significant digits are left, or at `coarser` decimals where the claim names them, agrees coarsely. A list that is held against a range
+    must lie in it with every element.
     """
     pairs = _pairs(expected, found)
     if pairs is None:
