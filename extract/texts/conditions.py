@@ -45,8 +45,8 @@ def _check_personas(rendered: Sequence[tuple[Prompt, RenderedPrompt]], tokenizer
         other = first.setdefault((prompt.question_id, prompt.condition, prompt.category, prompt.prompt_form, text.token_ids), prompt)
         if other.persona != prompt.persona:
             raise PersonascopeError(
-                f"personas {other.persona!r} and {prompt.persona!r} give the same {text.prompt_len} tokens for question {prompt.question_id}, expected different "
-                f"ones: under {other.persona!r} {_what_happened(other, text, tokenizer)}, under {prompt.persona!r} "
+                f"personas {other.persona!r} and {prompt.persona!r} give the same {text.prompt_len} tokens for question {prompt.question_id}, expected "
+                f"different ones: under {other.persona!r} {_what_happened(other, text, tokenizer)}, under {prompt.persona!r} "
                 f"{_what_happened(prompt, text, tokenizer)}; is there a column system_prompt? {_shown(text, tokenizer, text.prompt_len)}"
             )
 
