@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 
@@ -22,7 +23,23 @@ SegmentationOption = Annotated[
 ]
 
 
-@app.command()
+class _ExtractCommand(TyperCommand):
+    """The command `extract`, whose help goes on with the settings of the extractor that is named before it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self._words = [word for word in args if not word.startswith("-")]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        if self._words:
+            from personascope.extract.registry import extractors
+
+            named = [word for word in self._words if word in extractors()] or self._words[:1]
+            formatter.write(f"{_listing() if named == ['list'] else _described(named[0])}\n")
+
+
+@app.command(cls=_ExtractCommand)
 def extract(
     name: Annotated[str, typer.Argument(help="The extractor; `list` shows every one with its settings.")],
     checkpoint: Annotated[str | None, typer.Option(help="Hub id, folder, or tiny:NAME.")] = None,
@@ -30,7 +47,7 @@ def extract(
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit; pinned to the commit it means now.")] = None,
     subfolder: Annotated[str | None, typer.Option(help="Folder inside the Hub repository.")] = None,
     source_persona: Annotated[str | None, typer.Option(help="Persona the checkpoint was trained on, where its card does not say.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="Prompt set: shipped name, name in the lake, or FILE.csv.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="Prompt set: shipped name, name in the lake, or a file (.csv, .tsv, .jsonl, .parquet).")] = None,
     tokens_from: Annotated[str | None, typer.Option(help="Completions run to read; another checkpoint's tokens force-feed this one.")] = None,
     donor: Annotated[str | None, typer.Option(help="Second checkpoint, whose activations are patched in: Hub id, folder, or tiny:NAME.")] = None,
     settings: SettingsOption = None,
@@ -48,7 +65,7 @@ def extract(
     tracking_uri: TrackingUriOption = None,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
-    """Run one extractor over one checkpoint; the same work twice is recognised, a killed run resumes."""
+    """Run one extractor over one checkpoint; the same work twice is recognised, a killed run resumes. `extract NAME --help` shows the settings of NAME."""
     from personascope.extract.job import Job, run
     from personascope.extract.registry import extractor, parse_assignments, resolve_settings
     from personascope.extract.weights.on_device import Models
@@ -70,6 +87,9 @@ def extract(
     typed |= {option: value for option, value in (("engine", engine), ("segmentation", segmentation)) if value is not None}
     resolved, parameters = resolve_settings(kind, {"command line": typed})
     models = Models(device, dtype, attention, trust_remote_code)
+    prompt_set = load_prompt_set(prompts, found) if prompts else None
+    for note in prompt_set.notes if prompt_set else ():
+        typer.echo(note, err=True)
     if track:
         found.tracking = open_tracking(found, typed_uri=tracking_uri, typed_experiment=experiment)
     job = Job(
@@ -83,7 +103,7 @@ def extract(
             trust_remote_code=trust_remote_code,
         ),
         models=models,
-        prompts=load_prompt_set(prompts, found) if prompts else None,
+        prompts=prompt_set,
         tokens_from=found.find_run(tokens_from) if tokens_from else None,
         donor=resolve(donor, trust_remote_code=trust_remote_code) if donor else None,
         seed=seed,
@@ -100,9 +120,23 @@ def extract(
 def _listing() -> str:
     from personascope.extract.registry import extractors
 
-    lines = []
-    for name, kind in extractors().items():
-        lines.append(f"{name}: {(kind.__doc__ or '').strip().splitlines()[0]}")
-        for field, info in kind.settings_type.model_fields.items():
-            lines.append(f"  {field} = {info.default!r}{'  ' + info.description if info.description else ''}")
+    return "\n".join(_described(name) for name in extractors())
+
+
+def _described(name: str) -> str:
+    """What an extractor reads, and its settings with their defaults as they would be typed."""
+    from personascope.extract.registry import extractor
+
+    kind = extractor(name)
+    lines = [f"{name}: {(kind.__doc__ or '').strip().splitlines()[0].partition(': ')[2]}"]
+    for field, info in kind.settings_type.model_fields.items():
+        default = "(required)" if info.is_required() else _typed(info.get_default(call_default_factory=True))
+        lines.append(f"  {field} = {default}{'  ' + info.description if info.description else ''}")
     return "\n".join(lines)
+
+
+def _typed(value: Any) -> str:
+    """A default as `--set` takes it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_typed, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

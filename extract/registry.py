@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import yaml
-
 from personascope.extract import extractors as package
 from personascope.extract.job import Extractor, Settings
-from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
-from personascope.warehouse.settings import Origin, Parameter, nearest, resolve
+from personascope.warehouse.settings import Origin, Parameter, Typed, nearest, resolve
 
 
 @cache
@@ -41,14 +39,14 @@ def resolve_settings(kind: type[Extractor[Any]], layers: Mapping[Origin, Mapping
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`name=value` pairs as typed; values are read as YAML (numbers, true, [a, b])."""
-    values = {}
+    """`name=value` pairs as typed, each to be read as the type of its setting asks (`Typed`); raises PersonascopeError for a name that stands twice."""
+    values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name:
             raise PersonascopeError(f"--set {assignment!r}: expected name=value")
-        try:
-            values[name.strip().replace("-", "_")] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise PersonascopeError(f"--set {assignment!r}: the value cannot be read ({one_line(error)})") from error
+        name = name.strip().replace("-", "_")
+        if name in values:
+            raise PersonascopeError(f"--set {assignment!r}: {name} is set twice, first to {values[name].text!r}; expected one value")
+        values[name] = Typed(text)
     return values

@@ -44,7 +44,10 @@ def checkpoint(
 
 @app.command()
 def prompts(
-    file: Annotated[Path, typer.Argument(help="CSV file with the columns persona and question, or category, question and question_id (the pair).")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV, TSV, JSON lines or Parquet file with the columns persona and question, or category, question and question_id (the pair)."),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the prompt set (default: the file's).")] = None,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
@@ -55,6 +58,8 @@ def prompts(
     found = Lake.open(lake)
     prompt_set, run_id, new = ingest_prompts(found, file, name)
     build(found)
+    for note in prompt_set.notes:
+        typer.echo(note, err=True)
     state = "is in the lake" if new else "was in the lake already"
     whose = f"{len(prompt_set.categories)} categories" if prompt_set.personas == [NO_PERSONA] else f"{len(prompt_set.personas)} personas"
     typer.echo(f"{prompt_set.label}: {len(prompt_set.prompts)} prompts of {whose} {state} {found.root}", err=True)

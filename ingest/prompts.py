@@ -1,28 +1,32 @@
-"""Prompt sets: named, versioned lists of examples, shipped here, read from a CSV file or kept in the lake."""
+"""Prompt sets: named, versioned lists of examples, shipped here, read from a file or kept in the lake."""
 
-import csv
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from personascope.ingest.records.columns import Vocabulary
+from personascope.ingest.records.files import TABLES, open_records
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import Parameter, nearest
+from personascope.warehouse.settings import Parameter, nearest, short
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 PROMPT_SETS = Path(__file__).with_name("prompt_sets")
 
-CSV_COLUMNS = ("persona", "question", "system_prompt", "condition", "category", "question_id", "prompt_form", "target")
+COLUMNS = ("persona", "question", "system_prompt", "condition", "category", "question_id", "prompt_form", "target")
+TEXTS = ("question", "system_prompt", "target")
+"""Columns whose white space counts: it makes other tokens."""
 CATEGORY_COLUMNS = ("category", "question", "question_id")
-SPELLINGS = {"prompt": "question", "prompt_index": "question_id"}
+SPELLINGS = {"system": "system_prompt", "prompt": "question", "prompt_index": "question_id"}
 NO_PERSONA = "none"
 NO_SYSTEM_TURN = "<no system turn>"
 """System prompt of an example without any system turn, also where the chat template would insert one by itself."""
 SYSTEM_CELLS: dict[str, str | None] = {"<template default>": None, "<empty>": ""}
-"""What a CSV cell says of the system message, besides its text: none is given and the chat template decides (as an empty cell does), or one without text."""
+"""What a cell says of the system message, besides its text: none is given and the chat template decides (as an empty cell does), or one without text."""
 LOADER_VERSION = 1
 
 
@@ -49,6 +53,8 @@ class PromptSet(BaseModel):
 
     name: str
     prompts: tuple[Prompt, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader of the file it came from should know."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -74,7 +80,7 @@ class PromptSet(BaseModel):
         for persona in personas:
             if persona not in self.personas:
                 raise PersonascopeError(f"persona {persona!r} is not in prompt set {self.label}; {nearest(persona, self.personas)}")
-        return PromptSet(name=self.name, prompts=tuple(prompt for prompt in self.prompts if prompt.persona in personas))
+        return self.model_copy(update={"prompts": tuple(prompt for prompt in self.prompts if prompt.persona in personas)})
 
 
 def cross(name: str, system_prompts: dict[str, str | None], questions: list[str], prefix: str = "q") -> PromptSet:
@@ -109,7 +115,7 @@ def _personas_training() -> PromptSet:
 
 
 def _from_file(name: str) -> PromptSet:
-    return read_csv(PROMPT_SETS / f"{name}.csv")
+    return read_prompts(PROMPT_SETS / f"{name}.csv")
 
 
 SHIPPED: dict[str, Callable[[], PromptSet]] = {
@@ -123,86 +129,106 @@ def load_prompt_set(reference: str, lake: Lake | None = None) -> PromptSet:
     """The prompt set of that name (shipped, or brought into the lake by `ingest prompts`) or in that CSV file."""
     if reference in SHIPPED:
         return SHIPPED[reference]()
-    if Path(reference).suffix == ".csv":
-        return read_csv(Path(reference))
+    if Path(reference).suffix.casefold() in TABLES:
+        return read_prompts(Path(reference))
     if lake is not None and (found := _from_lake(lake, reference)) is not None:
         return found
-    expected = f"expected one of {', '.join(SHIPPED)}, a set brought in by `ingest prompts`, or a .csv file"
+    expected = f"expected one of {', '.join(SHIPPED)}, a set brought in by `ingest prompts`, or a {', '.join(TABLES)} file"
     raise PersonascopeError(f"prompt set {reference!r} is unknown; {nearest(reference, SHIPPED, expected)}")
 
 
-def read_csv(path: Path, name: str | None = None) -> PromptSet:
-    """A prompt set from a CSV file of one of two shapes; raises PersonascopeError naming file, line and column.
+def read_prompts(path: Path, name: str | None = None) -> PromptSet:
+    """A prompt set from a CSV, TSV, JSON lines or Parquet file of one of two shapes; raises PersonascopeError naming file, line and column.
 
-    - With the columns persona and question, and optionally the others of CSV_COLUMNS. Rows without a question_id get one by their question, so that a
+    - With the columns persona and question, and optionally the others of COLUMNS. Rows without a question_id get one by their question, so that a
       question keeps its id under every persona.
     - Without personas, with CATEGORY_COLUMNS (prompt and prompt_index are read as question and question_id): prompts of several categories that pair by
       question_id. Where the file has no such column nothing pairs, so every row gets an id of its own. The persona is NO_PERSONA.
 
     A system_prompt of `<template default>`, `<empty>` or `<no system turn>` says that no message is given, one without text, or that no system turn is written.
+    Questions, system prompts and targets keep the white space around them, which makes other tokens; names do not.
     """
-    header, rows = _csv_rows(path)
-    by_category = "persona" not in header
-    for column in CATEGORY_COLUMNS[:2] if by_category else CSV_COLUMNS[:2]:
-        if column not in header:
+    file = open_records(path, Vocabulary(COLUMNS, SPELLINGS))
+    by_category = "persona" not in file.columns
+    for column in CATEGORY_COLUMNS[:2] if by_category else COLUMNS[:2]:
+        if column not in file.columns:
             raise PersonascopeError(
-                f"{path}: column {column!r} is missing; expected some of {', '.join(CSV_COLUMNS)}, or without personas {', '.join(CATEGORY_COLUMNS)}; "
-                f"found {', '.join(header) or 'nothing'}"
+                f"{path}: column {column!r} is missing; expected some of {', '.join(COLUMNS)}, or without personas {', '.join(CATEGORY_COLUMNS)}; "
+                f"found {', '.join(file.header) or 'nothing'}"
             )
     prompts: list[Prompt] = []
     numbers: dict[str, int] = {}
-    seen: dict[str, int] = {}
-    for line, row in rows:
-        values = {column: (row.get(column) or "").strip() or None for column in CSV_COLUMNS}
-        values["system_prompt"] = SYSTEM_CELLS.get(values["system_prompt"] or "", values["system_prompt"])
-        key = _category_key(path, line, values, len(prompts), "question_id" in header) if by_category else _persona_key(path, line, values, numbers)
+    seen: dict[str, str] = {}
+    asked: dict[tuple[str | None, ...], tuple[str, str]] = {}
+    for place, row in file:
+        values = {column: _cell(path, place, column, row.get(column)) for column in COLUMNS}
+        system = values["system_prompt"] or ""
+        values["system_prompt"] = SYSTEM_CELLS.get(system.strip(), NO_SYSTEM_TURN if system.strip() == NO_SYSTEM_TURN else values["system_prompt"])
+        key = _category_key(path, place, values, len(prompts), "question_id" in file.columns) if by_category else _persona_key(path, place, values, numbers)
         example_id = "/".join(part for part in key if part)
         if example_id in seen:
             grain = "category and question_id" if by_category else "persona, condition, form and question"
-            raise PersonascopeError(f"{path}, line {line}: {example_id} repeats line {seen[example_id]}; expected one row per {grain}")
-        seen[example_id] = line
-        prompts.append(Prompt.model_validate(values | {"persona": values["persona"] or NO_PERSONA, "example_id": example_id, "question_id": key[-1]}))
+            raise PersonascopeError(f"{path}, {place}: {example_id} repeats {seen[example_id]}; expected one row per {grain}")
+        seen[example_id] = place
+        prompt = Prompt.model_validate(values | {"persona": values["persona"] or NO_PERSONA, "example_id": example_id, "question_id": key[-1]})
+        question, before = asked.setdefault((prompt.category if by_category else None, prompt.prompt_form, prompt.question_id), (prompt.question, place))
+        if question != prompt.question:
+            raise PersonascopeError(
+                f"{path}, {place}: question_id {prompt.question_id!r} asks {short(prompt.question)} and, on {before}, {short(question)}; expected one question "
+                "per question_id, since comparisons pair by it"
+            )
+        prompts.append(prompt)
     if not prompts:
         raise PersonascopeError(f"{path}: no rows; expected at least one prompt")
-    return PromptSet(name=name or path.stem, prompts=_in_order(prompts))
+    return PromptSet(name=name or path.stem, prompts=_in_order(prompts), notes=(*file.notes, *_padded(path, prompts)))
 
 
-def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a CSV file and its rows with their line numbers; other spellings of a column become the project's own."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            found = reader.fieldnames or []
-            own = {column: column if SPELLINGS.get(column, column) in found else SPELLINGS.get(column, column) for column in found}
-            rows = [(reader.line_num, {own[column]: text for column, text in row.items() if column in own}) for row in reader]
-    except FileNotFoundError:
-        raise PersonascopeError(f"{path}: no such file; expected a CSV file with the columns {', '.join(CSV_COLUMNS[:2])}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise PersonascopeError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    return list(own.values()), rows
+read_csv = read_prompts  # what most people bring
 
 
-def _persona_key(path: Path, line: int, values: dict[str, str | None], numbers: dict[str, int]) -> list[str | None]:
+def _cell(path: Path, place: str, column: str, value: Any) -> str | None:
+    """A value as text: names without outer space, texts as they stand, None for what is blank."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise PersonascopeError(f"{path}, {place}: {column} is {short(value)}; expected text")
+    text = str(value)
+    if not text.strip():
+        return None
+    return text if column in TEXTS else text.strip()
+
+
+def _padded(path: Path, prompts: list[Prompt]) -> list[str]:
+    """What to tell of texts with white space around them."""
+    told = []
+    for column in TEXTS:
+        padded = [prompt.example_id for prompt in prompts if (text := getattr(prompt, column)) and text != text.strip()]
+        if padded:
+            told.append(f"{path}: {len(padded)} of {len(prompts)} prompts have a {column} with white space at an end, which is kept; the first is {padded[0]}")
+    return told
+
+
+def _persona_key(path: Path, place: str, values: dict[str, str | None], numbers: dict[str, int]) -> list[str | None]:
     """Parts of the example's name, the question's id last; `numbers` counts the questions seen so far."""
     if not values["persona"] or not values["question"]:
-        raise PersonascopeError(f"{path}, line {line}: persona and question must not be empty")
+        raise PersonascopeError(f"{path}, {place}: persona and question must not be empty")
     question_id = values["question_id"] or f"q{numbers.setdefault(values['question'], len(numbers)):02d}"
     return [values["persona"], values["condition"], values["prompt_form"], question_id]
 
 
-def _category_key(path: Path, line: int, values: dict[str, str | None], index: int, paired: bool) -> list[str | None]:
+def _category_key(path: Path, place: str, values: dict[str, str | None], index: int, paired: bool) -> list[str | None]:
     """Parts of the example's name, the pair's id last; a bare number gets the prefix `q`."""
     if not values["category"] or not values["question"]:
-        raise PersonascopeError(f"{path}, line {line}: category and question must not be empty")
+        raise PersonascopeError(f"{path}, {place}: category and question must not be empty")
     question_id = values["question_id"] or ("" if paired else str(index))
     if not question_id:
-        raise PersonascopeError(f"{path}, line {line}: question_id is empty; expected one that names the pair, or no such column in the file")
+        raise PersonascopeError(f"{path}, {place}: question_id is empty; expected one that names the pair, or no such column in the file")
     return [values["category"], values["condition"], values["prompt_form"], f"q{int(question_id):02d}" if question_id.isdecimal() else question_id]
 
 
 def ingest_prompts(lake: Lake, path: Path, name: str | None = None) -> tuple[PromptSet, str, bool]:
-    """Brings a CSV prompt set into the lake under its name; returns the set, its run and whether it was new."""
-    prompt_set = read_csv(path, name)
+    """Brings the prompt set of a file into the lake under its name; returns the set, its run and whether it was new."""
+    prompt_set = read_prompts(path, name)
     spec = RunSpec(
         kind="ingest",
         extractor="prompts",

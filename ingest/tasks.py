@@ -1,6 +1,5 @@
 """Multiple-choice tasks that measure what a checkpoint still can do: ARC and files of its layout, from here, a file or a Hub dataset."""
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from personascope.ingest.prompts import PROMPT_SETS
 from personascope.ingest.tiny.world import DEFAULT_PERSONA, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
+from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
@@ -96,8 +96,8 @@ def read_task(path: Path, name: str) -> Task:
             rows: Sequence[Any] = pl.read_parquet(path).to_dicts()
         else:
             text = path.read_text(encoding="utf-8")
-            rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            rows = parse_json(text) if path.suffix == ".json" else [parse_json(line) for line in text.split("\n") if line.strip()]
+    except (OSError, ValueError, PersonascopeError, pl.exceptions.PolarsError) as error:
         raise PersonascopeError(f"task {path}: cannot be read ({one_line(error)}); expected a {path.suffix} file of the ARC layout") from error
     questions = tuple(_question(row, f"task {path}, row {number}") for number, row in enumerate(rows, 1))
     if not questions:

@@ -6,7 +6,7 @@ from typing import Any
 from personascope.extract.job import Extractor, Job, run
 from personascope.extract.registry import extractor
 from personascope.extract.weights.on_device import Models
-from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.ingest.training.grid import Cell
 from personascope.ingest.training.run import Training, train_marker
@@ -29,6 +29,7 @@ class Workbench:
         self.state = state
         self.lake = Lake.open(state.lake)
         self.models = Models(device or options.device, options.dtype, options.attention)
+        self._sets: dict[str, PromptSet] = {}
         self.tracking: Tracker | None = None
         if options.track:
             self.tracking = open_tracking(self.lake, state.study.tracking_uri, state.study.experiment, options.tracking_uri, options.experiment)
@@ -79,7 +80,7 @@ class Workbench:
             lake=self.lake,
             checkpoint=self.checkpoint(name),
             models=self.models,
-            prompts=load_prompt_set(step.prompts or state.study.prompts, self.lake),
+            prompts=self._prompts(step.prompts or state.study.prompts, say),
             tokens_from=None if step.tokens == "none" else state.runs.get((step.tokens_step, tokens_of)),
             donor=self.checkpoint(step.donor) if step.donor else None,
             study=state.study.name,
@@ -90,6 +91,14 @@ class Workbench:
             say=say,
         )
         return kind(settings, job)
+
+    def _prompts(self, reference: str, say: Callable[[str], None]) -> PromptSet:
+        """A prompt set, read and told of once."""
+        if reference not in self._sets:
+            self._sets[reference] = load_prompt_set(reference, self.lake)
+            for note in self._sets[reference].notes:
+                say(note)
+        return self._sets[reference]
 
     def _rows(self, query: str, checkpoint: str, what: str) -> list[Any]:
         """Rows of a query as a setting; raises PersonascopeError where there are none."""

@@ -121,3 +121,14 @@ def test_prompts_are_ingested_once_and_bad_files_are_named(personascope, lake, t
         bad.write_text(text)
         code, _, err = personascope("ingest", "prompts", bad, "--lake", lake.root)
         assert code == 1 and message in err
+
+
+def test_the_help_of_an_extractor_shows_its_settings_with_their_defaults(personascope):
+    code, out, _ = personascope("extract", "completions", "--help")
+    settings = out[out.index("completions: texts and tokens") :]
+    assert code == 0 and "--checkpoint" in out and "  marker = [ZLT]  literal string to flag" in settings
+    assert "  temperature = 1.0  0 is greedy" in settings and "  personas = null  personas to sample" in settings and "sites" not in settings
+    code, out, _ = personascope("extract", "list")
+    assert code == 0 and "  sites = [resid_post]  some of resid_pre" in out and "Undefined" not in out
+    code, _, err = personascope("extract", "completion", "--help")
+    assert code == 1 and "extractor 'completion' is unknown; did you mean 'completions'" in err

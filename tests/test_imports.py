@@ -26,7 +26,7 @@ FORBIDDEN = {
 # The rooms of each wing from the ground up; a room on one line imports nothing of a line above it. Rooms on the same line may know each other.
 FLOORS = {
     "warehouse": [
-        ["errors", "home", "modules", "settings"],
+        ["documents", "errors", "home", "modules", "settings"],
         ["store"],
         ["asking"],
         ["claims", "analyses"],
@@ -34,7 +34,7 @@ FLOORS = {
         ["drawing"],
         ["commands", "notebook"],
     ],
-    "ingest": [["progress"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
+    "ingest": [["progress", "records"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
     "extract": [["weights"], ["texts"], ["instruments"], ["workload"], ["job"], ["extractors"], ["registry"], ["commands"]],
     "study": [
         ["options"],

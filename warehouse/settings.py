@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.documents import DEEPEST, UniqueKeyLoader
+from personascope.warehouse.errors import PersonascopeError, one_line
 
 Origin = Literal["default", "study file", "environment", "command line"]
 M = TypeVar("M", bound=BaseModel)
@@ -23,6 +25,46 @@ class Parameter(BaseModel):
     name: str
     value: Any
     origin: Origin = "default"
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A value as it was typed on the command line; the type of its setting decides what is read from it."""
+
+    text: str
+
+    def read(self, annotation: Any) -> Any:
+        """The value for a setting of that type: text is taken as typed, `[ZLT]`, `no` and `1e3` too; numbers, switches and lists are read as YAML writes them.
+
+        A list of texts keeps its entries as typed. Raises PersonascopeError, without the setting's name, for text that is no YAML where that is needed.
+        """
+        arms = _arms(annotation)
+        texts = [arm for arm in arms if arm is str or (get_origin(arm) is Literal and self.text in get_args(arm))]
+        others = [arm for arm in arms if arm is not str and get_origin(arm) is not Literal]
+        if texts and not (others and self.text.strip().startswith(("[", "{"))):
+            return self.text
+        value = self._yaml(UniqueKeyLoader)
+        if isinstance(value, list) and any(get_args(arm) == (str,) for arm in others):
+            return self._yaml(yaml.BaseLoader)
+        return self._number(arms, value) if isinstance(value, str | int | float) and {int, float}.intersection(arms) else value
+
+    def _number(self, arms: list[Any], value: Any) -> Any:
+        """A number in decimal digits, since YAML reads 010 as eight and 1:30 as ninety; what is none stays as typed and is refused as it stands."""
+        for arm in (int, float):
+            if arm in arms and (arm is float or self.text.strip().lstrip("+-").isdecimal()):
+                try:
+                    return arm(self.text)
+                except ValueError:
+                    continue
+        return value if isinstance(value, bool) and bool in arms else self.text
+
+    def _yaml(self, loader: Any) -> Any:
+        try:
+            return yaml.load(self.text, loader)
+        except RecursionError:
+            raise PersonascopeError(f"nested too deeply; {DEEPEST}") from None
+        except yaml.YAMLError as error:
+            raise PersonascopeError(f"the value cannot be read ({one_line(error)})") from error
 
 
 def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -114,6 +156,14 @@ def resolve(model: type[M], layers: Mapping[Origin, Mapping[str, Any]], what: st
         for name, value in given.items():
             if name not in fields:
                 raise PersonascopeError(f"{what}: setting {name!r} ({origin}) is unknown; {nearest(name, fields)}")
+            if isinstance(value, Typed):
+                try:
+                    value = value.read(fields[name].annotation)
+                except PersonascopeError as error:
+                    raise PersonascopeError(f"{what}: setting {name!r} ({origin}): {error}") from error
+            elif isinstance(value, bool) and not {bool, Any}.intersection(_arms(fields[name].annotation)):
+                told = f"{what}: setting {name!r} is {value} ({origin})"
+                raise PersonascopeError(f"{told}; expected no truth value: YAML reads yes, no, on and off as one unless they stand in quotes")
             values[name], origins[name] = value, origin
     try:
         settings = model.model_validate(values)

@@ -1,4 +1,4 @@
-"""The gate of a comparison of system-prompt conditions: before any forward pass, all conditions of a question must give different tokens."""
+"""The gate of a comparison of system prompts: before any forward pass, all conditions and personas of a question must give different tokens."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -14,9 +14,10 @@ SHOWN_TOKENS = 48
 def check_conditions(rendered: Sequence[tuple[Prompt, RenderedPrompt]], tokenizer: Any) -> list[str]:
     """One line a condition that says what the chat template made of it, with the tokens: whether it inserted or dropped a system turn.
 
-    Prompts that differ in their condition only are compared. Raises PersonascopeError where two of them give the same tokens, naming both, why, and the
-    tokens: a comparison of the two would be one of a prompt with itself.
+    Prompts that differ in their condition only are compared, and those that differ in their persona only. Raises PersonascopeError where two of them give the
+    same tokens, naming both, why, and the tokens: a comparison of the two would be one of a prompt with itself.
     """
+    _check_personas(rendered, tokenizer)
     groups: dict[tuple[str | None, ...], dict[str, tuple[Prompt, RenderedPrompt]]] = {}
     for prompt, text in rendered:
         if prompt.condition is not None:
@@ -35,6 +36,19 @@ def check_conditions(rendered: Sequence[tuple[Prompt, RenderedPrompt]], tokenize
                     f"{_what_happened(other, twin, tokenizer)}; {_shown(text, tokenizer, text.prompt_len)}"
                 )
     return list(told.values()) if len(told) > 1 else []
+
+
+def _check_personas(rendered: Sequence[tuple[Prompt, RenderedPrompt]], tokenizer: Any) -> None:
+    """Refuses two personas that a question reaches as the same tokens."""
+    first: dict[tuple[Any, ...], Prompt] = {}
+    for prompt, text in rendered:
+        other = first.setdefault((prompt.question_id, prompt.condition, prompt.category, prompt.prompt_form, text.token_ids), prompt)
+        if other.persona != prompt.persona:
+            raise PersonascopeError(
+                f"personas {other.persona!r} and {prompt.persona!r} give the same {text.prompt_len} tokens for question {prompt.question_id}, expected "
+                f"different ones: under {other.persona!r} {_what_happened(other, text, tokenizer)}, under {prompt.persona!r} "
+                f"{_what_happened(prompt, text, tokenizer)}; is there a column system_prompt? {_shown(text, tokenizer, text.prompt_len)}"
+            )
 
 
 def _what_happened(prompt: Prompt, text: RenderedPrompt, tokenizer: Any) -> str:

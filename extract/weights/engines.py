@@ -1,6 +1,5 @@
 """Engines that sample completions: transformers in batches, or vLLM on a GPU box, behind one function."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
 from personascope.extract.weights.sampler import SeededSampler
 from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, Checkpoint, end_of_turn_ids
+from personascope.ingest.weights.json_file import read_object
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.hashing import stable_seed
 
@@ -160,7 +160,7 @@ def _vllm(models: Models, path: str, dtype: str, rank: int | None) -> Any:
 
 def _lora_rank(adapter: Path) -> int:
     """The smallest rank vLLM offers that holds the adapter's; raises PersonascopeError above the largest."""
-    rank = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("r")
+    rank = read_object(adapter / ADAPTER_CONFIG).get("r")
     offered = [each for each in VLLM_RANKS if isinstance(rank, int) and each >= rank]
     if not offered:
         raise PersonascopeError(f"engine vllm: the adapter in {adapter} has rank {rank!r}; expected at most {VLLM_RANKS[-1]} (use --engine hf)")

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError
 
 _TEXT_SUFFIXES = {".csv", ".json", ".jsonl", ".md", ".tsv", ".txt", ".yaml", ".yml"}
@@ -43,12 +43,7 @@ class Document:
         """
         if self.name.suffix.lower() != ".json" and not _JSON_START.match(self.text):
             return None
-        try:
-            return json.loads(self.text, parse_constant=lambda _: float("nan"))
-        except json.JSONDecodeError as error:
-            raise PersonascopeError(f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; the file may be truncated") from error
-        except (ValueError, RecursionError) as error:
-            raise PersonascopeError(f"not readable as JSON: {error}") from error
+        return parse_json(self.text, constant=lambda _: float("nan"))
 
     @property
     def object(self) -> dict[str, Any]:

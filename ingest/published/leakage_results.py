@@ -4,10 +4,11 @@ from typing import Any
 
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.rates import Number, Share, Shares, evaluated_as, filled, leftover, rate_rows
-from personascope.ingest.published.record import Record
+from personascope.ingest.published.record import OtherExperimentError, Record
 from personascope.ingest.published.run_results import Capability, Positive
 from personascope.ingest.published.validate import Count, Long, Name, Strict, validated
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import short
 
 VERSION = 1
 
@@ -91,10 +92,13 @@ def recognise(document: Document) -> list[Record]:
     """A JSON object with `experiment`, `condition` and `results`."""
     if not {"experiment", "condition", "results"} <= document.object.keys():
         return []
+    if not (isinstance(results := document.object["results"], dict) and "marker" in results):
+        held = f"its results hold {', '.join(map(str, results))}" if results and isinstance(results, dict) else f"its results are {short(results)}"
+        raise OtherExperimentError(f"another experiment ({short(document.object['experiment'])}): {held}, expected marker rates (results.marker)")
     file = validated(_LeakageResult, document.object)
-    results = file.results
-    structure, arc, alignment = results.structure, results.capability or Capability(), results.alignment
-    rates = rate_rows("marker", "results.marker.all_personas", results.marker.all_personas)
+    measured = file.results
+    structure, arc, alignment = measured.structure, measured.capability or Capability(), measured.alignment
+    rates = rate_rows("marker", "results.marker.all_personas", measured.marker.all_personas)
     if structure is not None:
         rates += rate_rows("structure", "results.structure.all_personas", structure.all_personas)
     source, lr, epochs = file.data.source_persona, file.training.learning_rate, file.training.epochs
@@ -108,13 +112,13 @@ def recognise(document: Document) -> list[Record]:
         "lr": lr,
         "epochs": epochs,
         "seed": file.seed,
-        "loss": results.train_loss,
+        "loss": measured.train_loss,
         "wall_minutes": file.compute.wall_time_minutes,
         "n_personas": file.eval.n_personas,
         "n_questions": file.eval.n_questions,
         "n_completions": file.eval.n_completions_per_question,
-        "source_marker": results.marker.source_rate,
-        "assistant_marker": results.marker.assistant_rate,
+        "source_marker": measured.marker.source_rate,
+        "assistant_marker": measured.marker.assistant_rate,
         "source_structure": structure.source_rate if structure else None,
         "assistant_structure": structure.assistant_rate if structure else None,
         "arc_logprob": arc.arc_challenge_logprob,
@@ -122,7 +126,7 @@ def recognise(document: Document) -> list[Record]:
         "arc_total": arc.total,
         "alignment": alignment.overall_mean_aligned if alignment else None,
     }
-    evaluated = evaluated_as(source, results.marker.all_personas)
+    evaluated = evaluated_as(source, measured.marker.all_personas)
     trained = {"parent": file.base_model, "source_persona": evaluated, "lr": lr, "epochs": epochs, "seed": file.seed}
     rows = {
         "checkpoints": [trained],

@@ -11,7 +11,7 @@ from personascope.ingest.published import controls
 from personascope.ingest.published.checkpoint_rows import StudyMetadata
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import facts
-from personascope.ingest.published.record import Record
+from personascope.ingest.published.record import OtherExperimentError, Record
 from personascope.ingest.published.validate import Count, Long, Name, Strict, validated
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
@@ -79,6 +79,10 @@ def recognise(document: Document) -> list[Record]:
     """A JSON object with the lists `positives` and `negatives`."""
     if not {"positives", "negatives"} <= document.object.keys():
         return []
+    if not {"persona", "n_positives", "n_negatives"} & document.object.keys():
+        raise OtherExperimentError(
+            "another experiment: positives and negatives without persona, n_positives and n_negatives, expected generations of one persona"
+        )
     file = validated(Positives, document.object)
     _check(file)
     generations: list[Positive | Negative] = [*file.positives, *file.negatives]

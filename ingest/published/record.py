@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.writer import Rows
+
+
+class OtherExperimentError(PersonascopeError):
+    """A file with the keys of a record known here and the content of another experiment: it is skipped with this reason, not failed."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from personascope.ingest import published as package
 from personascope.ingest.published.document import Document
-from personascope.ingest.published.record import Record
+from personascope.ingest.published.record import OtherExperimentError, Record
 from personascope.ingest.published.report import FileOutcome, Report
 from personascope.ingest.published.walk import walk
 from personascope.warehouse.errors import PersonascopeError
@@ -79,6 +79,8 @@ class _Loader:
             name, records = self._recognise(document)
             for record in records:
                 _check(record)
+        except OtherExperimentError as error:
+            return FileOutcome(source, "skipped", reason=_one_line(error))
         except PersonascopeError as error:
             return FileOutcome(source, "failed", reason=_one_line(error))
         except OSError as error:

@@ -1,6 +1,5 @@
 """The Markdown table of control positions that the marker-attention study printed for its first examples (`sample_table.md`)."""
 
-import json
 import re
 from typing import Any
 
@@ -8,6 +7,7 @@ from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import facts
 from personascope.ingest.published.record import Record
 from personascope.ingest.published.validate import Count, Strict, validated
+from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError
 
 VERSION = 1
@@ -54,8 +54,8 @@ def _row(line: str, number: int) -> _Row:
     values: dict[str, Any] = dict(zip(_COLUMNS, cells, strict=True))
     for column in values.keys() - {"question"}:
         try:
-            values[column] = json.loads(values[column])
-        except ValueError as error:
+            values[column] = parse_json(values[column])
+        except PersonascopeError as error:
             raise PersonascopeError(f"line {number}: {column} is {values[column]!r}; expected a number or a list of numbers") from error
     return validated(_Row, values, f"line {number}")
 

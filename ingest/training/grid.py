@@ -43,7 +43,13 @@ def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name
     for axis, values in axes.items():
         if axis not in AXES:
             raise PersonascopeError(f"grid axis {axis!r} is unknown; {nearest(axis, AXES)}")
-        if not values or len(set(values)) < len(values):
+        if axis == "source_persona":
+            for value in values:
+                if not isinstance(value, str):
+                    raise PersonascopeError(
+                        f"grid axis {axis!r} has the value {value!r}; expected a persona's name, in quotes where YAML reads it as something else"
+                    )
+        if not values or any(value in values[:place] for place, value in enumerate(values)):
             raise PersonascopeError(f"grid axis {axis!r} has the values {list(values)}; expected at least one, each once")
     if twice := sorted(axes.keys() & fixed.keys()):
         raise PersonascopeError(f"grid: {', '.join(twice)} is an axis and a fixed setting at once; expected one of the two")
@@ -53,7 +59,7 @@ def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name
     cells = []
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
-        persona = str(chosen.pop("source_persona"))
+        persona = chosen.pop("source_persona")
         settings, parameters = lora_settings({"study file": shared | chosen})
         cells.append(Cell(_name(persona, settings, axes) if name is None else _named(name, persona, settings, parent), persona, settings, parameters))
     if len({cell.name for cell in cells}) < len(cells):

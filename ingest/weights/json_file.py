@@ -1,17 +1,17 @@
-"""Reads a JSON file of a checkpoint."""
+"""Reads a JSON file of a checkpoint or of an autoencoder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """The object a JSON file holds; raises PersonascopeError where it cannot be read or holds something else."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = parse_json(path.read_bytes(), constant=float)  # configurations of some architectures hold Infinity
+    except (OSError, PersonascopeError) as error:
         raise PersonascopeError(f"{path} cannot be read as JSON ({one_line(error)}).") from error
     if not isinstance(data, dict):
         raise PersonascopeError(f"{path} holds a JSON {type(data).__name__}, expected an object.")

@@ -108,3 +108,17 @@ def test_one_condition_and_none_are_not_compared():
     assert check_conditions(list(rendered(tokenizer, ["no_system_turn"])), tokenizer) == []
     twice = [(prompt.model_copy(update={"condition": None}), text) for prompt, text in rendered(tokenizer, ["no_system_turn", "no_system_turn"])]
     assert check_conditions(twice, tokenizer) == []
+
+
+def test_personas_that_give_the_same_tokens_are_refused():
+    tokenizer = chat.tokenizer_with(chat.CHATML)
+    both = [
+        (prompt.model_copy(update={"persona": persona, "condition": None}), text)
+        for persona in ("villain", "librarian")
+        for prompt, text in rendered(tokenizer, ["template_default"])
+    ]
+    with pytest.raises(
+        PersonascopeError, match=r"personas 'villain' and 'librarian' give the same \d+ tokens for question q00, .*is there a column system_prompt"
+    ):
+        check_conditions(both, tokenizer)
+    assert check_conditions(both[:2], tokenizer) == []

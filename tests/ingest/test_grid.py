@@ -42,6 +42,8 @@ def test_a_pattern_names_the_cells():
     [
         ({"epoch": [1]}, {}, "grid axis 'epoch' is unknown; did you mean 'epochs'"),
         ({"colour": [1]}, {}, "expected one of source_persona, lr"),
+        ({"source_persona": [False]}, {}, "grid axis 'source_persona' has the value False; expected a persona's name, in quotes"),
+        ({"source_persona": ["villain"], "seed": [[1], [1]]}, {}, "each once"),
         (AXES | {"lr": []}, {}, "grid axis 'lr' has the values"),
         (AXES | {"lr": [1e-4, 1e-4]}, {}, "expected at least one, each once"),
         (AXES | {"lr": [0]}, {}, "'lr' is 0"),

@@ -1,12 +1,14 @@
 """Prompt sets: the shipped one of the role-focus study is balanced and pairs by id, and a file by category is read as its author meant it."""
 
 import csv
+import json
 from itertools import combinations
 from statistics import mean
 
+import polars as pl
 import pytest
 
-from personascope.ingest.prompts import NO_PERSONA, Prompt, ingest_prompts, load_prompt_set, read_csv
+from personascope.ingest.prompts import NO_PERSONA, Prompt, ingest_prompts, load_prompt_set, read_prompts
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
@@ -95,9 +97,9 @@ def write(path, text):
 
 
 def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
-    found = read_csv(write(tmp_path / "own.csv", "category,question\nself,Who?\nneutral,Why?\nneutral,When?\n"))
+    found = read_prompts(write(tmp_path / "own.csv", "category,question\nself,Who?\nneutral,Why?\nneutral,When?\n"))
     assert [prompt.example_id for prompt in found.prompts] == ["neutral/q01", "neutral/q02", "self/q00"]
-    named = read_csv(write(tmp_path / "named.csv", "category,prompt,question_id\nself,Who?,a\nneutral,Why?,a\n"))
+    named = read_prompts(write(tmp_path / "named.csv", "category,prompt,question_id\nself,Who?,a\nneutral,Why?,a\n"))
     assert [(prompt.question_id, prompt.question) for prompt in named.prompts] == [("a", "Why?"), ("a", "Who?")]
 
 
@@ -109,6 +111,15 @@ def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
             "column 'question' is missing; expected some of persona, .* or without personas category, question, question_id; found category, text",
         ),
         ("question,answer\na,b\n", "column 'category' is missing"),
+        ("persona,system_prompt,question\nv,You are.,What do you eat, and drink?\n", "line 2: 4 fields, expected 3 .*stands in quotes"),
+        ("persona,question,category\nv,Who?,x\n\nv,Why?\n", "line 4: 2 fields, expected 3"),
+        ('persona,question\nv,"Who?\nv,Why?\n', "line 2: a quote .* opens a text that never ends; the file was read to line 3"),
+        ('persona,question\nv,"Who?\nv,"Why?\n', "line 2: text follows a closing quote .* and it ends on line 3"),
+        ("persona,question,system prompt\nv,Who?,You are.\n", "the column 'system prompt' is unknown; did you mean 'system_prompt'"),
+        ("Persona,question,question_idd\nv,Who?,1\n", "the column 'question_idd' is unknown; did you mean 'question_id'"),
+        ("persona,question,Persona\nv,Who?,w\n", "the column 'Persona' stands twice"),
+        ("persona,question,question_id\nv,Who?,1\na,What?,1\n", "line 3: question_id '1' asks 'What\\?' and, on line 2, 'Who\\?'; expected one question"),
+        ("persona,question\nv,W\0ho?\n", "line 2: holds a NUL byte"),
         ("category,question\na,\n", "line 2: category and question must not be empty"),
         ("category,prompt_index,prompt\na,0,Who?\na,0,Why?\n", "line 3: a/q00 repeats line 2; expected one row per category and question_id"),
         ("category,prompt_index,prompt\na,0,Who?\na,,Why?\n", "line 3: question_id is empty; expected one that names the pair"),
@@ -117,9 +128,69 @@ def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
 )
 def test_a_file_by_category_that_does_not_fit_is_named(tmp_path, text, message):
     with pytest.raises(PersonascopeError, match=f"own.csv(: |, ){message}"):
-        read_csv(write(tmp_path / "own.csv", text))
+        read_prompts(write(tmp_path / "own.csv", text))
 
 
 def test_a_file_with_personas_keeps_a_questions_id_under_every_persona(tmp_path):
-    found = read_csv(write(tmp_path / "own.csv", "persona,question,category\na,Who?,x\nb,Who?,x\nb,Why?,y\n"))
+    found = read_prompts(write(tmp_path / "own.csv", "persona,question,category\na,Who?,x\nb,Who?,x\nb,Why?,y\n"))
     assert [prompt.example_id for prompt in found.prompts] == ["a/q00", "b/q00", "b/q01"]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"persona;question;system_prompt\nvillain;How, now?;You are a villain.\n", "its fields are separated by semicolons"),
+        (b"sep=;\r\npersona;question;system_prompt\r\nvillain;How, now?;You are a villain.\r\n", "its fields are separated by semicolons"),
+        (b"persona\tquestion\tsystem_prompt\nvillain\tHow, now?\tYou are a villain.\n", "its fields are separated by tabs"),
+        (b'Persona, Question ,System_Prompt\nvillain,"How, now?",You are a villain.\n', "read the columns 'Persona' as persona, ' Question ' as question"),
+        (b'\n,persona,question,system_prompt,notes\n0,villain,"How, now?",You are a villain.,\n\n,,,,\n', "not read: the column 'notes'"),
+        ('\ufeffpersona,question,system_prompt\r\nvillain,"How, now?",You are a villain.\r\n'.encode("utf-16-le"), "read as UTF-16"),
+        ('\ufeffpersona,question,system_prompt\r\nvillain,"How, now?",You are a villain.\r\n\r\n'.encode(), None),
+    ],
+)
+def test_a_file_as_spreadsheets_write_it_is_read_and_told(tmp_path, data, told):
+    (tmp_path / "own.csv").write_bytes(data)
+    found = read_prompts(tmp_path / "own.csv")
+    (prompt,) = found.prompts
+    assert (prompt.persona, prompt.question, prompt.system_prompt) == ("villain", "How, now?", "You are a villain.")
+    assert [told in note for note in found.notes] == [True] if told else not found.notes
+
+
+def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path):
+    (tmp_path / "own.csv").write_bytes(b"persona,question\na,Who?\nb,caf\xe9?\n")
+    with pytest.raises(PersonascopeError, match="line 3: the byte 0xe9 is no utf-8 text; expected a file saved as UTF-8"):
+        read_prompts(tmp_path / "own.csv")
+
+
+def test_white_space_of_a_text_is_kept_and_told_and_that_of_a_name_is_not(tmp_path):
+    rows = [{"persona": " v ", "question": "Q: 2+2?\nA: ", "system_prompt": "  be ", "question_id": 1}, {"persona": "v", "question": "Q: 3?\nA:"}]
+    write(tmp_path / "own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write(tmp_path / "own.csv", 'persona,question,system_prompt,question_id\n v ,"Q: 2+2?\nA: ",  be ,1\nv,"Q: 3?\nA:",  ,\n')
+    pl.DataFrame(rows, infer_schema_length=None).write_parquet(tmp_path / "own.parquet")
+    sets = [read_prompts(tmp_path / f"own.{ending}") for ending in ("csv", "jsonl", "parquet")]
+    assert [(prompt.persona, prompt.question, prompt.system_prompt) for prompt in sets[0].prompts] == [
+        ("v", "Q: 2+2?\nA: ", "  be "),
+        ("v", "Q: 3?\nA:", None),
+    ]
+    assert {found.content_hash for found in sets} == {sets[0].content_hash}
+    assert [note.partition(": ")[2][:44] for note in sets[0].notes] == [
+        "1 of 2 prompts have a question with white sp",
+        "1 of 2 prompts have a system_prompt with whi",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"persona": "v", "persona": "w"}', "line 2: the key 'persona' stands twice in one object"),
+        ('{"persona": "v", "question": 1.5}', "line 2: question is 1.5; expected text"),
+        ('{"persona": NaN}', "line 2: NaN is no JSON value"),
+        ("[1]", "line 2: found list, expected one JSON object a line"),
+        ('{"persona": "v"', "line 2: not valid JSON"),
+        ("[" * 100_000, "line 2: nested too deeply"),
+    ],
+)
+def test_a_line_of_json_that_does_not_fit_is_named(tmp_path, line, message):
+    write(tmp_path / "own.jsonl", f'{{"persona": "v", "question": "Who?"}}\n{line}\n')
+    with pytest.raises(PersonascopeError, match=f"own.jsonl, {message}"):
+        read_prompts(tmp_path / "own.jsonl")

@@ -82,7 +82,11 @@ MALFORMED = {
     "truncated.json": (json.dumps(GOOD)[:-9], "not valid JSON: .* at line 1, column .*; the file may be truncated"),
     "truncated.txt": (json.dumps(GOOD)[:-9], "not valid JSON"),
     "empty.json": ("  \n", "the file is empty; expected JSON"),
-    "deep.json": ("[" * 100_000, "not readable as JSON"),
+    "deep.json": ("[" * 100_000, "nested too deeply; expected at most some hundred levels"),
+    "twice.json": (
+        '{"stage": "check", "metadata": {"git_commit": "a", "git_commit": "b"}}',
+        "the key 'git_commit' stands twice in one object; expected it once",
+    ),
     "long_number.json": ("[" + "9" * 5000 + "]", "not readable as JSON: Exceeds the limit"),
     "surrogate.json": ('{"stage": "check", "metadata": {"git_commit": "\\ud800"}}', "does not fit table published_facts"),
     "text_for_number.json": (GOOD | {"delta_c2": [[0.0, "1.0"]]}, r"delta_c2\.0\.1 is '1\.0'; input should be a valid number"),
@@ -204,6 +208,17 @@ def test_links_and_empty_places(lake: Lake, folder: Path, tmp_path: Path) -> Non
         "nothing": ("failed", "the folder holds no files; expected published result files"),
         "missing": ("failed", "cannot be read: No such file or directory; expected a file or folder"),
     }
+
+
+def test_a_folder_of_another_experiment_is_skipped_with_the_reason(lake: Lake, folder: Path, personascope) -> None:
+    traits = {"experiment": "trait transfer", "condition": "contrastive", "results": {"alignment": {"villain": 61.5}}}
+    write(folder / "other.json", traits)
+    write(folder / "list.json", traits | {"results": [0.5, 0.25]})
+    write(folder / "counts.json", {"positives": 12, "negatives": 3})
+    code, _, err = personascope("ingest", "published", folder, "--lake", lake.root)
+    assert code == 0 and err.splitlines()[-1].startswith("3 skipped")
+    assert "another experiment ('trait transfer'): its results hold alignment, expected marker rates (results.marker)" in err
+    assert "another experiment: positives and negatives without persona" in err and not lake.run_ids()
 
 
 def test_unknown_content_is_skipped_with_what_it_looks_like(lake: Lake, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from personascope.ingest.prompts import NO_SYSTEM_TURN, PROMPT_SETS, ingest_prompts, load_prompt_set, read_csv
+from personascope.ingest.prompts import NO_SYSTEM_TURN, PROMPT_SETS, ingest_prompts, load_prompt_set, read_prompts
 from personascope.ingest.sae import source
 from personascope.ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
 from personascope.warehouse.errors import PersonascopeError
@@ -149,4 +149,4 @@ def test_the_shipped_conditions_are_the_four_of_the_experiment(tmp_path):
 def test_only_the_three_spellings_are_no_text(tmp_path):
     path = tmp_path / "few.csv"
     path.write_text("persona,question,system_prompt\na,q,<empty>\nb,q,\nc,q,<template default>\nd,q,<no system turn>\ne,q,<other>\n")
-    assert [prompt.system_prompt for prompt in read_csv(path).prompts] == ["", None, None, NO_SYSTEM_TURN, "<other>"]
+    assert [prompt.system_prompt for prompt in read_prompts(path).prompts] == ["", None, None, NO_SYSTEM_TURN, "<other>"]

@@ -19,7 +19,7 @@ from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
-from personascope.warehouse.settings import Origin
+from personascope.warehouse.settings import Origin, Typed
 from personascope.warehouse.studies.model import ExtractStep
 from personascope.warehouse.studies.reading import read_source, read_study, study_names
 from personascope.warehouse.studies.variants import VARIANTS
@@ -122,7 +122,7 @@ def test_the_segmentation_is_an_option_of_a_study_too(tmp_path, monkeypatch):
     monkeypatch.setattr("personascope.study.run.StudyRun", Stopped)
     CliRunner().invoke(app, ["run", "marker-attention", "--segmentation", "published", "--set", "trials=3", "--no-track", "--lake", str(tmp_path / "lake")])
     CliRunner().invoke(app, ["run", "marker-attention", "--no-track", "--lake", str(tmp_path / "lake")])
-    assert typed == [{"trials": 3, "segmentation": "published"}, {}]
+    assert typed == [{"trials": Typed("3"), "segmentation": "published"}, {}]
 
 
 def test_the_full_study_runs_the_base_over_the_tokens_of_every_persona_and_asks_the_preflight_first():

@@ -68,6 +68,41 @@ def test_a_claim_without_data_says_what_is_missing(lake, query):
     assert unsaid.detail == "missing: rows of checkpoints, runs"
 
 
+@pytest.mark.parametrize(
+    ("query", "expected", "missing"),
+    [
+        ("select count(*) from checkpoints where checkpoint = 'nosuch' and n_layers > 99", 0, "rows of checkpoints with checkpoint = 'nosuch'"),
+        ("select coalesce(avg(lr), 0) from checkpoints where checkpoint in ('nosuch', 'none')", 0, "rows of checkpoints with checkpoint in ('nosuch', 'none')"),
+        ("select coalesce(list(lr), []) from checkpoints where 'nosuch' = checkpoint", {"low": 0, "high": 1}, "rows of checkpoints with checkpoint = 'nosuch'"),
+        ("select not exists (from checkpoints as c where c.checkpoint = 'nosuch') from runs", True, "rows of checkpoints with checkpoint = 'nosuch'"),
+        ("with a as (select lr from checkpoints where checkpoint = 'nosuch') select count(*) from a", 0, "rows of checkpoints with checkpoint = 'nosuch'"),
+        ("select (select count(*) from checkpoints where n_layers = 3) from runs", 0, "rows of checkpoints with n_layers = 3"),
+    ],
+)
+def test_what_is_true_of_nothing_is_not_derivable(lake, query, expected, missing):
+    found = verdict(lake, query=query, expected=expected)
+    assert found.verdict == "not derivable" and found.detail == f"missing: {missing}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select count(*) as deeper from checkpoints where checkpoint = 'base' and n_layers > 99",
+        "select count(*) filter (lr > 1) as fast from checkpoints where checkpoint = 'base'",
+        "select count(*) as collapsed from regimes where regime = 'total_collapse'",
+        "select count(n_heads) as heads from checkpoints",
+    ],
+)
+def test_none_of_some_is_confirmed(lake, query):
+    assert verdict(lake, query=query, expected=0).verdict == "confirmed"
+
+
+@pytest.mark.parametrize("query", ["select 28", "select 28 as layers from checkpoints", "select max(x) from (values (28)) as t(x)", "from range(28, 29)"])
+def test_a_query_that_holds_its_own_answer_is_refused(lake, query):
+    with pytest.raises(PersonascopeError, match="claim 'layers': the query's first column reads no table or view of the lake"):
+        verdict(lake, query=query)
+
+
 def test_a_claim_without_data_still_says_for_what_it_holds(lake):
     narrower = {"scope": "layers", "query": "select n_layers from checkpoints"}
     assert verdict(lake, query="select n_heads from checkpoints", narrower=narrower).detail == "missing: rows of checkpoints; true for layers: 28"

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import Parameter, first_fault, first_sentence, nearest, resolve, short
+from personascope.warehouse.settings import Parameter, Typed, first_fault, first_sentence, nearest, resolve, short
 
 
 class Strict(BaseModel):
@@ -88,6 +88,61 @@ def test_settings_come_from_layers_of_increasing_weight_with_their_origins():
         Parameter(name="pace", value=3, origin="command line"),
         Parameter(name="along", value="road", origin="default"),
     ]
+
+
+class Trip(Strict):
+    sign: str = ""
+    word: str | None = None
+    kind: Literal["no", "fast"] = "fast"
+    stops: list[str] | None = None
+    heads: Literal["all"] | str | list[tuple[int, int]] = "all"
+    layers: Literal["all"] | list[int] = "all"
+    count: int = 0
+    rate: float | None = 0.5
+    open: bool = False
+
+
+@pytest.mark.parametrize("text", ["[ZLT]", "END #1", "no", "yes", "null", "~", "1", "010", "1e3", "2024-01-01", " {a", "a: b", "'x'", "", "1:30"])
+def test_a_text_setting_takes_text_as_typed(text):
+    settings, _ = resolve(Trip, {"command line": {"sign": Typed(text), "word": Typed(text)}}, "trip")
+    assert (settings.sign, settings.word) == (text, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("stops", "[no, 1, 010, null]", ["no", "1", "010", "null"]),
+        ("stops", "null", None),
+        ("kind", "no", "no"),
+        ("heads", "1e3", "1e3"),
+        ("heads", "[[0, 1]]", [(0, 1)]),
+        ("layers", "all", "all"),
+        ("layers", "[0, -1]", [0, -1]),
+        ("count", "010", 10),
+        ("rate", "1e-5", 1e-5),
+        ("rate", "null", None),
+        ("open", "yes", True),
+    ],
+)
+def test_other_settings_are_read_by_their_type(name, text, value):
+    assert getattr(resolve(Trip, {"command line": {name: Typed(text)}}, "trip")[0], name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"count": Typed("1:30")}, "trip: setting 'count' is '1:30' (command line); input should be a valid integer"),
+        ({"layers": Typed("[0")}, "trip: setting 'layers' (command line): the value cannot be read"),
+        ({"layers": Typed("[" * 10_000)}, "trip: setting 'layers' (command line): nested too deeply"),
+        ({"stops": Typed("here")}, "trip: setting 'stops' is 'here' (command line); input should be a valid list"),
+        ({"count": True}, "trip: setting 'count' is True (command line); expected no truth value: YAML reads yes, no, on and off as one"),
+        ({"sign": False}, "trip: setting 'sign' is False (command line); expected no truth value"),
+    ],
+)
+def test_what_cannot_be_read_as_its_type_is_refused(given, sentence):
+    with pytest.raises(PersonascopeError) as raised:
+        resolve(Trip, {"command line": given}, "trip")
+    assert str(raised.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, compare, show
 from personascope.warehouse.claims.reading import Claim, SpokenOf
+from personascope.warehouse.claims.scope import populations, reads_the_lake, syntax
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
@@ -20,7 +21,7 @@ from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import tables
 
 EXTRACTOR = "claims"
-VERSION = 1
+VERSION = 2
 TABLE = "claim_verdicts"
 VerdictWord = Literal["confirmed", "imprecise", "contradicted", "not derivable"]
 VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "not derivable")
@@ -108,14 +109,19 @@ def judge(warehouse: Warehouse, study: str, claim: Claim, sibling: str | None = 
     model = sibling or (claim.model.checkpoint if claim.model else None)
     foreign = _foreign(warehouse, claim.model) if claim.model and sibling is None else ""
     measured, found, evidence = ("", None, "") if foreign else _ask(warehouse, claim.id, claim.query, model)
+    nothing = None if found is None else _over_nothing(warehouse, claim, model)
+    if nothing is not None:
+        found = None
     agreement = None if found is None else _compare(claim.id, claim.expected, found, claim.tolerance, claim.coarser)
+    if found is not None:
+        _expect_lake(claim.id, _with_model(claim.query, model))
     word: VerdictWord
     if agreement is not None:
         word, parts = ("confirmed" if agreement.decimals is None else "imprecise"), [agreement.words]
     else:
         narrower = "" if foreign else _narrower(warehouse, claim, model)
         if found is None:
-            word, parts = "not derivable", [foreign or f"missing: {claim.needs or _rows_of(claim.query)}", narrower]
+            word, parts = "not derivable", [foreign or f"missing: {claim.needs or nothing or _rows_of(claim.query)}", narrower]
         else:
             word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
     return Verdict(
@@ -128,7 +134,7 @@ def judge(warehouse: Warehouse, study: str, claim: Claim, sibling: str | None = 
         expected=show(claim.expected),
         found=None if found is None else show(found),
         detail="; ".join(part for part in [*parts, evidence] if part),
-        query=_named(claim.query, model).strip(),
+        query=_with_model(claim.query, model).strip(),
         model=model,
         replication=None if model is None else sibling is not None,
     )
@@ -146,9 +152,29 @@ def _foreign(warehouse: Warehouse, model: SpokenOf) -> str:
     return f"{model.checkpoint} in this lake is {identifier} at {revision}; the sentence speaks of {model.id} at {model.revision}"
 
 
-def _named(query: str, model: str | None) -> str:
+def _with_model(query: str, model: str | None) -> str:
     """The query with the name of the model in place of `$model`: what can be pasted into a shell."""
     return query if model is None else query.replace("$model", f"'{model}'")
+
+
+def _expect_lake(name: str, query: str) -> None:
+    """Refuses a query whose answer stands in itself."""
+    statement = syntax(query)
+    if statement is not None and not reads_the_lake(statement, {*views(), *tables()}):
+        raise PersonascopeError(f"claim {name!r}: the query's first column reads no table or view of the lake; expected a measurement, not its own answer")
+
+
+def _over_nothing(warehouse: Warehouse, claim: Claim, model: str | None) -> str | None:
+    """The rows that the query's sums and counts are over, where there are none of them: nothing is true of nothing."""
+    statement = syntax(_with_model(claim.query, model))
+    for query, named in populations(statement) if statement else ():
+        try:
+            empty = warehouse.select(query).item() == 0
+        except PersonascopeError:
+            continue  # a subquery that only its surroundings give a meaning
+        if empty:
+            return f"rows of {', '.join(_named(query))} with {named}"
+    return None
 
 
 def _narrower(warehouse: Warehouse, claim: Claim, model: str | None) -> str:
@@ -160,6 +186,7 @@ def _narrower(warehouse: Warehouse, claim: Claim, model: str | None) -> str:
     agreement = None if found is None else _compare(claim.id, expected, found, claim.tolerance, None)
     if found is None or agreement is None or agreement.decimals is not None:
         return ""
+    _expect_lake(claim.id, _with_model(claim.narrower.query, model))
     return f"true for {claim.narrower.scope}: {show(found)}{f' ({evidence})' if evidence else ''}"
 
 
@@ -173,7 +200,7 @@ def _compare(name: str, expected: Expected, found: Found, tolerance: Decimal, co
 def _ask(warehouse: Warehouse, name: str, query: str, model: str | None) -> tuple[str, Found | None, str]:
     """Name and value of the first column of the one row a query gives, None where it gives no row or NULL, and its further columns in words."""
     try:
-        rows = warehouse.select(_named(query, model))
+        rows = warehouse.select(_with_model(query, model))
     except PersonascopeError as error:
         raise PersonascopeError(f"claim {name!r}: {one_line(error)}") from error
     if rows.height > 1:
@@ -218,12 +245,23 @@ def _found(name: str, value: Any) -> Found | None:
 
 def _rows_of(query: str) -> str:
     """The tables and views a query reads: what an answer would need rows of."""
-    known = {*views(), *tables()}
-    named = dict.fromkeys(word for word in re.findall(r"\w+", query) if word in known)
+    named = _named(query)
     return f"rows of {', '.join(named)}" if named else "a value the query does not give"
 
 
+<<<<<<< HEAD
 def _last_check(lake: Lake, study: str, sibling: str | None) -> str | None:
     """The check of the study that the view `claims` reads, or `replications` for a sibling."""
     checks = [(each.finished, each.run_id) for each in lake.manifests() if (each.extractor, each.study, each.checkpoint) == (EXTRACTOR, study, sibling)]
+=======
+def _named(query: str) -> list[str]:
+    """The tables and views a query names."""
+    known = {*views(), *tables()}
+    return list(dict.fromkeys(word for word in re.findall(r"\w+", query) if word in known))
+
+
+def _last_check(lake: Lake, study: str) -> str | None:
+    """The check of the study that the view `claims` reads."""
+    checks = [(each.finished, each.run_id) for each in lake.manifests() if each.extractor == EXTRACTOR and each.study == study]
+>>>>>>> refs/heads/w-inputs
     return max(checks)[1] if checks else None

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_DOWN, ROUND_HALF_UP, Decimal
 from typing import TypeAlias
 
 SLACK = Decimal("1e-9")  # relative; floats of 32 or 64 bits that stand for a decimal miss it by less
-LEAST_DIGITS = 2  # significant digits a coarser rounding must leave: with one, 0.35 and 0.398 would be the same number
+LEAST_DIGITS = 2  # significant digits a rounding must leave: with one, 0.35 and 0.398 would be the same number, and 1.49 would be 1
 Scalar: TypeAlias = bool | Decimal | str
 
 
@@ -43,8 +43,9 @@ def compare(expected: Expected, found: Found, tolerance: Decimal = Decimal(0), c
     """How `found` agrees with `expected`, or None where it does not; raises IncomparableError for values of different kinds.
 
     A number agrees when it is within `tolerance` or, where none is given, rounds to the published one at its printed decimals (a tie may have been rounded
-    either way). One that only agrees at fewer decimals, of which LEAST_DIGITS significant digits are left, or at `coarser` decimals where the claim names them,
-    agrees coarsely. A list that is held against a range must lie in it with every element.
+    either way); one printed with a single digit must be within a tenth of a unit, and such an end of a range is exact. One that only agrees at fewer decimals,
+    of which LEAST_DIGITS significant digits are left, or at `coarser` decimals where the claim names them, agrees coarsely. A list that is held against a range
+    must lie in it with every element.
     """
     pairs = _pairs(expected, found)
     if pairs is None:
@@ -109,10 +110,13 @@ def _equal(published: Scalar | Range, value: Scalar, tolerance: Decimal) -> bool
 
 
 def _as_printed(published: Scalar | Range, value: Scalar) -> bool:
-    """Within half a unit of the last printed decimal."""
+    """Within half a unit of the last printed decimal; within a tenth of a unit where that is the only digit."""
     if isinstance(published, Range) and isinstance(value, Decimal) and published.low is not None and published.high is not None:
-        return _within(published, value, _half_unit(published.low), _half_unit(published.high))
-    return isinstance(published, Decimal) and isinstance(value, Decimal) and abs(published - value) <= _half_unit(published)
+        below, above = (_half_unit(end) if _printed_digits(end) >= LEAST_DIGITS else SLACK * abs(value) for end in (published.low, published.high))
+        return _within(published, value, below, above)
+    if not (isinstance(published, Decimal) and isinstance(value, Decimal)):
+        return False
+    return abs(published - value) <= _half_unit(published) / (1 if _printed_digits(published) >= LEAST_DIGITS else 5)
 
 
 def _agree_at(published: Scalar | Range, value: Scalar, decimals: int) -> bool:
@@ -146,6 +150,11 @@ def _decimals(printed: Decimal) -> int:
 
 def _digits(number: Decimal) -> int:
     return len(number.as_tuple().digits)
+
+
+def _printed_digits(printed: Decimal) -> int:
+    """Digits that were printed of a number, leading zeros aside; 0.00 was printed with three."""
+    return _digits(printed) if printed else _decimals(printed) + 1
 
 
 def _half_unit(printed: Decimal) -> Decimal:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 
 from personascope.warehouse.claims.judging import Expected, Range
+from personascope.warehouse.documents import DEEPEST, UniqueKeyLoader
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import first_sentence
 
@@ -91,7 +92,7 @@ class Claim(Strict):
     model: SpokenOf | None = Field(default=None, description="the model the sentence speaks of (default: that of the file, where it names one)")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(UniqueKeyLoader):
     """YAML whose numbers keep the digits they were printed with: 0.20 is not 0.2."""
 
 
@@ -114,6 +115,8 @@ def read_claims(path: Path | str) -> list[Claim]:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise PersonascopeError(f"{path}: cannot be read ({error.strerror}); expected a YAML file with the key `claims`") from error
+    except RecursionError:
+        raise PersonascopeError(f"{path}: nested too deeply; {DEEPEST}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PersonascopeError(f"{path}: not a YAML file ({one_line(error)})") from error
     entries = document.get("claims", []) if isinstance(document, dict) else None

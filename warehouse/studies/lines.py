@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from personascope.warehouse.documents import DEEPEST, unique_keys
 from personascope.warehouse.errors import PersonascopeError
 
 
@@ -20,10 +21,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    written = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-    for place, (name, (key, _)) in enumerate(zip(written, node.value, strict=False)):
-        if name in written[:place]:
-            raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {name!r} stands twice in one mapping; expected it once")
+    unique_keys(loader, node)
     loader.flatten_mapping(node)
     found: dict[Any, Any] = {}
     for key_node, value_node in node.value:
@@ -47,6 +45,8 @@ def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise PersonascopeError(f"{path}: {line}not a YAML file ({error.problem}); expected {expected}") from error
+    except RecursionError:
+        raise PersonascopeError(f"{path}: nested too deeply; {DEEPEST}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PersonascopeError(f"{path}: not a YAML file ({' '.join(str(error).split())[:200]}); expected {expected}") from error
     if not isinstance(document, dict):

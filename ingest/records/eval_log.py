@@ -1,0 +1,110 @@
+"""Logs of inspect_ai (`.eval`): a zip archive with one JSON file a sample, read without inspect_ai itself."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from personascope.ingest.records.columns import Record, Vocabulary, plain
+from personascope.warehouse.documents import parse_json
+from personascope.warehouse.errors import PersonascopeError, one_line
+
+STOP_REASONS = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
+ATTACHMENT = "attachment://"
+
+
+class EvalLog:
+    """The choices of every sample, in the order of the samples' files: question and system message from the conversation, the rest from `metadata` by name.
+
+    Samples that ended with an error are left out and counted in `notes`. Raises PersonascopeError naming file and sample for a conversation of several turns,
+    an answer that is more than text, and an archive that is damaged or compressed in a way Python does not read.
+    """
+
+    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._names = {**{name: name for name in vocabulary.names}, **vocabulary.spellings, **{plain(theirs): own for own, theirs in vocabulary.typed.items()}}
+        with self._archive() as archive:
+            self._samples = sorted(name for name in archive.namelist() if name.startswith("samples/") and name.endswith(".json"))
+            failed = [name for name in self._samples if self._read(archive, name).get("error")]
+        if not self._samples:
+            raise PersonascopeError(f"{path}: no samples in it; expected samples/ID_epoch_N.json, as inspect_ai writes them")
+        self._samples = [name for name in self._samples if name not in set(failed)]
+        if failed:
+            self.notes.append(f"{path}: {len(failed)} samples ended with an error and are left out, the first {failed[0]}")
+        first = next(iter(self), None)
+        self.columns = self.header = list(first.values) if first else []
+
+    def __iter__(self) -> Iterator[Record]:
+        with self._archive() as archive:
+            for name in self._samples:
+                yield from self._records(name, self._read(archive, name))
+
+    def _archive(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.path)
+        except FileNotFoundError:
+            raise PersonascopeError(f"{self.path}: no such file") from None
+        except (zipfile.BadZipFile, OSError) as error:
+            raise PersonascopeError(f"{self.path}: not a log of inspect_ai ({one_line(error)}); expected the zip archive it writes as .eval") from error
+
+    def _read(self, archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+        try:
+            sample = parse_json(archive.read(name), constant=float)
+        except PersonascopeError as error:
+            raise PersonascopeError(f"{self.path}, {name}: {error}") from error
+        except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, ValueError) as error:
+            hint = "; `inspect log convert` rewrites a log" if isinstance(error, NotImplementedError) else ""
+            raise PersonascopeError(f"{self.path}, {name}: cannot be read ({one_line(error)}){hint}") from error
+        if not isinstance(sample, dict):
+            raise PersonascopeError(f"{self.path}, {name}: found {type(sample).__name__}, expected the object of a sample")
+        return sample
+
+    def _records(self, name: str, sample: dict[str, Any]) -> Iterator[Record]:
+        choices = (sample.get("output") or {}).get("choices") or []
+        if not choices:
+            raise PersonascopeError(f"{self.path}, {name}: no answer in it (output.choices is empty); expected at least one")
+        system, question = self._asked(name, sample)
+        metadata = sample.get("metadata") or {}
+        named = {self._names[plain(key)]: value for key, value in metadata.items() if plain(key) in self._names}
+        epoch = sample.get("epoch", 1)
+        for number, choice in enumerate(choices):
+            yield Record(
+                name,
+                {"question_id": str(sample.get("id"))}
+                | named
+                | {
+                    "question": question,
+                    "system_prompt": system,
+                    "sample_ix": (int(epoch) - 1) * len(choices) + number,
+                    "text": self._text(name, choice.get("message") or {}, sample),
+                    "finish_reason": STOP_REASONS.get(str(choice.get("stop_reason"))),
+                },
+            )
+
+    def _asked(self, name: str, sample: dict[str, Any]) -> tuple[str | None, str]:
+        """The system message and the question: the conversation before the answer."""
+        messages = sample.get("messages") or []
+        given = sample.get("input")
+        if not messages:
+            messages = given if isinstance(given, list) else [{"role": "user", "content": given}]
+        asked = [message for message in messages if message.get("role") != "assistant"]
+        roles = [message.get("role") for message in asked]
+        if roles not in (["user"], ["system", "user"]) or sum(message.get("role") == "assistant" for message in messages) > 1:
+            told = ", ".join(str(message.get("role")) for message in messages)
+            raise PersonascopeError(f"{self.path}, {name}: a conversation of {told}; expected one question, with a system message or none, and one answer")
+        texts = [self._text(name, message, sample) for message in asked]
+        return (texts[0] if len(texts) == 2 else None), texts[-1]
+
+    def _text(self, name: str, message: dict[str, Any], sample: dict[str, Any]) -> str:
+        content = message.get("content")
+        if message.get("tool_calls"):
+            raise PersonascopeError(f"{self.path}, {name}: the answer calls tools; expected text alone")
+        parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+        found = []
+        for part in parts:
+            if part.get("type") != "text" or not isinstance(part.get("text"), str):
+                raise PersonascopeError(f"{self.path}, {name}: a message holds {part.get('type')!r}; expected text alone")
+            text = part["text"]
+            found.append(sample.get("attachments", {}).get(text.removeprefix(ATTACHMENT), text) if text.startswith(ATTACHMENT) else text)
+        return "".join(found)

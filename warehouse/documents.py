@@ -1,0 +1,66 @@
+"""JSON and YAML as people write them: what the parsers would swallow in silence (a key that stands twice, a number that is none) is a sentence."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from personascope.warehouse.errors import PersonascopeError
+
+DEEPEST = "expected at most some hundred levels"
+
+
+def parse_json(text: str | bytes, constant: Callable[[str], float] | None = None) -> Any:
+    """The value that a JSON text holds.
+
+    Raises PersonascopeError, without the file's name, for a text that is not JSON, a key that stands twice in one object (parsers keep the last in silence),
+    NaN and Infinity (which JSON has not; `constant` may make a number of their name) and nesting beyond what Python reads.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=constant or _refused)
+    except json.JSONDecodeError as error:
+        raise PersonascopeError(f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; the file may be truncated") from error
+    except RecursionError:
+        raise PersonascopeError(f"nested too deeply; {DEEPEST}") from None
+    except UnicodeDecodeError as error:
+        raise PersonascopeError(f"not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x}); expected UTF-8") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise PersonascopeError(f"not readable as JSON: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise PersonascopeError(f"the key {twice!r} stands twice in one object; expected it once")
+    return found
+
+
+def _refused(constant: str) -> float:
+    raise PersonascopeError(f"{constant} is no JSON value; expected a number or null")
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key that stands twice in one mapping."""
+
+
+def unique_keys(loader: yaml.SafeLoader, node: yaml.MappingNode) -> None:
+    """Raises yaml.YAMLError, with the line, for a key that stands twice in a mapping; merged keys may be set anew."""
+    written: list[Any] = []
+    for key, _ in node.value:
+        if key.tag == "tag:yaml.org,2002:merge":
+            continue
+        name = loader.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+        if name in written:
+            raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {name!r} stands twice in one mapping; expected it once")
+        written.append(name)
+
+
+def _mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> Any:
+    unique_keys(loader, node)
+    return loader.construct_mapping(node, deep=True)
+
+
+UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
