@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from personascope.extract.weights.adapters import refuse_beside_plain
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, Checkpoint, end_of_turn_ids
@@ -158,6 +159,8 @@ class VllmEngine:
             from vllm.lora.request import LoRARequest
         except ImportError as error:
             raise PersonascopeError(f"engine vllm cannot run here: {error}; install the extra personascope[gpu] on a GPU box, or use --engine hf") from error
+        if checkpoint.adapter:
+            refuse_beside_plain(checkpoint.adapter, checkpoint.name)
         rank = _lora_rank(checkpoint.adapter) if checkpoint.adapter else None
         try:
             self.llm = _vllm(models, str(checkpoint.path), models.dtype(checkpoint), rank)
