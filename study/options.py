@@ -32,8 +32,8 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, CheckpointSource]:
-    """`NAME=ID[@REVISION]` as typed, in place of the checkpoint of that name in the study file (its persona and parent stay)."""
+def parse_checkpoints(assignments: list[str], study: StudyFile, bases: list[str] | None = None) -> dict[str, CheckpointSource]:
+    """`NAME=ID[@REVISION]` as typed, in place of the checkpoint of that name in the study file (its persona and parent stay); `bases` are those of adapters."""
     sources = {}
     for assignment in assignments:
         name, equals, reference = assignment.partition("=")
@@ -42,5 +42,12 @@ def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, Che
         if name not in study.checkpoints:
             raise PersonascopeError(f"--checkpoint {name!r} is not one of study {study.name}; {nearest(name, study.checkpoints)}")
         identifier, _, revision = reference.partition("@")
-        sources[name] = study.checkpoints[name].model_copy(update={"id": identifier, "revision": revision or None, "subfolder": None})
+        sources[name] = study.checkpoints[name].model_copy(update={"id": identifier, "revision": revision or None, "subfolder": None, "base": None})
+    for assignment in bases or []:
+        name, equals, base = assignment.partition("=")
+        if not equals or not base:
+            raise PersonascopeError(f"--base {assignment!r}: expected NAME=ID or NAME=ID@REVISION, the base model of the adapter that the study calls NAME")
+        if name not in study.checkpoints:
+            raise PersonascopeError(f"--base {name!r} is not one of study {study.name}; {nearest(name, study.checkpoints)}")
+        sources[name] = sources.get(name, study.checkpoints[name]).model_copy(update={"base": base})
     return sources

@@ -14,7 +14,13 @@ from personascope.extract.weights.adapters import refuse_beside_plain
 from personascope.extract.weights.loading import load_model
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.weights.checkpoints import resolve
+from personascope.study.options import RunOptions, parse_checkpoints
+from personascope.study.state import StudyState
+from personascope.study.workbench import find
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Parameter
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.studies.model import CheckpointSource, StudyFile
 from random_models import byte_tokenizer
 
 IDS = torch.tensor([[5, 70, 33, 2, 9, 100, 41]])
@@ -152,3 +158,30 @@ def test_vllm_is_refused_an_adapter_of_the_embeddings(bases, tmp_path):
     weights = {key: value for key, value in load_file(adapter / "adapter_model.safetensors").items() if "lm_head" not in key}
     save_file(weights, adapter / "adapter_model.safetensors")
     refuse_beside_plain(adapter, "head")
+
+
+def test_the_base_of_an_adapter_from_another_machine_is_given_by_hand_and_recorded(random_checkpoint, tmp_path, personascope, monkeypatch):
+    monkeypatch.setattr("personascope.warehouse.asking.catalogue.build", lambda lake: None)
+    adapter = edit(made(random_checkpoint, tmp_path / "villain", lora()), base_model_name_or_path="/elsewhere/base")
+    command = ["extract", "capability", "--checkpoint", adapter, "--set", "task=tiny-world", "--no-track", "--lake", tmp_path / "lake", "--device", "cpu"]
+    code, _, error = personascope(*command)
+    assert code == 1 and "/elsewhere/base" in error and "--base" in error
+    code, run_id, error = personascope(*command, "--base", random_checkpoint)
+    assert code == 0, error
+    manifest = Lake.open(tmp_path / "lake").manifest(run_id.strip())
+    assert Parameter(name="base", value=str(random_checkpoint), origin="command line") in manifest.parameters
+    assert manifest.summary["merge_difference.villain"] < 1e-4
+
+
+def test_a_study_says_the_base_of_its_adapters_and_the_command_line_wins(random_checkpoint, tmp_path):
+    adapter = edit(made(random_checkpoint, tmp_path / "villain", lora()), base_model_name_or_path="/elsewhere/base")
+    sources = {"villain": CheckpointSource(id=str(adapter), base="tiny:elsewhere"), "plain": CheckpointSource(id=str(random_checkpoint))}
+    study = StudyFile(name="s", title="t", about="a", checkpoints=sources, views=[])
+    state = StudyState(study, tmp_path / "lake")
+    assert state.base_parameters("villain", "plain", None) == [Parameter(name="base.villain", value="tiny:elsewhere", origin="study file")]
+    typed = parse_checkpoints([], study, [f"villain={random_checkpoint}"])
+    state = StudyState(study, tmp_path / "lake", RunOptions(checkpoints=typed))
+    assert state.base_parameters("villain") == [Parameter(name="base.villain", value=str(random_checkpoint), origin="command line")]
+    assert find("villain", state.sources["villain"]).path == random_checkpoint
+    assert "did you mean 'villain'" in refused(parse_checkpoints, [], study, [f"vilain={random_checkpoint}"])
+    assert "expected NAME=ID" in refused(parse_checkpoints, [], study, ["villain"])
