@@ -38,6 +38,21 @@ def refuse_logits(model: PreTrainedModel, name: str) -> PersonascopeError:
     return PersonascopeError(f"checkpoint {name}: its logits are not finite from the output embeddings on: {_overflow(model.dtype)}.")
 
 
+class FiniteLogits:
+    """A logits processor of transformers that changes nothing and refuses logits that are not finite.
+
+    The weights of the output embeddings are looked at once, at load, and the hidden states at every step: only half precision can leave its range in between.
+    """
+
+    def __init__(self, model: PreTrainedModel, name: str) -> None:
+        self.model, self.name = model, name
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if self.model.dtype == torch.float16 and not bool(torch.isfinite(scores.amax(-1)).all()):
+            raise refuse_logits(self.model, self.name)
+        return scores
+
+
 class _Watcher:
     """Looks at what leaves the decoder; holds the model weakly, since the hook lives in one of its modules."""
 

@@ -94,7 +94,7 @@ def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> P
 
 def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code: bool) -> tuple[PreTrainedModel, list[str]]:
     """The full model, every one of whose parameters came from the files, and the tensors of the files it has no use for."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     level = logging.get_verbosity()
@@ -110,6 +110,7 @@ def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code:
             trust_remote_code=code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            generation_config=GenerationConfig(),  # what its own says of sampling is nobody's choice here
         )
     except (ValueError, ImportError, KeyError, OSError) as error:
         raise PersonascopeError(f"{checkpoint.id} cannot be loaded with attention {attention!r} ({one_line(error)}).") from error

@@ -136,7 +136,10 @@ def end_of_turn_ids(folder: Path) -> set[int]:
     """Token ids that end a turn by the generation configuration in `folder`; empty where there is none."""
     file = folder / "generation_config.json"
     named = read_object(file).get("eos_token_id") if file.is_file() else None
-    return set(named if isinstance(named, list) else [] if named is None else [named])
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(type(each) is int for each in ids):
+        raise PersonascopeError(f"{file}: eos_token_id is {named!r}, expected the number of a token, or a list of them.")
+    return set(ids)
 
 
 def has_chat_template(folder: Path) -> bool:
