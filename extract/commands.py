@@ -46,10 +46,12 @@ def extract(
     checkpoint_name: Annotated[str | None, typer.Option("--name", help="Short name for the column `checkpoint` (default: from the id).")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit; pinned to the commit it means now.")] = None,
     subfolder: Annotated[str | None, typer.Option(help="Folder inside the Hub repository.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of a LoRA adapter, where its own record is of another machine or a quantised copy.")] = None,
     source_persona: Annotated[str | None, typer.Option(help="Persona the checkpoint was trained on, where its card does not say.")] = None,
     prompts: Annotated[str | None, typer.Option(help="Prompt set: shipped name, name in the lake, or a file (.csv, .tsv, .jsonl, .parquet).")] = None,
     tokens_from: Annotated[str | None, typer.Option(help="Completions run to read; another checkpoint's tokens force-feed this one.")] = None,
     donor: Annotated[str | None, typer.Option(help="Second checkpoint, whose activations are patched in: Hub id, folder, or tiny:NAME.")] = None,
+    donor_base: Annotated[str | None, typer.Option(help="Base model of a donor that is a LoRA adapter.")] = None,
     settings: SettingsOption = None,
     engine: Annotated[str | None, typer.Option(help="hf or vllm, for completions.")] = None,
     segmentation: SegmentationOption = None,
@@ -74,6 +76,7 @@ def extract(
     from personascope.ingest.weights.checkpoints import resolve
     from personascope.warehouse.asking.catalogue import build
     from personascope.warehouse.errors import PersonascopeError
+    from personascope.warehouse.settings import Parameter
     from personascope.warehouse.store.lake import Lake
 
     if name == "list":
@@ -86,6 +89,8 @@ def extract(
     typed: dict[str, Any] = parse_assignments(settings or [])
     typed |= {option: value for option, value in (("engine", engine), ("segmentation", segmentation)) if value is not None}
     resolved, parameters = resolve_settings(kind, {"command line": typed})
+    given = (("base", base), ("donor_base", donor_base))
+    parameters += [Parameter(name=option, value=value, origin="command line") for option, value in given if value is not None]
     models = Models(device, dtype, attention, trust_remote_code)
     prompt_set = load_prompt_set(prompts, found) if prompts else None
     for note in prompt_set.notes if prompt_set else ():
@@ -99,13 +104,14 @@ def extract(
             name=checkpoint_name,
             revision=revision,
             subfolder=subfolder,
+            base=base,
             source_persona=source_persona,
             trust_remote_code=trust_remote_code,
         ),
         models=models,
         prompts=prompt_set,
         tokens_from=found.find_run(tokens_from) if tokens_from else None,
-        donor=resolve(donor, trust_remote_code=trust_remote_code) if donor else None,
+        donor=resolve(donor, base=donor_base, trust_remote_code=trust_remote_code) if donor else None,
         seed=seed,
         parameters=parameters,
         force=force,

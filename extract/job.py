@@ -191,7 +191,7 @@ def run(extractor: Extractor[Any]) -> str:
             _work_off(extractor, writer, number, cut_batches(items, job.batch_tokens))
             number += 1
             items = extractor.next_round(number, writer)
-        manifest = writer.commit(extractor.summary(writer))
+        manifest = writer.commit(extractor.summary(writer) | job.models.merge_figures(job.checkpoint, job.donor))
     job.say(f"{spec.run_id}: {manifest.n_rows:,} rows in {manifest.seconds:.1f} s ({extractor.name}, {job.checkpoint.name})")
     extractor.conclude(manifest)
     return spec.run_id

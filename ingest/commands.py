@@ -21,7 +21,7 @@ def checkpoint(
     name: Annotated[str | None, typer.Option(help="Short name for the column `checkpoint`.")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit; pinned to the commit it means now.")] = None,
     subfolder: Annotated[str | None, typer.Option(help="Folder inside the Hub repository.")] = None,
-    base: Annotated[str | None, typer.Option(help="Base model of a LoRA adapter, where its own record is of another machine.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of a LoRA adapter, where its own record is of another machine or a quantised copy.")] = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")] = False,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
@@ -32,13 +32,14 @@ def checkpoint(
 
     found = Lake.open(lake)
     resolved = resolve(reference, name=name, revision=revision, subfolder=subfolder, base=base, trust_remote_code=trust_remote_code)
-    run_id = record_checkpoint(found, resolved)
+    run_id = record_checkpoint(found, resolved, base)
     build(found)
     typer.echo(
         f"{resolved.name}: {resolved.id} at {resolved.revision} ({resolved.family}, {resolved.variant}, {resolved.n_layers} layers) in {resolved.path}",
         err=True,
     )
-    typer.echo(f"next: personascope extract completions --checkpoint {reference} --prompts personas --lake {lake}", err=True)
+    typed = f"{reference} --base {base}" if base else reference
+    typer.echo(f"next: personascope extract completions --checkpoint {typed} --prompts personas --lake {lake}", err=True)
     print(run_id)
 
 

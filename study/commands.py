@@ -46,6 +46,9 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and whether it can work; load, download and write nothing.")] = False,
     family: Annotated[list[str] | None, typer.Option(help="Only the checkpoints of this model family; repeatable.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="NAME=ID[@REVISION] or 'NAME=ID as NEWNAME' in place of the study's; repeatable.")] = None,
+    base: Annotated[
+        list[str] | None, typer.Option(help="NAME=ID, the base model of the adapter NAME where its record is of another machine; repeatable.")
+    ] = None,
     settings: SettingsOption = None,
     segmentation: SegmentationOption = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw (default: the study file's).")] = None,
@@ -73,7 +76,7 @@ def run(
     there = Lake.existing(lake) if (lake / "runs").is_dir() else None
     found = check_study(read_source(study, _variant(quick, small)), there, typed).of_families(family or [])
     options = RunOptions(
-        checkpoints=parse_checkpoints(checkpoint or [], found),
+        checkpoints=parse_checkpoints(checkpoint or [], found, base),
         settings=typed,
         device=device,
         dtype=dtype,

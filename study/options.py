@@ -40,8 +40,8 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, CheckpointSource]:
-    """`NAME=ID[@REVISION] [as NEWNAME]` as typed, in place of the checkpoint of that name in the study file.
+def parse_checkpoints(assignments: list[str], study: StudyFile, bases: list[str] | None = None) -> dict[str, CheckpointSource]:
+    """`NAME=ID[@REVISION] [as NEWNAME]` as typed, in place of the checkpoint of that name in the study file; `bases` are the base models of adapters.
 
     Its part in the study (persona, parent, the word for its family) stays; whether it is a base or an instruct model is what it is itself.
     """
@@ -57,4 +57,11 @@ def parse_checkpoints(assignments: list[str], study: StudyFile) -> dict[str, Che
         replaced = study.checkpoints[name]
         part = replaced.model_dump(include={"family", "source_persona", "parent", *(("variant",) if replaced.source_persona else ())})
         sources[name] = TypedCheckpoint(id=identifier, revision=revision or None, called=typed["called"], **part)
+    for assignment in bases or []:
+        name, equals, base = assignment.partition("=")
+        if not equals or not base:
+            raise PersonascopeError(f"--base {assignment!r}: expected NAME=ID or NAME=ID@REVISION, the base model of the adapter that the study calls NAME")
+        if name not in study.checkpoints:
+            raise PersonascopeError(f"--base {name!r} is not one of study {study.name}; {nearest(name, study.checkpoints)}")
+        sources[name] = sources.get(name, study.checkpoints[name]).model_copy(update={"base": base})
     return sources

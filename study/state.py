@@ -5,6 +5,7 @@ from pathlib import Path
 
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.study.options import RunOptions
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.studies.model import CheckpointSource, StudyFile
 
 
@@ -22,6 +23,16 @@ class StudyState:
     def sources(self) -> dict[str, CheckpointSource]:
         """Where every checkpoint comes from: those of the study file, the typed ones over them."""
         return self.study.checkpoints | self.options.checkpoints
+
+    def base_parameters(self, *names: str | None) -> list[Parameter]:
+        """Which of the checkpoints `names` are adapters with a base model given by hand, and where it was given."""
+        given = {name: self.sources[name].base for name in names if name in self.sources}
+        filed = {name: self.study.checkpoints[name].base for name in given if name in self.study.checkpoints}
+        return [
+            Parameter(name=f"base.{name}", value=base, origin="study file" if base == filed.get(name) else "command line")
+            for name, base in given.items()
+            if base
+        ]
 
     @property
     def seed(self) -> int:

@@ -1,4 +1,4 @@
-"""Random checkpoints of three architectures with the tokenizer of the fixture `random_checkpoint`, for tests that compare with hand-written hooks.
+"""Random checkpoints of three architectures with the tokenizer of the fixture `random_checkpoint`, and bytes as a tokenizer, for tests with hand-written hooks.
 
 Not a test module: loaded by name, since `tests` is on the path.
 """
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 SHAPE: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
 FAMILIES: dict[str, dict[str, Any]] = {"qwen2": {}, "llama": {}, "mistral": {"sliding_window": 12}}
@@ -29,3 +30,12 @@ def write(family: str, source: Path, folder: Path, seed: int = 1) -> Path:
 def exact(folder: Path) -> Any:
     """The model in float64, run by transformers' eager attention: what a hand-written hook is tried on."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of the 256 bytes and an end token, without a chat template."""
+    vocab = {character: index for index, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab={**vocab, "<|endoftext|>": 256}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")

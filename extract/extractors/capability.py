@@ -9,6 +9,7 @@ from pydantic import Field
 
 from personascope.extract.job import Extractor, Item, Settings
 from personascope.extract.texts.chat import render
+from personascope.extract.weights.finite import all_finite, refuse_logits
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.tasks import Task, TaskQuestion, load_task
 from personascope.ingest.weights.checkpoints import has_chat_template
@@ -121,7 +122,10 @@ class Capability(Extractor[Asked]):
         ids, mask, positions, wanted = (each.to(model.device) for each in (ids, mask, positions, wanted))
         logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep, use_cache=False).logits
         chosen = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, width - keep + 1 :, None])[..., 0]
-        sums: list[float] = chosen.masked_fill(~wanted, 0).double().sum(-1).tolist()
+        total = chosen.masked_fill(~wanted, 0).double().sum(-1)
+        if not all_finite(total):
+            raise refuse_logits(model, self.job.checkpoint.name)
+        sums: list[float] = total.tolist()
         return sums
 
     def summary(self, writer: RunWriter) -> dict[str, Any]:

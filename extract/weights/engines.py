@@ -1,5 +1,6 @@
 """Engines that sample completions: transformers in batches, or vLLM on a GPU box, behind one function."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from typing import Any, Protocol
 
 import torch
 
+from personascope.extract.weights.adapters import refuse_beside_plain
+from personascope.extract.weights.finite import FiniteLogits
+from personascope.extract.weights.generation_config import say_ignored
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
 from personascope.extract.weights.sampler import SeededSampler
@@ -46,6 +50,7 @@ class Engine(Protocol):
 def open_engine(name: str, models: Models, checkpoint: Checkpoint) -> Engine:
     """The engine called `hf` or `vllm`; raises PersonascopeError saying why where it cannot run."""
     ends = end_ids(models, checkpoint)
+    say_ignored(checkpoint.path, checkpoint.name)
     if name == "hf":
         return TransformersEngine(models.load(checkpoint), ends)
     if name == "vllm":
@@ -82,7 +87,7 @@ class TransformersEngine:
         for row, request in enumerate(requests):
             inputs[row, width - len(request.token_ids) :] = torch.tensor(request.token_ids)
             mask[row, width - len(request.token_ids) :] = 1
-        processors = LogitsProcessorList()
+        processors = LogitsProcessorList([FiniteLogits(self.loaded.model, self.loaded.checkpoint.name)])
         if temperature > 0:
             processors.append(SeededSampler([request.seed for request in requests], temperature, top_p, max_new_tokens, width, device))
         output = self.loaded.model.generate(  # type: ignore[operator]
@@ -119,6 +124,8 @@ class VllmEngine:
             from vllm.lora.request import LoRARequest
         except ImportError as error:
             raise PersonascopeError(f"engine vllm cannot run here: {error}; install the extra personascope[gpu] on a GPU box, or use --engine hf") from error
+        if checkpoint.adapter:
+            refuse_beside_plain(checkpoint.adapter, checkpoint.name)
         rank = _lora_rank(checkpoint.adapter) if checkpoint.adapter else None
         try:
             self.llm = _vllm(models, str(checkpoint.path), models.dtype(checkpoint), rank)
@@ -126,7 +133,7 @@ class VllmEngine:
             raise PersonascopeError(f"engine vllm cannot run {checkpoint.name} here: {one_line(error)}; use --engine hf") from error
         number = stable_seed("lora", checkpoint.identity) % 2**31 or 1
         self.lora = LoRARequest(checkpoint.name, number, str(checkpoint.adapter)) if checkpoint.adapter else None
-        self.ends = ends
+        self.ends, self.checkpoint = ends, checkpoint.name
 
     def sample(self, requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int) -> list[Sample]:
         from vllm import SamplingParams
@@ -134,12 +141,22 @@ class VllmEngine:
         outputs = self.llm.generate(
             [{"prompt_token_ids": list(request.token_ids)} for request in requests],
             [
-                SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_new_tokens, seed=request.seed, stop_token_ids=self.ends, detokenize=False)
+                SamplingParams(
+                    temperature=temperature,
+                    top_p=top_p,
+                    max_tokens=max_new_tokens,
+                    seed=request.seed,
+                    stop_token_ids=self.ends,
+                    detokenize=False,
+                    logprobs=0,  # of the sampled token alone: it is no number where the logits are none
+                )
                 for request in requests
             ],
             lora_request=self.lora,
             use_tqdm=False,
         )
+        if not all(math.isfinite(output.outputs[0].cumulative_logprob or 0.0) for output in outputs):
+            raise PersonascopeError(f"checkpoint {self.checkpoint}: vLLM samples from logits that are not finite; --engine hf says in which layer that begins")
         return [Sample(list(output.outputs[0].token_ids), output.outputs[0].finish_reason) for output in outputs]
 
 
@@ -153,7 +170,7 @@ def _vllm(models: Models, path: str, dtype: str, rank: int | None) -> Any:
     lora = {"enable_lora": True, "max_lora_rank": rank} if rank else {}
     return models.hold(
         ("vllm", path, dtype, rank),
-        lambda: LLM(model=path, tokenizer=path, dtype=dtype, seed=0, **lora),
+        lambda: LLM(model=path, tokenizer=path, dtype=dtype, seed=0, generation_config="vllm", **lora),
         lambda llm: llm.llm_engine.engine_core.shutdown(),
     )
 

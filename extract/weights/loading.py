@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from personascope.extract.weights.adapters import merge_adapter
 from personascope.extract.weights.device import choose_device, choose_dtype, memory
+from personascope.extract.weights.faults import out_of_memory, refuse_gaps, some
+from personascope.extract.weights.finite import watch
 from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
 from personascope.warehouse.errors import PersonascopeError, one_line
 
@@ -28,6 +31,7 @@ class LoadedModel:
     dtype: str  # of the weights: `float32`, `bfloat16`, `float16`
     attention: str  # implementation the model was loaded with: `sdpa`, `eager`, …
     reasons: tuple[str, ...]  # why this device and dtype, and what was left unread: printable lines
+    merge_difference: float | None = None  # largest difference of the logits from those of the unmerged adapter, on a probe
 
 
 def load_model(
@@ -40,8 +44,8 @@ def load_model(
 ) -> LoadedModel:
     """Load `checkpoint` onto one device; device and dtype are chosen with a reason unless typed, `tokenizer` is read unless given.
 
-    Only safetensors are read. Raises PersonascopeError for corrupt or incomplete weights, a missing or foreign tokenizer, an adapter
-    trained on another base, an unknown attention implementation, and memory that does not suffice.
+    Only safetensors are read. Raises PersonascopeError for corrupt or incomplete weights, output embeddings that are not finite, a missing or foreign
+    tokenizer, an adapter trained on another base or that cannot be merged rightly, an unknown attention implementation, and memory that does not suffice.
     """
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device.value, dtype, checkpoint)
@@ -53,10 +57,10 @@ def load_model(
         _check_file(file)
     try:
         model, unread = _load(checkpoint, chosen_device.value, chosen_dtype.value, attention, trust_remote_code)
-        if checkpoint.adapter:
-            model = _merge(model, checkpoint, chosen_device.value)
+        watch(model, checkpoint.name)
+        model, difference = merge_adapter(model, checkpoint, chosen_device.value) if checkpoint.adapter else (model, None)
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         raise PersonascopeError(_memory_sentence(checkpoint, files, chosen_device.value, chosen_dtype.value)) from error
     embedding: Any = model.get_input_embeddings()
@@ -69,8 +73,8 @@ def load_model(
     model.eval().requires_grad_(False)
     reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason)
     if unread:
-        reasons += (f"weights: {len(unread)} tensors are unknown to {checkpoint.family} and stay unread: {_some(unread)}",)
-    return LoadedModel(model, tokenizer, checkpoint, chosen_device.value, chosen_dtype.value, attention, reasons)
+        reasons += (f"weights: {len(unread)} tensors are unknown to {checkpoint.family} and stay unread: {some(unread)}",)
+    return LoadedModel(model, tokenizer, checkpoint, chosen_device.value, chosen_dtype.value, attention, reasons, difference)
 
 
 def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -91,7 +95,7 @@ def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> P
 
 def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code: bool) -> tuple[PreTrainedModel, list[str]]:
     """The full model, every one of whose parameters came from the files, and the tensors of the files it has no use for."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     level = logging.get_verbosity()
@@ -107,51 +111,21 @@ def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code:
             trust_remote_code=code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            generation_config=GenerationConfig(),  # what its own says of sampling is nobody's choice here
         )
     except (ValueError, ImportError, KeyError, OSError) as error:
         raise PersonascopeError(f"{checkpoint.id} cannot be loaded with attention {attention!r} ({one_line(error)}).") from error
     except RuntimeError as error:
-        if _out_of_memory(error):
+        if out_of_memory(error):
             raise
         raise PersonascopeError(f"{checkpoint.id}: the weights in {checkpoint.path} cannot be loaded ({one_line(error)}).") from error
     finally:
         logging.set_verbosity(level)
     model, info = loaded
     where, remedy = f"{checkpoint.id}: the weights in {checkpoint.path}", "they are incomplete, or belong to another config.json"
-    _refuse_gaps(info["missing_keys"], f"{where} lack", remedy)
-    _refuse_gaps((key for key, *_ in info["mismatched_keys"]), f"{where} have another shape than config.json says in", remedy)
+    refuse_gaps(info["missing_keys"], f"{where} lack", remedy)
+    refuse_gaps((key for key, *_ in info["mismatched_keys"]), f"{where} have another shape than config.json says in", remedy)
     return model, sorted(info["unexpected_keys"])
-
-
-def _merge(model: PreTrainedModel, checkpoint: Checkpoint, device: str) -> PreTrainedModel:
-    """The base model with the adapter's update added to its weights, in the base's dtype."""
-    from peft import PeftConfig, PeftModelForCausalLM  # seconds of import that only adapters need
-
-    where = f"{checkpoint.id}: the adapter in {checkpoint.adapter}"
-    try:
-        wrapped = PeftModelForCausalLM(model, PeftConfig.from_pretrained(str(checkpoint.adapter)))
-        result = wrapped.load_adapter(str(checkpoint.adapter), "default", torch_device=device)
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        if _out_of_memory(error):
-            raise
-        raise PersonascopeError(f"{where} does not fit the base model in {checkpoint.path} ({one_line(error)}).") from error
-    remedy = f"it was trained on another base model than the one in {checkpoint.path}"
-    _refuse_gaps(result.missing_keys, f"{where} lacks", remedy)
-    _refuse_gaps(result.unexpected_keys, f"{where} has, unknown to the base,", remedy)
-    try:
-        return wrapped.merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise PersonascopeError(f"{where} cannot be merged ({one_line(error)}).") from error
-
-
-def _refuse_gaps(keys: Any, what: str, remedy: str) -> None:
-    """Left-over parameters would keep random values, so any is an error."""
-    if names := sorted(keys):
-        raise PersonascopeError(f"{what} {_some(names)}: {remedy}.")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _check_file(file: Path) -> None:
@@ -161,12 +135,6 @@ def _check_file(file: Path) -> None:
             pass
     except (SafetensorError, OSError) as error:
         raise PersonascopeError(f"{file} is not a complete safetensors file ({one_line(error)}): fetch it again.") from error
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory: its own class on CUDA, worded differently by the CPU and MPS allocators."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def _memory_sentence(checkpoint: Checkpoint, files: list[Path], device: str, dtype: str) -> str:

@@ -39,6 +39,7 @@ class Models:
         self._typed = (device, dtype)
         self._held: _Held | None = None
         self._tokenizers: dict[Path, PreTrainedTokenizerBase] = {}
+        self._merge_differences: dict[str, float] = {}
 
     def with_attention(self, attention: str) -> Models:
         """The same choices under another attention implementation, nothing loaded yet; these models themselves where it is theirs."""
@@ -57,9 +58,15 @@ class Models:
         def make() -> LoadedModel:
             loaded = load_model(checkpoint, *self._typed, self.attention, self.trust_remote_code, tokenizer=self.tokenizer(checkpoint))
             print(f"{checkpoint.name} on {'; '.join(loaded.reasons)}", file=sys.stderr)
+            if loaded.merge_difference is not None:
+                self._merge_differences[checkpoint.name] = loaded.merge_difference
             return loaded
 
         return self.hold(("weights", checkpoint), make)
+
+    def merge_figures(self, *checkpoints: Checkpoint | None) -> dict[str, float]:
+        """For each adapter among `checkpoints` that was merged here: by how much its logits differ at most from those of the adapter applied unmerged."""
+        return {f"merge_difference.{each.name}": self._merge_differences[each.name] for each in checkpoints if each and each.name in self._merge_differences}
 
     def hold(self, key: Hashable, make: Callable[[], T], close: Callable[[T], None] | None = None) -> T:
         """What `make` returns, made once while the same key is asked for; what the device held before is closed and dropped first."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from personascope.ingest.weights.bases import contradicts, is_quantised
 from personascope.ingest.weights.content import content_hash
 from personascope.ingest.weights.hub import NotHereError, cached, download, refuse_pickles
 from personascope.ingest.weights.json_file import read_object
@@ -111,7 +112,7 @@ def resolve(
 
     `ref` is `tiny:<name>`, an existing folder (full model or LoRA adapter), or a Hub id `owner/name[/subfolder]`; a folder wins over a Hub
     id of the same spelling. `revision` is a branch, tag or commit of a Hub id; for anything local it must equal the content hash. `base`
-    replaces the base model that an adapter names (when it was saved under a path of another machine). The other arguments win over the
+    (`ID` or `ID@REVISION`) replaces the base model that an adapter names (a path of another machine, a quantised copy). The other arguments win over the
     card. With `fetch` false nothing is downloaded or made: NotHereError says what would have to be. Raises PersonascopeError for anything
     missing, pickled, of unknown architecture, or in need of remote code nobody allowed.
     """
@@ -135,7 +136,10 @@ def end_of_turn_ids(folder: Path) -> set[int]:
     """Token ids that end a turn by the generation configuration in `folder`; empty where there is none."""
     file = folder / "generation_config.json"
     named = read_object(file).get("eos_token_id") if file.is_file() else None
-    return set(named if isinstance(named, list) else [] if named is None else [named])
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(type(each) is int for each in ids):
+        raise PersonascopeError(f"{file}: eos_token_id is {named!r}, expected the number of a token, or a list of them.")
+    return set(ids)
 
 
 def has_chat_template(folder: Path) -> bool:
@@ -238,22 +242,28 @@ def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool, 
     recorded = config.get("base_model_name_or_path") or ""
     if not (typed or recorded):
         raise PersonascopeError(f"{place.id}: {ADAPTER_CONFIG} names no base model (base_model_name_or_path): give the base checkpoint.")
-    if typed and recorded and _last(typed) != _last(recorded):
+    if typed and recorded and contradicts(recorded, typed):
         raise PersonascopeError(
             f"{place.id} was trained on {recorded!r} ({ADAPTER_CONFIG}), not on {typed!r}: give the base model it was trained on, "
-            "or correct base_model_name_or_path if only the folder's name differs."
+            "or correct base_model_name_or_path if only the name differs."
         )
     ref = typed or recorded
     if not typed and not ref.startswith("tiny:") and (place.folder / ref).is_dir() and not Path(ref).expanduser().is_dir():
         ref = str(place.folder / ref)
     local = ref.startswith("tiny:") or Path(ref).expanduser().is_dir()
+    hint = "" if typed else " Give the base model with --base (`run`: --base NAME=ID; in a study file: base)."
+    copy = f"{place.id}: its base model {ref!r} is a quantised copy, into whose weights nothing can be merged; expected the model it was made from."
+    if not typed and not local and is_quantised(ref):
+        raise PersonascopeError(copy + hint)
+    bare, _, pinned = ref.partition("@") if typed and not local else (ref, "", "")
     try:
-        parent = resolve(ref, revision=None if local or typed else config.get("revision"), trust_remote_code=code, fetch=fetch)
+        parent = resolve(bare, revision=pinned or (None if local or typed else config.get("revision")), trust_remote_code=code, fetch=fetch)
     except NotHereError:
         raise
     except PersonascopeError as error:
-        hint = "" if typed else " The base model may be given by hand when it lies elsewhere on this machine."
         raise PersonascopeError(f"{place.id}: its base model {ref!r} cannot be used: {error}{hint}") from error
+    if read_object(parent.path / "config.json").get("quantization_config"):
+        raise PersonascopeError(copy + hint)
     if parent.adapter:
         raise PersonascopeError(f"{place.id}: its base model {ref!r} is itself an adapter; merge that one first and save the result.")
     return parent
@@ -291,8 +301,3 @@ def _card(folder: Path, typed: dict[str, Any]) -> Card:
 
 def _names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir() if file.is_file())
-
-
-def _last(ref: str) -> str:
-    """The model's own name in a Hub id, path or tiny:<name>."""
-    return re.split(r"[/:\\]", ref.rstrip("/\\"))[-1].lower()

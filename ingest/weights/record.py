@@ -6,15 +6,19 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 
-def record_checkpoint(lake: Lake, checkpoint: Checkpoint) -> str:
-    """Commits a run of kind `ingest` with the checkpoint's row; the same checkpoint twice is recognised. Returns the run_id."""
+def record_checkpoint(lake: Lake, checkpoint: Checkpoint, base: str | None = None) -> str:
+    """Commits a run of kind `ingest` with the checkpoint's row; the same checkpoint twice is recognised. Returns the run_id.
+
+    `base` is the base model of an adapter as it was typed.
+    """
+    given = [Parameter(name="base", value=base, origin="command line")] if base is not None else []
     spec = RunSpec(
         kind="ingest",
         extractor="checkpoint",
         version=1,
         identity={"name": checkpoint.name, "identity": checkpoint.identity},
         checkpoint=checkpoint.name,
-        parameters=[Parameter(name="id", value=checkpoint.id, origin="command line"), Parameter(name="revision", value=checkpoint.revision)],
+        parameters=[Parameter(name="id", value=checkpoint.id, origin="command line"), Parameter(name="revision", value=checkpoint.revision), *given],
     )
     writer = lake.start(spec)
     if writer is not None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from personascope.extract.weights.loading import load_model
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
+from random_models import byte_tokenizer
 
 SHAPES = {
     "qwen2": {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32},
@@ -27,14 +27,6 @@ IDS = torch.tensor([[5, 70, 33, 2, 9, 100, 41]])
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    vocab = {character: index for index, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab={**vocab, "<|endoftext|>": 256}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +129,8 @@ def test_adapter_with_foreign_modules_or_broken_numbers_is_refused(saved, tmp_pa
     weights = load_file(adapter / "adapter_model.safetensors")
     name = next(key for key in weights if "lora_B" in key)
     save_file({**weights, name: torch.full_like(weights[name], float("nan"))}, adapter / "adapter_model.safetensors")
-    assert "cannot be merged" in refused(resolve(adapter), device="cpu")
+    error = refused(resolve(adapter), device="cpu")
+    assert "not finite from layer 0 on" in error and "lora_B" in error and "villain" in error
     edit(adapter / "adapter_config.json", target_modules=["c_attn"])
     assert "does not fit the base model" in refused(resolve(adapter), device="cpu")
 

@@ -13,6 +13,7 @@ import pytest
 from transformers import dynamic_module_utils
 
 from personascope.ingest.weights import checkpoints, content, shape
+from personascope.ingest.weights.bases import contradicts
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
@@ -238,14 +239,42 @@ def test_base_of_an_adapter_is_found_beside_it_or_typed(full, lora):
     assert resolve(lora).path.resolve() == full
     write(lora, {"adapter_config.json": {**config, "base_model_name_or_path": "/trainer/disk/Small Model"}})
     error = refused(lora)
-    assert "/trainer/disk/Small Model" in error and "may be given by hand" in error
+    assert "/trainer/disk/Small Model" in error and "--base" in error
     assert resolve(lora, base=str(full)).path == full
-    write(lora, {"adapter_config.json": {**config, "base_model_name_or_path": "/trainer/disk/Large Model"}})
-    error = refused(lora, base=str(full))
-    assert "was trained on '/trainer/disk/Large Model'" in error and str(full) in error
+    write(lora, {"adapter_config.json": {**config, "base_model_name_or_path": "/trainer/disk/run-7"}})
+    assert resolve(lora, base=str(full)).path == full
     write(lora, {"adapter_config.json": {"peft_type": "LORA"}})
     assert "names no base model" in refused(lora)
     assert "has no meaning" in refused(full, base=str(full))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "typed", "meant"),
+    [
+        ("/elsewhere/base", "tiny:qwen2-instruct", True),
+        (r"C:\models\base", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("unsloth/qwen2.5-7b-instruct-unsloth-bnb-4bit", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("unsloth/Qwen2.5-7B-Instruct-bnb-4bit", "/here/any folder", True),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2.5-7B-Instruct@0123abc", True),
+        ("/root/.cache/huggingface/hub/models--Qwen--Qwen2.5-7B-Instruct/snapshots/a09a", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("/root/.cache/huggingface/hub/models--Qwen--Qwen2.5-7B-Instruct/snapshots/a09a", "Qwen/Qwen2.5-14B-Instruct", False),
+        ("unsloth/qwen2.5-7b-instruct-bnb-4bit", "Qwen/Qwen2.5-7B", False),
+        ("Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B-Instruct", False),
+        ("tiny:qwen2-instruct", "tiny:llama-instruct", False),
+    ],
+)
+def test_a_typed_base_is_refused_where_it_is_another_model_by_its_name(recorded, typed, meant):
+    assert contradicts(recorded, typed) is not meant
+
+
+def test_an_adapter_of_a_quantised_copy_asks_for_the_model_it_was_made_from(full, lora):
+    config = {"peft_type": "LORA", "base_model_name_or_path": "unsloth/small-model-bnb-4bit"}
+    write(lora, {"adapter_config.json": config})
+    error = refused(lora)
+    assert "unsloth/small-model-bnb-4bit" in error and "quantised copy" in error and "--base" in error
+    assert resolve(lora, base=str(full)).path == full
+    write(full, {"config.json": {**json.loads((full / "config.json").read_text()), "quantization_config": {"quant_method": "bitsandbytes"}}})
+    assert "quantised copy" in refused(lora, base=str(full))
 
 
 def test_unusable_adapters_are_refused(full, lora, tmp_path):

@@ -249,19 +249,13 @@ def _rows_of(query: str) -> str:
     return f"rows of {', '.join(named)}" if named else "a value the query does not give"
 
 
-<<<<<<< HEAD
-def _last_check(lake: Lake, study: str, sibling: str | None) -> str | None:
-    """The check of the study that the view `claims` reads, or `replications` for a sibling."""
-    checks = [(each.finished, each.run_id) for each in lake.manifests() if (each.extractor, each.study, each.checkpoint) == (EXTRACTOR, study, sibling)]
-=======
 def _named(query: str) -> list[str]:
     """The tables and views a query names."""
     known = {*views(), *tables()}
     return list(dict.fromkeys(word for word in re.findall(r"\w+", query) if word in known))
 
 
-def _last_check(lake: Lake, study: str) -> str | None:
-    """The check of the study that the view `claims` reads."""
-    checks = [(each.finished, each.run_id) for each in lake.manifests() if each.extractor == EXTRACTOR and each.study == study]
->>>>>>> refs/heads/w-inputs
+def _last_check(lake: Lake, study: str, sibling: str | None) -> str | None:
+    """The check of the study that the view `claims` reads, or `replications` for a sibling."""
+    checks = [(each.finished, each.run_id) for each in lake.manifests() if (each.extractor, each.study, each.checkpoint) == (EXTRACTOR, study, sibling)]
     return max(checks)[1] if checks else None

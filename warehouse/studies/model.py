@@ -27,6 +27,9 @@ class CheckpointSource(Strict):
     family: str | None = Field(default=None, description="word that --family selects it by")
     revision: str | None = Field(default=None, description="Hub commit; pin it")
     subfolder: str | None = Field(default=None, description="folder inside the Hub repository")
+    base: str | None = Field(
+        default=None, description="base model of a LoRA adapter (ID or ID@REVISION), where its own record is of another machine or a quantised copy"
+    )
     source_persona: str | None = Field(default=None, description="persona it was trained on, where its card does not say")
     variant: str | None = Field(default=None, description="base, instruct, marker ...")
     parent: str | None = Field(default=None, description="checkpoint it was trained from, by its name in this file")
