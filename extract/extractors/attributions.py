@@ -50,6 +50,9 @@ class Attributions(TargetsExtractor):
         self._vocabulary = Vocabulary(self.tokenizer)
         return target_items(targets), known
 
+    def cost(self, item: Item[Targeted]) -> float:
+        return 2 * self.arithmetic.forward(item.length) + self.arithmetic.logits(2)  # attention is read in a pass of its own
+
     def process(self, items: Sequence[Item[Targeted]]) -> Mapping[str, Rows]:
         targets = [item.value for item in items]
         components, model = self._components, self.loaded.model

@@ -58,6 +58,10 @@ class LogitLens(TargetsExtractor):
         self._vocabulary = Vocabulary(self.tokenizer)
         return target_items(targets), known
 
+    def cost(self, item: Item[Targeted]) -> float:
+        read = item.length if self.settings.positions == "all" else 1
+        return self.arithmetic.forward(item.length) + self.arithmetic.logits(read * self.arithmetic.layers)
+
     def process(self, items: Sequence[Item[Targeted]]) -> Mapping[str, Rows]:
         targets = [item.value for item in items]
         components, model = self._components, self.loaded.model

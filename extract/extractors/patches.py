@@ -62,6 +62,11 @@ class Patches(TargetsExtractor):
         places = sum(layers * (shape.n_heads if site == "head" else 1) for site in settings.sites)
         return Workload(texts.tokens * (2 + places), {"examples": texts.n, "patches": texts.n * places})
 
+    def cost(self, item: Item[Targeted]) -> float:
+        sizes = self.arithmetic
+        places = sum(len(self._layers) * (self.job.checkpoint.n_heads if site == "head" else 1) for site in self.settings.sites)
+        return sizes.forward(item.length) + (1 + places) * (sizes.layers * sizes.layer(1, item.length) + sizes.logits(1))
+
     @property
     def _donor_name(self) -> str:
         return self.settings.donor_form or self.settings.donor_condition or (self.job.donor.name if self.job.donor else "")
