@@ -117,7 +117,7 @@ class Extractor(ABC, Generic[T]):
         return self.arithmetic.part
 
     def cost(self, item: Item[T]) -> float:
-        """Operations that an item takes, about: told from its tokens, its settings and the sizes of the checkpoint alone, so that parts are the same everywhere."""
+        """Operations that an item takes, about: told from tokens, settings and the sizes of the checkpoint alone, so that parts are the same everywhere."""
         return self.arithmetic.forward(item.length)
 
     @abstractmethod

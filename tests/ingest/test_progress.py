@@ -1,5 +1,7 @@
 """Progress on a clock of the test's own: lines while a piece is at work, remaining time that follows cost, a resumed run that says nothing about speed."""
 
+from itertools import pairwise
+
 import pytest
 
 from personascope.ingest.progress import LINE_EVERY_SECONDS, Lines, Pace
@@ -32,7 +34,7 @@ def work(costs, seconds_a_cost, done=0):
 def test_a_log_has_a_line_within_thirty_seconds_also_inside_one_piece():
     said, _ = work([400, 1], 1)
     moments = [0, *(moment for moment, _ in said)]
-    assert max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False)) <= LINE_EVERY_SECONDS + 1 <= 30
+    assert max(later - earlier for earlier, later in pairwise(moments)) <= LINE_EVERY_SECONDS + 1 <= 30
     assert said[0][1] == "reading: 0/2, 15 s passed"
     assert said[-2] == (390, "reading: 0/2, 6 min passed") and said[-1] == (401, "reading: 2/2, 0.3/min")
 
