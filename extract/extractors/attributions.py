@@ -24,7 +24,7 @@ Part = tuple[int | None, str, int | None]
 """Layer, component and head of one column of contributions."""
 
 
-class Attributions(TargetsExtractor):
+class Attributions(TargetsExtractor[Targeted]):
     """`attributions`: direct contribution of every head, MLP, bias and the embedding to the target's logit and to its margin over the runner-up.
 
     The final norm is linear once its scale is frozen at the value it has, so the parts of the residual stream add up to the logit (before a soft cap); the

@@ -32,7 +32,7 @@ class LensSettings(TargetSettings):
     )
 
 
-class LogitLens(TargetsExtractor):
+class LogitLens(TargetsExtractor[Targeted]):
     """`logit_lens`: top tokens per layer with the target's rank, logit and probability, through the final norm, in float32.
 
     Layer -1 holds the embeddings, layer l the residual stream behind layer l; the last layer gives the model's own distribution. Under stratum `every` the

@@ -45,7 +45,7 @@ class Donation:
     logits: Tensor
 
 
-class Patches(TargetsExtractor):
+class Patches(TargetsExtractor[Targeted]):
     """`patches`: one layer and site (or head) at a time is replaced at the step before the target, by a donor checkpoint's or another prompt's.
 
     Only the last position is replaced, so every variant repeats one step over the same cached prefix. Donor and base change places in a run of their own.
