@@ -26,7 +26,6 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
-
 CPU_TILE = 1024  # tokens that go through a layer at once on a processor: its products are at full speed, and what is between them stays in its caches
 
 
@@ -147,7 +146,7 @@ class Ablations(TargetsExtractor[Slice]):
         items: list[Item[Slice]] = []
         for number, (group, members) in enumerate(self._groups.items()):
             longest = max(len(each.token_ids) for each in members)
-            dearest = self._slice_cost(group, members[:1], [of_layer[:1] for of_layer in self.variants.values()][0])
+            dearest = self._slice_cost(group, members[:1], next(iter(self.variants.values()))[:1])
             at_once = max(1, min(self.job.batch_tokens // longest, int(self.part_cost // dearest)))
             for start in range(0, len(members), at_once):
                 chunk = tuple(members[start : start + at_once])

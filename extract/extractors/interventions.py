@@ -15,7 +15,6 @@ from personascope.extract.instruments.row_entropy import FIGURES, read_entropy
 from personascope.extract.job import Extractor
 from personascope.extract.weights.engines import Request, open_engine
 
-
 Generations = tuple[list[list[int]], list[float | None]]
 """Greedy continuations of some prompts, and the mean negative log-likelihood per token of the unchanged model's, nats."""
 

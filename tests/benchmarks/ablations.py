@@ -150,7 +150,9 @@ def clocked(times: list[float], count: int) -> Iterator[None]:
 
 def show(shape: str, figures: dict[str, Any]) -> None:
     layers, heads = figures["heads"]
-    table = Table(title=f"{shape}: {layers} × {heads} heads, {figures['tokens'][0]} to {figures['tokens'][1]} tokens a prompt, {figures['shared_tokens']} of them shared")
+    table = Table(
+        title=f"{shape}: {layers} × {heads} heads, {figures['tokens'][0]} to {figures['tokens'][1]} tokens a prompt, {figures['shared_tokens']} of them shared"
+    )
     for name in ("per prompt and head", "ms of processor time", "GFLOP", "GFLOP/s"):
         table.add_column(name, justify="left" if name.startswith("per") else "right")
     for name, value in figures["ms"].items():
