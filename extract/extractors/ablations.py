@@ -18,7 +18,7 @@ from personascope.extract.extractors.interventions import Generations, entropies
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, target_items
 from personascope.extract.instruments.components import ROWS_AT_ONCE, Components, find_components
 from personascope.extract.instruments.lens import Vocabulary
-from personascope.extract.instruments.replay import Clean, clean_pass, editing_everywhere, last_states, prefix_keys
+from personascope.extract.instruments.replay import Clean, clean_pass, clean_passes, editing_everywhere, last_states, prefix_keys
 from personascope.extract.job import Item, cut_batches
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
@@ -226,7 +226,7 @@ class Ablations(TargetsExtractor[Slice]):
                 donors = [clean_pass(components, donor_of(each, self._groups[slice_.group], job.seed).token_ids) for each in members]
             self._unchanged = Unchanged(
                 members,
-                [clean_pass(components, each.token_ids) for each in members],
+                clean_passes(components, [each.token_ids for each in members], self._prefix[slice_.group]),
                 donors,
                 sieve_of(components, members, job.batch_tokens) if "zero" in settings.methods else None,
                 unchanged_generations(self, components, members, settings.generate) if settings.generate else None,

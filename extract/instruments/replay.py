@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from personascope.extract.instruments.attention_calls import family_of
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components
+from personascope.extract.instruments.residual import capturing
 from personascope.warehouse.errors import PersonascopeError
 
 _ALONG_TOKENS = ("position_embeddings", "position_ids", "cache_position")
@@ -101,6 +102,49 @@ def clean_pass(components: Components, token_ids: Sequence[int]) -> Clean:
     return Clean(tuple(states), tuple(arguments), tuple(heads), left[0])
 
 
+def clean_passes(components: Components, sequences: Sequence[Sequence[int]], length: int) -> list[Clean]:
+    """`clean_pass` of several sequences that begin with the same `length` tokens, which are run once: of each number of tokens only the first is run whole."""
+    found: dict[int, Clean] = {}
+    by_tokens: dict[int, list[int]] = {}
+    for number, sequence in enumerate(sequences):
+        by_tokens.setdefault(len(sequence), []).append(number)
+    for numbers in by_tokens.values():
+        first, *others = numbers
+        found[first] = clean_pass(components, sequences[first])
+        if not others:
+            continue
+        keys = Keys()
+        if length:
+            _above(components, found[first], -1, 0, length, keys, found[first].states[0][:, :length])
+        keys.recording = False
+        rest = _behind(components, found[first], torch.tensor([sequences[number] for number in others]), length, keys)
+        found |= dict(zip(others, rest, strict=True))
+    return [found[number] for number in range(len(sequences))]
+
+
+def _behind(components: Components, like: Clean, tokens: Tensor, length: int, keys: Keys) -> list[Clean]:
+    """The clean passes of tokens [n, T], whose first `length` are those of `like` with these keys."""
+    positions = torch.arange(tokens.shape[1]).expand(len(tokens), -1)
+    ids = tokens.to(components.model.device)
+    with capturing(components.stream.blocks, [0], ["resid_pre"], positions) as capture:
+        run_decoder(components.model, ids, torch.ones_like(ids, dtype=torch.bool))
+    states: list[Tensor] = []
+    heads: list[Tensor] = []
+    handles = [block.module.register_forward_pre_hook(lambda module, args: states.append(args[0])) for block in components.stream.blocks]
+    handles += [projection.register_forward_pre_hook(lambda module, args: heads.append(args[0])) for projection in components.projections]
+    try:
+        entering = capture.at[0, "resid_pre"][:, length:].to(like.states[0].dtype)
+        final = _above(components, like, -1, length, like.length, keys, entering, whole=True)[:, -1]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def joined(before: Sequence[Tensor], behind: Sequence[Tensor], row: int) -> tuple[Tensor, ...]:
+        return tuple(torch.cat([one[:, :length], other[row : row + 1]], dim=1) for one, other in zip(before, behind, strict=True))
+
+    return [Clean(joined(like.states, states, row), like.arguments, joined(like.heads, heads, row), final[row : row + 1]) for row in range(len(tokens))]
+
+
 def prefix_keys(components: Components, clean: Clean, layer: int, length: int, edits: HeadEdits) -> Keys:
     """Keys and values of the first `length` tokens above `layer`, under edits of `layer`; one row per edit."""
     keys = Keys()
@@ -134,13 +178,13 @@ def _changed(components: Components, clean: Clean, layer: int, start: int, stop:
     return output[0] if isinstance(output, tuple) else output
 
 
-def _above(components: Components, clean: Clean, layer: int, start: int, stop: int, keys: Keys, hidden: Tensor) -> Tensor:
-    """The layers above `layer` on hidden [rows, S, d] at tokens start..stop; of the last layer only the last token is what the model gives."""
+def _above(components: Components, clean: Clean, layer: int, start: int, stop: int, keys: Keys, hidden: Tensor, whole: bool = False) -> Tensor:
+    """The layers above `layer` on hidden [rows, S, d] at tokens start..stop; of the last layer only the last token is what the model gives, unless `whole`."""
     for block in components.stream.blocks[layer + 1 :]:
         named = _part(clean.arguments[block.layer], clean.length, start, stop, 0, hidden.device)
         if keys.recording or start:
             named["past_key_values"] = keys
-        with _only_last(components, block.layer):
+        with nullcontext() if whole else _only_last(components, block.layer):
             output = block.module(hidden, **named)
         hidden = output[0] if isinstance(output, tuple) else output
     return hidden

@@ -2,9 +2,10 @@
 
 A randomly initialised model of one of two shapes (SmolLM2's 30 layers of 9 heads; 28 layers of 28 heads, narrow so that it can be measured), or a checkpoint,
 reads the 44 prompts of one wording of the shipped echo set:
-- naive: for every head a full forward pass with a hook that zeroes the head's output, on a few prompts and every few layers; with logits of all positions, as
+- naive: for every head a full forward pass with a hook that zeroes the head's output, on one prompt; with logits of all positions, as
   the model gives them unasked, and with those of the last alone;
 - ablations: the extractor's own path on all prompts, clean passes included, up to the logits of every variant.
+Both are measured on the middle layer of each `--every` layers, whose mean is that of all layers.
 Times are per prompt and head, in one process on `--threads` threads; the ratio is that of their medians over rounds that run the two one after the other.
 The floor counts the operations of both: what the ratio would be if both ran at the speed of one matrix product.
 """
@@ -26,7 +27,7 @@ from personascope.extract.extractors.ablations import ablated_logits
 from personascope.extract.extractors.head_methods import Variant, shared_prefix
 from personascope.extract.extractors.targets import Targeted
 from personascope.extract.instruments.components import Components, find_components
-from personascope.extract.instruments.replay import clean_pass, editing_everywhere
+from personascope.extract.instruments.replay import clean_passes, editing_everywhere
 from personascope.extract.texts.chat import render
 from personascope.ingest.prompts import load_prompt_set
 from personascope.ingest.tiny.tokenizer import train_tokenizer
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=list(SHAPES), action="append", help="default: both")
     parser.add_argument("--checkpoint", help="folder of a real model, instead of random ones")
     parser.add_argument("--prompts", type=int, default=44)
-    parser.add_argument("--every", type=int, default=3, help="the naive way is measured on every so many layers, and on one prompt")
+    parser.add_argument("--every", type=int, help="odd divisor of the number of layers (default: 5 of 30, 7 of 28, else 1)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--threads", type=int, default=1)
@@ -81,18 +82,23 @@ def measure(components: Components, members: list[Targeted], options: argparse.N
     """Milliseconds per prompt and head of each way, their ratios, the floor, and the largest difference of a logit."""
     model, length = components.model, shared_prefix(members)
     layers, heads = components.n_layers, components.n_heads
-    exact = torch.empty(len(members), layers, heads, len(components.unembedding) if len(members) * layers * heads < 2000 else 64)
-    looked = torch.randperm(len(components.unembedding), generator=torch.Generator().manual_seed(0))[: exact.shape[-1]]
-    sample = list(range(0, layers, options.every))
+    looked = torch.randperm(len(components.unembedding), generator=torch.Generator().manual_seed(0))[:1000]
+    every = options.every or {30: 5, 28: 7}.get(layers, 1)
+    sample = list(range(every // 2, layers, every))
+    exact = torch.empty(len(members), len(sample), heads, len(looked))
     ids = torch.tensor([members[0].token_ids])
     plain = torch.empty(len(sample), heads, len(looked))
 
+    cleans = clean_passes(components, [each.token_ids for each in members], length)
+
+    def clean() -> None:
+        clean_passes(components, [each.token_ids for each in members], length)
+
     def fast() -> None:
-        cleans = [clean_pass(components, each.token_ids) for each in members]
-        for layer in range(layers):
+        for place, layer in enumerate(sample):
             variants = [Variant(layer, head, "zero") for head in range(heads)]
             for number, _, logits in ablated_logits(components, cleans, variants, length, options.batch_tokens):
-                exact[number, layer] = logits[:, looked]
+                exact[number, place] = logits[:, looked]
 
     def naive(keep: int) -> None:
         for place, layer in enumerate(sample):
@@ -103,7 +109,8 @@ def measure(components: Components, members: list[Targeted], options: argparse.N
     ways: dict[str, tuple[Callable[[], None], int]] = {
         "naive, logits of all positions": (lambda: naive(0), len(sample) * heads),
         "naive, logits of the last position": (lambda: naive(1), len(sample) * heads),
-        "ablations": (fast, len(members) * layers * heads),
+        "ablations": (fast, len(members) * len(sample) * heads),
+        "clean passes": (clean, len(members) * layers * heads),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds):
@@ -111,6 +118,7 @@ def measure(components: Components, members: list[Targeted], options: argparse.N
             with clocked(times[name], count):
                 call()
     ms = {name: 1e3 * statistics.median(each) for name, each in times.items()}
+    ms["ablations"] += ms.pop("clean passes")
     of_naive, of_last, of_ours = operations(components, members, length)
     return {
         "ms": ms,
@@ -119,7 +127,7 @@ def measure(components: Components, members: list[Targeted], options: argparse.N
         "ratio_last": ms["naive, logits of the last position"] / ms["ablations"],
         "floor": of_naive / of_ours,
         "floor_last": of_last / of_ours,
-        "largest_difference": float((exact[0, sample] - plain).abs().max()),
+        "largest_difference": float((exact[0] - plain).abs().max()),
         "tokens": [min(len(each.token_ids) for each in members), max(len(each.token_ids) for each in members)],
         "shared_tokens": length,
         "heads": [layers, heads],
