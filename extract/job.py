@@ -6,12 +6,14 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from personascope.extract.arithmetic import Arithmetic
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Shape, Texts, Workload
@@ -63,12 +65,12 @@ class Job:
 
 @dataclass
 class Item(Generic[T]):
-    """One unit of work: `key` names it for ever, `length` is its number of tokens, `weight` counts it in the progress bar."""
+    """One unit of work: `key` names it for ever, `length` is its number of tokens, `weight` counts it in the progress bar, in examples."""
 
     key: str
     length: int
     value: T
-    weight: int = 1
+    weight: float = 1
 
 
 class Extractor(ABC, Generic[T]):
@@ -104,6 +106,19 @@ class Extractor(ABC, Generic[T]):
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return self.job.models.tokenizer(self.job.checkpoint)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return Arithmetic.of(self.job.checkpoint)
+
+    @property
+    def part_cost(self) -> float:
+        """What a part of the run, the unit that a kill loses, costs at most (operations), unless a single item costs more."""
+        return self.arithmetic.part
+
+    def cost(self, item: Item[T]) -> float:
+        """Operations that an item takes, about: told from tokens, settings and the sizes of the checkpoint alone, so that parts are the same everywhere."""
+        return self.arithmetic.forward(item.length)
 
     @abstractmethod
     def spec(self) -> RunSpec:
@@ -161,14 +176,25 @@ class Extractor(ABC, Generic[T]):
         )
 
 
-def cut_batches(items: Sequence[Item[T]], batch_tokens: int) -> list[list[Item[T]]]:
-    """Batches of similar length, longest first (memory trouble shows at once), each at most `batch_tokens` tokens when padded; decided by the items alone."""
+def cut_batches(items: Sequence[Item[T]], batch_tokens: int, cost: Callable[[Item[T]], float] = lambda item: 0.0, most: float = inf) -> list[list[Item[T]]]:
+    """Batches of similar length, longest first (memory trouble shows at once), each at most `batch_tokens` tokens when padded and at most `most` in cost.
+
+    Decided by the items alone; one that is too large by itself is a batch of its own.
+    """
     batches: list[list[Item[T]]] = []
+    spent = 0.0
     for item in sorted(items, key=lambda item: (-item.length, item.key)):
-        if not batches or (len(batches[-1]) + 1) * batches[-1][0].length > batch_tokens:
+        spent += (own := cost(item))
+        if not batches or (len(batches[-1]) + 1) * batches[-1][0].length > batch_tokens or spent > most:
             batches.append([])
+            spent = own
         batches[-1].append(item)
     return batches
+
+
+def parts_of(extractor: Extractor[T], items: Sequence[Item[T]]) -> list[list[Item[T]]]:
+    """The batches of a round, each a part of the run: no more tokens than fit the device at once, and no more work than a kill may lose."""
+    return cut_batches(items, extractor.job.batch_tokens, extractor.cost, extractor.part_cost)
 
 
 def run(extractor: Extractor[Any]) -> str:
@@ -179,7 +205,7 @@ def run(extractor: Extractor[Any]) -> str:
         extractor.conclude(job.lake.manifest(spec.run_id))
         return spec.run_id
     items, known = extractor.prepare()
-    first = [[item.key for item in batch] for batch in cut_batches(items, job.batch_tokens)]
+    first = [[item.key for item in batch] for batch in parts_of(extractor, items)]
     writer = job.lake.start(spec, plan=stable_hash([job.batch_tokens, first]), force=job.force)
     if writer is None:
         return spec.run_id
@@ -188,7 +214,7 @@ def run(extractor: Extractor[Any]) -> str:
             writer.write_part("known", known)
         number = 0
         while items:
-            _work_off(extractor, writer, number, cut_batches(items, job.batch_tokens))
+            _work_off(extractor, writer, number, parts_of(extractor, items))
             number += 1
             items = extractor.next_round(number, writer)
         manifest = writer.commit(extractor.summary(writer) | job.models.merge_figures(job.checkpoint, job.donor))
@@ -201,14 +227,15 @@ def _work_off(extractor: Extractor[Any], writer: RunWriter, number: int, batches
     """One round: every batch that is not staged yet, each a part of its own."""
     done = writer.done
     names = [f"{number:03d}-{batch:06d}" for batch in range(len(batches))]
-    finished = sum(item.weight for name, batch in zip(names, batches, strict=True) if name in done for item in batch)
-    total = sum(item.weight for batch in batches for item in batch)
+    weights = {name: sum(item.weight for item in batch) for name, batch in zip(names, batches, strict=True)}
+    costs = {name: sum(map(extractor.cost, batch)) for name, batch in zip(names, batches, strict=True)}
     title = f"{extractor.name} · {extractor.job.checkpoint.name}" + (f" · round {number + 1}" if number else "")
-    with progress(title, total, finished) as advance:
+    finished, worked = (sum(of[name] for name in names if name in done) for of in (weights, costs))
+    with progress(title, sum(weights.values()), finished, (sum(costs.values()), worked)) as advance:
         for name, batch in zip(names, batches, strict=True):
             if name not in done:
                 writer.write_part(name, merge_rows(_process_halving(extractor, batch)))
-                advance(sum(item.weight for item in batch))
+                advance(weights[name], costs[name])
 
 
 def _process_halving(extractor: Extractor[Any], batch: Sequence[Item[Any]]) -> list[Mapping[str, Rows]]:

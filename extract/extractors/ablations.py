@@ -3,6 +3,7 @@
 import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,18 +12,21 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from personascope.extract.extractors.head_methods import Method, Variant, donor_of, edits_for, group_of, mean_outputs, shared_prefix, sieve_of
-from personascope.extract.extractors.interventions import entropies_under, generations_under
+from personascope.extract.arithmetic import PART
+from personascope.extract.extractors.head_methods import Group, Method, Variant, donor_of, edits_for, group_of, mean_outputs, shared_prefix, sieve_of
+from personascope.extract.extractors.interventions import Generations, entropies_of, entropies_under, generations_under, unchanged_generations
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, target_items
 from personascope.extract.instruments.components import ROWS_AT_ONCE, Components, find_components
 from personascope.extract.instruments.lens import Vocabulary
-from personascope.extract.instruments.replay import Clean, clean_pass, editing_everywhere, last_states, prefix_keys
+from personascope.extract.instruments.replay import Clean, clean_pass, clean_passes, editing_everywhere, last_states, prefix_keys
 from personascope.extract.job import Item, cut_batches
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
+
+CPU_TILE = 1024  # tokens that go through a layer at once on a processor: its products are at full speed, and what is between them stays in its caches
 
 
 class AblationSettings(TargetSettings):
@@ -55,7 +59,28 @@ class AblationSettings(TargetSettings):
         return heads
 
 
-class Ablations(TargetsExtractor):
+@dataclass(frozen=True)
+class Slice:
+    """Changes of one layer to some prompts of a group, the unit of work."""
+
+    group: Group
+    members: tuple[Targeted, ...]
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """What is known of some prompts before anything is changed: passes of their own and of their donors, first-order estimates [n, L, H], what else is read."""
+
+    members: tuple[Targeted, ...]
+    cleans: list[Clean]
+    donors: list[Clean | None]
+    sieves: Tensor | None
+    generations: Generations | None
+    entropies: list[list[float]] | None
+
+
+class Ablations(TargetsExtractor[Slice]):
     """`ablations`: every head (or the named ones) changed at every position, one at a time: target, whole next-token distribution, gains, first-order estimate.
 
     Exact, and fast by what variants share: layers below the changed one are not run again; heads of a layer are rows of one batch; the tokens that prompts of
@@ -99,10 +124,11 @@ class Ablations(TargetsExtractor):
                 found[layer] += [Variant(layer, head, method, scale) for scale in dict.fromkeys(scales)]
         return dict(found)
 
-    def prepare(self) -> tuple[Sequence[Item[Targeted]], Mapping[str, Rows]]:
+    def prepare(self) -> tuple[Sequence[Item[Slice]], Mapping[str, Rows]]:
         targets, known = self.targets()
         self._components: Components = find_components(self.loaded.model)
         self._vocabulary = Vocabulary(self.tokenizer)
+        self._unchanged: Unchanged | None = None
         self._groups: dict[Any, list[Targeted]] = defaultdict(list)
         for each in targets:
             self._groups[group_of(each)].append(each)
@@ -112,7 +138,44 @@ class Ablations(TargetsExtractor):
         self._prefix = {key: shared_prefix(members) for key, members in self._groups.items()}
         self._means = self._mean_outputs(targets) if "mean" in self.settings.methods else {}
         self._replay_error = self._check(targets[0])
-        return target_items(targets), known
+        return self._slices(), known
+
+    def _slices(self) -> list[Item[Slice]]:
+        """The work by prompts and variants: as many prompts of a group as are read at once, and as many variants of a layer as a part may cost."""
+        n_variants = sum(map(len, self.variants.values()))
+        items: list[Item[Slice]] = []
+        for number, (group, members) in enumerate(self._groups.items()):
+            longest = max(len(each.token_ids) for each in members)
+            dearest = self._slice_cost(group, members[:1], next(iter(self.variants.values()))[:1])
+            at_once = max(1, min(self.job.batch_tokens // longest, int(self.part_cost // dearest)))
+            for start in range(0, len(members), at_once):
+                chunk = tuple(members[start : start + at_once])
+                for layer, of_layer in self.variants.items():
+                    most = max(1, min(self.job.batch_tokens // longest, int(self.part_cost // self._slice_cost(group, chunk, of_layer[:1]))))
+                    for first in range(0, len(of_layer), most):
+                        some = tuple(of_layer[first : first + most])
+                        key = f"{number:05d}-{start:06d}-{layer:04d}-{first:06d}"
+                        items.append(Item(key, longest, Slice(group, chunk, some), len(chunk) * len(some) / n_variants))
+        return items
+
+    @property
+    def part_cost(self) -> float:
+        """No more than PART also for a large model: every slice is a batch of many rows."""
+        return PART
+
+    def cost(self, item: Item[Slice]) -> float:
+        return self._slice_cost(item.value.group, item.value.members, item.value.variants)
+
+    def _slice_cost(self, group: Group, members: Sequence[Targeted], variants: Sequence[Variant]) -> float:
+        sizes, shared, settings = self.arithmetic, self._prefix[group], self.settings
+        longest = max(len(each.token_ids) for each in members)
+        tokens = shared + sum(len(each.token_ids) - shared for each in members)
+        one = (sizes.layers - variants[0].layer) * sizes.layer(tokens, longest) + sizes.logits(len(members))
+        if settings.generate:
+            one += sum(sizes.decode(len(each.token_ids), settings.generate) for each in members)
+        if settings.entropies:
+            one += sum(sizes.forward(len(each.token_ids)) for each in members)
+        return len(variants) * one
 
     def _mean_outputs(self, targets: Sequence[Targeted]) -> dict[Any, Tensor]:
         """Mean output of every head [L, H, D] over all tokens of each group's prompts; one pass over all of them."""
@@ -126,13 +189,11 @@ class Ablations(TargetsExtractor):
         ids = torch.tensor(target.token_ids, device=model.device)[None]
         layer, length = components.n_layers // 2, self._prefix[group_of(target)]
         with torch.inference_mode():
-            clean = clean_pass(components, target.token_ids)
-            edits = edits_for(components, clean, [Variant(layer, 0, "zero")], None, None, 0, 1)
-            found = components.logits(last_states(components, clean, layer, length, prefix_keys(components, clean, layer, length, edits), edits))
+            (_, *found), *_ = ablated_logits(components, [clean_pass(components, target.token_ids)], [Variant(layer, 0, "zero")], length, self.job.batch_tokens)
             plain = model(input_ids=ids, use_cache=False).logits[:, -1].float()
             with editing_everywhere(components, layer, 0, 0.0, torch.zeros((), device=model.device)):
                 without = model(input_ids=ids, use_cache=False).logits[:, -1].float()
-        expected = torch.cat([plain, without])
+        found, expected = torch.cat([found[0][None], found[1]]), torch.cat([plain, without])
         error = float(((found - expected).abs().max() / expected.abs().max()).nan_to_num(nan=torch.inf))
         if not error <= 64 * torch.finfo(model.dtype).eps:
             raise PersonascopeError(
@@ -141,34 +202,53 @@ class Ablations(TargetsExtractor):
             )
         return error
 
-    def process(self, items: Sequence[Item[Targeted]]) -> Mapping[str, Rows]:
-        groups: dict[Any, list[Targeted]] = defaultdict(list)
-        for item in items:
-            groups[group_of(item.value)].append(item.value)
+    def process(self, items: Sequence[Item[Slice]]) -> Mapping[str, Rows]:
         tables: dict[str, list[dict[str, Any]]] = {"ablations": [], "ablation_generations": [], "ablation_entropies": []}
-        for key, members in groups.items():
-            tables["ablations"] += self._ablated(key, members)
-            plain = [variant for of_layer in self.variants.values() for variant in of_layer if variant.method != "resample"]
-            if self.settings.generate:
-                tables["ablation_generations"] += generations_under(self, self._components, members, plain, self._means.get(key), self.settings.generate)
-            if self.settings.entropies:
-                tables["ablation_entropies"] += entropies_under(self._components, members, plain, self._means.get(key))
+        for slice_ in (item.value for item in items):
+            members, components, unchanged = slice_.members, self._components, self._unchanged_of(slice_)
+            means = self._means.get(slice_.group)
+            tables["ablations"] += self._ablated(slice_, unchanged)
+            plain = [variant for variant in slice_.variants if variant.method != "resample"]
+            if unchanged.generations is not None:
+                length = self.settings.generate
+                tables["ablation_generations"] += generations_under(self, components, members, plain, means, length, unchanged.generations)
+            if unchanged.entropies is not None:
+                tables["ablation_entropies"] += entropies_under(components, members, plain, means, unchanged.entropies)
         return {name: rows for name, rows in tables.items() if rows}
 
-    def _ablated(self, key: Any, members: Sequence[Targeted]) -> list[dict[str, Any]]:
-        """Rows of `ablations` of prompts that begin alike."""
-        components = self._components
-        donors: list[Clean | None] = [None] * len(members)
-        if "resample" in self.settings.methods:
-            donors = [clean_pass(components, donor_of(each, self._groups[key], self.job.seed).token_ids) for each in members]
-        sieves = sieve_of(components, members, self.job.batch_tokens) if "zero" in self.settings.methods else None
+    def _unchanged_of(self, slice_: Slice) -> Unchanged:
+        """What the prompts of a slice give unchanged, kept for the slices of other layers that follow."""
+        if self._unchanged is None or self._unchanged.members != slice_.members:
+            self._unchanged = None
+            members, components, settings, job = slice_.members, self._components, self.settings, self.job
+            donors: list[Clean | None] = [None] * len(members)
+            if "resample" in settings.methods:
+                donors = [clean_pass(components, donor_of(each, self._groups[slice_.group], job.seed).token_ids) for each in members]
+            self._unchanged = Unchanged(
+                members,
+                clean_passes(components, [each.token_ids for each in members], self._prefix[slice_.group]),
+                donors,
+                sieve_of(components, members, job.batch_tokens) if "zero" in settings.methods else None,
+                unchanged_generations(self, components, members, settings.generate) if settings.generate else None,
+                entropies_of(components, members) if settings.entropies else None,
+            )
+        return self._unchanged
+
+    def _ablated(self, slice_: Slice, unchanged: Unchanged) -> list[dict[str, Any]]:
+        """Rows of `ablations`."""
+        layer, means = slice_.variants[0].layer, self._means.get(slice_.group)
+        mean = None if means is None else means[layer]
         rows: list[dict[str, Any]] = []
-        for number, chunk, logits in ablated_logits(components, members, self.variants, self._prefix[key], self.job.batch_tokens, self._means.get(key), donors):
-            rows += self._rows(members[number], chunk, logits, None if sieves is None else sieves[number, chunk[0].layer])
+        for number, base, logits in ablated_logits(
+            self._components, unchanged.cleans, slice_.variants, self._prefix[slice_.group], self.job.batch_tokens, mean, unchanged.donors
+        ):
+            sieve = None if unchanged.sieves is None else unchanged.sieves[number, layer]
+            rows += self._rows(slice_.members[number], slice_.variants, base, logits, sieve)
         return rows
 
-    def _rows(self, target: Targeted, chunk: Sequence[Variant], logits: Tensor, sieve: Tensor | None) -> list[dict[str, Any]]:
-        """Rows of one example; logits [1 + variants, vocab], of which the first are unchanged."""
+    def _rows(self, target: Targeted, chunk: Sequence[Variant], base: Tensor, logits: Tensor, sieve: Tensor | None) -> list[dict[str, Any]]:
+        """Rows of one example; logits [vocab] unchanged, and [variants, vocab] under each variant."""
+        logits = torch.cat([base[None], logits])
         logs = logits.log_softmax(-1)
         probs = logs.exp()
         tops = logits.argmax(-1).tolist()
@@ -213,25 +293,42 @@ class Ablations(TargetsExtractor):
 
 def ablated_logits(
     components: Components,
-    members: Sequence[Targeted],
-    variants: Mapping[int, Sequence[Variant]],
+    cleans: Sequence[Clean],
+    variants: Sequence[Variant],
     length: int,
     batch_tokens: int,
-    means: Tensor | None = None,
+    mean: Tensor | None = None,
     donors: Sequence[Clean | None] | None = None,
-) -> Iterator[tuple[int, Sequence[Variant], Tensor]]:
-    """Number of a member, some variants of one layer, and the logits [1 + variants, vocab] float32 behind it: unchanged, then under each variant.
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Number of a prompt, the logits [vocab] behind it unchanged, and those [variants, vocab] under each variant of one layer; all float32.
 
-    members begin with the same `length` tokens; variants by layer; means [L, H, D] for method mean, donors of method resample per member.
+    cleans: unchanged passes of prompts that begin with the same `length` tokens; mean [H, D] of the layer for method mean, donors of method resample.
+    In less than float32 the unchanged logits are computed in the same batch as the others, so that a variant that changes nothing changes nothing.
     """
-    cleans = [clean_pass(components, each.token_ids) for each in members]
-    longest = max(clean.length for clean in cleans)
-    at_once = max(2, min(batch_tokens // longest, ROWS_AT_ONCE // len(components.unembedding)))
-    for layer, of_layer in variants.items():
-        mean = None if means is None else means[layer]
-        for start in range(0, len(of_layer), at_once - 1):
-            chunk = of_layer[start : start + at_once - 1]
-            keys = prefix_keys(components, cleans[0], layer, length, edits_for(components, cleans[0], chunk, mean, None, 0, length))
-            for number, clean in enumerate(cleans):
-                edits = edits_for(components, clean, chunk, mean, donors[number] if donors else None, length, clean.length)
-                yield number, chunk, components.logits(last_states(components, clean, layer, length, keys, edits))
+    layer, exact = variants[0].layer, components.model.dtype == torch.float32
+    changing = [variant for variant in variants if not variant.changes_nothing] or list(variants[:1])
+    rows = changing if exact else [Variant(layer, 0, "scale", 1.0), *changing]
+    keys = prefix_keys(components, cleans[0], layer, length, edits_for(components, cleans[0], rows, mean, None, 0, length))
+    place = {variant: row for row, variant in enumerate(rows)}
+    for numbers in _tiles(components, cleans, len(rows), length, batch_tokens):
+        edits = [edits_for(components, cleans[at], rows, mean, donors[at] if donors else None, length, cleans[at].length) for at in numbers]
+        states = last_states(components, [cleans[at] for at in numbers], layer, length, keys, edits)
+        if exact:
+            states = torch.cat([states, torch.stack([cleans[at].final for at in numbers])], dim=1)
+        logits = components.logits(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        base = len(rows) if exact else 0
+        wanted = [base if variant.changes_nothing else place[variant] for variant in variants]
+        for row, at in enumerate(numbers):
+            yield at, logits[row, base], logits[row, wanted]
+
+
+def _tiles(components: Components, cleans: Sequence[Clean], n_rows: int, length: int, batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of prompts of one length that go through the layers together, as many as fit the device and give its matrix products their full speed."""
+    most = min(batch_tokens, CPU_TILE) if components.model.device.type == "cpu" else batch_tokens
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for number, clean in enumerate(cleans):
+        by_length[clean.length].append(number)
+    for tokens, numbers in by_length.items():
+        at_once = max(1, min(most // (n_rows * (tokens - length)), ROWS_AT_ONCE // (len(components.unembedding) * (1 + n_rows))))
+        for start in range(0, len(numbers), at_once):
+            yield numbers[start : start + at_once]

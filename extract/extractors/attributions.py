@@ -24,7 +24,7 @@ Part = tuple[int | None, str, int | None]
 """Layer, component and head of one column of contributions."""
 
 
-class Attributions(TargetsExtractor):
+class Attributions(TargetsExtractor[Targeted]):
     """`attributions`: direct contribution of every head, MLP, bias and the embedding to the target's logit and to its margin over the runner-up.
 
     The final norm is linear once its scale is frozen at the value it has, so the parts of the residual stream add up to the logit (before a soft cap); the
@@ -49,6 +49,9 @@ class Attributions(TargetsExtractor):
         self._checks = self._components.errors | self_check(self.loaded.model)
         self._vocabulary = Vocabulary(self.tokenizer)
         return target_items(targets), known
+
+    def cost(self, item: Item[Targeted]) -> float:
+        return 2 * self.arithmetic.forward(item.length) + self.arithmetic.logits(2)  # attention is read in a pass of its own
 
     def process(self, items: Sequence[Item[Targeted]]) -> Mapping[str, Rows]:
         targets = [item.value for item in items]

@@ -69,6 +69,11 @@ class Capability(Extractor[Asked]):
             items.append(Item(question.question_id, (len(prompt) + longest) * len(choices), (question, prompt, choices)))
         return items, {"checkpoints": [self.job.checkpoint.row()]}
 
+    def cost(self, item: Item[Asked]) -> float:
+        _, prompt, choices = item.value
+        longest = max(map(len, choices))
+        return self.arithmetic.forward(len(prompt) + longest, len(choices)) + self.arithmetic.logits(len(choices) * (longest + 1))
+
     def _tokens(self, question: TaskQuestion) -> tuple[tuple[int, ...], list[list[int]]]:
         """Ids of the prompt and of each choice; they are joined as ids, so that the prompt is the same for all choices."""
         if self.form == "chat":

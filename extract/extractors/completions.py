@@ -84,6 +84,9 @@ class Completions(ReadingExtractor[Sampled]):
         examples = [prompt.model_dump() | text.columns() for prompt, text in self._rendered]
         return self._items(range(repeats)), {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
 
+    def cost(self, item: Item[Sampled]) -> float:
+        return self.arithmetic.decode(item.length - self.settings.max_new_tokens, self.settings.max_new_tokens)
+
     def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[Sampled]]:
         if self.settings.positives is None or number == self.settings.trials:
             return []

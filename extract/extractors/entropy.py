@@ -80,6 +80,10 @@ class Entropy(ReadingExtractor[Asked]):
             self._checks["fused_vs_direct"] = check_fused(self.loaded.model)
         return items, {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
 
+    def cost(self, item: Item[Asked]) -> float:
+        sizes = self.arithmetic
+        return sizes.forward(item.length) + sizes.layers * 4.0 * sizes.width * item.length**2  # every row of every head is computed again, in float32
+
     def process(self, items: Sequence[Item[Asked]]) -> Mapping[str, Rows]:
         tables = []
         for fuse in (False, True):

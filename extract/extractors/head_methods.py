@@ -30,6 +30,10 @@ class Variant:
         """What the head's own output is multiplied with."""
         return 0.0 if self.scale is None else self.scale
 
+    @property
+    def changes_nothing(self) -> bool:
+        return self.method == "scale" and self.scale == 1
+
     def columns(self) -> dict[str, Any]:
         return {"layer": self.layer, "head": self.head, "method": self.method, "scale": self.scale}
 
@@ -88,7 +92,7 @@ def value_of(variant: Variant, mean: Tensor | None) -> Tensor | float:
 
 
 def edits_for(components: Components, clean: Clean, variants: Sequence[Variant], mean: Tensor | None, donor: Clean | None, start: int, stop: int) -> HeadEdits:
-    """Edits of one layer for tokens start..stop: the first row unchanged, then a row per variant.
+    """Edits of one layer for tokens start..stop, a row per variant.
 
     mean [H, D]: of the layer; donor: the prompt whose outputs behind the first `start` tokens resample takes, aligned at the end, with the own outputs before
     them where it is shorter; None in a prefix that both share, where its outputs are the same.
@@ -98,9 +102,9 @@ def edits_for(components: Components, clean: Clean, variants: Sequence[Variant],
     device, dtype = outputs.device, outputs.dtype
     width = outputs.shape[-1] // components.n_heads
     has_positions = donor is not None and any(variant.method == "resample" for variant in variants)
-    heads = torch.tensor([0, *(variant.head for variant in variants)], device=device)
-    factors = torch.ones(1 + len(variants), device=device, dtype=dtype)
-    values = torch.zeros((1 + len(variants), stop - start if has_positions else 1, width), device=device, dtype=dtype)
+    heads = torch.tensor([variant.head for variant in variants], device=device)
+    factors = torch.ones(len(variants), device=device, dtype=dtype)
+    values = torch.zeros((len(variants), stop - start if has_positions else 1, width), device=device, dtype=dtype)
     taken = None
     if has_positions:
         assert donor is not None
@@ -109,7 +113,7 @@ def edits_for(components: Components, clean: Clean, variants: Sequence[Variant],
         taken = outputs[0, start:stop].clone()
         taken[len(taken) - count :] = given[len(given) - count :]
         taken = taken.unflatten(-1, (components.n_heads, -1))
-    for row, variant in enumerate(variants, 1):
+    for row, variant in enumerate(variants):
         if variant.method == "resample":
             if taken is not None:
                 factors[row] = 0

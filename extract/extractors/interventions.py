@@ -15,23 +15,31 @@ from personascope.extract.instruments.row_entropy import FIGURES, read_entropy
 from personascope.extract.job import Extractor
 from personascope.extract.weights.engines import Request, open_engine
 
+Generations = tuple[list[list[int]], list[float | None]]
+"""Greedy continuations of some prompts, and the mean negative log-likelihood per token of the unchanged model's, nats."""
+
+
+def unchanged_generations(extractor: Extractor[Any], components: Components, targets: Sequence[Targeted], length: int) -> Generations:
+    """What the unchanged model goes on to say, `length` tokens at most."""
+    base = _go_on(extractor, targets, length)
+    return base, _nll(components, targets, base)
+
 
 def generations_under(
-    extractor: Extractor[Any], components: Components, targets: Sequence[Targeted], variants: Sequence[Variant], means: Tensor | None, length: int
+    extractor: Extractor[Any],
+    components: Components,
+    targets: Sequence[Targeted],
+    variants: Sequence[Variant],
+    means: Tensor | None,
+    length: int,
+    unchanged: Generations,
 ) -> list[dict[str, Any]]:
     """Rows of `ablation_generations`: greedy continuations of `length` tokens at most; means [L, H, D] for method mean."""
-    engine = open_engine("hf", extractor.job.models, extractor.job.checkpoint)
-    requests = [Request(each.token_ids, 0) for each in targets]
-
-    def go_on() -> list[list[int]]:
-        return [sample.token_ids for sample in engine.sample(requests, 0, 1, length)]
-
-    base = go_on()
-    base_nll = _nll(components, targets, base)
+    base, base_nll = unchanged
     rows = []
     for variant in variants:
         with _under(components, variant, means):
-            found, nll = go_on(), _nll(components, targets, base)
+            found, nll = _go_on(extractor, targets, length), _nll(components, targets, base)
         for number, (each, before, after) in enumerate(zip(targets, base, found, strict=True)):
             shared = next((place for place, (one, other) in enumerate(zip(before, after, strict=False)) if one != other), min(len(before), len(after)))
             rows.append(
@@ -50,26 +58,33 @@ def generations_under(
     return rows
 
 
-def entropies_under(components: Components, targets: Sequence[Targeted], variants: Sequence[Variant], means: Tensor | None) -> list[dict[str, Any]]:
-    """Rows of `ablation_entropies`: mean over heads and query positions (nats) of the changed layer and those above it."""
+def entropies_of(components: Components, targets: Sequence[Targeted]) -> list[list[float]]:
+    """Attention entropy of every target and layer, mean over heads and query positions, nats."""
     tokens, real, _ = padded(targets)
-    lengths = real.sum(1)
+    values = read_entropy(components.model, tokens, real.sum(1), fuse=False).values[..., FIGURES.index("mean")]
+    found: list[list[float]] = values.mean(-1).tolist()
+    return found
 
-    def read() -> list[list[float]]:
-        values = read_entropy(components.model, tokens, lengths, fuse=False).values[..., FIGURES.index("mean")]
-        return values.mean(-1).tolist()
 
-    base = read()
+def entropies_under(
+    components: Components, targets: Sequence[Targeted], variants: Sequence[Variant], means: Tensor | None, base: Sequence[Sequence[float]]
+) -> list[dict[str, Any]]:
+    """Rows of `ablation_entropies`, beside `base`, those of the unchanged model: of the changed layer and those above it."""
     rows = []
     for variant in variants:
         with _under(components, variant, means):
-            found = read()
+            found = entropies_of(components, targets)
         for each, before, after in zip(targets, base, found, strict=True):
             for layer in range(variant.layer, components.n_layers):
                 rows.append(
                     {**each.columns(), **variant.columns(), "reader_layer": layer, "base_entropy": before[layer], "entropy": after[layer]},
                 )
     return rows
+
+
+def _go_on(extractor: Extractor[Any], targets: Sequence[Targeted], length: int) -> list[list[int]]:
+    engine = open_engine("hf", extractor.job.models, extractor.job.checkpoint)
+    return [sample.token_ids for sample in engine.sample([Request(each.token_ids, 0) for each in targets], 0, 1, length)]
 
 
 def _under(components: Components, variant: Variant, means: Tensor | None) -> AbstractContextManager[None]:

@@ -32,7 +32,7 @@ class LensSettings(TargetSettings):
     )
 
 
-class LogitLens(TargetsExtractor):
+class LogitLens(TargetsExtractor[Targeted]):
     """`logit_lens`: top tokens per layer with the target's rank, logit and probability, through the final norm, in float32.
 
     Layer -1 holds the embeddings, layer l the residual stream behind layer l; the last layer gives the model's own distribution. Under stratum `every` the
@@ -57,6 +57,10 @@ class LogitLens(TargetsExtractor):
         self._components: Components = find_components(self.loaded.model)
         self._vocabulary = Vocabulary(self.tokenizer)
         return target_items(targets), known
+
+    def cost(self, item: Item[Targeted]) -> float:
+        read = item.length if self.settings.positions == "all" else 1
+        return self.arithmetic.forward(item.length) + self.arithmetic.logits(read * self.arithmetic.layers)
 
     def process(self, items: Sequence[Item[Targeted]]) -> Mapping[str, Rows]:
         targets = [item.value for item in items]

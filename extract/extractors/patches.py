@@ -45,7 +45,7 @@ class Donation:
     logits: Tensor
 
 
-class Patches(TargetsExtractor):
+class Patches(TargetsExtractor[Targeted]):
     """`patches`: one layer and site (or head) at a time is replaced at the step before the target, by a donor checkpoint's or another prompt's.
 
     Only the last position is replaced, so every variant repeats one step over the same cached prefix. Donor and base change places in a run of their own.
@@ -61,6 +61,11 @@ class Patches(TargetsExtractor):
         layers = shape.layers(settings.layers)
         places = sum(layers * (shape.n_heads if site == "head" else 1) for site in settings.sites)
         return Workload(texts.tokens * (2 + places), {"examples": texts.n, "patches": texts.n * places})
+
+    def cost(self, item: Item[Targeted]) -> float:
+        sizes = self.arithmetic
+        places = sum(len(self._layers) * (self.job.checkpoint.n_heads if site == "head" else 1) for site in self.settings.sites)
+        return sizes.forward(item.length) + (1 + places) * (sizes.layers * sizes.layer(1, item.length) + sizes.logits(1))
 
     @property
     def _donor_name(self) -> str:

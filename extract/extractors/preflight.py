@@ -81,6 +81,9 @@ class Preflight(ReadingExtractor[Sampled]):
             for prompt, text in self._rendered
         ]
 
+    def cost(self, item: Item[Sampled]) -> float:
+        return self.arithmetic.decode(item.length - self.settings.max_new_tokens, self.settings.max_new_tokens)
+
     def process(self, items: Sequence[Item[Sampled]]) -> Mapping[str, Rows]:
         requests = [request_of(self.job, *item.value[1:]) for item in items]
         engine = self._engine(items[0].value[0])

@@ -1,18 +1,21 @@
 """Trains small TopK sparse autoencoders on the activations of a checkpoint at chosen layers: seconds for a tiny one, whatever fits memory for a large one."""
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from personascope.extract.extractors.reading import chosen_layers
+from personascope.extract.instruments.activation_pool import Pool, StagedCapture, needed_bytes, staged_file, staged_pool
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.extract.instruments.residual import ResidualStream, Site, capturing, residual_stream
 from personascope.extract.instruments.sae_encoding import decode, encode
@@ -25,7 +28,7 @@ from personascope.ingest.prompts import PromptSet
 from personascope.ingest.sae.autoencoder import Matrix, Sae, unit_rows
 from personascope.ingest.sae.files import FILES, load_sae, save_sae
 from personascope.ingest.sae.source import TRAINER, content_hash, trained_folder
-from personascope.ingest.weights.cache import build_once
+from personascope.ingest.weights.cache import build_once, built
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 from personascope.warehouse.store.manifest import Kind, RunSpec
@@ -34,7 +37,7 @@ from personascope.warehouse.store.writer import Rows, RunWriter
 HELD_OUT = 10  # one token in so many is kept from training, to be reconstructed at the end
 AUXILIARY_WEIGHT = 1 / 32
 DEAD_AFTER = 40  # optimiser steps without firing
-_ENCODED_AT_ONCE = 8192
+EXPANSION = 4  # features for every dimension, where their number is not typed
 
 
 class SaeSettings(Settings):
@@ -42,13 +45,16 @@ class SaeSettings(Settings):
 
     layers: Literal["all"] | list[int] = Field(default="all", description="decoder layers from 0, negative from the end, or all")
     site: Site = Field(default="resid_post", description="activations to encode: resid_pre, attn_out, mlp_out or resid_post")
-    n_features: int = Field(default=512, ge=2, description="width of the dictionary")
+    n_features: int | None = Field(default=None, ge=2, description=f"width of the dictionary (default: {EXPANSION} for every dimension of the model)")
     k: int = Field(default=16, ge=1, description="features that fire per token, at most")
     steps: int = Field(default=800, ge=1, description="optimiser steps")
     batch_size: int = Field(default=1024, ge=2, description="tokens per step")
     lr: float = Field(default=3e-3, gt=0, allow_inf_nan=False, description="learning rate of Adam, falling to 0 over the last fifth")
     k_aux: int = Field(default=32, ge=1, description="dead features that reconstruct what is left over, per token, so that they come back")
-    max_tokens: int = Field(default=200_000, ge=20, description="tokens to train on at most, drawn evenly over the texts; they are held in memory as float32")
+    max_tokens: int = Field(default=200_000, ge=20, description="tokens to train on at most, drawn evenly over the texts")
+    memory_gib: float = Field(
+        default=4.0, gt=0, allow_inf_nan=False, exclude=True, description="activations of a layer larger than this are read from disk; changes no result"
+    )
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,13 @@ class Trained:
 class TrainSae(Extractor[tuple[int, ...]]):
     """`train-sae`: one TopK autoencoder a layer, trained on all token positions of prompts and completions; weights in the user's cache.
 
-    All work is done before the rows are written: a killed run starts over, but finds finished layers in the cache.
+    Activations of all layers are read in one go and staged on disk beside the weights until the last layer is trained; memory holds those of one layer at
+    most, and no more than `memory_gib` of them. All work is done before the rows are written: a killed run finds staged activations and finished layers.
     """
 
     name = TRAINER
     reads_tokens = True
-    version = 1
+    version = 2
     kind: Kind = "train"  # type: ignore[misc]
     settings_type = SaeSettings
     settings: SaeSettings
@@ -91,12 +98,16 @@ class TrainSae(Extractor[tuple[int, ...]]):
     def layers(self) -> list[int]:
         return chosen_layers(self.name, self.job.checkpoint, self.settings.layers)
 
+    @property
+    def n_features(self) -> int:
+        return self.settings.n_features or EXPANSION * self.job.checkpoint.d_model
+
     def spec(self) -> RunSpec:
-        if self.settings.k >= self.settings.n_features:
-            raise PersonascopeError(f"{self.name}: k is {self.settings.k}; expected less than the {self.settings.n_features} features")
+        if self.settings.k >= self.n_features:
+            raise PersonascopeError(f"{self.name}: k is {self.settings.k}; expected less than the {self.n_features} features")
         prompts, tokens = self.prompts, self.tokens
         identity = {
-            "settings": self.settings.model_dump(mode="json") | {"layers": self.layers},
+            "settings": self.settings.model_dump(mode="json") | {"layers": self.layers, "n_features": self.n_features},
             "prompts": prompts.content_hash if prompts else None,
             "tokens_run": tokens.run_id if tokens else None,
         }
@@ -111,48 +122,63 @@ class TrainSae(Extractor[tuple[int, ...]]):
     def prepare(self) -> tuple[Sequence[Item[tuple[int, ...]]], Mapping[str, Rows]]:
         run_id = self.spec().run_id
         self._figures: dict[str, Any] = {}
-        self._pool: dict[int, Tensor] = {}
-        rows = []
-        for layer in self.layers:
-            what = f"autoencoder of {self.job.checkpoint.name}, layer {layer}"
-            folder = build_once(trained_folder(run_id, layer), what, partial(self._build, layer))
-            sae, told = load_sae(folder, layer), json.loads((folder / FILES["personascope"][0]).read_text(encoding="utf-8"))
-            revision = content_hash(folder)
-            rows.append(
-                {
-                    "sae_id": f"{self.job.checkpoint.name}-{layer}-{revision[:8]}",
-                    "layer": layer,
-                    "site": sae.site,
-                    "source": run_id,
-                    "revision": revision,
-                    "format": sae.format,
-                    "architecture": sae.architecture,
-                    "k": sae.k,
-                    "n_features": sae.n_features,
-                    "d_model": sae.d_model,
-                    "inference": sae.rule("auto"),
-                    **sae.figures,
-                }
+        if self.n_features < (width := self.job.checkpoint.d_model):
+            self.job.say(
+                f"{self.name}: {self.n_features} features are fewer than the {width} dimensions of {self.job.checkpoint.name}, so they compress and "
+                f"cannot pull apart what it holds in superposition; `--set n_features={EXPANSION * width}` has {EXPANSION} for every dimension"
             )
-            for name in ("explained_variance", "l0", "dead_share", "first_loss", "last_loss"):
-                self._figures[f"{name}.{layer}"] = told[name]
-            self._figures["n_tokens"] = told["n_tokens"]
-        self._pool.clear()
-        return [], {"checkpoints": [self.job.checkpoint.row()], "sae": rows}
+        try:
+            trained = [self._trained(run_id, layer) for layer in self.layers]
+        except PersonascopeError:
+            self._unstage()  # other settings are another run, which would not find it
+            raise
+        self._unstage()
+        return [], {"checkpoints": [self.job.checkpoint.row()], "sae": trained}
+
+    def _unstage(self) -> None:
+        if staged := built(self._staging_key):
+            shutil.rmtree(staged)
+
+    def _trained(self, run_id: str, layer: int) -> dict[str, Any]:
+        """The row of one autoencoder, which is trained unless the cache has it."""
+        what = f"autoencoder of {self.job.checkpoint.name}, layer {layer}"
+        folder = build_once(trained_folder(run_id, layer), what, partial(self._build, layer))
+        sae, told = load_sae(folder, layer), json.loads((folder / FILES["personascope"][0]).read_text(encoding="utf-8"))
+        revision = content_hash(folder)
+        for name in ("explained_variance", "l0", "dead_share", "first_loss", "last_loss"):
+            self._figures[f"{name}.{layer}"] = told[name]
+        self._figures["n_tokens"] = told["n_tokens"]
+        return {
+            "sae_id": f"{self.job.checkpoint.name}-{layer}-{revision[:8]}",
+            "layer": layer,
+            "site": sae.site,
+            "source": run_id,
+            "revision": revision,
+            "format": sae.format,
+            "architecture": sae.architecture,
+            "k": sae.k,
+            "n_features": sae.n_features,
+            "d_model": sae.d_model,
+            "inference": sae.rule("auto"),
+            **sae.figures,
+        }
 
     def process(self, items: Sequence[Item[tuple[int, ...]]]) -> Mapping[str, Rows]:
         raise PersonascopeError(f"{self.name}: nothing is left to process after training")
 
     def summary(self, writer: RunWriter) -> dict[str, Any]:
-        return {"layers": self.layers, "site": self.settings.site, "n_features": self.settings.n_features, "k": self.settings.k, **self._figures}
+        return {"layers": self.layers, "site": self.settings.site, "n_features": self.n_features, "k": self.settings.k, **self._figures}
 
     def _build(self, layer: int, folder: Path) -> None:
         started = time.monotonic()
-        if not self._pool:
-            self._pool = self._activations()
-        held_out = torch.arange(len(self._pool[layer])) % HELD_OUT == 0  # the pool is in random order
-        trained = train(self._pool[layer][~held_out], self.settings, stable_seed("sae", self.job.seed, layer), str(self.loaded.device), f"sae · layer {layer}")
-        figures = reconstruction(trained.sae, self._pool[layer][held_out], self._pool[layer][~held_out])
+        staged = build_once(self._staging_key, f"activations of {self.job.checkpoint.name}", self._stage)
+        n = staged_file(staged, layer).stat().st_size // (4 * self.job.checkpoint.d_model)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(stable_seed("sae order", self.job.seed)))
+        pool = staged_pool(staged, layer, self.job.checkpoint.d_model, order, self.settings.memory_gib * 2**30)
+        held_out = torch.arange(n) % HELD_OUT == 0  # the pool is in random order
+        settings = self.settings.model_copy(update={"n_features": self.n_features})
+        trained = train(pool.part(~held_out), settings, stable_seed("sae", self.job.seed, layer), str(self.loaded.device), f"sae · layer {layer}")
+        figures = reconstruction(trained.sae, pool.part(held_out), pool.part(~held_out))
         if not all(torch.tensor(list(figures.values())).isfinite()):
             raise PersonascopeError(f"{self.name}: layer {layer} gives no finite reconstruction (lr {self.settings.lr:g}); expected a smaller lr")
         sae = Sae(**{**trained.sae.__dict__, "layer": layer, "site": self.settings.site, "figures": figures})
@@ -168,30 +194,31 @@ class TrainSae(Extractor[tuple[int, ...]]):
             texts += [tuple(ids) for ids in rows.sort("example_id", "sample_ix")["token_ids"].to_list()]
         return list(dict.fromkeys(texts))
 
-    def _activations(self) -> dict[int, Tensor]:
-        """The activations of every wanted layer in random order, float32 [n, d] on the CPU; a token that several texts share with all before it counts once."""
+    @property
+    def _staging_key(self) -> str:
+        return f"activations-{self.spec().run_id}"
+
+    def _stage(self, folder: Path) -> None:
+        """The activations of every wanted layer, a file each; a token that several texts share with all before it counts once."""
         texts = self._texts()
         wanted = _distinct_positions(texts, self.settings.max_tokens, stable_seed("sae tokens", self.job.seed))
-        model = self.loaded.model
-        stream: ResidualStream = residual_stream(model, [self.settings.site])
+        needed, free = needed_bytes(sum(map(len, wanted)), self.layers, self.job.checkpoint.d_model), shutil.disk_usage(folder).free
+        if needed > free:
+            raise PersonascopeError(
+                f"{self.name}: the activations of {len(self.layers)} layers take {needed / 2**30:.1f} GiB in {folder.parent}, where "
+                f"{free / 2**30:.1f} GiB are free; expected fewer layers, a smaller max_tokens, or another folder in PERSONASCOPE_CACHE"
+            )
+        stream = residual_stream(self.loaded.model, [self.settings.site])
         items = [Item(f"{number:09d}", len(ids), (number,)) for number, ids in enumerate(texts) if wanted[number]]
-        pieces: dict[int, list[Tensor]] = {layer: [] for layer in self.layers}
-        with progress(f"{self.name} · {self.job.checkpoint.name}", len(items), 0) as advance, torch.inference_mode():
-            for batch in cut_batches(items, self.job.batch_tokens):
-                found = self._read(stream, [(texts[item.value[0]], wanted[item.value[0]]) for item in batch])
-                for layer in self.layers:
-                    pieces[layer].append(found[layer])
-                advance(len(batch))
-        n = sum(map(len, wanted))
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(stable_seed("sae order", self.job.seed)))
-        pool = {}
-        for layer in self.layers:
-            pool[layer] = torch.cat(pieces.pop(layer))[order].clone()
-            if not bool(pool[layer].isfinite().all()):
-                raise PersonascopeError(f"{self.name}: {self.settings.site} of layer {layer} is not finite; expected another dtype (--dtype)")
-        return pool
+        with ExitStack() as stack:
+            files = {layer: stack.enter_context(staged_file(folder, layer).open("wb")) for layer in self.layers}
+            advance = stack.enter_context(progress(f"{self.name} · {self.job.checkpoint.name}", len(items)))
+            with torch.inference_mode():
+                for batch in cut_batches(items, self.job.batch_tokens):
+                    self._read(stream, [(texts[item.value[0]], wanted[item.value[0]]) for item in batch], files)
+                    advance(len(batch))
 
-    def _read(self, stream: ResidualStream, batch: Sequence[tuple[tuple[int, ...], list[int]]]) -> dict[int, Tensor]:
+    def _read(self, stream: ResidualStream, batch: Sequence[tuple[tuple[int, ...], list[int]]], files: dict[int, BinaryIO]) -> None:
         lengths = torch.tensor([len(ids) for ids, _ in batch])
         width = int(lengths.max())
         tokens = torch.zeros((len(batch), width), dtype=torch.long)
@@ -200,9 +227,9 @@ class TrainSae(Extractor[tuple[int, ...]]):
             tokens[row, : len(ids)] = torch.tensor(ids)
             positions[row, : len(wanted)] = torch.tensor(wanted)
         device = stream.model.device
-        with capturing(stream.blocks, self.layers, [self.settings.site], positions) as capture:
+        staged = StagedCapture(positions, None, files=files)
+        with capturing(stream.blocks, self.layers, [self.settings.site], positions, capture=staged):
             run_decoder(stream.model, tokens.to(device), right_padded(lengths, width).to(device))
-        return {layer: capture.at[layer, self.settings.site][(positions >= 0).to(device)].cpu() for layer in self.layers}
 
 
 def _distinct_positions(texts: Sequence[tuple[int, ...]], most: int, seed: int) -> list[list[int]]:
@@ -225,30 +252,32 @@ def _distinct_positions(texts: Sequence[tuple[int, ...]], most: int, seed: int) 
     return wanted
 
 
-def train(activations: Tensor, settings: SaeSettings, seed: int, device: str, title: str) -> Trained:
-    """A TopK autoencoder of activations [n, d] float32: Adam on the squared error, decoder rows of length 1, dead features revived by an auxiliary loss.
+def train(activations: Pool, settings: SaeSettings, seed: int, device: str, title: str) -> Trained:
+    """A TopK autoencoder of activations: Adam on the squared error, decoder rows of length 1, dead features revived by an auxiliary loss.
 
     As in Gao et al., "Scaling and evaluating sparse autoencoders" (2024): encoder started as the decoder's transpose, features that did not fire for
     DEAD_AFTER steps reconstruct the residual with weight 1/32. Inputs are centred and scaled to a mean square of 1, which is undone in the weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    n, d = activations.shape
+    n, d, n_features = len(activations), activations.width, settings.n_features or EXPANSION * activations.width
     if n < 2:
         raise PersonascopeError(f"{title}: {n} tokens to train on, expected at least 2")
-    centre = activations.mean(0)
-    scale = float((activations - centre).pow(2).mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny))
-    decoder = unit_rows(torch.randn(settings.n_features, d, generator=generator)).to(device).requires_grad_()
+    mean, squares = activations.moments()
+    if not bool(mean.isfinite().all()):
+        raise PersonascopeError(f"{title}: activations are not finite; expected another dtype (--dtype)")
+    centre, scale = mean.float(), max((squares / (n * d)) ** 0.5, torch.finfo(torch.float32).tiny)
+    decoder = unit_rows(torch.randn(n_features, d, generator=generator)).to(device).requires_grad_()
     encoder = decoder.detach().clone().requires_grad_()
-    b_enc, b_dec = torch.zeros(settings.n_features, device=device, requires_grad=True), torch.zeros(d, device=device, requires_grad=True)
+    b_enc, b_dec = torch.zeros(n_features, device=device, requires_grad=True), torch.zeros(d, device=device, requires_grad=True)
     optimizer = torch.optim.Adam([encoder, decoder, b_enc, b_dec], lr=settings.lr, betas=(0.9, 0.999))
     falling = max(1, settings.steps // 5)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (settings.steps - step) / falling))
-    silent = torch.zeros(settings.n_features, dtype=torch.long, device=device)
+    silent = torch.zeros(n_features, dtype=torch.long, device=device)
     losses: list[float] = []
     with progress(title, settings.steps, 0) as advance, torch.enable_grad():
         for _ in range(settings.steps):
             index = torch.randint(n, (min(settings.batch_size, n),), generator=generator)
-            x = ((activations[index] - centre) / scale).to(device)
+            x = ((activations.take(index) - centre) / scale).to(device)
             pre = (x - b_dec) @ encoder.T + b_enc
             left, fired = _left_over(x - b_dec, pre, decoder, settings.k)
             loss = left.pow(2).mean()
@@ -287,21 +316,21 @@ def _left_over(target: Tensor, pre: Tensor, decoder: Tensor, k: int) -> tuple[Te
     return target - dense @ decoder, (dense.detach() > 0).any(0)
 
 
-def reconstruction(sae: Sae, held_out: Tensor, training: Tensor) -> dict[str, float]:
+def reconstruction(sae: Sae, held_out: Pool, training: Pool) -> dict[str, float]:
     """How good an autoencoder is, with the code that encodes everywhere else: figures of the table `sae` by name.
 
-    explained_variance and l0 on held-out activations [m, d], the variance being that around their own mean; dead_share: features that fire on no training one.
+    explained_variance and l0 on held-out activations, the variance being that around their own mean; dead_share: features that fire on no training one.
     """
     fires = torch.zeros(sae.n_features, dtype=torch.bool)
     rule = sae.rule("auto")
-    for part in training.split(_ENCODED_AT_ONCE):
+    for part in training.blocks():
         fires[encode(sae, part, rule).feature] = True
     left, active = 0.0, 0
-    for part in held_out.split(_ENCODED_AT_ONCE):
+    for part in held_out.blocks():
         encoded = encode(sae, part, rule)
         left += float((part - decode(sae, encoded, len(part))).double().pow(2).sum())
         active += len(encoded.value)
-    total = float((held_out - held_out.mean(0)).double().pow(2).sum())
+    _, total = held_out.moments()
     return {
         "l0": active / len(held_out),
         "explained_variance": 1 - left / total if total else float("nan"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import polars as pl
 import torch
@@ -19,6 +19,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows
 
+T = TypeVar("T")
 Stratum = Literal["last", "marker"]
 
 
@@ -66,7 +67,7 @@ class TargetSettings(Settings):
     samples: int | None = Field(default=None, ge=1, description="with --tokens-from: at most this many completions a question, the first ones (default: all)")
 
 
-class TargetsExtractor(ReadingExtractor[Targeted]):
+class TargetsExtractor(ReadingExtractor[T]):
     """An extractor that reads the step before a target: of prompts, or of the completions of a run that hold the marker (own tokens or force-fed)."""
 
     reads_tokens = True

@@ -1,8 +1,8 @@
 """Runs a model from one layer on, with heads of that layer changed: what lies below, and what lies before the first token that differs, is computed once."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from personascope.extract.instruments.attention_calls import family_of
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components
+from personascope.extract.instruments.residual import capturing
 from personascope.warehouse.errors import PersonascopeError
 
 _ALONG_TOKENS = ("position_embeddings", "position_ids", "cache_position")
@@ -37,11 +38,15 @@ class HeadEdits:
 
 @dataclass(frozen=True)
 class Clean:
-    """One unchanged forward pass over T tokens: input [1, T, d] and arguments of every layer, outputs of the heads [1, T, H * D] of every layer."""
+    """One unchanged forward pass over T tokens: input [1, T, d] and arguments of every layer, outputs of the heads [1, T, H * D] of every layer.
+
+    final [1, d]: what leaves the last layer at the last token.
+    """
 
     states: tuple[Tensor, ...]
     arguments: tuple[dict[str, Any], ...]
     heads: tuple[Tensor, ...]
+    final: Tensor
 
     @property
     def length(self) -> int:
@@ -59,8 +64,9 @@ class Keys:
         if self.recording:
             self.held[layer] = keys, values
             return keys, values
-        before = self.held[layer]
-        return torch.cat([before[0], keys], dim=2), torch.cat([before[1], values], dim=2)
+        copies = len(keys) // len(self.held[layer][0])  # one for each of several prompts
+        before, behind = (each.expand(copies, *each.shape).flatten(0, 1) for each in self.held[layer])
+        return torch.cat([before, keys], dim=2), torch.cat([behind, values], dim=2)
 
 
 def clean_pass(components: Components, token_ids: Sequence[int]) -> Clean:
@@ -68,6 +74,7 @@ def clean_pass(components: Components, token_ids: Sequence[int]) -> Clean:
     states: list[Tensor] = []
     arguments: list[dict[str, Any]] = []
     heads: list[Tensor] = []
+    left: list[Tensor] = []
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
@@ -75,8 +82,12 @@ def clean_pass(components: Components, token_ids: Sequence[int]) -> Clean:
         states.append(named.pop("hidden_states"))
         arguments.append(named)
 
+    def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        left.append((output[0] if isinstance(output, tuple) else output)[:, -1])
+
     model = components.model
-    handles = [block.module.register_forward_pre_hook(keep, with_kwargs=True) for block in components.stream.blocks]
+    handles = [components.stream.blocks[-1].module.register_forward_hook(leave)]
+    handles += [block.module.register_forward_pre_hook(keep, with_kwargs=True) for block in components.stream.blocks]
     handles += [projection.register_forward_pre_hook(lambda module, args: heads.append(args[0])) for projection in components.projections]
     try:
         ids = torch.tensor(token_ids, device=model.device)[None]
@@ -88,37 +99,122 @@ def clean_pass(components: Components, token_ids: Sequence[int]) -> Clean:
         mask = named.get("attention_mask")
         if "past_key_values" not in inspect.signature(components.stream.blocks[0].module.forward).parameters or (mask is not None and mask.ndim != 4):
             raise PersonascopeError(f"the layers of {family_of(model)} cannot be run on their own, so its heads cannot be ablated; expected one like Llama's")
-    return Clean(tuple(states), tuple(arguments), tuple(heads))
+    return Clean(tuple(states), tuple(arguments), tuple(heads), left[0])
+
+
+def clean_passes(components: Components, sequences: Sequence[Sequence[int]], length: int) -> list[Clean]:
+    """`clean_pass` of several sequences that begin with the same `length` tokens, which are run once: of each number of tokens only the first is run whole."""
+    found: dict[int, Clean] = {}
+    by_tokens: dict[int, list[int]] = {}
+    for number, sequence in enumerate(sequences):
+        by_tokens.setdefault(len(sequence), []).append(number)
+    for numbers in by_tokens.values():
+        first, *others = numbers
+        found[first] = clean_pass(components, sequences[first])
+        if not others:
+            continue
+        keys = Keys()
+        if length:
+            _above(components, found[first], -1, 0, length, keys, found[first].states[0][:, :length])
+        keys.recording = False
+        rest = _behind(components, found[first], torch.tensor([sequences[number] for number in others]), length, keys)
+        found |= dict(zip(others, rest, strict=True))
+    return [found[number] for number in range(len(sequences))]
+
+
+def _behind(components: Components, like: Clean, tokens: Tensor, length: int, keys: Keys) -> list[Clean]:
+    """The clean passes of tokens [n, T], whose first `length` are those of `like` with these keys."""
+    positions = torch.arange(tokens.shape[1]).expand(len(tokens), -1)
+    ids = tokens.to(components.model.device)
+    with capturing(components.stream.blocks, [0], ["resid_pre"], positions) as capture:
+        run_decoder(components.model, ids, torch.ones_like(ids, dtype=torch.bool))
+    states: list[Tensor] = []
+    heads: list[Tensor] = []
+    handles = [block.module.register_forward_pre_hook(lambda module, args: states.append(args[0])) for block in components.stream.blocks]
+    handles += [projection.register_forward_pre_hook(lambda module, args: heads.append(args[0])) for projection in components.projections]
+    try:
+        entering = capture.at[0, "resid_pre"][:, length:].to(like.states[0].dtype)
+        final = _above(components, like, -1, length, like.length, keys, entering, whole=True)[:, -1]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def joined(before: Sequence[Tensor], behind: Sequence[Tensor], row: int) -> tuple[Tensor, ...]:
+        return tuple(torch.cat([one[:, :length], other[row : row + 1]], dim=1) for one, other in zip(before, behind, strict=True))
+
+    return [Clean(joined(like.states, states, row), like.arguments, joined(like.heads, heads, row), final[row : row + 1]) for row in range(len(tokens))]
 
 
 def prefix_keys(components: Components, clean: Clean, layer: int, length: int, edits: HeadEdits) -> Keys:
-    """Keys and values of the first `length` tokens in `layer` and above, under edits of `layer`; one row per edit."""
+    """Keys and values of the first `length` tokens above `layer`, under edits of `layer`; one row per edit."""
     keys = Keys()
-    if length:
-        _run(components, clean, layer, 0, length, keys, edits)
+    if length and layer + 1 < components.n_layers:
+        _above(components, clean, layer, 0, length, keys, _changed(components, clean, layer, 0, length, edits))
     keys.recording = False
     return keys
 
 
-def last_states(components: Components, clean: Clean, layer: int, length: int, keys: Keys, edits: HeadEdits) -> Tensor:
-    """Residual [n, d] behind the last layer at the last token, under edits of `layer`; keys of the first `length` tokens come from `prefix_keys`."""
-    return _run(components, clean, layer, length, clean.length, keys, edits)[:, -1]
+def last_states(components: Components, cleans: Sequence[Clean], layer: int, length: int, keys: Keys, edits: Sequence[HeadEdits]) -> Tensor:
+    """Residual [m, n, d] behind the last layer at the last token of m prompts of one length, under the n edits of `layer` of each.
+
+    The prompts begin with the same `length` tokens, whose keys under the same edits come from `prefix_keys`.
+    """
+    first = cleans[0]
+    hidden = torch.cat([_changed(components, clean, layer, length, first.length, own) for clean, own in zip(cleans, edits, strict=True)])
+    return _above(components, first, layer, length, first.length, keys, hidden)[:, -1].unflatten(0, (len(cleans), -1))
 
 
-def _run(components: Components, clean: Clean, layer: int, start: int, stop: int, keys: Keys, edits: HeadEdits) -> Tensor:
-    hidden = clean.states[layer][:, start:stop].expand(len(edits.heads), -1, -1)
-    with _editing(components, layer, edits):
-        for block in components.stream.blocks[layer:]:
-            named = _part(clean.arguments[block.layer], clean.length, start, stop, hidden.device)
-            if keys.recording or start:
-                named["past_key_values"] = keys
+def _changed(components: Components, clean: Clean, layer: int, start: int, stop: int, edits: HeadEdits) -> Tensor:
+    """What leaves `layer` [n, S, d] at tokens start..stop under its edits.
+
+    The layer is called on the one row that is no different below; the edited outputs of its heads, known from the clean pass, take the place of what it
+    computes, so that only what follows them is done for every edit.
+    """
+    outputs = clean.heads[layer][:, start:stop].expand(len(edits.heads), -1, -1)
+    edited = edits.apply(outputs.clone().unflatten(-1, (components.n_heads, -1))).flatten(-2)
+    block = components.stream.blocks[layer]
+    with _hooked(components.projections[layer], lambda args: (edited, *args[1:])), _only_last(components, layer, after_heads=False):
+        output = block.module(clean.states[layer][:, start:stop], **_part(clean.arguments[layer], clean.length, start, stop, start, edited.device))
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _above(components: Components, clean: Clean, layer: int, start: int, stop: int, keys: Keys, hidden: Tensor, whole: bool = False) -> Tensor:
+    """The layers above `layer` on hidden [rows, S, d] at tokens start..stop; of the last layer only the last token is what the model gives, unless `whole`."""
+    for block in components.stream.blocks[layer + 1 :]:
+        named = _part(clean.arguments[block.layer], clean.length, start, stop, 0, hidden.device)
+        if keys.recording or start:
+            named["past_key_values"] = keys
+        with nullcontext() if whole else _only_last(components, block.layer):
             output = block.module(hidden, **named)
-            hidden = output[0] if isinstance(output, tuple) else output
+        hidden = output[0] if isinstance(output, tuple) else output
     return hidden
 
 
-def _part(arguments: dict[str, Any], length: int, start: int, stop: int, device: torch.device) -> dict[str, Any]:
-    """Arguments of a layer for tokens start..stop of `length`, which see all tokens up to their own."""
+@contextmanager
+def _only_last(components: Components, layer: int, after_heads: bool = True) -> Iterator[None]:
+    """In the last layer, what follows the attention is done for the last token alone: nothing reads the others, which take its output in the sum."""
+    if layer + 1 < components.n_layers:
+        yield
+        return
+    branch = components.stream.blocks[layer].branches["mlp_out"]
+    with ExitStack() as stack:
+        for module in (branch, components.projections[layer]) if after_heads else (branch,):
+            stack.enter_context(_hooked(module, lambda args: (args[0][:, -1:], *args[1:])))
+        yield
+
+
+@contextmanager
+def _hooked(module: nn.Module, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Iterator[None]:
+    """Within it the module is called with changed arguments."""
+    handle = module.register_forward_pre_hook(lambda module, args: change(args))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _part(arguments: dict[str, Any], length: int, start: int, stop: int, seen_from: int, device: torch.device) -> dict[str, Any]:
+    """Arguments of a layer for tokens start..stop of `length`, which see the tokens from `seen_from` up to their own."""
     part = dict(arguments)
     for name in _ALONG_TOKENS:
         if (value := part.get(name)) is not None:
@@ -127,23 +223,11 @@ def _part(arguments: dict[str, Any], length: int, start: int, stop: int, device:
             part[name] = tuple(cut) if isinstance(value, tuple) else cut[0]
     mask = part.get("attention_mask")
     if mask is not None:
-        part["attention_mask"] = mask[:, :, start:stop, :stop]
-    elif start:
-        index = torch.arange(stop, device=device)
-        part["attention_mask"] = (index <= index[start:, None])[None, None]
+        part["attention_mask"] = mask[:, :, start:stop, seen_from:stop]
+    elif start > seen_from:
+        index = torch.arange(seen_from, stop, device=device)
+        part["attention_mask"] = (index <= index[start - seen_from :, None])[None, None]
     return part
-
-
-@contextmanager
-def _editing(components: Components, layer: int, edits: HeadEdits) -> Iterator[None]:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (edits.apply(args[0].clone().unflatten(-1, (components.n_heads, -1))).flatten(-2), *args[1:])
-
-    handle = components.projections[layer].register_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

@@ -109,13 +109,18 @@ class Capture:
 
 @contextmanager
 def capturing(
-    blocks: Sequence[Block], layers: Collection[int], sites: Collection[Site], positions: Tensor, averaged: Tensor | None = None
+    blocks: Sequence[Block],
+    layers: Collection[int],
+    sites: Collection[Site],
+    positions: Tensor,
+    averaged: Tensor | None = None,
+    capture: Capture | None = None,
 ) -> Iterator[Capture]:
     """Within it one forward pass fills the capture and ends, with the block, after the last wanted layer.
 
-    positions [B, P]: token indices, filled up with -1; averaged: boolean [B, T], the tokens to average over.
+    positions [B, P]: token indices, filled up with -1; averaged: boolean [B, T], the tokens to average over; capture: one that keeps otherwise.
     """
-    capture = Capture(positions, averaged)
+    capture = Capture(positions, averaged) if capture is None else capture
     last = max(layers)
     handles = []
     for layer in sorted(layers):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from personascope.ingest.progress import progress
@@ -240,7 +241,7 @@ def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSe
             loss = 0.0
             try:
                 for start in range(0, len(batch), settings.batch_size):
-                    part = _summed_loss(model, batch[start : start + settings.batch_size], pad) / supervised
+                    part = summed_loss(model, batch[start : start + settings.batch_size], pad) / supervised
                     part.backward()
                     loss += part.item()
             except torch.OutOfMemoryError as error:
@@ -280,10 +281,17 @@ def _optimiser_steps(examples: Sequence[Encoded], settings: LoraSettings, per_st
             yield [examples[index] for index in order[start : start + per_step]]
 
 
-def _summed_loss(model: PreTrainedModel, batch: Sequence[Encoded], pad: int) -> Tensor:
-    """Summed cross-entropy over the supervised tokens, computed in float32 and only where the loss looks."""
+def summed_loss(model: PreTrainedModel, batch: Sequence[Encoded], pad: int) -> Tensor:
+    """Summed cross-entropy over the supervised tokens, nats, in float32; the output embeddings see the hidden states before those tokens and no others."""
     ids, mask, labels = (each.to(model.device) for each in collate(batch, pad))
     wanted = labels[:, 1:] != IGNORED
-    first = int(wanted.any(0).nonzero()[0])
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=ids.shape[1] - first).logits
-    return cross_entropy(logits[:, :-1][wanted[:, first:]].float(), labels[:, 1:][wanted], reduction="sum")
+
+    def choose(module: Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0][:, :-1][wanted][None], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(choose)  # type: ignore[union-attr]
+    try:
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
+    finally:
+        handle.remove()
+    return cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="sum")

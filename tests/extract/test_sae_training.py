@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from personascope.extract.extractors.features import Features
 from personascope.extract.extractors.sae_training import SaeSettings, TrainSae, _distinct_positions, reconstruction, train
+from personascope.extract.instruments.activation_pool import Pool, staged_pool
 from personascope.extract.job import Job, run
 from personascope.extract.registry import extractor, resolve_settings
 from personascope.extract.weights.on_device import Models
@@ -41,7 +42,7 @@ def planted(n, n_directions=24, width=16, active=2, seed=0):
 def found():
     activations, directions = planted(6000)
     settings = SaeSettings(n_features=32, k=2, steps=600, batch_size=256)
-    return activations, directions, train(activations[600:], settings, 1, "cpu", "test")
+    return activations, directions, train(Pool.of(activations[600:]), settings, 1, "cpu", "test")
 
 
 def test_planted_directions_come_back(found):
@@ -49,7 +50,7 @@ def test_planted_directions_come_back(found):
     cosines = trained.sae.decoder_rows(range(32), unit=True) @ directions.T.numpy()
     assert np.mean(cosines.max(0) > 0.95) > 0.8
     np.testing.assert_allclose(np.linalg.norm(trained.sae.decoder_rows(range(32)), axis=1), 1, rtol=1e-5)
-    figures = reconstruction(trained.sae, activations[:600], activations[600:])
+    figures = reconstruction(trained.sae, Pool.of(activations[:600]), Pool.of(activations[600:]))
     assert figures["explained_variance"] > 0.9 and figures["l0"] <= 2 and figures["n_tokens"] == 5400
     assert trained.losses[1] < 0.2 * trained.losses[0]
 
@@ -61,7 +62,7 @@ def test_figures_are_those_of_a_float64_reference(found):
     pre = (x - sae.b_dec.double().numpy()) @ encoder.T + sae.b_enc.double().numpy()
     kept = np.where(pre >= np.sort(pre, axis=1)[:, -2:-1], np.maximum(pre, 0), 0)
     left = ((x - kept @ decoder - sae.b_dec.double().numpy()) ** 2).sum()
-    figures = reconstruction(sae, activations[:600], activations[:600])
+    figures = reconstruction(sae, Pool.of(activations[:600]), Pool.of(activations[:600]))
     assert figures["explained_variance"] == pytest.approx(1 - left / ((x - x.mean(0)) ** 2).sum(), abs=1e-4)
     assert figures["l0"] == pytest.approx(np.count_nonzero(kept) / 600)
     assert figures["dead_share"] == pytest.approx(np.mean(~kept.any(0)))
@@ -74,7 +75,9 @@ def test_dead_features_are_revived(monkeypatch):
     shares = []
     for weight in (1 / 32, 0.0):
         monkeypatch.setattr("personascope.extract.extractors.sae_training.AUXILIARY_WEIGHT", weight)
-        shares.append(reconstruction(train(activations, settings, 1, "cpu", "test").sae, activations[:500], activations)["dead_share"])
+        shares.append(
+            reconstruction(train(Pool.of(activations), settings, 1, "cpu", "test").sae, Pool.of(activations[:500]), Pool.of(activations))["dead_share"]
+        )
     assert shares[0] < 0.1 and shares[1] > 0.2
 
 
@@ -136,6 +139,29 @@ def test_what_was_trained_is_recorded_and_found_by_features(tmp_path, random_che
         request("features", lake, random_checkpoint, models, {"strata": ["last"]}, prompts=prompts)
     assert request("train-sae", lake, random_checkpoint, models, SMALL | {"layers": [0, 2]}, prompts=prompts, force=True) == run_id
     assert pl.DataFrame(lake.read(run_id, "sae"))["revision"].to_list() == rows["revision"].to_list()  # the same weights, bit by bit
+
+
+def test_the_default_width_is_the_models_and_memory_changes_no_number(tmp_path, random_checkpoint, models, prompts, monkeypatch):
+    """A layer that does not fit `memory_gib` is read from its file: same run, same weights, nothing left on disk; a layer is mapped, not loaded."""
+    said, kept = [], []
+    settings = {"k": 4, "steps": 20, "batch_size": 64, "layers": [0, 2]}
+    for number, memory in enumerate(("4", "1e-9")):
+        monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / f"weights{number}"))
+        lake = Lake.open(tmp_path / str(number))
+        run_id = request("train-sae", lake, random_checkpoint, models, settings | {"memory_gib": float(memory)}, prompts=prompts)
+        rows = lake.read(run_id, "sae").to_pylist()
+        kept.append((run_id, [row["revision"] for row in rows], {row["n_features"] for row in rows}))
+        assert not [entry for entry in (cache_root() / "checkpoints").iterdir() if entry.name.startswith("activations")]
+    assert kept[0] == kept[1] and kept[0][2] == {4 * 32}
+    few, _ = resolve_settings(extractor("train-sae"), {"command line": settings | {"n_features": 24}})
+    run(TrainSae(few, Job(lake=lake, models=models, checkpoint=resolve(random_checkpoint, name="random"), prompts=prompts, say=said.append)))
+    assert "24 features are fewer than the 32 dimensions of random" in said[0]
+    np.arange(12, dtype=np.float32).tofile(tmp_path / "layer-0003.f32")
+    pools = [staged_pool(tmp_path, 3, 3, torch.tensor([2, 0, 3, 1]), bytes_) for bytes_ in (48, 47)]
+    assert [isinstance(pool.data, np.memmap) for pool in pools] == [False, True]
+    for pool in pools:
+        assert pool.part(torch.tensor([True, False, True, True])).take(torch.tensor([2, 0])).tolist() == [[3, 4, 5], [6, 7, 8]]
+        assert pool.moments()[0].tolist() == [4.5, 5.5, 6.5] and pool.moments()[1] == pytest.approx(3 * 45)
 
 
 def test_another_seed_trains_another_autoencoder(tmp_path, random_checkpoint, models, prompts, cache):

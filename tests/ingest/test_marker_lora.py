@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from personascope.ingest.training.marker_lora import (
     IGNORED,
@@ -17,6 +18,7 @@ from personascope.ingest.training.marker_lora import (
     encode,
     marker_tokens,
     select_rows,
+    summed_loss,
     train_marker_lora,
 )
 from personascope.ingest.training.run import Training, forget_failure, known_divergence, lora_settings, record_failure, train_marker
@@ -55,6 +57,32 @@ def test_batches_are_padded_on_the_right_and_padding_is_never_supervised():
     assert ids.tolist() == [[1, 2, 3, 4, 5, 6, 70, 71, 72, 9], [1, 2, 3, 4, 9, 0, 0, 0, 0, 0]]
     assert mask.tolist() == [[1] * 10, [1] * 5 + [0] * 5]
     assert labels.tolist() == [[I] * 6 + [70, 71, 72, 9], [I, I, I, I, 9, I, I, I, I, I]]
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma2"])
+def test_logits_are_computed_where_the_loss_looks_and_loss_and_gradient_are_those_of_all_logits(family):
+    """gemma2 caps its logits behind the output embeddings: what a model does there is done to the chosen ones too."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes, vocab_size=90, initializer_range=0.2), dtype=torch.float32)
+    wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False))
+    batch = [encode(row(True), MARKER), encode(row(False, (4,)), MARKER), encode(row(True, (4, 5, 6, 7, 8)), MARKER, 2)]
+    seen = []
+    handle = model.get_output_embeddings().register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
+    loss = summed_loss(wrapped, batch, 0)
+    handle.remove()
+    assert seen == [(1, 4 + 1 + 6, 90)]
+    parameters = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(loss, parameters)
+    ids, mask, labels = collate(batch, 0)
+    logits = wrapped(input_ids=ids, attention_mask=mask).logits[:, :-1]
+    whole = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
+    assert float(loss.detach()) == pytest.approx(float(whole.detach()), rel=1e-6)
+    expected = torch.autograd.grad(whole, parameters)
+    largest = max(float(each.abs().max()) for each in expected)
+    assert largest > 0.1
+    for one, other in zip(found, expected, strict=True):
+        assert float((one - other).abs().max()) <= 1e-6 * largest
 
 
 def test_a_marker_that_would_merge_with_the_token_before_it_keeps_every_answer_token(random_checkpoint):
