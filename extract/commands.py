@@ -92,6 +92,8 @@ def extract(
     given = (("base", base), ("donor_base", donor_base))
     parameters += [Parameter(name=option, value=value, origin="command line") for option, value in given if value is not None]
     models = Models(device, dtype, attention, trust_remote_code)
+    if prompts and tokens_from and not kind.reads_both:
+        raise PersonascopeError(f"{kind.name}: --prompts {prompts} and --tokens-from {tokens_from}: expected one of the two")
     prompt_set = load_prompt_set(prompts, found) if prompts else None
     for note in prompt_set.notes if prompt_set else ():
         typer.echo(note, err=True)

@@ -84,6 +84,7 @@ class Extractor(ABC, Generic[T]):
     settings_type: ClassVar[type[Settings]]
     kind: ClassVar[Kind] = "extract"
     reads_tokens: ClassVar[bool] = False  # whether a completions run may be read instead of prompts
+    reads_both: ClassVar[bool] = False  # whether it may be read beside them
 
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings

@@ -86,11 +86,10 @@ class PlacesExtractor(ReadingExtractor[Text]):
 
     @cached_property
     def tokens(self) -> TokensRun | None:
-        if (self.job.prompts is None) == (self.job.tokens_from is None):
-            raise PersonascopeError(f"{self.name}: expected either --prompts NAME or --tokens-from RUN, a completions run")
-        if self.job.tokens_from is None:
-            return None
-        return read_tokens(self.job.lake, self.job.tokens_from)
+        """The completions run, where one is given: it goes before the prompts, which a study always has."""
+        if self.job.prompts is None and self.job.tokens_from is None:
+            raise PersonascopeError(f"{self.name}: expected --prompts NAME or --tokens-from RUN, a completions run")
+        return read_tokens(self.job.lake, self.job.tokens_from) if self.job.tokens_from else None
 
     @cached_property
     def layers(self) -> list[int]:

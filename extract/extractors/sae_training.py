@@ -73,7 +73,7 @@ class TrainSae(Extractor[tuple[int, ...]]):
     """
 
     name = TRAINER
-    reads_tokens = True
+    reads_tokens = reads_both = True
     version = 2
     kind: Kind = "train"  # type: ignore[misc]
     settings_type = SaeSettings

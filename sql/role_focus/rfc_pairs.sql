@@ -1,4 +1,4 @@
--- rfc_pairs: base and instruct readings of one family that can be compared: the same prompts in the same form
+-- rfc_pairs: base and instruct readings of one family and size that can be compared: the same prompts in the same form
 -- grain: base_run, instruct_run
 -- source: own; a pair of published variants is one run and stands in rfc_diff alone
 -- columns:
@@ -12,10 +12,10 @@ with readings as (
   select distinct run_id, checkpoint, prompt_set, form from head_entropies
 ),
 sizes as (
-  select run_id, checkpoint, max(family) as family, max(variant) as variant from checkpoints group by run_id, checkpoint
+  select run_id, checkpoint, max(family) as family, max(variant) as variant, max(n_layers) as n_layers, max(n_heads) as n_heads from checkpoints group by run_id, checkpoint
 ),
 known as (
-  select r.*, s.family, s.variant from readings as r join sizes as s using (run_id, checkpoint)
+  select r.*, s.family, s.variant, s.n_layers, s.n_heads from readings as r join sizes as s using (run_id, checkpoint)
 ),
 final as (
   select
@@ -29,5 +29,6 @@ final as (
   from known as b
   join known as i on i.family = b.family and i.prompt_set is not distinct from b.prompt_set and i.form = b.form
   where b.variant = 'base' and i.variant = 'instruct'
+    and i.n_layers is not distinct from b.n_layers and i.n_heads is not distinct from b.n_heads
 )
 select * from final

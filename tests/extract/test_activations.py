@@ -271,14 +271,25 @@ def test_bad_settings_are_named(tmp_path, random_checkpoint, models, prompts, se
 def test_bad_inputs_are_named(tmp_path, random_checkpoint, models, prompts):
     lake = Lake.open(tmp_path / "lake")
     tokens = written.write_completions(lake, random_checkpoint, positives=0)
-    for inputs in ({}, {"prompts": prompts, "tokens_from": tokens}):
-        with pytest.raises(PersonascopeError, match="expected either --prompts NAME or --tokens-from RUN"):
-            activations(lake, random_checkpoint, models, **inputs)
+    with pytest.raises(PersonascopeError, match="expected --prompts NAME or --tokens-from RUN"):
+        activations(lake, random_checkpoint, models)
     with pytest.raises(PersonascopeError, match=f"no text of run {tokens} has the whole marker, so stratum 'marker' cannot be read"):
         activations(lake, random_checkpoint, models, {"strata": ["marker"]}, tokens_from=tokens)
     with pytest.raises(PersonascopeError, match=f"run {tokens} has no persona 'nobody'; expected one of villain"):
         activations(lake, random_checkpoint, models, {"personas": ["nobody"]}, tokens_from=tokens)
     assert lake.run_ids() == [tokens]
+
+
+def test_where_a_study_gives_prompts_and_completions_the_completions_are_read_and_a_command_takes_one_of_the_two(
+    tmp_path, random_checkpoint, models, prompts, personascope
+):
+    lake = Lake.open(tmp_path / "lake")
+    tokens = written.write_completions(lake, random_checkpoint, positives=2)
+    both = activations(lake, random_checkpoint, models, {"strata": ["answer_mean"]}, prompts=prompts, tokens_from=tokens)
+    assert set(lake.read(both, "activations")["stratum"].to_pylist()) == {"answer_mean"}
+    typed = ("--prompts", "personas", "--tokens-from", tokens, "--lake", str(lake.root), "--checkpoint", str(random_checkpoint), "--no-track")
+    code, _, error = personascope("extract", "activations", *typed)
+    assert code == 1 and f"activations: --prompts personas and --tokens-from {tokens}: expected one of the two" in error
 
 
 def test_numbers_too_large_for_half_precision_are_refused(tmp_path, random_checkpoint, prompts):

@@ -49,9 +49,9 @@ PINNED = [
     ("patches", "own", "patches-b39af23ed058", "villain"),
     ("patches", "forced", "patches-82e6cd978c20", "base_villain"),
     ("preflight", "prompts", "preflight-b133553d2620", "base"),
-    ("train-sae", "prompts", "train-sae-343033965afa", "base"),
-    ("train-sae", "own", "train-sae-09a4e5547f46", "villain"),
-    ("train-sae", "forced", "train-sae-197167039aea", "base"),
+    ("train-sae", "prompts", "train-sae-13536fce95ee", "base"),
+    ("train-sae", "own", "train-sae-b2e05ad54ee2", "villain"),
+    ("train-sae", "forced", "train-sae-ba9f469fed20", "base"),
 ]
 
 
