@@ -14,7 +14,11 @@ def record_checkpoint(lake: Lake, checkpoint: Checkpoint) -> str:
         version=1,
         identity={"name": checkpoint.name, "identity": checkpoint.identity},
         checkpoint=checkpoint.name,
-        parameters=[Parameter(name="id", value=checkpoint.id, origin="command line"), Parameter(name="revision", value=checkpoint.revision)],
+        parameters=[
+            Parameter(name="id", value=checkpoint.id, origin="command line"),
+            Parameter(name="revision", value=checkpoint.revision),
+            *([Parameter(name="quantisation", value=checkpoint.quantisation)] if checkpoint.quantisation else []),
+        ],
     )
     writer = lake.start(spec)
     if writer is not None:
