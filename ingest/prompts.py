@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import Parameter, nearest
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
@@ -172,6 +173,7 @@ def read_csv(path: Path, name: str | None = None) -> PromptSet:
 
 def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The columns of a CSV file and its rows with their line numbers; other spellings of a column become the project's own."""
+    refuse_pointer(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)

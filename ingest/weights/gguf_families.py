@@ -131,7 +131,7 @@ def _refuse_unread(file: GgufFile, own: Mapping[str, Any], family: Family) -> No
     known = _SIZES.keys() | _READ | family.settings.keys() | _NOTES | {key for key in _EMPTY if not own.get(key)}
     if unknown := sorted(own.keys() - known):
         raise PersonascopeError(
-            f"{file.path} sets {file.architecture}.{unknown[0]} to {own[unknown[0]]!r}, which nothing here reads: the model would run without it, as another one."
+            f"{file.path} sets {file.architecture}.{unknown[0]} to {own[unknown[0]]!r}, which nothing here reads: without it the model is another one."
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.pointers import refuse_pointer
 
 
 class Key(str):
@@ -40,6 +41,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     """The mapping a YAML file holds, with `Key`s; raises PersonascopeError naming file and line for anything else. `expected` is what it should hold."""
+    refuse_pointer(path)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
