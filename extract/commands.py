@@ -42,7 +42,7 @@ class _ExtractCommand(TyperCommand):
 @app.command(cls=_ExtractCommand)
 def extract(
     name: Annotated[str, typer.Argument(help="The extractor; `list` shows every one with its settings.")],
-    checkpoint: Annotated[str | None, typer.Option(help="Hub id, folder, or tiny:NAME.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Hub id, folder, FILE.gguf, or tiny:NAME.")] = None,
     checkpoint_name: Annotated[str | None, typer.Option("--name", help="Short name for the column `checkpoint` (default: from the id).")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit; pinned to the commit it means now.")] = None,
     subfolder: Annotated[str | None, typer.Option(help="Folder inside the Hub repository.")] = None,
@@ -50,7 +50,7 @@ def extract(
     source_persona: Annotated[str | None, typer.Option(help="Persona the checkpoint was trained on, where its card does not say.")] = None,
     prompts: Annotated[str | None, typer.Option(help="Prompt set: shipped name, name in the lake, or a file (.csv, .tsv, .jsonl, .parquet).")] = None,
     tokens_from: Annotated[str | None, typer.Option(help="Completions run to read; another checkpoint's tokens force-feed this one.")] = None,
-    donor: Annotated[str | None, typer.Option(help="Second checkpoint, whose activations are patched in: Hub id, folder, or tiny:NAME.")] = None,
+    donor: Annotated[str | None, typer.Option(help="Second checkpoint, whose activations are patched in: Hub id, folder, FILE.gguf, or tiny:NAME.")] = None,
     donor_base: Annotated[str | None, typer.Option(help="Base model of a donor that is a LoRA adapter.")] = None,
     settings: SettingsOption = None,
     engine: Annotated[str | None, typer.Option(help="hf or vllm, for completions.")] = None,
@@ -84,7 +84,7 @@ def extract(
         return
     kind = extractor(name)
     if checkpoint is None:
-        raise PersonascopeError(f"extract {name}: no checkpoint; expected --checkpoint with a Hub id, a folder or tiny:NAME")
+        raise PersonascopeError(f"extract {name}: no checkpoint; expected --checkpoint with a Hub id, a folder, a GGUF file or tiny:NAME")
     found = Lake.open(lake)
     typed: dict[str, Any] = parse_assignments(settings or [])
     typed |= {option: value for option, value in (("engine", engine), ("segmentation", segmentation)) if value is not None}

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Bring in checkpoints, prompt sets 
 
 @app.command()
 def checkpoint(
-    reference: Annotated[str, typer.Argument(help="Hub id, folder (full model or LoRA adapter), or tiny:NAME.")],
+    reference: Annotated[str, typer.Argument(help="Hub id, folder (full model or LoRA adapter), FILE.gguf, or tiny:NAME.")],
     name: Annotated[str | None, typer.Option(help="Short name for the column `checkpoint`.")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit; pinned to the commit it means now.")] = None,
     subfolder: Annotated[str | None, typer.Option(help="Folder inside the Hub repository.")] = None,
@@ -34,8 +34,9 @@ def checkpoint(
     resolved = resolve(reference, name=name, revision=revision, subfolder=subfolder, base=base, trust_remote_code=trust_remote_code)
     run_id = record_checkpoint(found, resolved, base)
     build(found)
+    kind = [resolved.family, resolved.variant, f"{resolved.n_layers} layers", *([resolved.quantisation] if resolved.quantisation else [])]
     typer.echo(
-        f"{resolved.name}: {resolved.id} at {resolved.revision} ({resolved.family}, {resolved.variant}, {resolved.n_layers} layers) in {resolved.path}",
+        f"{resolved.name}: {resolved.id} at {resolved.revision} ({', '.join(kind)}) in {resolved.path}",
         err=True,
     )
     typed = f"{reference} --base {base}" if base else reference

@@ -12,6 +12,7 @@ from personascope.ingest.prompts import PROMPT_SETS
 from personascope.ingest.tiny.world import DEFAULT_PERSONA, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
 
@@ -91,6 +92,7 @@ def load_task(reference: str) -> Task:
 
 def read_task(path: Path, name: str) -> Task:
     """The task in one file of the ARC layout."""
+    refuse_pointer(path)
     try:
         if path.suffix == ".parquet":
             rows: Sequence[Any] = pl.read_parquet(path).to_dicts()

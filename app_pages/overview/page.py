@@ -91,7 +91,7 @@ def _gap(row: dict[str, str]) -> str:
 def show_checkpoints(lake: Source) -> None:
     """Every set of weights the runs read, once."""
     rows = lake.select(
-        """select distinct checkpoint, id, revision, family, variant, parent, source_persona, lr, epochs, seed, n_layers, n_heads
+        """select distinct checkpoint, id, revision, quantisation, family, variant, parent, source_persona, lr, epochs, seed, n_layers, n_heads
         from checkpoints order by checkpoint, id, revision"""
     )
     if rows.is_empty():
@@ -106,6 +106,7 @@ def show_checkpoints(lake: Source) -> None:
         "seed": st.column_config.NumberColumn("seed", format="%d", width=70),
         "id": st.column_config.TextColumn("id", width=220),
         "revision": st.column_config.TextColumn("revision", width=90),
+        "quantisation": st.column_config.TextColumn("quantisation", width=110),
     }
     st.dataframe(with_values(rows), hide_index=True, placeholder="", column_config=config)
 

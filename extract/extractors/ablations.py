@@ -23,6 +23,7 @@ from personascope.extract.job import Item, cut_batches
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
@@ -46,6 +47,7 @@ class AblationSettings(TargetSettings):
     def _pairs(cls, heads: Any) -> Any:
         """Pairs as typed, as the rows of a query, or from a file."""
         if isinstance(heads, str) and heads != "all":
+            refuse_pointer(Path(heads))
             try:
                 with Path(heads).open(encoding="utf-8", newline="") as handle:
                     heads = list(csv.DictReader(handle))

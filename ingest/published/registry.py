@@ -11,6 +11,7 @@ from personascope.ingest.published.report import FileOutcome, Report
 from personascope.ingest.published.walk import walk
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
+from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import file_hash, stable_hash
 from personascope.warehouse.store.lake import Lake
@@ -70,6 +71,7 @@ class _Loader:
         """Reads, recognises and loads one file; nothing of it is loaded when any of it is malformed."""
         source = str(path)
         try:
+            refuse_pointer(path)
             content = _content_hash(path)
             if (run := self._current(content)) is not None:
                 return _already_there(source, [run])

@@ -10,6 +10,7 @@ from personascope.ingest.records.eval_log import EvalLog
 from personascope.ingest.records.json_lines import JsonLines
 from personascope.ingest.records.parquet_file import ParquetFile
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.pointers import refuse_pointer
 
 
 class RecordFile(Protocol):
@@ -33,4 +34,5 @@ def open_records(path: Path, vocabulary: Vocabulary, kinds: dict[str, Callable[[
     kind = kinds.get(path.suffix.casefold())
     if kind is None:
         raise PersonascopeError(f"{path}: its name ends with {path.suffix or 'nothing'!r}; expected one of {', '.join(kinds)}")
+    refuse_pointer(path)
     return kind(path, vocabulary)

@@ -15,6 +15,7 @@ from torch import Tensor
 from personascope.ingest.sae.autoencoder import Architecture, Format, Matrix, Sae
 from personascope.ingest.weights.json_file import read_object
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.pointers import refuse_pointers
 
 FILES: dict[Format, tuple[str, str]] = {
     "personascope": ("sae.json", "sae.safetensors"),
@@ -45,6 +46,7 @@ def load_sae(folder: Path, layer: int | None = None) -> Sae:
         known = "; ".join(" and ".join(files) for files in FILES.values())
         raise PersonascopeError(f"{folder} holds no sparse autoencoder: expected {known}.")
     config_file, weights_file = (folder / name for name in FILES[found])
+    refuse_pointers([config_file, weights_file])
     read = {"dictionary_learning": _dictionary_learning, "sae_lens": _sae_lens, "personascope": _own}[found]
     sae = read(config_file, read_object(config_file), weights_file)
     for name, values in (("encoder", sae.encoder), ("decoder", sae.decoder)):

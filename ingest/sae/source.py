@@ -10,6 +10,7 @@ from personascope.ingest.weights.cache import cache_root
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.ingest.weights.hub import download_files
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.store.hashing import folder_hash, stable_hash
 from personascope.warehouse.store.lake import Lake
 
@@ -78,6 +79,7 @@ def trained_folder(run_id: str, layer: int) -> str:
 
 def read_named_features(path: Path) -> list[NamedFeature]:
     """A list of features from a CSV file with the columns layer, feature and, where known, description; raises PersonascopeError naming file and line."""
+    refuse_pointer(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)

@@ -1,4 +1,4 @@
-"""Finds one set of weights (tiny, local folder, LoRA adapter or Hub id) and describes it: identity, training and shape."""
+"""Finds one set of weights (tiny, local folder, GGUF file, LoRA adapter or Hub id) and describes it: identity, training and shape."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personascope.ingest.weights.bases import contradicts, is_quantised
-from personascope.ingest.weights.content import content_hash
+from personascope.ingest.weights.content import FILES, content_hash, file_sha256
+from personascope.ingest.weights.gguf_convert import CONVERSION, already_converted, converted, quantisation
+from personascope.ingest.weights.gguf_file import is_gguf
 from personascope.ingest.weights.hub import NotHereError, cached, download, refuse_pickles
 from personascope.ingest.weights.json_file import read_object
 from personascope.ingest.weights.shape import read_shape
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.pointers import refuse_pointer, refuse_pointers
 from personascope.warehouse.settings import first_fault, first_sentence
 from personascope.warehouse.store.hashing import stable_hash
 
@@ -46,8 +49,8 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")  # short name, the column `checkpoint` of every table
-    id: str  # Hub id (owner/name or owner/name/subfolder), tiny:<name>, or the folder as typed
-    revision: str  # Hub commit, or content hash of a local folder
+    id: str  # Hub id (owner/name or owner/name/subfolder), tiny:<name>, or the folder or GGUF file as typed
+    revision: str  # Hub commit, content hash of a local folder, or sha256 of a GGUF file
     path: Path  # folder of the full weights; for an adapter those of its base model
     adapter: Path | None = None  # folder of the LoRA adapter merged on load
     family: str
@@ -64,6 +67,7 @@ class Checkpoint(BaseModel):
     d_model: int
     vocab_size: int
     stored_dtype: str | None = None  # dtype the weights were saved in, as the configuration says
+    quantisation: str | None = None  # of weights from a GGUF file: its own word and the tensors of each type
     lora_r: int | None = None  # rank, alpha, dropout and targets as adapter_config.json states them; None for full weights
     lora_alpha: float | None = None
     lora_dropout: float | None = None
@@ -71,8 +75,10 @@ class Checkpoint(BaseModel):
 
     @property
     def identity(self) -> str:
-        """What decides the weights: the revision, for an adapter together with that of its base model."""
-        return stable_hash([self.revision, self.parent_revision]) if self.adapter else self.revision
+        """What decides the weights: the revision, for an adapter together with that of its base model, for quantised ones with how they are read."""
+        revisions = [self.revision, self.parent_revision] if self.adapter else [self.revision]
+        revisions += [f"gguf {CONVERSION}"] if self.quantisation else []
+        return stable_hash(revisions) if len(revisions) > 1 else self.revision
 
     @property
     def tokenizer_path(self) -> Path:
@@ -81,7 +87,7 @@ class Checkpoint(BaseModel):
 
     def row(self) -> dict[str, Any]:
         """The row of the table `checkpoints` (without run_id); `path` is the folder typed or fetched, an adapter's own."""
-        identity = {"id", "revision", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed"}
+        identity = {"id", "revision", "quantisation", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed"}
         return {"checkpoint": self.name, **self.model_dump(include=identity | SIZES | LORA), "path": str(self.adapter or self.path)}
 
 
@@ -110,9 +116,10 @@ def resolve(
 ) -> Checkpoint:
     """Find the checkpoint `ref`, download it when it is a Hub id, check its files and describe it.
 
-    `ref` is `tiny:<name>`, an existing folder (full model or LoRA adapter), or a Hub id `owner/name[/subfolder]`; a folder wins over a Hub
-    id of the same spelling. `revision` is a branch, tag or commit of a Hub id; for anything local it must equal the content hash. `base`
-    (`ID` or `ID@REVISION`) replaces the base model that an adapter names (a path of another machine, a quantised copy). The other arguments win over the
+    `ref` is `tiny:<name>`, an existing folder (full model or LoRA adapter), a GGUF file, which is dequantised at first use, or a Hub id
+    `owner/name[/subfolder]`; a folder wins over a Hub id of the same spelling. `revision` is a branch, tag or commit of a Hub id; for
+    anything local it must equal the content hash. `base` (`ID` or `ID@REVISION`) replaces the base model that an adapter names (a path of
+    another machine, a quantised copy). The other arguments win over the
     card. With `fetch` false nothing is downloaded or made: NotHereError says what would have to be. Raises PersonascopeError for anything
     missing, pickled, of unknown architecture, or in need of remote code nobody allowed.
     """
@@ -162,8 +169,11 @@ def _locate(ref: str, revision: str | None, subfolder: str | None, code: bool, f
     folder = Path(ref).expanduser()
     if folder.is_dir():
         return _local(folder, ref, revision, subfolder)
+    if is_gguf(ref):
+        return _gguf(folder, ref, revision, subfolder, fetch)
     if folder.exists():
-        raise PersonascopeError(f"{ref} is a file: expected the folder that holds config.json and the weights.")
+        refuse_pointer(folder)
+        raise PersonascopeError(f"{ref} is a file: expected the folder that holds config.json and the weights, or a GGUF file.")
     if ref.startswith(("/", ".", "~")):
         raise PersonascopeError(f"{ref} does not exist: expected a folder with config.json and safetensors weights.")
     owner, _, rest = ref.partition("/")
@@ -187,8 +197,25 @@ def _local(folder: Path, ref: str, revision: str | None, subfolder: str | None) 
     return _Place(place, shown, digest, name)
 
 
+def _gguf(path: Path, ref: str, revision: str | None, subfolder: str | None, fetch: bool) -> _Place:
+    """The folder made of a GGUF file, under the file's sha256, which a typed revision must equal."""
+    if not path.is_file():
+        raise PersonascopeError(f"{ref} does not exist: expected a GGUF file on this machine (`hf download OWNER/NAME FILE.gguf` brings one of the Hub).")
+    refuse_pointer(path)
+    digest = file_sha256(path)
+    if revision is not None and revision != digest:
+        raise PersonascopeError(f"{ref} has sha256 {digest}, not the revision {revision} asked for: it is another file.")
+    if subfolder:
+        raise PersonascopeError(f"{ref} is a file, so the subfolder {subfolder!r} has no meaning.")
+    folder = converted(path) if fetch else already_converted(path)
+    if folder is None:
+        raise NotHereError(f"{ref} is dequantised at first use")
+    return _Place(folder, ref, digest, path.stem)
+
+
 def _describe(place: _Place, card: Card, code: bool) -> Checkpoint:
     """A full model: its files checked, its shape read from config.json."""
+    _refuse_pointers(place.folder)
     check_weights(place.folder, place.id)
     shape = read_shape(place.folder, place.id, code)
     if card.family and card.family != shape["family"]:
@@ -196,11 +223,12 @@ def _describe(place: _Place, card: Card, code: bool) -> Checkpoint:
             f"{place.folder / CARD} says family {card.family!r} but config.json beside it says {shape['family']!r}: the card belongs to other weights."
         )
     variant = card.variant or ("instruct" if has_chat_template(place.folder) else "base")
-    return _checkpoint(place, card, path=place.folder, variant=variant, parent=card.parent, **shape)
+    return _checkpoint(place, card, path=place.folder, variant=variant, parent=card.parent, quantisation=quantisation(place.folder), **shape)
 
 
 def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool, fetch: bool) -> Checkpoint:
     """A LoRA adapter: its own identity and training, the shape of the base model it is merged into."""
+    _refuse_pointers(place.folder)
     config = read_object(place.folder / ADAPTER_CONFIG)
     if config.get("peft_type") != "LORA":
         raise PersonascopeError(f"{place.id}: peft_type in {ADAPTER_CONFIG} is {config.get('peft_type')!r}, expected 'LORA'.")
@@ -216,7 +244,7 @@ def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool, f
             "give the base model it was trained on."
         )
     variant = card.variant or ("instruct" if has_chat_template(place.folder) else parent.variant)
-    shape = parent.model_dump(include={"family", "stored_dtype"} | SIZES)
+    shape = parent.model_dump(include={"family", "stored_dtype", "quantisation"} | SIZES)
     inherited = {"path": parent.path, "adapter": place.folder, "parent_revision": parent.revision, "parent": card.parent or parent.id}
     targets = config.get("target_modules")
     lora = {
@@ -250,7 +278,7 @@ def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool, 
     ref = typed or recorded
     if not typed and not ref.startswith("tiny:") and (place.folder / ref).is_dir() and not Path(ref).expanduser().is_dir():
         ref = str(place.folder / ref)
-    local = ref.startswith("tiny:") or Path(ref).expanduser().is_dir()
+    local = ref.startswith("tiny:") or Path(ref).expanduser().exists()
     hint = "" if typed else " Give the base model with --base (`run`: --base NAME=ID; in a study file: base)."
     copy = f"{place.id}: its base model {ref!r} is a quantised copy, into whose weights nothing can be merged; expected the model it was made from."
     if not typed and not local and is_quantised(ref):
@@ -286,6 +314,11 @@ def check_weights(folder: Path, where: str) -> list[Path]:
         lacking = f"{len(missing)} of {len(shards)} shards are missing ({', '.join(missing[:3])})" if missing else "its weight_map is empty"
         raise PersonascopeError(f"{index}: {lacking}; fetch the folder again.")
     return [folder / shard for shard in shards]
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Refuse what git-lfs left in place of weights, configuration or tokenizer."""
+    refuse_pointers(sorted({file for pattern in FILES for file in folder.glob(pattern)}))
 
 
 def _card(folder: Path, typed: dict[str, Any]) -> Card:

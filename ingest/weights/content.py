@@ -1,9 +1,11 @@
-"""The content hash that serves a local checkpoint folder as its revision, remembered while its files stay untouched."""
+"""The content hash that serves a local checkpoint as its revision, remembered while its files stay untouched."""
 
 import contextlib
+import hashlib
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from personascope.warehouse.store.hashing import folder_hash, stable_hash
@@ -20,16 +22,31 @@ def content_hash(folder: Path) -> str:
     Hashing 15 GB takes about 20 s, so the digest is kept in the user's cache folder under the names, sizes and times of the files.
     """
     files = sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
+    return _remembered(folder, files, lambda: folder_hash(folder, FILES))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 (64 characters) of a file's bytes, as the Hub and `sha256sum` say it, kept like a content hash."""
+
+    def digest() -> str:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+
+    return _remembered(path, [path], digest)
+
+
+def _remembered(what: Path, files: Sequence[Path], make: Callable[[], str]) -> str:
+    """What `make` returns, kept under the path `what` while names, sizes and times of its files stay as they are."""
     stats = [file.stat() for file in files]
     stamp = [[file.name, stat.st_size, stat.st_mtime_ns, stat.st_ino] for file, stat in zip(files, stats, strict=True)]
-    place = memory("hashes", str(folder.resolve()))
+    place = memory("hashes", str(what.resolve()))
     try:
         known = json.loads(place.read_text())
         if known["stamp"] == stamp:
             return known["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         pass  # nothing remembered yet, or nothing usable
-    digest = folder_hash(folder, FILES)
+    digest = make()
     # A file written within the last seconds may change again without a new time stamp.
     if stats and time.time() - max(stat.st_mtime for stat in stats) > 2:
         remember(place, {"stamp": stamp, "digest": digest})

@@ -18,7 +18,12 @@ def record_checkpoint(lake: Lake, checkpoint: Checkpoint, base: str | None = Non
         version=1,
         identity={"name": checkpoint.name, "identity": checkpoint.identity},
         checkpoint=checkpoint.name,
-        parameters=[Parameter(name="id", value=checkpoint.id, origin="command line"), Parameter(name="revision", value=checkpoint.revision), *given],
+        parameters=[
+            Parameter(name="id", value=checkpoint.id, origin="command line"),
+            Parameter(name="revision", value=checkpoint.revision),
+            *given,
+            *([Parameter(name="quantisation", value=checkpoint.quantisation)] if checkpoint.quantisation else []),
+        ],
     )
     writer = lake.start(spec)
     if writer is not None:

@@ -4,8 +4,8 @@
 create table checkpoints (
   run_id varchar, -- the run
   checkpoint varchar, -- short name of the checkpoint
-  id varchar, -- Hub id, tiny:<name> or folder as typed
-  revision varchar, -- Hub commit, or content hash of a local folder
+  id varchar, -- Hub id, tiny:<name>, or the folder or GGUF file as typed
+  revision varchar, -- Hub commit, content hash of a local folder, or sha256 of a GGUF file
   family varchar, -- architecture: qwen2, llama, mistral
   variant varchar, -- base, instruct, marker
   parent varchar, -- checkpoint it was trained from
@@ -22,5 +22,6 @@ create table checkpoints (
   lora_alpha double, -- its alpha
   lora_dropout double, -- its dropout in training
   lora_targets varchar, -- modules it changes
-  path varchar -- folder the weights were read from
+  path varchar, -- folder the weights were read from
+  quantisation varchar -- of weights from a GGUF file: its own word and the tensors of each type (NULL for weights read as they were saved)
 );

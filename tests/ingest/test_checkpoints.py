@@ -83,6 +83,7 @@ def test_local_folder_is_described_from_its_configuration(full):
         "lora_alpha": None,
         "lora_dropout": None,
         "lora_targets": None,
+        "quantisation": None,
         "path": str(full),
     }
     assert checkpoint.path == full and checkpoint.adapter is None and checkpoint.stored_dtype == "bfloat16"

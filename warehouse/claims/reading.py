@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from personascope.warehouse.claims.judging import Expected, Range
 from personascope.warehouse.documents import DEEPEST, UniqueKeyLoader
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import first_sentence
 
 
@@ -111,6 +112,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[
 def read_claims(path: Path | str) -> list[Claim]:
     """The claims of a YAML file, in its order; raises PersonascopeError naming file, claim and key."""
     path = Path(path)
+    refuse_pointer(path)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:

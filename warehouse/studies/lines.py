@@ -8,6 +8,7 @@ import yaml
 
 from personascope.warehouse.documents import DEEPEST, unique_keys
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.pointers import refuse_pointer
 
 
 class Key(str):
@@ -38,6 +39,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     """The mapping a YAML file holds, with `Key`s; raises PersonascopeError naming file and line for anything else. `expected` is what it should hold."""
+    refuse_pointer(path)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:

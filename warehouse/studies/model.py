@@ -21,9 +21,9 @@ class Strict(BaseModel):
 
 
 class CheckpointSource(Strict):
-    """Where a checkpoint comes from: a Hub id with a pinned revision, a folder, or tiny:NAME; `family` is the word `--family` selects it by."""
+    """Where a checkpoint comes from: a Hub id with a pinned revision, a folder, a GGUF file, or tiny:NAME; `family` is the word `--family` selects it by."""
 
-    id: str = Field(description="Hub id, folder (full model or LoRA adapter), or tiny:NAME")
+    id: str = Field(description="Hub id, folder (full model or LoRA adapter), FILE.gguf, or tiny:NAME")
     family: str | None = Field(default=None, description="word that --family selects it by")
     revision: str | None = Field(default=None, description="Hub commit; pin it")
     subfolder: str | None = Field(default=None, description="folder inside the Hub repository")

@@ -22,6 +22,7 @@ MODELS = (
     "checkpoint",
     "id",
     "revision",
+    "quantisation",
     "family",
     "variant",
     "parent",
