@@ -185,7 +185,7 @@ def test_batches_and_named_heads_give_the_rows_of_the_whole(folder, tmp_path):
             assert row["sieve"] == pytest.approx(whole[key]["sieve"], abs=FLOAT32)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill: nothing catches it."""
 
 
@@ -199,11 +199,11 @@ def test_a_part_is_some_heads_of_a_layer_and_a_killed_run_goes_on_from_there(ran
     def dying(self, items):
         worked.append(len(items))
         if len(worked) == 7:
-            raise Killed
+            raise KilledError
         return process(self, items)
 
     monkeypatch.setattr(Ablations, "process", dying)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         ablated(tmp_path / "killed", random_checkpoint)
     monkeypatch.setattr(Ablations, "process", lambda self, items: worked.append(len(items)) or process(self, items))
     rows, _, _, extractor = ablated(tmp_path / "killed", random_checkpoint)
