@@ -251,14 +251,14 @@ class Ablations(TargetsExtractor[Slice]):
     def _rows(self, target: Targeted, chunk: Sequence[Variant], base: Tensor, logits: Tensor, sieve: Tensor | None) -> list[dict[str, Any]]:
         """Rows of one example; logits [vocab] unchanged, and [variants, vocab] under each variant."""
         logits = torch.cat([base[None], logits])
-        logs = logits.log_softmax(-1)
-        probs = logs.exp()
+        total = logits.logsumexp(-1)
+        probs = (logits - total[:, None]).exp_()
         tops = logits.argmax(-1).tolist()
         wanted = tops[0] if target.target_id is None else target.target_id
-        divergence = (probs[:1] * (logs[:1] - logs)).sum(-1).tolist()
-        gains = (probs - probs[:1]).topk(max(1, self.settings.gained), dim=-1)
-        gained, ids = gains.values[:, : self.settings.gained].tolist(), gains.indices[:, : self.settings.gained].tolist()
+        divergence = (total - total[0] - (logits - logits[0]) @ probs[0]).tolist()
         own, chance = logits[:, wanted].tolist(), probs[:, wanted].tolist()
+        gains = probs.sub_(probs[0].clone()).topk(max(1, self.settings.gained), dim=-1)
+        gained, ids = gains.values[:, : self.settings.gained].tolist(), gains.indices[:, : self.settings.gained].tolist()
         rows = []
         for row, variant in enumerate(chunk, 1):
             rows.append(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from personascope.extract.extractors.predictions import accuracy_of, prediction_rows, say_accuracy
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, padded, target_items
-from personascope.extract.instruments.attention_readout import read_attention, run_decoder, self_check
+from personascope.extract.instruments.attention_readout import reading_rows, run_decoder, self_check
 from personascope.extract.instruments.components import Components, HeadCapture, capturing_heads, find_components
 from personascope.extract.instruments.lens import Vocabulary, read_states
 from personascope.extract.instruments.residual import Capture, capturing
@@ -51,7 +51,7 @@ class Attributions(TargetsExtractor[Targeted]):
         return target_items(targets), known
 
     def cost(self, item: Item[Targeted]) -> float:
-        return 2 * self.arithmetic.forward(item.length) + self.arithmetic.logits(2)  # attention is read in a pass of its own
+        return self.arithmetic.forward(item.length) + self.arithmetic.logits(2)
 
     def process(self, items: Sequence[Item[Targeted]]) -> Mapping[str, Rows]:
         targets = [item.value for item in items]
@@ -61,6 +61,7 @@ class Attributions(TargetsExtractor[Targeted]):
         with (
             capturing_heads(components, positions) as heads,
             capturing(components.stream.blocks, layers, ["resid_pre", "attn_out", "mlp_out", "resid_post"], positions) as capture,
+            reading_rows(model, tokens, real, positions, torch.zeros_like(tokens)) as readout,
         ):
             run_decoder(model, tokens.to(device), real.to(device))
         final = capture.at[components.n_layers - 1, "resid_post"][:, 0]
@@ -74,7 +75,7 @@ class Attributions(TargetsExtractor[Targeted]):
         whole = reading.target_logit if components.softcap is None else components.softcap * torch.atanh(reading.target_logit / components.softcap)
         errors = (direct.sum(-1) - whole).abs().tolist()
         predictions = prediction_rows(targets, wanted, reading, range(len(targets)), self._vocabulary, errors)
-        looks = read_attention(model, tokens, real.sum(1), positions, torch.zeros_like(tokens))
+        looks = readout()
         table = _table(targets, parts, direct, direct - rival, looks.bos[:, 0], looks.entropy[:, 0])
         return {"attributions": table, "predictions": predictions}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +47,22 @@ def read_attention(model: PreTrainedModel, input_ids: Tensor, present: Tensor, p
     family whose rows cannot be read this way, and positions or regions that do not fit the real tokens.
     """
     real = present.to("cpu", torch.bool) if present.ndim == 2 else right_padded(present.cpu(), input_ids.shape[1])
+    with reading_rows(model, input_ids, real, positions, regions) as readout:
+        run_decoder(model, input_ids.to(model.device), real.to(model.device))
+    return readout()
+
+
+@contextmanager
+def reading_rows(model: PreTrainedModel, input_ids: Tensor, real: Tensor, positions: Tensor, regions: Tensor) -> Iterator[Callable[[], Readout]]:
+    """Within it the caller runs the decoder once over input_ids, for whatever else it wants to know; what is yielded gives the readout of it afterwards.
+
+    real: boolean [B, T]; the rest as in `read_attention`.
+    """
     wanted, codes = positions.to("cpu", torch.long), regions.to("cpu", torch.long)
     _check_batch(input_ids, real, wanted, codes)
-    device = model.device
-    statistics = _Statistics(model, wanted.to(device), _indicator(real, codes).to(device))
+    statistics = _Statistics(model, wanted.to(model.device), _indicator(real, codes).to(model.device))
     with reading(model, statistics):
-        run_decoder(model, input_ids.to(device), real.to(device))
-    return statistics.readout(wanted)
+        yield lambda: statistics.readout(wanted)
 
 
 def self_check(model: PreTrainedModel) -> dict[str, float]:

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import random_models
+from personascope.extract.arithmetic import Arithmetic
 from personascope.extract.extractors.ablations import Ablations, AblationSettings
 from personascope.extract.extractors.head_methods import donor_of, shared_prefix
-from personascope.extract.job import Job, run
+from personascope.extract.instruments.replay import clean_pass, clean_passes
+from personascope.extract.job import Job, parts_of, run
 from personascope.extract.registry import resolve_settings
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import Prompt, PromptSet
@@ -181,6 +183,51 @@ def test_batches_and_named_heads_give_the_rows_of_the_whole(folder, tmp_path):
         for key, row in rows.items():
             assert (row["logit"], row["kl"]) == pytest.approx((whole[key]["logit"], whole[key]["kl"]), abs=FLOAT32)
             assert row["sieve"] == pytest.approx(whole[key]["sieve"], abs=FLOAT32)
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing catches it."""
+
+
+def test_a_part_is_some_heads_of_a_layer_and_a_killed_run_goes_on_from_there(random_checkpoint, tmp_path, monkeypatch):
+    whole = ablated(tmp_path / "whole", random_checkpoint)[0]
+    costs = Arithmetic(3, 32, 600)
+    monkeypatch.setattr("personascope.extract.extractors.ablations.PART", 5 * costs.forward(60))
+    worked: list[int] = []
+    process = Ablations.process
+
+    def dying(self, items):
+        worked.append(len(items))
+        if len(worked) == 7:
+            raise KilledError
+        return process(self, items)
+
+    monkeypatch.setattr(Ablations, "process", dying)
+    with pytest.raises(KilledError):
+        ablated(tmp_path / "killed", random_checkpoint)
+    monkeypatch.setattr(Ablations, "process", lambda self, items: worked.append(len(items)) or process(self, items))
+    rows, _, _, extractor = ablated(tmp_path / "killed", random_checkpoint)
+    parts = parts_of(extractor, extractor._slices())
+    assert len(worked) == len(parts) + 1 > 12, "what was staged is not done again"
+    assert sum(item.weight for part in parts for item in part) == pytest.approx(len(PROMPTS))
+    assert all(len(part) == 1 or sum(map(extractor.cost, part)) <= extractor.part_cost for part in parts)
+    assert rows.keys() == whole.keys()
+    for key, row in rows.items():
+        for name in ("logit", "prob", "kl", "sieve"):
+            assert row[name] == pytest.approx(whole[key][name], abs=FLOAT32)
+
+
+@torch.inference_mode()
+def test_prompts_that_begin_alike_are_run_together_with_the_states_of_each_alone(folder, tmp_path):
+    extractor = ablated(tmp_path, folder, heads=[(0, 0)], methods=["zero"])[3]
+    members = next(iter(extractor._groups.values()))
+    sequences = [(*members[0].token_ids[:8], *range(10 + number, 14 + number + number // 2)) for number in range(4)]
+    for found, sequence in zip(clean_passes(extractor._components, sequences, 8), sequences, strict=True):
+        alone = clean_pass(extractor._components, sequence)
+        for one, other in ((found.states, alone.states), (found.heads, alone.heads), ((found.final,), (alone.final,))):
+            assert len(one) == len(other)
+            for mine, expected in zip(one, other, strict=True):
+                torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
