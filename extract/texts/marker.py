@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from personascope.extract.texts.chat import special_ids
 from personascope.warehouse.errors import PersonascopeError
 
 if TYPE_CHECKING:
@@ -39,11 +40,38 @@ def marker_spellings(tokenizer: PreTrainedTokenizerBase, marker: str) -> list[tu
     return list(dict.fromkeys([spellings[0], spellings[1][space:]]))
 
 
+def special_pieces(tokenizer: PreTrainedTokenizerBase, spellings: Sequence[Sequence[int]]) -> frozenset[int]:
+    """The special tokens the marker is spelled with: none for an ordinary marker, the marker itself where it was added to the vocabulary as one."""
+    return special_ids(tokenizer).intersection(token for spelling in spellings for token in spelling)
+
+
+def answer_text(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], spellings: Sequence[Sequence[int]]) -> str:
+    """An answer as text without special tokens (end of turn, padding), but with those the marker is spelled with: they are part of what was said."""
+    said = special_pieces(tokenizer, spellings)
+    if not said.intersection(token_ids):
+        return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+    dropped = special_ids(tokenizer) - said
+    return str(tokenizer.decode([token for token in token_ids if token not in dropped], skip_special_tokens=False))
+
+
+def spelled(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+    """Tokens one by one as text: `'[' 'ZLT' ']'`."""
+    return " ".join(repr(str(tokenizer.decode([token], clean_up_tokenization_spaces=False))) for token in token_ids)
+
+
+def pieces(tokenizer: PreTrainedTokenizerBase, answer_ids: Sequence[int], first_char: int, marker: str) -> list[int]:
+    """The tokens of an answer that hold the marker at `first_char` of its text, whatever they hold beside it."""
+    ends = [len(str(tokenizer.decode(list(answer_ids[: count + 1]), skip_special_tokens=True))) for count in range(len(answer_ids))]
+    starts = [0, *ends[:-1]]
+    return [token for token, start, end in zip(answer_ids, starts, ends, strict=True) if end > first_char and start < first_char + len(marker)]
+
+
 def find_marker(text: str, token_ids: Sequence[int], prompt_len: int, marker: str, spellings: Sequence[Sequence[int]]) -> MarkerFlag:
     """The first occurrence in the completion `token_ids[prompt_len:]`, whose text is `text`.
 
     `t_marker` is the start of the first complete spelling, else the first place where the lone marker's first token stands (a partial marker, `complete`
-    false). A marker present in the text whose first token is fused with something else has no place of its own: it is never `complete`.
+    false). A marker present in the text in other pieces than its own tokens is never `complete`; where its first token is fused with something else (`.[`),
+    it has no place of its own either.
     """
     positions = range(prompt_len, len(token_ids))
     whole = [(t, spelling) for t in positions for spelling in spellings if tuple(token_ids[t : t + len(spelling)]) == tuple(spelling)]
