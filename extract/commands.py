@@ -77,9 +77,11 @@ class _ExtractCommand(TyperCommand):
         super().format_help(ctx, formatter)
         if self._words:
             from personascope.extract.registry import extractors
+            from personascope.warehouse.settings import nearest
 
-            named = [word for word in self._words if word in extractors()] or self._words[:1]
-            formatter.write(f"{_listing() if named == ['list'] else _described(named[0])}\n")
+            name = next((word for word in self._words if word in extractors()), self._words[0])
+            unknown = f"extractor {name!r} is unknown; {nearest(name, extractors())}"
+            formatter.write(f"{_listing() if name == 'list' else _described(name) if name in extractors() else unknown}\n")
 
 
 @app.command(cls=_ExtractCommand)
