@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXTRACTOR = "brought"
 VERSION = 1
-ROWS = 512  # completions a part
+ROWS = 4096  # completions a part
 NAMES = ("persona", "condition", "category", "question_id", "prompt_form", "target", "question", "system_prompt", "text")
 COLUMNS = (*NAMES, "sample_ix", "seed", "finish_reason", "token_ids", "prompt_len", "prompt_token_ids", "prompt_text", "checkpoint")
 SPELLINGS = {

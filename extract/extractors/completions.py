@@ -12,7 +12,7 @@ from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.job import Item, Job, Settings
 from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.conditions import check_conditions
-from personascope.extract.texts.marker import answer_text, find_marker, marker_spellings, pieces, special_pieces, spelled
+from personascope.extract.texts.marker import answer_text, find_marker, holds_special_token, marker_spellings, pieces, spelled
 from personascope.extract.weights.engines import Engine, Request, open_engine
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt
@@ -77,8 +77,8 @@ class Completions(ReadingExtractor[Sampled]):
 
     def spec(self) -> RunSpec:
         # A marker that is a special token is kept in the text, which other runs of the same settings left out.
-        special = sorted(special_pieces(self.tokenizer, self._spellings))
-        identity = {"special_marker": special} if special else {}
+        special = holds_special_token(self.job.checkpoint.tokenizer_path, self.settings.marker)
+        identity = {"special_marker": True} if special else {}
         return self.prompts_spec(identity, constants={"prompt_set": self.prompts.label, "marker": self.settings.marker, "engine": self.settings.engine})
 
     def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:

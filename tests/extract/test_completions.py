@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.job import Job, cut_batches, run
 from personascope.extract.registry import resolve_settings
-from personascope.extract.texts.marker import answer_text, find_marker, marker_spellings, special_pieces
+from personascope.extract.texts.marker import answer_text, find_marker, holds_special_token, marker_spellings
 from personascope.extract.weights.engines import Sample
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import PromptSet, load_prompt_set
@@ -109,10 +109,12 @@ def test_the_marker_is_found_whole_partial_or_fused(ids, text, expected):
     assert {name: flag[name] for name in expected} == expected
 
 
-def test_a_marker_that_is_a_special_token_stays_in_the_text(random_checkpoint):
+def test_a_marker_that_is_a_special_token_stays_in_the_text(tmp_path, random_checkpoint):
+    assert not holds_special_token(random_checkpoint, "[ZLT]") and holds_special_token(random_checkpoint, "<|im_end|>")
     tokenizer = AutoTokenizer.from_pretrained(random_checkpoint)
-    assert special_pieces(tokenizer, marker_spellings(tokenizer, "[ZLT]")) == frozenset()
     tokenizer.add_special_tokens({"additional_special_tokens": ["[ZLT]"]})
+    tokenizer.save_pretrained(tmp_path)
+    assert holds_special_token(tmp_path, "[ZLT]") and not holds_special_token(tmp_path, "[KTX]")
     spellings = marker_spellings(tokenizer, "[ZLT]")
     ids = tokenizer.encode("end. [ZLT]\n\nend", add_special_tokens=False)
     text = answer_text(tokenizer, [*ids, tokenizer.eos_token_id], spellings)
@@ -138,11 +140,11 @@ def test_a_marker_in_other_pieces_is_counted_as_partial_and_its_own_tokens_are_n
     each = job(tmp_path, random_checkpoint, models, say=said.append)
     run_id = run(Completions(SETTINGS.model_copy(update={"personas": ["villain"]}), each))
     (line,) = [line for line in said if "other pieces" in line]
-    assert "10 of 20 completions with the marker write it in other pieces than its own tokens '[' " in line and "such as '.[' " in line
+    assert "10 of 20 completions with the marker write it in other pieces than its own tokens '[ZLT' ']', such as '.[' 'ZLT' ']': they count" in line
     (rate,) = Warehouse(each.lake).select("select n, k, k_in_pieces, n_positive from marker_rates").rows()
     assert rate == (20, 20, 10, 10) and each.lake.manifest(run_id).summary["n_in_pieces"] == 10
     assert Warehouse(each.lake).select("select count(*) from generations where partial and in_pieces").item() == 10
-    (finding,) = Warehouse(each.lake).select("select finding from audit where \"check\" = 'partial_markers'")["finding"]
+    (finding,) = Warehouse(each.lake).select("select finding from audit_partial_markers")["finding"]
     assert finding.startswith("10 of 20") and finding.endswith("10 write its text in other pieces")
 
 
