@@ -18,7 +18,7 @@ from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.marker import answer_text, find_marker, marker_spellings, special_pieces
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import NO_PERSONA, NO_SYSTEM_TURN, SYSTEM_CELLS
-from personascope.ingest.records.columns import Record, Vocabulary
+from personascope.ingest.records.columns import ColumnNames, Record
 from personascope.ingest.records.files import GENERATIONS, RecordFile, open_records
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.documents import parse_json
@@ -69,7 +69,7 @@ def bring(lake: Lake, source: Source, models: Models, force: bool = False, say: 
     if lake.is_committed(spec.run_id) and not force:
         say(f"{spec.run_id}: already in the lake ({source.path})")
         return spec.run_id
-    file = open_records(source.path, Vocabulary(COLUMNS, SPELLINGS, source.columns), GENERATIONS)
+    file = open_records(source.path, ColumnNames(COLUMNS, SPELLINGS, source.columns), GENERATIONS)
     reader = _Reader(source, file, tokenizer)
     for note in file.notes:
         say(note)
