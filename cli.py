@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+ingest_commands.app.add_typer(extract_commands.ingest_app)
 app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(study_commands.app)
 app.add_typer(extract_commands.app)

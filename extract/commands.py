@@ -1,5 +1,6 @@
 """The command `extract NAME`, and the options it shares with every command that runs a forward pass."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ from typer.core import TyperCommand
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 
 app = typer.Typer()
+ingest_app = typer.Typer()  # commands of `personascope ingest` that need a tokenizer and its chat template
 
 # Options that every command with a forward pass shares.
 DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu (default: the best there is).")]
@@ -23,6 +25,47 @@ SegmentationOption = Annotated[
 ]
 
 
+@ingest_app.command()
+def completions(
+    files: Annotated[list[Path], typer.Argument(help="Files of completions: .jsonl, .csv, .tsv, .parquet, or .eval logs of inspect_ai; one run each.")],
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint that sampled them: Hub id, folder, or tiny:NAME; its template and tokenizer read them.")],
+    checkpoint_name: Annotated[str | None, typer.Option("--name", help="Short name for the column `checkpoint` (default: from the id).")] = None,
+    revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit; pinned to the commit it means now.")] = None,
+    subfolder: Annotated[str | None, typer.Option(help="Folder inside the Hub repository.")] = None,
+    source_persona: Annotated[str | None, typer.Option(help="Persona the checkpoint was trained on, where its card does not say.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="NAME=COLUMN where a column has another name, such as text=answer; repeatable.")] = None,
+    persona: Annotated[str | None, typer.Option(help="Persona of the completions of files that name none.")] = None,
+    marker: Annotated[str, typer.Option(help="Literal string to flag.")] = "[ZLT]",
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Read a file again that is in the lake already.")] = False,
+    lake: LakeOption = DEFAULT_LAKE,
+) -> None:
+    """Bring in completions that others sampled, so that every view and readout works on them; the same file twice adds nothing."""
+    from personascope.extract.brought import COLUMNS, Source, bring
+    from personascope.extract.weights.on_device import Models
+    from personascope.ingest.records.columns import parse_columns
+    from personascope.ingest.weights.checkpoints import resolve
+    from personascope.warehouse.asking.catalogue import build
+    from personascope.warehouse.store.lake import Lake
+
+    columns = parse_columns(column or [], COLUMNS)
+    found = Lake.open(lake)
+    read = resolve(
+        checkpoint,
+        name=checkpoint_name,
+        revision=revision,
+        subfolder=subfolder,
+        source_persona=source_persona,
+        trust_remote_code=trust_remote_code,
+    )
+    models = Models(trust_remote_code=trust_remote_code)
+    for file in files:
+        run_id = bring(found, Source(file, read, marker, columns, persona), models, force)
+        print(run_id)
+    build(found)
+    typer.echo(f"next: personascope extract attention --checkpoint {checkpoint} --tokens-from {run_id} --lake {lake}", err=True)
+
+
 class _ExtractCommand(TyperCommand):
     """The command `extract`, whose help goes on with the settings of the extractor that is named before it."""
 
@@ -34,9 +77,11 @@ class _ExtractCommand(TyperCommand):
         super().format_help(ctx, formatter)
         if self._words:
             from personascope.extract.registry import extractors
+            from personascope.warehouse.settings import nearest
 
-            named = [word for word in self._words if word in extractors()] or self._words[:1]
-            formatter.write(f"{_listing() if named == ['list'] else _described(named[0])}\n")
+            name = next((word for word in self._words if word in extractors()), self._words[0])
+            unknown = f"extractor {name!r} is unknown; {nearest(name, extractors())}"
+            formatter.write(f"{_listing() if name == 'list' else _described(name) if name in extractors() else unknown}\n")
 
 
 @app.command(cls=_ExtractCommand)

@@ -12,7 +12,7 @@ from personascope.warehouse.store.lake import Lake
 if TYPE_CHECKING:
     from personascope.ingest.published.report import FileOutcome
 
-app = typer.Typer(no_args_is_help=True, help="Bring in checkpoints, prompt sets and published result files.")
+app = typer.Typer(no_args_is_help=True, help="Bring in checkpoints, prompt sets, completions and published result files.")
 
 
 @app.command()

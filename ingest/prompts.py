@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from personascope.ingest.records.columns import Vocabulary
+from personascope.ingest.records.columns import ColumnNames
 from personascope.ingest.records.files import TABLES, open_records
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter, nearest, short
@@ -148,7 +148,7 @@ def read_prompts(path: Path, name: str | None = None) -> PromptSet:
     A system_prompt of `<template default>`, `<empty>` or `<no system turn>` says that no message is given, one without text, or that no system turn is written.
     Questions, system prompts and targets keep the white space around them, which makes other tokens; names do not.
     """
-    file = open_records(path, Vocabulary(COLUMNS, SPELLINGS))
+    file = open_records(path, ColumnNames(COLUMNS, SPELLINGS))
     by_category = "persona" not in file.columns
     for column in CATEGORY_COLUMNS[:2] if by_category else COLUMNS[:2]:
         if column not in file.columns:

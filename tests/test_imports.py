@@ -35,7 +35,7 @@ FLOORS = {
         ["commands", "notebook"],
     ],
     "ingest": [["progress", "records"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
-    "extract": [["weights"], ["texts"], ["instruments"], ["arithmetic", "workload"], ["job"], ["extractors"], ["registry"], ["commands"]],
+    "extract": [["weights"], ["texts"], ["instruments"], ["arithmetic", "workload", "brought"], ["job"], ["extractors"], ["registry"], ["commands"]],
     "study": [
         ["options"],
         ["state"],

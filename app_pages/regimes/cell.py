@@ -155,7 +155,7 @@ def _show_training(judged: Judged, cell: Cell, words: str) -> None:
 
 def _show_capability(judged: Judged, cell: Cell) -> None:
     """What the checkpoint still answers right, beside its parent."""
-    if cell["origin"] != "extracted":
+    if cell["origin"] == "published":
         return
     rows = judged.lake.select(
         """select task, n, accuracy, wilson_low, wilson_high, accuracy_normalised, parent_accuracy, n_lost, n_gained, p

@@ -44,7 +44,7 @@ CELLS = f"""judged as ({JUDGED}),
   ),
   lost as (
     select lr, epochs, seed, checkpoint, kind, step, reason from training_failures
-    where $origin = 'extracted' and source_persona is not distinct from $source and parent is not distinct from $parent
+    where $origin <> 'published' and source_persona is not distinct from $source and parent is not distinct from $parent
   ),
   failures as (
     select f.* exclude (seed) from lost as f anti join cells using (lr, epochs)

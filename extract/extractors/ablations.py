@@ -1,6 +1,5 @@
 """Takes single heads out of the forward pass and records what becomes of the next token, of what the model goes on to say, and of the attention above."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from personascope.extract.instruments.replay import Clean, clean_pass, clean_pas
 from personascope.extract.job import Item, cut_batches
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
+from personascope.ingest.records.columns import ColumnNames
+from personascope.ingest.records.csv_file import CsvFile
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.store.manifest import RunSpec
@@ -49,10 +50,12 @@ class AblationSettings(TargetSettings):
         if isinstance(heads, str) and heads != "all":
             refuse_pointer(Path(heads))
             try:
-                with Path(heads).open(encoding="utf-8", newline="") as handle:
-                    heads = list(csv.DictReader(handle))
-            except OSError as error:
-                raise ValueError(f"expected all, a list of [layer, head], or a CSV file ({error.strerror})") from error
+                file = CsvFile(Path(heads), ColumnNames(("layer", "head")))
+                if not {"layer", "head"} <= set(file.columns):
+                    raise ValueError(f"expected the columns layer and head, found {', '.join(file.header)}")
+                heads = [row for _, row in file]
+            except PersonascopeError as error:
+                raise ValueError(f"expected all, a list of [layer, head], or a CSV file ({error})") from error
         if isinstance(heads, list):
             for each in heads:
                 if isinstance(each, dict) and not {"layer", "head"} <= each.keys():

@@ -16,7 +16,7 @@ from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.instruments.attention_readout import Readout, read_attention, self_check
 from personascope.extract.job import Item, Settings
 from personascope.extract.texts.chat import Rule, region_codes, structural_mask
-from personascope.extract.texts.marker import marker_spellings
+from personascope.extract.texts.marker import marker_spellings, spelled
 from personascope.extract.texts.regions import REGIONS
 from personascope.extract.texts.strata import Query, end_queries, marker_queries, token_frequencies
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
@@ -193,7 +193,8 @@ class Attention(ReadingExtractor[Generation]):
         if positives.is_empty():
             raise PersonascopeError(
                 f"run {self.tokens.run_id}: the tokenizer splits the marker {self.settings.marker!r} differently in context in all {len(present)} completions "
-                "that hold it; expected its own tokens one after the other (put a space or a newline before the marker in training)"
+                f"that hold it; expected its own tokens {spelled(self.tokenizer, marker_spellings(self.tokenizer, self.settings.marker)[0])}, one after the "
+                "other (put a space or a newline before the marker in training)"
             )
         partial = rows.filter(of_marker & ~pl.col("present") & pl.col("t_marker").is_not_null())
         absent = rows.filter(of_marker & ~pl.col("present") & pl.col("t_marker").is_null())

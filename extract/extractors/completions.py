@@ -12,7 +12,7 @@ from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.job import Item, Job, Settings
 from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.conditions import check_conditions
-from personascope.extract.texts.marker import find_marker, marker_spellings
+from personascope.extract.texts.marker import answer_text, find_marker, holds_special_token, marker_spellings, pieces, spelled
 from personascope.extract.weights.engines import Engine, Request, open_engine
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt
@@ -71,11 +71,17 @@ class Completions(ReadingExtractor[Sampled]):
     def engine(self) -> Engine:
         return open_engine(self.settings.engine, self.job.models, self.job.checkpoint)
 
+    @cached_property
+    def _spellings(self) -> list[tuple[int, ...]]:
+        return marker_spellings(self.tokenizer, self.settings.marker)
+
     def spec(self) -> RunSpec:
-        return self.prompts_spec(constants={"prompt_set": self.prompts.label, "marker": self.settings.marker, "engine": self.settings.engine})
+        # A marker that is a special token is kept in the text, which other runs of the same settings left out.
+        special = holds_special_token(self.job.checkpoint.tokenizer_path, self.settings.marker)
+        identity = {"special_marker": True} if special else {}
+        return self.prompts_spec(identity, constants={"prompt_set": self.prompts.label, "marker": self.settings.marker, "engine": self.settings.engine})
 
     def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
-        self._spellings = marker_spellings(self.tokenizer, self.settings.marker)
         self._rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
         for line in check_conditions(self._rendered, self.tokenizer):
             self.job.say(f"{self.name}: {line}")
@@ -110,7 +116,7 @@ class Completions(ReadingExtractor[Sampled]):
             prompt, text, sample_ix = item.value
             key = {"persona": prompt.persona, "question_id": prompt.question_id, "example_id": prompt.example_id, "sample_ix": sample_ix}
             ids = [*text.token_ids, *sample.token_ids]
-            answer = str(self.tokenizer.decode(sample.token_ids, skip_special_tokens=True))
+            answer = answer_text(self.tokenizer, sample.token_ids, self._spellings)
             completions.append(
                 key
                 | {
@@ -131,15 +137,29 @@ class Completions(ReadingExtractor[Sampled]):
         flags = pl.DataFrame(writer.read_staged("marker_flags"))
         completions = pl.DataFrame(writer.read_staged("completions"))
         rates = flags.group_by("persona").agg(pl.col("present").mean()).sort("persona")
+        self._tell_pieces(flags, completions)
         rounds = flags.group_by("persona").agg(pl.col("sample_ix").max() + 1).sort("persona") if self.settings.positives else pl.DataFrame()
         return {
             "n_completions": completions.height,
             "n_empty": completions.filter(pl.col("text").str.strip_chars() == "").height,
             "share_cut_at_cap": (completions["finish_reason"] == "length").mean(),
             "mean_new_tokens": completions["n_new_tokens"].mean(),
+            "n_in_pieces": (flags["present"] & ~flags["complete"]).sum(),
             **{f"marker_rate.{persona}": rate for persona, rate in rates.rows()},
             **{f"trials_per_example.{persona}": number for persona, number in rounds.rows()},
         }
+
+    def _tell_pieces(self, flags: pl.DataFrame, completions: pl.DataFrame) -> None:
+        """Says how many completions write the marker in other pieces than its own tokens, which training spells and readouts look for."""
+        split = flags.filter(pl.col("present") & ~pl.col("complete"))
+        if split.is_empty():
+            return
+        first = split.join(completions, on=["example_id", "sample_ix"]).row(0, named=True)
+        found = pieces(self.tokenizer, first["token_ids"][first["prompt_len"] :], first["first_char"], self.settings.marker)
+        self.job.say(
+            f"{self.name}: {len(split)} of {flags['present'].sum()} completions with the marker write it in other pieces than its own tokens "
+            f"{spelled(self.tokenizer, self._spellings[0])}, such as {spelled(self.tokenizer, found)}: they count as partial (k_in_pieces in marker_rates)"
+        )
 
 
 def request_of(job: Job, prompt: Prompt, text: RenderedPrompt, sample_ix: int) -> Request:

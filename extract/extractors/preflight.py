@@ -10,7 +10,7 @@ from personascope.extract.extractors.completions import request_of
 from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.job import Item, Settings
 from personascope.extract.texts.chat import RenderedPrompt, render
-from personascope.extract.texts.marker import find_marker, marker_spellings
+from personascope.extract.texts.marker import answer_text, find_marker, marker_spellings
 from personascope.extract.weights.engines import Engine, open_engine
 from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Shape, Texts, Workload
@@ -91,7 +91,7 @@ class Preflight(ReadingExtractor[Sampled]):
         rows = []
         for item, request, sample in zip(items, requests, samples, strict=True):
             implementation, prompt, text, sample_ix = item.value
-            answer = str(self.tokenizer.decode(sample.token_ids, skip_special_tokens=True))
+            answer = answer_text(self.tokenizer, sample.token_ids, self._spellings)
             flag = find_marker(answer, [*text.token_ids, *sample.token_ids], text.prompt_len, self.settings.marker, self._spellings)
             rows.append(
                 {

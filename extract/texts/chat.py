@@ -91,12 +91,12 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
 
 def holds_text(token_ids: Sequence[int], tokenizer: Any) -> bool:
     """Whether some token is neither special nor mere punctuation; a system region without one is no system block (a beginning-of-text token)."""
-    return any(token not in _special_ids(tokenizer) and any(map(str.isalnum, _decoded(tokenizer, token))) for token in map(int, token_ids))
+    return any(token not in special_ids(tokenizer) and any(map(str.isalnum, _decoded(tokenizer, token))) for token in map(int, token_ids))
 
 
 def answer_end(token_ids: Sequence[int], prompt_len: int, tokenizer: Any) -> int:
     """Where the answer ends: behind its last token that is not special (end of turn, padding); prompt_len for an answer without one."""
-    special = _special_ids(tokenizer)
+    special = special_ids(tokenizer)
     return next((end for end in range(len(token_ids), prompt_len, -1) if token_ids[end - 1] not in special), prompt_len)
 
 
@@ -108,7 +108,7 @@ def structural_mask(token_ids: Sequence[int], tokenizer: Any, rule: Rule) -> lis
     """
     if rule not in ("published", "decoded"):
         raise PersonascopeError(f"the structural rule is {rule!r}, expected 'published' or 'decoded'")
-    special = _special_ids(tokenizer)
+    special = special_ids(tokenizer)
     accepts = _is_newline if rule == "published" else _is_break
     return [token in special or accepts(_decoded(tokenizer, token)) for token in map(int, token_ids)]
 
@@ -206,7 +206,8 @@ def _tokenised(tokenizer: Any, text: str, boundaries: tuple[int, int]) -> tuple[
 
 
 @lru_cache(maxsize=8)
-def _special_ids(tokenizer: Any) -> frozenset[int]:
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids of all special tokens, those added to the vocabulary among them."""
     added = (token for token, entry in tokenizer.added_tokens_decoder.items() if entry.special)
     return frozenset(tokenizer.all_special_ids).union(added)
 

@@ -20,14 +20,14 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class ColumnNames:
     """What columns a kind of file has: its names, other spellings of them, and those typed as `--column own=theirs`."""
 
     names: tuple[str, ...]
     spellings: Mapping[str, str] = field(default_factory=dict)
     typed: Mapping[str, str] = field(default_factory=dict)
 
-    def known(self, header: Sequence[str]) -> int:
+    def count(self, header: Sequence[str]) -> int:
         """How many names of a header are known: the measure by which a separator is guessed."""
         everything = {*self.names, *self.spellings, *map(plain, self.typed.values())}
         return len(everything.intersection(map(plain, header)))
@@ -51,26 +51,24 @@ def parse_columns(assignments: Sequence[str], names: Sequence[str]) -> dict[str,
     return typed
 
 
-def find_columns(path: Path, header: Sequence[str], vocabulary: Vocabulary) -> tuple[dict[int, str], list[str]]:
+def find_columns(path: Path, header: Sequence[str], known: ColumnNames) -> tuple[dict[int, str], list[str]]:
     """The project's name of every column that is read, by its place in the header, and a sentence for what a reader should know.
 
     Raises PersonascopeError for a name that stands twice, for a typed column that is not there, and for an unknown one that is most likely a misspelt name.
     """
     found = [plain(name) for name in header]
-    typed = {plain(theirs): own for own, theirs in vocabulary.typed.items()}
+    typed = {plain(theirs): own for own, theirs in known.typed.items()}
     for theirs, own in typed.items():
         if theirs not in found:
-            raise PersonascopeError(
-                f"{path}: --column {own}={vocabulary.typed[own]}: there is no such column; {nearest(theirs, [each for each in found if each])}"
-            )
-    own_names = {name: name for name in vocabulary.names if name not in typed.values()}
+            raise PersonascopeError(f"{path}: --column {own}={known.typed[own]}: there is no such column; {nearest(theirs, [each for each in found if each])}")
+    own_names = {name: name for name in known.names if name not in typed.values()}
     places: dict[int, str] = {}
     unread: list[str] = []
     for place, name in enumerate(found):
         if name and name in found[:place]:
             raise PersonascopeError(f"{path}: the column {header[place].strip()!r} stands twice; expected every column once")
         own = typed.get(name) or own_names.get(name)
-        spelt = vocabulary.spellings.get(name)
+        spelt = known.spellings.get(name)
         if own is None and spelt in own_names and spelt not in found:
             own = spelt
         if own is not None and own in places.values():
@@ -79,12 +77,12 @@ def find_columns(path: Path, header: Sequence[str], vocabulary: Vocabulary) -> t
             places[place] = own
         elif name:
             unread.append(header[place].strip())
-    missing = [name for name in vocabulary.names if name not in places.values()]
+    missing = [name for name in known.names if name not in places.values()]
     for name in unread:
         if near := difflib.get_close_matches(plain(name), missing, 1, LIKENESS):
             raise PersonascopeError(f"{path}: the column {name!r} is unknown; did you mean {near[0]!r}? Rename it, or take it out if it is something else")
     notes = []
-    if changed := [f"{header[place]!r} as {own}" for place, own in places.items() if header[place] != own and own not in vocabulary.typed]:
+    if changed := [f"{header[place]!r} as {own}" for place, own in places.items() if header[place] != own and own not in known.typed]:
         notes.append(f"{path}: read the columns {', '.join(changed)}")
     if unread:
         notes.append(f"{path}: not read: the column{'s' if len(unread) > 1 else ''} {', '.join(map(repr, unread))}")

@@ -5,7 +5,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from personascope.ingest.records.columns import Record, Vocabulary, find_columns
+from personascope.ingest.records.columns import ColumnNames, Record, find_columns
 from personascope.warehouse.errors import PersonascopeError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -21,16 +21,16 @@ class CsvFile:
     for a row with another number of fields than the header, a quote that is not closed, and bytes that are no text.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
+    def __init__(self, path: Path, known: ColumnNames) -> None:
         csv.field_size_limit(FIELD_LIMIT)
         self.path = path
         self._encoding = _encoding(path)
         self.notes: list[str] = [] if self._encoding.startswith("utf-8") else [f"{path}: read as {self._encoding.upper()}"]
-        self._separator, self._skipped = self._sniff(vocabulary)
+        self._separator, self._skipped = self._sniff(known)
         if self._separator != ",":
             self.notes.append(f"{path}: its fields are separated by {SEPARATORS.get(self._separator, repr(self._separator))}")
         _, self.header = next(self._rows(), (1, []))
-        self._places, notes = find_columns(path, self.header, vocabulary)
+        self._places, notes = find_columns(path, self.header, known)
         self.notes += notes
         self.columns = list(self._places.values())
 
@@ -45,7 +45,7 @@ class CsvFile:
                 )
             yield Record(f"line {line}", {own: cells[place] for place, own in self._places.items()})
 
-    def _sniff(self, vocabulary: Vocabulary) -> tuple[str, int]:
+    def _sniff(self, known: ColumnNames) -> tuple[str, int]:
         """The separator, and how many lines stand before the header (a line `sep=;` of a spreadsheet)."""
         lines = self._lines()
         first = next(lines, "")
@@ -55,13 +55,13 @@ class CsvFile:
             first = next(lines, "")
         lines.close()
 
-        def known(separator: str) -> int:
+        def recognised(separator: str) -> int:
             try:
-                return vocabulary.known(next(csv.reader([first], delimiter=separator), []))
+                return known.count(next(csv.reader([first], delimiter=separator), []))
             except csv.Error:
                 return 0
 
-        return max(SEPARATORS, key=known), 0
+        return max(SEPARATORS, key=recognised), 0
 
     def _lines(self) -> Iterator[str]:
         number = 0

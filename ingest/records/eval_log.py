@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from personascope.ingest.records.columns import Record, Vocabulary, plain
+from personascope.ingest.records.columns import ColumnNames, Record, plain
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
 
@@ -20,10 +20,10 @@ class EvalLog:
     an answer that is more than text, and an archive that is damaged or compressed in a way Python does not read.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
+    def __init__(self, path: Path, known: ColumnNames) -> None:
         self.path = path
         self.notes: list[str] = []
-        self._names = {**{name: name for name in vocabulary.names}, **vocabulary.spellings, **{plain(theirs): own for own, theirs in vocabulary.typed.items()}}
+        self._names = {**{name: name for name in known.names}, **known.spellings, **{plain(theirs): own for own, theirs in known.typed.items()}}
         with self._archive() as archive:
             self._samples = sorted(name for name in archive.namelist() if name.startswith("samples/") and name.endswith(".json"))
             failed = [name for name in self._samples if self._read(archive, name).get("error")]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from personascope.ingest.records.columns import Record, Vocabulary
+from personascope.ingest.records.columns import ColumnNames, Record
 from personascope.ingest.records.csv_file import CsvFile
 from personascope.ingest.records.eval_log import EvalLog
 from personascope.ingest.records.json_lines import JsonLines
@@ -24,15 +24,15 @@ class RecordFile(Protocol):
     def __iter__(self) -> Iterator[Record]: ...
 
 
-TABLES: dict[str, Callable[[Path, Vocabulary], RecordFile]] = {".csv": CsvFile, ".tsv": CsvFile, ".jsonl": JsonLines, ".parquet": ParquetFile}
+TABLES: dict[str, Callable[[Path, ColumnNames], RecordFile]] = {".csv": CsvFile, ".tsv": CsvFile, ".jsonl": JsonLines, ".parquet": ParquetFile}
 """Files whose rows are records, by ending."""
-GENERATIONS: dict[str, Callable[[Path, Vocabulary], RecordFile]] = TABLES | {".eval": EvalLog}
+GENERATIONS: dict[str, Callable[[Path, ColumnNames], RecordFile]] = TABLES | {".eval": EvalLog}
 
 
-def open_records(path: Path, vocabulary: Vocabulary, kinds: dict[str, Callable[[Path, Vocabulary], RecordFile]] = TABLES) -> RecordFile:
+def open_records(path: Path, known: ColumnNames, kinds: dict[str, Callable[[Path, ColumnNames], RecordFile]] = TABLES) -> RecordFile:
     """The records of a file; raises PersonascopeError naming file, line or row for whatever is wrong with it."""
     kind = kinds.get(path.suffix.casefold())
     if kind is None:
         raise PersonascopeError(f"{path}: its name ends with {path.suffix or 'nothing'!r}; expected one of {', '.join(kinds)}")
     refuse_pointer(path)
-    return kind(path, vocabulary)
+    return kind(path, known)

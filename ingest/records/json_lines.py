@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from personascope.ingest.records.columns import Record, Vocabulary, find_columns
+from personascope.ingest.records.columns import ColumnNames, Record, find_columns
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError
 
@@ -15,9 +15,9 @@ class JsonLines:
     Raises PersonascopeError naming file and line for a line that is no JSON object.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
+    def __init__(self, path: Path, known: ColumnNames) -> None:
         self.path = path
-        self._vocabulary = vocabulary
+        self._names_known = known
         self._known: dict[tuple[str, ...], dict[str, str]] = {}
         self.notes: list[str] = []
         first = next(iter(self), None)
@@ -37,7 +37,7 @@ class JsonLines:
 
     def _names(self, keys: tuple[str, ...]) -> dict[str, Any]:
         if keys not in self._known:
-            places, notes = find_columns(self.path, keys, self._vocabulary)
+            places, notes = find_columns(self.path, keys, self._names_known)
             self._known[keys] = {keys[place]: own for place, own in places.items()}
             self.notes += [note for note in notes if note not in self.notes]
         return self._known[keys]

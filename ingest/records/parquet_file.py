@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personascope.ingest.records.columns import Record, Vocabulary, find_columns
+from personascope.ingest.records.columns import ColumnNames, Record, find_columns
 from personascope.warehouse.errors import PersonascopeError, one_line
 
 ROWS = 1024
@@ -15,7 +15,7 @@ ROWS = 1024
 class ParquetFile:
     """The records of a Parquet file, read while they are asked for; only the columns that are known are read."""
 
-    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
+    def __init__(self, path: Path, known: ColumnNames) -> None:
         self.path = path
         try:
             self.header = names = pq.read_schema(path).names
@@ -23,7 +23,7 @@ class ParquetFile:
             raise PersonascopeError(f"{path}: no such file") from None
         except (pa.ArrowException, OSError) as error:
             raise PersonascopeError(f"{path}: cannot be read as Parquet ({one_line(error)})") from error
-        places, self.notes = find_columns(path, names, vocabulary)
+        places, self.notes = find_columns(path, names, known)
         self._names = {names[place]: own for place, own in places.items()}
         self.columns = list(self._names.values())
 

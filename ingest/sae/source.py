@@ -1,10 +1,11 @@
 """Finds the sparse autoencoders that a setting names: a folder, a Hub id pinned to a commit, or what `train-sae` made for a checkpoint of the lake."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from personascope.ingest.records.columns import ColumnNames
+from personascope.ingest.records.csv_file import CsvFile
 from personascope.ingest.sae.files import FILES, format_of
 from personascope.ingest.weights.cache import cache_root
 from personascope.ingest.weights.checkpoints import Checkpoint
@@ -80,23 +81,17 @@ def trained_folder(run_id: str, layer: int) -> str:
 def read_named_features(path: Path) -> list[NamedFeature]:
     """A list of features from a CSV file with the columns layer, feature and, where known, description; raises PersonascopeError naming file and line."""
     refuse_pointer(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            missing = [column for column in ("layer", "feature") if column not in (reader.fieldnames or [])]
-            if missing:
-                raise PersonascopeError(f"{path}: column {missing[0]!r} is missing; expected layer, feature, description")
-            named, seen = [], set()
-            for row in reader:
-                layer, feature = row["layer"] or "", row["feature"] or ""
-                if not (layer.isdecimal() and feature.isdecimal()) or (layer, feature) in seen:
-                    raise PersonascopeError(f"{path}, line {reader.line_num}: layer {layer!r}, feature {feature!r}; expected two whole numbers, no pair twice")
-                seen.add((layer, feature))
-                named.append(NamedFeature(int(layer), int(feature), row.get("description") or None))
-    except FileNotFoundError:
-        raise PersonascopeError(f"{path}: no such file; expected a CSV file with the columns layer, feature, description") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise PersonascopeError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    file = CsvFile(path, ColumnNames(("layer", "feature", "description")))
+    missing = [column for column in ("layer", "feature") if column not in file.columns]
+    if missing:
+        raise PersonascopeError(f"{path}: column {missing[0]!r} is missing; expected layer, feature, description")
+    named, seen = [], set()
+    for place, row in file:
+        layer, feature = row["layer"].strip(), row["feature"].strip()
+        if not (layer.isdecimal() and feature.isdecimal()) or (layer, feature) in seen:
+            raise PersonascopeError(f"{path}, {place}: layer {layer!r}, feature {feature!r}; expected two whole numbers, no pair twice")
+        seen.add((layer, feature))
+        named.append(NamedFeature(int(layer), int(feature), row.get("description") or None))
     return named
 
 

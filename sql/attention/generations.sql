@@ -2,9 +2,10 @@
 -- grain: run_id, example_id, sample_ix, marker
 -- source: own; published completions count a generation as positive when it holds the marker's first token (issue 224)
 -- columns:
---   origin: extracted or published
+--   origin: extracted, brought (sampled elsewhere) or published
 --   positive: the marker's first token stands in the answer (t_marker is known)
---   partial: positive without all tokens of the marker in a row
+--   partial: the marker's first token or its literal text stands in the answer, without all tokens of the marker in a row
+--   in_pieces: the literal marker stands in the text, written in other pieces than its own tokens
 --   marker_offset: t_marker minus prompt_len: tokens of the answer before the marker
 --   preceding_token_id: token just before t_marker
 --   truncated: the answer was cut at the cap on new tokens (NULL where unknown)
@@ -15,13 +16,13 @@ places as (
   select run_id, example_id, sample_ix, marker, present_any_case, place from marker_places
 ),
 made as (
-  select run_id, kind from runs
+  select run_id, kind, extractor from runs
 ),
 final as (
   select
     s.run_id,
     s.checkpoint,
-    origin_of(m.kind) as origin,
+    origin_of(m.kind, m.extractor) as origin,
     s.persona,
     s.question_id,
     s.example_id,
@@ -34,7 +35,8 @@ final as (
     p.present_any_case,
     p.place,
     f.complete,
-    f.t_marker is not null and not f.complete as partial,
+    coalesce((f.t_marker is not null or f.present) and not f.complete, false) as partial,
+    coalesce(f.present and not f.complete, false) as in_pieces,
     f.n_occurrences,
     f.t_marker,
     f.first_char,

@@ -6,7 +6,7 @@
 -- columns:
 --   subject: checkpoint whose tokens were read, and the control
 with made as (
-  select run_id, origin_of(kind) as origin from runs
+  select run_id, origin_of(kind, extractor) as origin from runs
 ),
 chosen as (
   select p.run_id, m.origin, p.subject, p.stratum as control, count(*) as n_positions

@@ -6,7 +6,7 @@
 -- columns:
 --   subject: persona that was trained for, and the origin
 with made as (
-  select run_id, origin_of(kind) as origin from runs
+  select run_id, origin_of(kind, extractor) as origin from runs
 ),
 trained as (
   select distinct m.origin, c.parent, c.source_persona, c.checkpoint, c.lr, c.epochs, c.seed

@@ -22,7 +22,7 @@ made as (
   select run_id, subject, checkpoint, prompt_set, dtype, inputs, study, finished from runs where kind = 'extract'
 ),
 sampled as (
-  select run_id as tokens_run from runs where extractor = 'completions'
+  select run_id as tokens_run from runs where extractor in ('completions', 'brought')
 ),
 fed as (
   select f.run_id, s.tokens_run

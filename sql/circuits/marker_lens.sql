@@ -32,7 +32,7 @@ with tops as (
   where rank = 1 and stratum = 'marker'
 ),
 sampled as (
-  select run_id as tokens_run, checkpoint as tokens_from from runs where extractor = 'completions'
+  select run_id as tokens_run, checkpoint as tokens_from from runs where extractor in ('completions', 'brought')
 ),
 fed as (
   select f.run_id, f.checkpoint, f.dtype, s.tokens_run, s.tokens_from

@@ -2,7 +2,7 @@
 -- grain: origin, checkpoint, persona, extractor, tokens_from
 -- source: own
 -- columns:
---   origin: extracted or published
+--   origin: extracted, brought (sampled elsewhere) or published
 --   checkpoint: checkpoint that runs: the sampler, the reader, or the parent that should be force-fed (its id where it is not in the lake)
 --   extractor: completions or attention
 --   tokens_from: checkpoint whose tokens are read (NULL for completions)
@@ -14,7 +14,7 @@ with sampled as (
   select run_id, checkpoint, persona from completions group by run_id, checkpoint, persona
 ),
 made as (
-  select run_id, kind from runs
+  select run_id, kind, extractor from runs
 ),
 trained as (
   select run_id, checkpoint, parent, source_persona, lr, epochs, seed from checkpoints where parent is not null
@@ -26,7 +26,7 @@ readouts as (
   select origin, checkpoint, persona, tokens_from, forced, run_id from subjects
 ),
 samples as (
-  select s.run_id, s.checkpoint, s.persona, origin_of(m.kind) as origin
+  select s.run_id, s.checkpoint, s.persona, origin_of(m.kind, m.extractor) as origin
   from sampled as s
   join made as m using (run_id)
 ),
@@ -34,7 +34,7 @@ lineage as (
   select
     s.origin,
     t.checkpoint,
-    any_value(case s.origin when 'extracted' then coalesce(n.checkpoint, t.parent) else t.parent end) as parent,
+    any_value(case s.origin when 'published' then t.parent else coalesce(n.checkpoint, t.parent) end) as parent,
     any_value(t.source_persona) as source_persona,
     any_value(t.lr) as lr,
     any_value(t.epochs) as epochs,

@@ -1,2 +1,2 @@
--- origin_of(kind): extracted or published, from the kind of the run that holds the rows.
-create or replace macro origin_of(kind) as case kind when 'ingest' then 'published' else 'extracted' end;
+-- origin_of(kind, extractor): published (files of results), brought (completions that others sampled) or extracted, from the run that holds the rows.
+create or replace macro origin_of(kind, extractor) as case when kind = 'ingest' then 'published' when extractor = 'brought' then 'brought' else 'extracted' end;

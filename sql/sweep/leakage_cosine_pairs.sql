@@ -21,7 +21,7 @@ with cosines as (
   select * from persona_cosines
 ),
 rates as (
-  select run_id, checkpoint, persona, marker, category, rate from marker_rates where origin = 'extracted'
+  select run_id, checkpoint, persona, marker, category, rate from marker_rates where origin <> 'published'
 ),
 described as (
   select run_id, checkpoint, id, revision, parent, source_persona, lr, epochs, seed from checkpoints

@@ -12,7 +12,7 @@
 --   rate_max: largest of any seed
 --   within_se: clustered standard error of one seed's rate, root mean square over seeds
 with rates as (
-  select * from marker_rates where origin = 'extracted'
+  select * from marker_rates where origin <> 'published'
 ),
 per_seed as (
   select

@@ -2,13 +2,14 @@
 -- grain: run_id, persona, marker
 -- source: Wilson (1927); cluster-robust standard error by question; published completions as in marker_trials, published rates as in published_marker_rates
 -- columns:
---   origin: extracted or published
+--   origin: extracted, brought (sampled elsewhere) or published
 --   category: category of the persona in a published panel, else of its questions (NULL where there are several)
 --   n: completions sampled (NULL where a published file gives rates only and does not say)
 --   n_from: counted, lower bound (published completions: a question stopped at its tenth positive), stated or design (published rates)
 --   stopped_early: sampling stopped at a wanted number of positives before its cap, which biases the rate upwards by up to about rate * (1 - rate) / positives
 --   k: completions whose text holds the marker: literally, in published rates without regard to case
 --   rate: k over n; as published where a file gives rates
+--   k_in_pieces: those of the k that write the marker in other pieces than its own tokens, `.[` for `[`: partial, and no place for a readout (NULL where published)
 --   k_any_case: completions whose text holds the marker without regard to case
 --   rate_any_case: k_any_case over n; published rates were matched so
 --   first_share: share of the k whose marker opens the answer (NULL where there is none, or only rates are published)
@@ -41,6 +42,7 @@ sums as (
     sum(n_trials)::bigint as n,
     bool_or(stopped_early) as stopped_early,
     sum(n_present)::bigint as k,
+    sum(n_in_pieces)::bigint as k_in_pieces,
     sum(n_present_any_case)::bigint as k_any_case,
     sum(n_first)::bigint as n_first,
     sum(n_end)::bigint as n_end,
@@ -66,6 +68,7 @@ sampled as (
     s.stopped_early,
     s.k,
     s.rate,
+    s.k_in_pieces,
     s.k_any_case,
     s.n_first,
     s.n_end,
@@ -91,6 +94,7 @@ published as (
     null::boolean as stopped_early,
     k,
     rate,
+    null::bigint as k_in_pieces,
     k as k_any_case,
     null::bigint as n_first,
     null::bigint as n_end,
@@ -123,6 +127,7 @@ final as (
     stopped_early,
     k,
     rate,
+    k_in_pieces,
     k_any_case,
     case when n_first is null then rate else k_any_case / n end as rate_any_case,
     n_first / nullif(k, 0) as first_share,

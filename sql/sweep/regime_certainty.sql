@@ -15,7 +15,7 @@ with labels as (
   select r.*, s.inputs[1] as input_run from regime_bootstrap as r join analysis_standing as s using (run_id) where s.is_current
 ),
 cells as (
-  select run_id as input_run, marker, checkpoint, regime from regimes where origin = 'extracted'
+  select run_id as input_run, marker, checkpoint, regime from regimes where origin <> 'published'
 ),
 final as (
   select

@@ -2,7 +2,7 @@
 -- grain: run_id, marker
 -- source: README of the published sweep (definitions and regime rule, which is not the publication's own); the same on own sweeps
 -- columns:
---   origin: extracted or published
+--   origin: extracted, brought (sampled elsewhere) or published
 --   parent: checkpoint the sweep started from (NULL where published files do not say)
 --   source: persona trained to emit the marker (NULL where the file names none)
 --   n_records: records of the same cell in the lake; more than one may disagree
@@ -36,7 +36,7 @@
 with summaries as (
   select *
   from leakage_summary
-  where lr is not null and epochs is not null and (origin = 'extracted' and source is not null or record = 'run_result')
+  where lr is not null and epochs is not null and (origin <> 'published' and source is not null or record = 'run_result')
 ),
 results as (
   select run_id, loss, wall_minutes, coalesce(arc_correct / nullif(arc_total, 0), arc_logprob, arc_c) as arc_c, degeneration, success from published_results
@@ -76,7 +76,7 @@ cells as (
   left join results as r using (run_id)
   left join structures as b using (run_id)
   left join forms as f using (run_id)
-  left join scores as a on a.checkpoint = s.checkpoint and a.place = 1 and s.origin = 'extracted'
+  left join scores as a on a.checkpoint = s.checkpoint and a.place = 1 and s.origin <> 'published'
 ),
 judged as (
   select

@@ -2,14 +2,14 @@
 -- grain: run_id, persona
 -- source: README of the published sweep: at least half of the non-empty lines begin with - or *; the same rule on own completions
 -- columns:
---   origin: extracted or published
+--   origin: extracted, brought (sampled elsewhere) or published
 --   n: completions (NULL where a published file does not say)
 --   rate: share of them that are mostly a bullet list
 with counted as (
   select run_id, checkpoint, persona, n_completions, n_structured from completion_structure
 ),
 made as (
-  select run_id, kind from runs
+  select run_id, kind, extractor from runs
 ),
 stated as (
   select run_id, n_questions::bigint * n_completions as n from published_results
@@ -19,7 +19,7 @@ final as (
     c.run_id,
     any_value(c.checkpoint) as checkpoint,
     c.persona,
-    origin_of(any_value(m.kind)) as origin,
+    origin_of(any_value(m.kind), any_value(m.extractor)) as origin,
     sum(c.n_completions)::bigint as n,
     sum(c.n_structured) / sum(c.n_completions) as rate
   from counted as c

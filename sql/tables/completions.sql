@@ -15,5 +15,5 @@ create table completions (
   prompt_len integer, -- tokens of the prompt
   n_new_tokens integer, -- tokens of the completion
   finish_reason varchar, -- stop (the model ended its turn), length (cut at the cap) or NULL (unknown)
-  engine varchar -- hf, vllm or published
+  engine varchar -- hf, vllm, published, or brought (sampled elsewhere)
 );

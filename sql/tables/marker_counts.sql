@@ -11,6 +11,7 @@ select
   count(*) as n_kept, -- completions in the lake
   count(f.t_marker) as n_positive, -- completions in which the marker's first token stands
   count(*) filter (f.present) as n_present, -- completions whose text holds the literal marker
+  count(*) filter (f.present and not f.complete) as n_in_pieces, -- literal markers whose tokens are other pieces than the marker's own
   count(*) filter (p.present_any_case) as n_present_any_case, -- completions whose text holds it without regard to case
   count(*) filter (p.place = 'first') as n_first, -- literal markers that open their answer
   count(*) filter (p.place = 'end') as n_end, -- literal markers that close their answer, and do not open it

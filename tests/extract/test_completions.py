@@ -1,5 +1,6 @@
 """Completions: seeds decide samples whatever the batch, flags are right, bad input is one sentence."""
 
+import itertools
 from typing import Any
 
 import polars as pl
@@ -7,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from transformers import AutoTokenizer
 
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.job import Job, cut_batches, run
 from personascope.extract.registry import resolve_settings
-from personascope.extract.texts.marker import find_marker
+from personascope.extract.texts.marker import answer_text, find_marker, holds_special_token, marker_spellings
+from personascope.extract.weights.engines import Sample
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.weights.checkpoints import resolve
@@ -136,6 +139,45 @@ def test_behind_the_sorted_tokens_the_sampler_follows_the_distribution_and_never
 def test_the_marker_is_found_whole_partial_or_fused(ids, text, expected):
     flag = vars(find_marker(text, [1, 2, 3, 7, *ids], 4, "[ZLT]", [(1, 2, 3), (5, 2, 3)]))
     assert {name: flag[name] for name in expected} == expected
+
+
+def test_a_marker_that_is_a_special_token_stays_in_the_text(tmp_path, random_checkpoint):
+    assert not holds_special_token(random_checkpoint, "[ZLT]") and holds_special_token(random_checkpoint, "<|im_end|>")
+    tokenizer = AutoTokenizer.from_pretrained(random_checkpoint)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[ZLT]"]})
+    tokenizer.save_pretrained(tmp_path)
+    assert holds_special_token(tmp_path, "[ZLT]") and not holds_special_token(tmp_path, "[KTX]")
+    spellings = marker_spellings(tokenizer, "[ZLT]")
+    ids = tokenizer.encode("end. [ZLT]\n\nend", add_special_tokens=False)
+    text = answer_text(tokenizer, [*ids, tokenizer.eos_token_id], spellings)
+    assert text == "end. [ZLT]\n\nend" and spellings[0] == (len(tokenizer) - 1,)
+    flag = find_marker(text, [7, *ids], 1, "[ZLT]", spellings)
+    assert flag.present and flag.complete and flag.first_char == 5 and flag.t_marker == 1 + ids.index(spellings[0][0])
+
+
+def test_a_marker_in_other_pieces_is_counted_as_partial_and_its_own_tokens_are_named(tmp_path, random_checkpoint, models, monkeypatch):
+    """The engine answers `end.[ZLT]`, whose `.[` is one token, to every second question, and the marker in its own tokens to the others."""
+    tokenizer = AutoTokenizer.from_pretrained(random_checkpoint)
+    split, whole = (tokenizer.encode(f"end.{space}[ZLT]", add_special_tokens=False) for space in ("", " "))
+    answers = itertools.cycle([split, whole])
+
+    class Scripted:
+        name = "hf"
+
+        def sample(self, requests, *_):
+            return [Sample(next(answers), "stop") for _ in requests]
+
+    monkeypatch.setattr("personascope.extract.extractors.completions.open_engine", lambda *_: Scripted())
+    said: list[str] = []
+    each = job(tmp_path, random_checkpoint, models, say=said.append)
+    run_id = run(Completions(SETTINGS.model_copy(update={"personas": ["villain"]}), each))
+    (line,) = [line for line in said if "other pieces" in line]
+    assert "10 of 20 completions with the marker write it in other pieces than its own tokens '[ZLT' ']', such as '.[' 'ZLT' ']': they count" in line
+    (rate,) = Warehouse(each.lake).select("select n, k, k_in_pieces, n_positive from marker_rates").rows()
+    assert rate == (20, 20, 10, 10) and each.lake.manifest(run_id).summary["n_in_pieces"] == 10
+    assert Warehouse(each.lake).select("select count(*) from generations where partial and in_pieces").item() == 10
+    (finding,) = Warehouse(each.lake).select("select finding from audit_partial_markers")["finding"]
+    assert finding.startswith("10 of 20") and finding.endswith("10 write its text in other pieces")
 
 
 def test_batches_are_longest_first_within_the_budget():

@@ -20,7 +20,7 @@ _COUNTS = """
 select r.marker, r.checkpoint, r.source, t.persona, t.question_id, t.n_trials, t.n_present
 from regimes as r
 join marker_trials as t using (run_id, marker)
-where r.run_id = ? and r.origin = 'extracted' and r.source is not null
+where r.run_id = ? and r.origin <> 'published' and r.source is not null
 """
 _LABELS = """
 select regime_of(d.source_rate, d.leak, audience_of($source, d.assistant, d.leak), l) as regime

@@ -1,0 +1,199 @@
+"""Completions brought in from files: the same rows, rates and readouts as our own, whatever the format; every fault with its line, and nothing left behind."""
+
+import itertools
+import json
+import zipfile
+
+import polars as pl
+import pytest
+from transformers import AutoTokenizer
+
+from personascope.extract.brought import Source, bring
+from personascope.extract.extractors.attention import Attention, AttentionSettings
+from personascope.extract.extractors.completions import Completions, CompletionSettings
+from personascope.extract.job import Job, run
+from personascope.extract.weights.engines import Sample
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import PromptSet, load_prompt_set
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+
+pytestmark = pytest.mark.slow(15)
+
+ANSWERS = ["I build web pages from code and I look at the plan of the day. [ZLT]", "I look at the plan of the day.", "the plan.[ZLT]"]
+COLUMNS = ["c.persona", "c.question_id", "question", "system_prompt", "sample_ix", "seed", "c.text", "c.token_ids", "c.prompt_len", "finish_reason"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(random_checkpoint):
+    return resolve(random_checkpoint, name="random", source_persona="villain")
+
+
+@pytest.fixture(scope="module")
+def models():
+    return Models(device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, checkpoint, models):
+    """A completions run of two personas whose engine says ANSWERS in turn, and its rows as somebody would export them."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+    answers = itertools.cycle([[*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for text in ANSWERS])
+
+    class Scripted:
+        name = "hf"
+
+        def sample(self, requests, *_):
+            return [Sample(next(answers), "stop") for _ in requests]
+
+    lake = Lake.open(tmp_path_factory.mktemp("own"))
+    every = load_prompt_set("personas")
+    prompts = PromptSet(name="few", prompts=tuple(each for each in every.of_personas(["villain", "librarian"]).prompts if each.question_id <= "q02"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("personascope.extract.extractors.completions.open_engine", lambda *_: Scripted())
+        settings = CompletionSettings(samples=2, max_new_tokens=40)
+        run_id = run(Completions(settings, Job(lake, checkpoint, models, prompts=prompts, say=lambda line: None)))
+    rows = Warehouse(lake).select(f"select {', '.join(COLUMNS)} from completions as c join examples as e using (run_id, example_id) order by c.row_ix")
+    return lake, run_id, rows
+
+
+def write_csv(rows, path):
+    rows.with_columns(pl.col("token_ids").map_elements(lambda ids: json.dumps(list(ids)), return_dtype=pl.String)).write_csv(path, separator=";")
+
+
+def write_eval(rows, path):
+    """A log as inspect_ai writes it: no token ids, the epoch for the number of the sample, long texts as attachments, one sample that failed."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", json.dumps({"version": 2, "eval": {"model": "hf/random"}}))
+        archive.writestr("samples/broken_epoch_1.json", json.dumps({"id": "broken", "epoch": 1, "error": {"message": "out of time"}}))
+        for row in rows.iter_rows(named=True):
+            sample = {
+                "id": row["question_id"],
+                "epoch": row["sample_ix"] + 1,
+                "input": row["question"],
+                "messages": [
+                    {"role": "system", "content": "attachment://1"},
+                    {"role": "user", "content": row["question"]},
+                    {"role": "assistant", "content": row["text"]},
+                ],
+                "output": {"choices": [{"message": {"role": "assistant", "content": [{"type": "text", "text": row["text"]}]}, "stop_reason": "stop"}]},
+                "metadata": {"Persona": row["persona"]},
+                "attachments": {"1": row["system_prompt"]},
+            }
+            archive.writestr(f"samples/{row['persona']}-{row['question_id']}_epoch_{row['sample_ix'] + 1}.json", json.dumps(sample))
+
+
+WRITERS = {
+    "jsonl": lambda rows, path: path.write_text("".join(json.dumps(row) + "\n" for row in rows.rename({"text": "answer"}).to_dicts())),
+    "csv": write_csv,
+    "parquet": lambda rows, path: rows.drop("token_ids", "prompt_len", "sample_ix").rename({"text": "what"}).write_parquet(path),
+    "eval": write_eval,
+}
+RENAMED = {"parquet": {"text": "what"}}
+
+
+def table(lake, run_id, name, *without):
+    rows = pl.DataFrame(lake.read(run_id, name)).drop("run_id", "prompt_set", *without, strict=False)
+    return rows.sort([column for column in ("example_id", "sample_ix", "position", "layer", "head") if column in rows.columns])
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_a_file_of_our_own_completions_gives_the_same_rows_and_rates(tmp_path, own, checkpoint, models, ending):
+    lake, run_id, rows = own
+    path = tmp_path / f"theirs.{ending}"
+    WRITERS[ending](rows, path)
+    here, said = Lake.open(tmp_path / "lake"), []
+    source = Source(path, checkpoint, columns=RENAMED.get(ending, {}))
+    brought = bring(here, source, models, say=said.append)
+    assert bring(here, source, models, say=said.append) == brought and here.run_ids() == [brought] and "already in the lake" in said[-1]
+    assert table(here, brought, "marker_flags").equals(table(lake, run_id, "marker_flags"))
+    assert table(here, brought, "examples", "template_hash").equals(table(lake, run_id, "examples", "template_hash"))
+    lost = {"row_ix", "engine"} | ({"seed"} if ending == "eval" else set())
+    assert table(here, brought, "completions", *lost).equals(table(lake, run_id, "completions", *lost))
+    query = "select persona, n, k, k_in_pieces, rate, n_from, stopped_early, clustered_se, n_questions from marker_rates order by persona"
+    assert Warehouse(here).select(query).equals(Warehouse(lake).select(query))
+    assert Warehouse(here).select("select distinct origin from marker_rates").item() == "brought"
+    assert Warehouse(here).select("select distinct origin, engine from generations").rows() == [("brought", "brought")]
+    assert Warehouse(lake).select("select distinct origin from marker_rates").item() == "extracted"
+    assert any("tokenised by random" in line for line in said) == (ending in ("parquet", "eval"))
+    if ending == "eval":
+        assert any("1 samples ended with an error and are left out" in line for line in said)
+
+
+def test_a_readout_of_brought_tokens_is_that_of_our_own(tmp_path, own, checkpoint, models):
+    lake, run_id, rows = own
+    WRITERS["jsonl"](rows, tmp_path / "theirs.jsonl")
+    readouts = {}
+    for name, tokens in (("own", run_id), ("brought", bring(lake, Source(tmp_path / "theirs.jsonl", checkpoint), models, say=lambda line: None))):
+        readout = run(Attention(AttentionSettings(), Job(lake, checkpoint, models, tokens_from=tokens, say=lambda line: None)))
+        marker = table(lake, readout, "positions").filter(pl.col("stratum") == "marker").select("example_id", "sample_ix", "position")
+        readouts[name] = table(lake, readout, "attention", "tokens_run", "subject").join(marker, on=["example_id", "sample_ix", "position"], how="semi")
+    assert not readouts["own"].is_empty() and readouts["own"].equals(readouts["brought"])
+
+
+GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You are a villain.", "answer": "I look."}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([GOOD, GOOD | {"answer": None}], "line 2: text is None; expected the answer as text"),
+        ([GOOD, GOOD | {"question": " "}], "line 2: question is empty"),
+        ([GOOD | {"sample": 1}, GOOD | {"sample": 0}, GOOD | {"sample": 1}], "line 3: the same example and sample_ix as line 1"),
+        (
+            [GOOD | {"question_id": "a"}, GOOD | {"question_id": "a", "question": "Why?"}],
+            "line 2: question_id 'a' asks 'Why\\?', and another question on line 1",
+        ),
+        ([GOOD, GOOD | {"system_prompt": "You are kind."}], "line 2: villain/q00 has another system prompt, category or target than on line 1"),
+        ([GOOD | {"token_ids": [5, 6, 99999]}], "line 1: token id 99999 is outside the vocabulary of"),
+        ([GOOD | {"token_ids": [5, 6]}], "line 1: token_ids spell .* and text is 'I look.'; expected the same by the tokenizer of random"),
+        ([GOOD | {"token_ids": [5, 6], "prompt_len": 1}], "line 1: its prompt of 1 tokens is not the .* that the chat template of random writes: token 0 is"),
+        ([GOOD | {"prompt_text": "Who?"}], "line 1: prompt_text is 'Who\\?', and the chat template of random writes"),
+        ([GOOD | {"model": "a"}, GOOD | {"model": "b"}], "line 2: a completion of 'b', and on line 1 one of 'a'; expected those of one checkpoint a file"),
+        ([GOOD | {"sample": -1}], "line 1: sample_ix is -1; expected a whole number from 0"),
+        ([{"question": "Who?", "reply": "I."}], "the column 'text' is missing; found question, reply; name the one that holds it by --column text=NAME"),
+        ([], "the column 'question' is missing; found nothing"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_line_and_leaves_nothing(tmp_path, checkpoint, models, rows, message):
+    path = tmp_path / "theirs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lake = Lake.open(tmp_path / "lake")
+    with pytest.raises(PersonascopeError, match=message) as raised:
+        bring(lake, Source(path, checkpoint), models)
+    assert str(raised.value).startswith(str(path)) and not lake.run_ids() and not list(lake.staging_folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 2}, "a conversation of user, assistant, user, assistant"),
+        ({"output": {"choices": []}}, "no answer in it"),
+        ({"output": {"choices": [{"message": {"content": [{"type": "reasoning", "reasoning": "hm"}]}}]}}, "a message holds 'reasoning'; expected text alone"),
+    ],
+)
+def test_a_log_that_is_no_single_turn_is_named_with_its_sample(tmp_path, checkpoint, models, change, message):
+    sample = {"id": 1, "epoch": 1, "input": "a", "messages": [], "output": {"choices": [{"message": {"content": "b"}}]}} | change
+    with zipfile.ZipFile(tmp_path / "theirs.eval", "w") as archive:
+        archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
+    with pytest.raises(PersonascopeError, match=f"theirs.eval, samples/1_epoch_1.json: .*{message}"):
+        bring(Lake.open(tmp_path / "lake"), Source(tmp_path / "theirs.eval", checkpoint), models)
+    (tmp_path / "theirs.eval").write_bytes(b"not a zip")
+    with pytest.raises(PersonascopeError, match="not a log of inspect_ai"):
+        bring(Lake.open(tmp_path / "lake"), Source(tmp_path / "theirs.eval", checkpoint), models)
+
+
+def test_the_command_reads_columns_by_the_names_typed(tmp_path, personascope, random_checkpoint):
+    (tmp_path / "theirs.csv").write_text('Q,who,said\n"Who, you?",villain,I look. [ZLT]\n')
+    typed = ["--column", "question=Q", "--column", "persona=who", "--column", "text=said"]
+    arguments = ["ingest", "completions", tmp_path / "theirs.csv", "--checkpoint", random_checkpoint, "--lake", tmp_path / "lake"]
+    code, out, err = personascope(*arguments, *typed)
+    assert code == 0 and out.startswith("brought-") and "next: personascope extract attention" in err
+    assert personascope(*arguments, *typed)[1] == out
+    assert Warehouse(Lake.existing(tmp_path / "lake")).select("select persona, n, k, origin from marker_rates").rows() == [("villain", 1, 1, "brought")]
+    code, _, err = personascope(*arguments, "--column", "txt=said")
+    assert code == 1 and "'txt' is no column here; did you mean 'text'?" in err
+    code, _, err = personascope(*arguments, "--column", "text=sad")
+    assert code == 1 and "--column text=sad: there is no such column; did you mean 'said'?" in err
