@@ -13,6 +13,7 @@ from rich.table import Table
 from personascope.extract.commands import (
     AttentionOption,
     BatchTokensOption,
+    DateOption,
     DeviceOption,
     DtypeOption,
     ExperimentOption,
@@ -48,6 +49,7 @@ def run(
     ] = None,
     settings: SettingsOption = None,
     segmentation: SegmentationOption = None,
+    date: DateOption = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw (default: the study file's).")] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -62,6 +64,7 @@ def run(
 ) -> None:
     """Run a study: its checkpoints, extractors and analyses in order, then print its headline, and write its report where the study file asks for it."""
     from personascope.extract.registry import parse_assignments
+    from personascope.extract.texts.templates import given_date
     from personascope.study.checking import check_study
     from personascope.study.options import RunOptions, parse_checkpoints
     from personascope.study.run import StudyRun
@@ -78,6 +81,7 @@ def run(
         device=device,
         dtype=dtype,
         attention=attention,
+        date=given_date(date, "command line") if date else None,
         seed=seed,
         batch_tokens=batch_tokens,
         jobs=jobs,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import nearest
+from personascope.warehouse.settings import Parameter, nearest
 from personascope.warehouse.studies.model import CheckpointSource, StudyFile
 
 
@@ -18,6 +18,7 @@ class RunOptions:
     device: str | None = None
     dtype: str | None = None
     attention: str = "sdpa"
+    date: Parameter | None = None
     seed: int | None = None
     batch_tokens: int = 8192
     jobs: int | None = None

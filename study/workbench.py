@@ -68,6 +68,7 @@ class Workbench:
             prompts=load_prompt_set(step.prompts or state.study.prompts, self.lake),
             tokens_from=None if step.tokens == "none" else state.runs.get((step.tokens_step, tokens_of)),
             donor=self.checkpoint(step.donor) if step.donor else None,
+            date=state.date,
             study=state.study.name,
             seed=state.seed,
             parameters=[*parameters, *state.base_parameters(name, step.donor)],
