@@ -105,6 +105,8 @@ def run(
         f"duckdb -readonly {lake / 'warehouse.duckdb'}    # any DuckDB shell from 1.5 on",
     )
     typer.echo("\n".join([f"\nThe lake is {lake}. Next:", *(f"  {step}" for step in steps)]), err=True)
+    if execution.unread:
+        raise PersonascopeError(f"{len(execution.unread)} readings found nothing to read, and all else is in the lake: {execution.unread[0]}")
     if execution.failures:
         raise PersonascopeError(
             f"{len(execution.failures)} cells of the grid gave no rates: {execution.failures[0]}; `personascope sql 'from training_failures'` lists them, "

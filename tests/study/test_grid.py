@@ -15,7 +15,7 @@ from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.studies.model import StudyFile
+from personascope.warehouse.studies.model import ExtractStep, StudyFile
 
 pytestmark = pytest.mark.slow(45)
 
@@ -101,6 +101,19 @@ def test_a_cell_without_anything_to_read_keeps_its_rates_and_says_which_step_lac
     assert not any("ep1-seed1: run" in failure for failure in failures)
     told = answer(folder, "select checkpoint, unread from regimes order by epochs")
     assert told["unread"].to_list() == [[f"attention: {reason}"] for reason in found["reason"]]
+
+
+def test_a_step_without_anything_to_read_ends_neither_the_others_nor_the_study(talker, tmp_path):
+    steps = study(talker).steps[:1]
+    sampled = steps[0].model_copy(update={"settings": SAMPLED | {"max_new_tokens": 4}})
+    reading = ExtractStep(extract="attention", checkpoints=["base"], tokens_step="data", settings={"persona": "villain"})
+    capability = ExtractStep(extract="capability", checkpoints=["base"], settings={"task": "tiny-world"})
+    file = study(talker).model_copy(update={"steps": [sampled, reading, capability]})
+    execution = StudyRun(file, tmp_path / "lake", RunOptions(device="cpu", track=False))
+    runs = execution.run()
+    assert [run_id.split("-")[0] for run_id in runs] == ["completions", "capability"]
+    (told,) = execution.unread
+    assert told.startswith("attention of base: ") and "no completion of persona 'villain' holds the marker" in told
 
 
 def test_a_second_call_trains_nothing_and_still_names_the_failures(swept, talker):
