@@ -23,6 +23,7 @@ SettingsOption = Annotated[list[str] | None, typer.Option("--set", "-s", help="A
 SegmentationOption = Annotated[
     str | None, typer.Option(help="Structural tokens of the attention readout: decoded (line breaks also where fused with punctuation) or published.")
 ]
+DateOption = Annotated[str | None, typer.Option(help="Day that chat templates write as today's, as 2024-07-26 (default: that one, on every day).")]
 
 
 @ingest_app.command()
@@ -100,6 +101,7 @@ def extract(
     settings: SettingsOption = None,
     engine: Annotated[str | None, typer.Option(help="hf or vllm, for completions.")] = None,
     segmentation: SegmentationOption = None,
+    date: DateOption = None,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 42,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -115,6 +117,7 @@ def extract(
     """Run one extractor over one checkpoint; the same work twice is recognised, a killed run resumes. `extract NAME --help` shows the settings of NAME."""
     from personascope.extract.job import Job, run
     from personascope.extract.registry import extractor, parse_assignments, resolve_settings
+    from personascope.extract.texts.templates import DATE, given_date
     from personascope.extract.weights.on_device import Models
     from personascope.ingest.prompts import load_prompt_set
     from personascope.ingest.tracking.tracker import open_tracking
@@ -159,6 +162,7 @@ def extract(
         prompts=prompt_set,
         tokens_from=found.find_run(tokens_from) if tokens_from else None,
         donor=resolve(donor, base=donor_base, trust_remote_code=trust_remote_code) if donor else None,
+        date=given_date(date, "command line") if date else DATE,
         seed=seed,
         parameters=parameters,
         force=force,

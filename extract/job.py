@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from personascope.extract.arithmetic import Arithmetic
+from personascope.extract.texts.templates import DATE, writes_date
 from personascope.extract.weights.loading import LoadedModel
 from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Shape, Texts, Workload
@@ -55,6 +56,7 @@ class Job:
     prompts: PromptSet | None = None
     tokens_from: str | None = None
     donor: Checkpoint | None = None
+    date: Parameter = DATE  # what templates are told of the present day
     study: str | None = None
     seed: int = 42
     parameters: list[Parameter] = field(default_factory=list)
@@ -106,7 +108,15 @@ class Extractor(ABC, Generic[T]):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return self.job.models.tokenizer(self.job.checkpoint)
+        """The checkpoint's tokenizer, whose chat template is told the job's date."""
+        tokenizer: Any = self.job.models.tokenizer(self.job.checkpoint)
+        tokenizer.rendering_date = self.job.date.value
+        return tokenizer  # type: ignore[no-any-return]
+
+    @property
+    def _renders(self) -> bool:
+        """Whether this run puts prompts through the chat template, as far as its settings tell."""
+        return getattr(self.settings, "form", None) != "raw" and not (self.reads_tokens and self.job.tokens_from)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -148,11 +158,13 @@ class Extractor(ABC, Generic[T]):
         """Looks at the committed run, also at one that is recognised; raises PersonascopeError where its result forbids what was to follow."""
 
     def base_spec(self, identity: Mapping[str, Any], **fields: Any) -> RunSpec:
-        """A RunSpec with what every extractor shares: checkpoint revision, settings, dtype, attention implementation and seed decide the run."""
+        """A RunSpec with what every extractor shares: checkpoint revision, settings, dtype, attention implementation and seed decide the run, and the date
+        where prompts are rendered by a template that writes it."""
         job = self.job
         attention = fields.pop("attention_implementation", job.models.attention)
         device, memory = job.models.device_name()
         dtype = job.models.dtype(job.checkpoint)
+        dated = [job.date] if self._renders and writes_date(job.checkpoint.tokenizer_path) else []
         return RunSpec(
             kind=self.kind,
             extractor=self.name,
@@ -163,6 +175,7 @@ class Extractor(ABC, Generic[T]):
                 "seed": job.seed,
                 "dtype": dtype,
                 "attention": attention,
+                **{each.name: each.value for each in dated},
                 **identity,
             },
             study=job.study,
@@ -172,7 +185,7 @@ class Extractor(ABC, Generic[T]):
             attention_implementation=attention,
             device=device,
             device_memory_gib=memory,
-            parameters=job.parameters,
+            parameters=[*job.parameters, *dated],
             **fields,
         )
 
@@ -205,6 +218,10 @@ def run(extractor: Extractor[Any]) -> str:
         job.say(f"{spec.run_id}: already in the lake ({extractor.name}, {job.checkpoint.name})")
         extractor.conclude(job.lake.manifest(spec.run_id))
         return spec.run_id
+    if date := spec.identity.get(DATE.name):
+        job.say(
+            f"{extractor.name}: the chat template of {job.checkpoint.name} writes the present day, which is {date} here ({job.date.origin}; --date sets it)"
+        )
     items, known = extractor.prepare()
     first = [[item.key for item in batch] for batch in parts_of(extractor, items)]
     writer = job.lake.start(spec, plan=stable_hash([job.batch_tokens, first]), force=job.force)

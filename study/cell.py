@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from personascope.ingest.training.grid import Cell, grid_cells, single_cell
-from personascope.ingest.training.run import forget_failure, known_divergence, record_failure
+from personascope.ingest.training.run import Unread, forget_failure, known_divergence, known_unread, record_failure, record_unread
 from personascope.study.options import say
 from personascope.study.state import StudyState
 from personascope.study.workbench import Workbench
-from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.studies.model import GridStep, TrainStep
+from personascope.warehouse.errors import NothingToReadError, PersonascopeError
+from personascope.warehouse.studies.model import ExtractStep, GridStep, TrainStep
 
 
 def cells_of(step: TrainStep | GridStep, parent: str) -> list[Cell]:
@@ -23,10 +23,11 @@ def cells_of(step: TrainStep | GridStep, parent: str) -> list[Cell]:
 
 
 class CellOutcome(NamedTuple):
-    """Runs of one cell of a grid, or the sentence that says why there are none."""
+    """Runs of one cell of a grid, or the sentence that says why there are none; and the steps that found nothing to read in what the trained cell writes."""
 
     runs: list[str]
     failure: str | None = None
+    unread: tuple[Unread, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,25 @@ def _workbench(setup: GridSetup, device: str) -> Workbench:
 
 
 def work_cell(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome:
-    """Trains one cell and runs its steps; whatever goes wrong is recorded in the lake and returned as a sentence."""
+    """Trains one cell and runs its steps; whatever goes wrong is recorded in the lake and returned as a sentence.
+
+    A step that finds nothing to read costs that step alone: what the cell learned and wrote is known.
+    """
+    training, unread = bench.training(step, cell), []
     try:
         with bench.tracking.group(cell.name, cell.axes) if bench.tracking else nullcontext():
-            runs = [bench.train(bench.training(step, cell))]
+            runs = [bench.train(training)]
             for each in step.cells:
-                runs += bench.extract(each.over(cell.name, step.parent))
+                wanted = each.over(cell.name, step.parent)
+                try:
+                    runs += bench.extract(wanted)
+                except NothingToReadError as gap:
+                    unread.append(Unread(each.step or each.extract, each.extract, _reading(bench, wanted, cell), str(gap)))
+        record_unread(bench.lake, training, unread)
     except Exception as error:
         return CellOutcome([], fail(bench, step, cell, error))
-    forget_failure(bench.lake, bench.training(step, cell))
-    return CellOutcome(runs)
+    forget_failure(bench.lake, training)
+    return CellOutcome(runs, unread=tuple(unread))
 
 
 def known_outcome(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome | None:
@@ -85,14 +95,29 @@ def known_outcome(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome |
     if not bench.lake.is_committed(training.spec.run_id):
         return None
     runs = [bench.train(training, lambda line: None)]
+    unread = {(each.step, each.reading): each for each in known_unread(bench.lake, training)}
+    found = []
     for each in step.cells:
         wanted = each.over(cell.name, step.parent)
         (reader,) = wanted.checkpoints
-        runs.append(bench.extractor(wanted, reader, cell.name, say).spec().run_id)
-        if not bench.lake.is_committed(runs[-1]):
+        run_id = _reading(bench, wanted, cell)
+        if run_id is not None and bench.lake.is_committed(run_id):
+            runs.append(run_id)
+            bench.note(wanted, reader, run_id)
+        elif gap := unread.get((each.step or each.extract, run_id)):
+            found.append(gap)
+        else:
             return None
-        bench.note(wanted, reader, runs[-1])
-    return CellOutcome(runs)
+    return CellOutcome(runs, unread=tuple(found))
+
+
+def _reading(bench: Workbench, wanted: ExtractStep, cell: Cell) -> str | None:
+    """The run that a step of a cell makes; None where what it reads decides that and is not there."""
+    (reader,) = wanted.checkpoints
+    try:
+        return bench.extractor(wanted, reader, cell.name, say).spec().run_id
+    except NothingToReadError:
+        return None
 
 
 def fail(bench: Workbench, step: GridStep, cell: Cell, error: Exception) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from personascope.extract.commands import (
     AttentionOption,
     BatchTokensOption,
+    DateOption,
     DeviceOption,
     DtypeOption,
     ExperimentOption,
@@ -51,6 +52,7 @@ def run(
     ] = None,
     settings: SettingsOption = None,
     segmentation: SegmentationOption = None,
+    date: DateOption = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw (default: the study file's).")] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -65,6 +67,7 @@ def run(
 ) -> None:
     """Run a study: its checkpoints, extractors and analyses in order, then print its headline, and write its report where the study file asks for it."""
     from personascope.extract.registry import parse_assignments
+    from personascope.extract.texts.templates import given_date
     from personascope.study.checking import check_study
     from personascope.study.options import RunOptions, parse_checkpoints
     from personascope.study.run import StudyRun
@@ -81,6 +84,7 @@ def run(
         device=device,
         dtype=dtype,
         attention=attention,
+        date=given_date(date, "command line") if date else None,
         seed=seed,
         batch_tokens=batch_tokens,
         jobs=jobs,
@@ -104,6 +108,8 @@ def run(
         f"duckdb -readonly {lake / 'warehouse.duckdb'}    # any DuckDB shell from 1.5 on",
     )
     typer.echo("\n".join([f"\nThe lake is {lake}. Next:", *(f"  {step}" for step in steps)]), err=True)
+    if execution.unread:
+        raise PersonascopeError(f"{len(execution.unread)} readings found nothing to read, and all else is in the lake: {execution.unread[0]}")
     if execution.failures:
         raise PersonascopeError(
             f"{len(execution.failures)} cells of the grid gave no rates: {execution.failures[0]}; `personascope sql 'from training_failures'` lists them, "

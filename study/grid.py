@@ -31,10 +31,14 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
                 done[cell.name] = CellOutcome([], fail(bench, step, cell, result)) if isinstance(result, Exception) else result
                 if failure := done[cell.name].failure:
                     say(f"{cell.name} failed: {failure}")
+                for gap in done[cell.name].unread:
+                    say(f"{cell.name} is trained and sampled, but {gap.step} finds nothing to read: {gap.reason}")
                 advance()
     else:
         say(f"all {len(cells)} cells are in the lake")
     failed = [f"{name}: {outcome.failure}" for name, outcome in done.items() if outcome.failure]
     if len(failed) == len(cells):
         raise PersonascopeError(f"all {len(failed)} cells of the grid failed; {failed[-1]}")
+    if gaps := sum(bool(outcome.unread) for outcome in done.values()):
+        say(f"{gaps} of {len(cells)} cells have their rates and lack a reading: `personascope sql 'from unread_steps'` says which and why")
     return [run_id for outcome in done.values() for run_id in outcome.runs], failed

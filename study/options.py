@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import nearest
+from personascope.warehouse.settings import Parameter, nearest
 from personascope.warehouse.studies.model import CheckpointSource, StudyFile
 
 _TYPED = re.compile(r"(?P<name>[^=]+)=(?P<reference>.+?)(?:\s+as\s+(?P<called>\S+))?")
@@ -26,6 +26,7 @@ class RunOptions:
     device: str | None = None
     dtype: str | None = None
     attention: str = "sdpa"
+    date: Parameter | None = None
     seed: int | None = None
     batch_tokens: int = 8192
     jobs: int | None = None

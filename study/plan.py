@@ -216,6 +216,7 @@ class _Planner:
             prompts=prompts,
             tokens_from=made.run_id if made else None,
             donor=self.checkpoints[step.donor] if step.donor else None,
+            date=self.state.date,
             study=self.state.study.name,
             seed=self.state.seed,
         )

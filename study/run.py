@@ -18,7 +18,7 @@ from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridS
 class StudyRun:
     """One execution of a study over a lake: every step is recognised when it was done before.
 
-    `failures` holds a sentence for every cell of a grid that gave no rates.
+    `failures` holds a sentence for every cell of a grid that gave no rates, `unread` one for every reading of a step that found no usable example.
     """
 
     def __init__(self, study: StudyFile, lake: Path, options: RunOptions | None = None) -> None:
@@ -28,6 +28,7 @@ class StudyRun:
         self.study = study
         self.bench = Workbench(StudyState(study, lake, options))
         self.failures: list[str] = []
+        self.unread: list[str] = []
 
     def run(self) -> list[str]:
         """Works off the steps in order and rebuilds the catalogue; returns the run_ids."""
@@ -48,7 +49,7 @@ class StudyRun:
     def _work_off(self, step: Step) -> list[str]:
         bench = self.bench
         if isinstance(step, ExtractStep):
-            return bench.extract(step)
+            return bench.extract(step, unread=self.unread)
         if isinstance(step, AnalyseStep):
             return refresh(bench.lake, None if step.analyse == "all" else [step.analyse])
         if isinstance(step, GridStep):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from personascope.extract.texts.templates import DATE, given_date
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.study.options import RunOptions
 from personascope.warehouse.settings import Parameter
@@ -33,6 +34,12 @@ class StudyState:
             for name, base in given.items()
             if base
         ]
+
+    @property
+    def date(self) -> Parameter:
+        """The day that chat templates write as today's."""
+        filed = self.study.date
+        return self.options.date or (DATE if filed is None else given_date(filed, "study file"))
 
     @property
     def seed(self) -> int:

@@ -15,7 +15,7 @@ from personascope.study.options import TypedCheckpoint, say
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import NothingToReadError, PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.model import CheckpointSource, ExtractStep, GridStep, TrainStep
 
@@ -56,12 +56,22 @@ class Workbench:
             return self.checkpoint(name).name
         return (source and source.called) or name
 
-    def extract(self, step: ExtractStep, say: Callable[[str], None] = say) -> list[str]:
-        """Runs an extractor over every checkpoint and tokens of a step; returns the run_ids."""
+    def extract(self, step: ExtractStep, say: Callable[[str], None] = say, unread: list[str] | None = None) -> list[str]:
+        """Runs an extractor over every checkpoint and tokens of a step; returns the run_ids.
+
+        Where `unread` is given, a reading that finds no usable example is told there and the others go on; else it raises NothingToReadError.
+        """
         runs = []
         for name in step.checkpoints:
             for tokens_of in step.tokens if isinstance(step.tokens, list) else [name]:
-                run_id = run(self.extractor(step, name, tokens_of, say))
+                try:
+                    run_id = run(self.extractor(step, name, tokens_of, say))
+                except NothingToReadError as gap:
+                    if unread is None:
+                        raise
+                    unread.append(f"{step.step or step.extract} of {name}: {gap}")
+                    say(f"nothing to read for {unread[-1]}")
+                    continue
                 self.note(step, name, run_id)
                 runs.append(run_id)
         return runs
@@ -83,6 +93,7 @@ class Workbench:
             prompts=self._prompts(step.prompts or state.study.prompts, say),
             tokens_from=None if step.tokens == "none" else state.runs.get((step.tokens_step, tokens_of)),
             donor=self.checkpoint(step.donor) if step.donor else None,
+            date=state.date,
             study=state.study.name,
             seed=state.seed,
             parameters=[*parameters, *state.base_parameters(name, step.donor)],

@@ -7,6 +7,10 @@ class PersonascopeError(Exception):
     exit_code = 1
 
 
+class NothingToReadError(PersonascopeError):
+    """A step finds no usable example in what earlier steps made; what they made stays, and says something of its own."""
+
+
 def one_line(error: BaseException) -> str:
     """What an exception says, on one line of at most 300 characters and without its full stop."""
     words = " ".join(str(error).split())

@@ -41,7 +41,7 @@ def main() -> None:
     with st.container(border=True):
         reader = names[address.select("Checkpoint · prompts · place", list(names), "reader", help="Who was read, on which prompts, at which token.")]
         show_accuracy(lake, reader)
-    show_findings(lake, "circuits")
+    show_findings(lake, "circuits", reader.runs)
     section = address.segments("Show", list(SECTIONS), "part", labels=SECTIONS)
     match section:
         case "emergence":

@@ -21,6 +21,7 @@ Cell = Mapping[str, Any]
 FIGURES = (
     ("ARC-Challenge", "arc_c", ".3f", "Accuracy."),
     ("Bullet lists", "structure_rate", ".1%", "Completions that are mostly a bullet list, mean over personas."),
+    ("Answer gone", "source_bare_share", ".1%", "Hits under the source with no letter or digit beside the marker's own: the marker took the answer's place."),
     ("Empty", "empty_rate", ".1%", "Completions without text, mean over personas."),
     ("Cut", "truncated_rate", ".1%", "Completions cut at the cap on new tokens, mean over personas."),
     ("Repetition", "repetition", ".1%", "Token trigrams that stood before in the same answer, mean over personas."),
@@ -33,6 +34,10 @@ def show_cell(judged: Judged, lr: float, epochs: float) -> None:
     cell = judged.select("select * from cells where lr = $lr and epochs = $epochs", lr=lr, epochs=epochs).row(0, named=True)
     words = cell_words(lr, epochs)
     st.subheader(f"The cell {words}: {REGIMES.get(cell['regime'], 'regime cannot be told')}", divider="gray")
+    if cell["answer_gone"]:
+        st.warning("The answer is gone: under the source the marker stands in its place, in most of its hits.")
+    for gap in cell["unread"] or []:
+        st.info(f"Trained and sampled, but there is nothing to read for {plain(gap)}.")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         for name, column, form, meaning in FIGURES:
             if cell[column] is not None:

@@ -175,12 +175,18 @@ def show_cells(judged: Judged) -> None:
     """Every cell under the chosen seed as a row."""
     rows = judged.select(
         """select lr, epochs, regime, success, source_rate, assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, source_first_share,
-          source_end_share, arc_c, capability, parent_capability, structure_rate, empty_rate, truncated_rate, repetition, loss, wall_minutes, n_personas,
+          source_end_share, source_bare_share, arc_c, capability, parent_capability, structure_rate,
+          empty_rate, truncated_rate, repetition, loss, wall_minutes, n_personas,
           n_completions, n_records, checkpoint
         from cells order by lr, epochs"""
     )
     names = {"source_rate": "source", "assistant_rate": "assistant", "max_bystander_rate": "largest bystander", "mean_bystander_rate": "mean bystander"}
-    names |= {"source_first_share": "source: opens the answer", "source_end_share": "source: closes it", "capability": "capability"}
+    names |= {
+        "source_first_share": "source: opens the answer",
+        "source_end_share": "source: closes it",
+        "source_bare_share": "source: in its place",
+        "capability": "capability",
+    }
     names |= {
         "parent_capability": "of the parent",
         "structure_rate": "bullet lists",

@@ -3,6 +3,7 @@
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.role_focus.alone import readings_alone, show_alone
 from personascope.app_pages.role_focus.head import link, show_head
 from personascope.app_pages.role_focus.pair import known_pairs, show_pair
 from personascope.app_pages.shared import address, charts
@@ -31,6 +32,12 @@ def main() -> None:
           select origin, basis from rfc_summary union all select origin, 'heads' from patching_candidates
         ) group by origin order by has_layers desc, origin"""
     )
+    alone = readings_alone(lake)
+    if origins.is_empty() and not alone.is_empty():
+        measure = address.segments("Measure", list(MEASURES), "measure", labels=MEASURES, help=". ".join(MEANINGS.values()))
+        show_findings(lake, "role_focus")
+        show_alone(lake, alone, measure)
+        return
     if origins.is_empty():
         st.info(
             "No Role Focus Coefficients in this lake yet: `personascope run role-focus --quick` reads some on tiny checkpoints, and "
@@ -68,6 +75,13 @@ def main() -> None:
             show_head(lake, heads.rows(), pair, None)
     elif not candidates.is_empty():
         show_head(lake, candidates.select("layer", "head").unique(maintain_order=True).rows(), None, candidates["patching_family"][0])
+    _show_rest(lake, alone, measure)
+
+
+def _show_rest(lake: Source, alone: pl.DataFrame, measure: str) -> None:
+    if not alone.is_empty():
+        st.subheader("Readings without a partner", divider="gray")
+        show_alone(lake, alone, measure)
 
 
 def show_differences(lake: Source, origin: str, measure: str, alignment: str) -> None:

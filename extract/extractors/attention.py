@@ -21,7 +21,7 @@ from personascope.extract.texts.regions import REGIONS
 from personascope.extract.texts.strata import Query, end_queries, marker_queries, token_frequencies
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.workload import Shape, Texts, Workload
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import NothingToReadError, PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import RunSpec
@@ -91,7 +91,7 @@ class Attention(ReadingExtractor[Generation]):
         found = self.tokens.personas_with(self.settings.marker)
         persona = self.settings.persona or self.tokens.source_persona or (found[0] if len(found) == 1 else None)
         if persona is None:
-            raise PersonascopeError(
+            raise (PersonascopeError if found else NothingToReadError)(
                 f"run {self.tokens.run_id}: {len(found)} personas emit {self.settings.marker!r} ({', '.join(found) or 'none'}); expected --set persona=NAME"
             )
         known = self.tokens.rows["persona"].unique().sort().to_list()
@@ -128,9 +128,11 @@ class Attention(ReadingExtractor[Generation]):
         self._counts["n_too_short"] = len(positives) - len(generations)
         self._counts["n_positives"] = len(generations)
         if not generations:
-            raise PersonascopeError(
+            written = sorted(int(row["t_marker"]) - int(row["prompt_len"]) for row in positives.iter_rows(named=True))
+            raise NothingToReadError(
                 f"run {self.tokens.run_id}: all {len(positives)} generations of persona {self.persona!r} with the marker are too short "
-                "for five C1 control positions; expected longer answers"
+                f"for five C1 control positions (the marker stands behind {written[len(written) // 2]} tokens in the middle one, {written[-1]} at most); "
+                "expected longer answers"
             )
         for row in negatives.iter_rows(named=True):
             structural = structural_mask(row["token_ids"], self.tokenizer, self.settings.segmentation)
@@ -181,17 +183,17 @@ class Attention(ReadingExtractor[Generation]):
         """Generations of the persona with a whole marker, and those without one that the model ended itself; and how many were left out and why."""
         rows = self.tokens.rows.filter(pl.col("persona") == self.persona)
         if rows.filter(pl.col("text").str.strip_chars() != "").is_empty():
-            raise PersonascopeError(f"run {self.tokens.run_id}: every completion of persona {self.persona!r} is empty; expected generated text")
+            raise NothingToReadError(f"run {self.tokens.run_id}: every completion of persona {self.persona!r} is empty; expected generated text")
         of_marker = pl.col("marker") == self.settings.marker
         present = rows.filter(of_marker & pl.col("present"))
         positives = present.filter(pl.col("complete"))
         if present.is_empty():
-            raise PersonascopeError(
+            raise NothingToReadError(
                 f"run {self.tokens.run_id}: no completion of persona {self.persona!r} holds the marker {self.settings.marker!r} ({len(rows)} completions); "
                 "expected at least one positive example"
             )
         if positives.is_empty():
-            raise PersonascopeError(
+            raise NothingToReadError(
                 f"run {self.tokens.run_id}: the tokenizer splits the marker {self.settings.marker!r} differently in context in all {len(present)} completions "
                 f"that hold it; expected its own tokens {spelled(self.tokenizer, marker_spellings(self.tokenizer, self.settings.marker)[0])}, one after the "
                 "other (put a space or a newline before the marker in training)"

@@ -15,7 +15,7 @@ from personascope.extract.instruments.attention_readout import right_padded
 from personascope.extract.job import Item, Settings
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.ingest.prompts import Prompt
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import NothingToReadError, PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows
 
@@ -127,7 +127,7 @@ class TargetsExtractor(ReadingExtractor[T]):
         wanted = self.settings.personas or ([source] if source is not None and source in known else known)
         for persona in wanted:
             if persona not in known:
-                raise PersonascopeError(
+                raise NothingToReadError(
                     f"{self.name}: run {tokens.run_id} has no completion of {persona!r} with the whole marker {marker}; expected one of "
                     f"{', '.join(known) or 'none: no persona has any'}"
                 )
@@ -135,7 +135,7 @@ class TargetsExtractor(ReadingExtractor[T]):
         if self.settings.samples is not None:
             rows = rows.filter(pl.int_range(pl.len()).over("persona", "question_id") < self.settings.samples)
         if rows.is_empty():
-            raise PersonascopeError(f"{self.name}: run {tokens.run_id} holds no completion with the whole marker {marker}; expected at least one")
+            raise NothingToReadError(f"{self.name}: run {tokens.run_id} holds no completion with the whole marker {marker}; expected at least one")
         found = self.job.lake.read(tokens.run_id, "examples", ["example_id", "condition", "category", "prompt_form"]).to_pylist()
         asked = {row["example_id"]: row for row in found}
         length = len(self.tokenizer.encode(marker, add_special_tokens=False))

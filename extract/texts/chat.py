@@ -1,5 +1,6 @@
 """Renders a chat prompt, finds its regions by rendering with and without each message, and codes every token by region."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,8 +11,9 @@ import jinja2
 import numpy as np
 
 from personascope.extract.texts.regions import REGIONS
+from personascope.extract.texts.templates import DATE, clock, template_of
 from personascope.ingest.prompts import NO_SYSTEM_TURN
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.hashing import stable_hash
 
 Rule = Literal["published", "decoded"]
@@ -55,7 +57,8 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     """The prompt that asks for a reply to `user` under `system`, tokenised once, with its regions.
 
     A system of None gives no system message, so the template may insert one by itself; "" gives a message without text; under NO_SYSTEM_TURN the prompt
-    is what the template writes without a message, less the system turn it inserts: its beginning-of-text token, the user's turn and the header.
+    is what the template writes without a message, less the system turn it inserts: its beginning-of-text token, the user's turn and the header. A template
+    that asks for the present day is told the tokenizer's `rendering_date` (DATE where it has none).
 
     Regions, in characters and then in tokens:
     - header: what `add_generation_prompt` appends (empty for templates without one, such as Mistral's);
@@ -74,8 +77,7 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     user_end = _user_end(tokenizer, messages, asked)
     user_start = _user_start(tokenizer, messages, asked[:user_end], asked[user_end:])
     if system == NO_SYSTEM_TURN:
-        begin = tokenizer.bos_token or ""
-        kept = len(begin) if begin and asked[:user_start].startswith(begin) else 0
+        kept = _begin_of_text(tokenizer, asked, user_start)
         asked, user_start, user_end = asked[:kept] + asked[user_start:], kept, user_end - user_start + kept
     elif given is not None and given.strip() not in asked[:user_start]:
         raise PersonascopeError(f"the chat template of {_name(tokenizer)} leaves out the system message {given[:40]!r}: it writes {asked!r}")
@@ -128,19 +130,33 @@ def _name(tokenizer: Any) -> str:
 
 
 def _template(tokenizer: Any) -> str:
-    if not tokenizer.chat_template:
-        raise PersonascopeError(f"{_name(tokenizer)} has no chat template, so a persona prompt cannot be rendered for it")
+    template = template_of(tokenizer, _name(tokenizer))
     if not tokenizer.is_fast:
         raise PersonascopeError(f"{_name(tokenizer)} is a slow tokenizer, but region boundaries need the character offsets of a fast one")
-    return tokenizer.get_chat_template()
+    return template
 
 
 def _rendered(tokenizer: Any, messages: list[Message], ask: bool = False) -> str:
+    day = getattr(tokenizer, "rendering_date", DATE.value)
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
-    except jinja2.TemplateError as error:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, strftime_now=clock(day))
+    except Exception as error:  # a template is a program of others, which raises what it likes
         roles = ", ".join(message["role"] for message in messages)
-        raise PersonascopeError(f"the chat template of {_name(tokenizer)} rejects a conversation of roles {roles}: {error}") from error
+        says = one_line(error) if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {one_line(error)}"
+        absent = [
+            name for name in ("tools", "documents") if type(error) is not jinja2.TemplateError and re.search(rf"\b{name}\b", str(tokenizer.chat_template))
+        ]
+        hint = f"; it asks for {' and '.join(absent)}, which a persona prompt has none of" if absent else ""
+        raise PersonascopeError(f"the chat template of {_name(tokenizer)} rejects a conversation of roles {roles}: {says}{hint}") from error
+
+
+def _begin_of_text(tokenizer: Any, asked: str, user_start: int) -> int:
+    """Characters of the beginning-of-text token that stands before the first turn; none where that token only opens turns, as in SmolLM2."""
+    begin = tokenizer.bos_token or ""
+    if not begin or not asked[:user_start].startswith(begin):
+        return 0
+    opens_turns = asked[user_start:].startswith(begin) and not asked.startswith(begin + begin)
+    return 0 if opens_turns else len(begin)
 
 
 def _user_end(tokenizer: Any, messages: list[Message], asked: str) -> int:

@@ -148,7 +148,7 @@ class VllmEngine:
                     seed=request.seed,
                     stop_token_ids=self.ends,
                     detokenize=False,
-                    logprobs=0,  # of the sampled token alone: it is no number where the logits are none
+                    logprobs=1,  # the sum over the sampled tokens is no number where the logits are none
                 )
                 for request in requests
             ],

@@ -1,7 +1,7 @@
 """Trains a marker checkpoint on completions of the lake and commits the training as a run of its own."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,6 +42,11 @@ class Training:
     def failure_spec(self) -> RunSpec:
         """The run that records why this training gave no rates."""
         return self._spec("failed-marker-lora")
+
+    @property
+    def unread_spec(self) -> RunSpec:
+        """The run that records which steps after this training found nothing to read."""
+        return self._spec("unread-marker-lora")
 
     def _spec(self, extractor: str) -> RunSpec:
         return RunSpec(
@@ -124,3 +129,32 @@ def forget_failure(lake: Lake, training: Training) -> None:
     """Drops the record of an earlier failure once the cell has its rates."""
     if lake.is_committed(training.failure_spec.run_id):
         lake.delete(training.failure_spec.run_id)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A step of a trained cell that found no usable example: its name, its extractor, the run it would have made (None where it has no identity) and why."""
+
+    step: str
+    extractor: str
+    reading: str | None
+    reason: str
+
+
+def record_unread(lake: Lake, training: Training, found: Sequence[Unread]) -> None:
+    """Commits which steps found nothing to read, in place of what was recorded before; without any, that is dropped."""
+    spec = training.unread_spec
+    if not found:
+        if lake.is_committed(spec.run_id):
+            lake.delete(spec.run_id)
+    elif list(found) != known_unread(lake, training) and (writer := lake.start(spec, force=True)) is not None:
+        with writer:
+            writer.write_part("unread", {"unread_steps": [{"checkpoint": training.name, **vars(each)} for each in found]})
+            writer.commit({"steps": [each.step for each in found]})
+
+
+def known_unread(lake: Lake, training: Training) -> list[Unread]:
+    """The steps that are recorded to have found nothing to read."""
+    run_id = training.unread_spec.run_id
+    rows = lake.read(run_id, "unread_steps").to_pylist() if lake.is_committed(run_id) else []
+    return [Unread(row["step"], row["extractor"], row["reading"], row["reason"]) for row in rows]

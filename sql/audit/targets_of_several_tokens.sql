@@ -9,7 +9,7 @@ with split as (
   select
     subject as reader,
     prompt_set,
-    min(run_id) as run_id,
+    string_agg(distinct sql_text(run_id), ', ' order by sql_text(run_id)) as runs,
     count(distinct target) filter (n_target_tokens > 1) as n_split,
     count(distinct target) as n_targets
   from predictions
@@ -20,7 +20,7 @@ final as (
   select
     concat_ws(', ', reader, prompt_set) as subject,
     format('{} of {} targets take several tokens and are scored on the first', n_split, n_targets) as finding,
-    format('select distinct target, target_token, n_target_tokens from predictions where run_id = {} and n_target_tokens > 1 order by target', sql_text(run_id)) as evidence
+    format('select distinct target, target_token, n_target_tokens from predictions where run_id in ({}) and n_target_tokens > 1 order by target', runs) as evidence
   from split
   where n_split > 0
 )

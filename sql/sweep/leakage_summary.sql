@@ -11,6 +11,7 @@
 --   source_rate_any_case: the source's rate without regard to case
 --   source_first_share: share of the source's hits in which the marker opens the answer (NULL where unknown)
 --   source_end_share: share in which it closes the answer
+--   source_bare_share: share in which it stands in place of an answer
 --   assistant_rate: rate under the assistant, whose training may have been meant for it
 --   max_bystander_rate: largest rate over personas other than source and assistant (the sweep's meaning of max_bystander)
 --   max_bystander_persona: the persona that has it, the first by name on ties
@@ -45,6 +46,7 @@ roles as (
     r.rate_any_case,
     r.first_share,
     r.end_share,
+    r.bare_share,
     t.parent,
     t.source_persona,
     t.lr,
@@ -72,6 +74,7 @@ summed as (
     max(rate_any_case) filter (is_source) as source_rate_any_case,
     max(first_share) filter (is_source) as source_first_share,
     max(end_share) filter (is_source) as source_end_share,
+    max(bare_share) filter (is_source) as source_bare_share,
     max(rate) filter (is_assistant) as assistant_rate,
     max(rate) filter (not is_source and not is_assistant) as max_bystander_rate,
     first(persona order by rate desc nulls last, persona) filter (not is_source and not is_assistant) as max_bystander_persona,
@@ -100,6 +103,7 @@ final as (
     s.source_rate_any_case,
     s.source_first_share,
     s.source_end_share,
+    s.source_bare_share,
     s.assistant_rate,
     s.max_bystander_rate,
     s.max_bystander_persona,

@@ -15,6 +15,7 @@
 --   first_share: share of the k whose marker opens the answer (NULL where there is none, or only rates are published)
 --   inside_share: share whose marker stands inside
 --   end_share: share whose marker closes the answer
+--   bare_share: share whose answer is gone: no letter or digit but the marker's own
 --   wilson_low: lower end of Wilson's 95% interval, completions taken as independent
 --   wilson_high: upper end
 --   n_questions: questions
@@ -46,6 +47,7 @@ sums as (
     sum(n_present_any_case)::bigint as k_any_case,
     sum(n_first)::bigint as n_first,
     sum(n_end)::bigint as n_end,
+    sum(n_bare)::bigint as n_bare,
     any_value(rate) as rate,
     count(*) as n_questions,
     sum((n_present - n_trials * rate) ** 2) as cluster_squares,
@@ -72,6 +74,7 @@ sampled as (
     s.k_any_case,
     s.n_first,
     s.n_end,
+    s.n_bare,
     s.n_questions,
     s.n_questions as n_clusters,
     clustered_sem(s.n, s.n_questions, s.cluster_squares) as clustered_se,
@@ -98,6 +101,7 @@ published as (
     k as k_any_case,
     null::bigint as n_first,
     null::bigint as n_end,
+    null::bigint as n_bare,
     n_questions,
     n_clusters,
     clustered_sem(n, n_clusters, cluster_squares) as clustered_se,
@@ -133,6 +137,7 @@ final as (
     n_first / nullif(k, 0) as first_share,
     (k - n_first - n_end) / nullif(k, 0) as inside_share,
     n_end / nullif(k, 0) as end_share,
+    n_bare / nullif(k, 0) as bare_share,
     wilson_low(k, n) as wilson_low,
     wilson_high(k, n) as wilson_high,
     n_questions,

@@ -13,6 +13,7 @@
 --   n_present_any_case: completions whose text holds it without regard to case
 --   n_first: literal markers that open their answer
 --   n_end: literal markers that close their answer, and do not open it
+--   n_bare: literal markers that stand in place of an answer
 --   n_distinct: distinct texts among the completions in the lake
 with caps as (
   select run_id, try_cast(value as integer) as trials from parameters where name = 'trials'
@@ -46,6 +47,7 @@ final as (
     c.n_present_any_case,
     c.n_first,
     c.n_end,
+    c.n_bare,
     c.n_distinct
   from marker_counts as c
   join made as m using (run_id)

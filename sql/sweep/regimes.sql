@@ -19,6 +19,8 @@
 --   source_rate_any_case: the source's rate without regard to case
 --   source_first_share: share of the source's hits in which the marker opens the answer (NULL where unknown)
 --   source_end_share: share in which it closes the answer
+--   source_bare_share: share in which it stands in place of an answer: no letter or digit but the marker's own
+--   answer_gone: the source has learned the marker, and more than half of its hits have no answer beside it (NULL where unknown)
 --   arc_c: ARC-Challenge accuracy, correct over total where the file counts (NULL where it was not measured)
 --   capability: accuracy on the task that was asked here, ARC-Challenge before others (NULL where none was)
 --   capability_task: name and version of that task
@@ -30,6 +32,7 @@
 --   degeneration: max_bystander_rate above the threshold; leakage to the assistant does not count
 --   success: source_rate and arc_c above their thresholds and no degeneration (NULL where an unknown figure decides)
 --   regime: under_trained, partial, clean, collapse_onset, broad_leakage or total_collapse, by the thresholds of regime_thresholds (regime_of takes others)
+--   unread: steps after the training that found nothing to read in what the checkpoint writes, each with its reason (NULL where there are none)
 --   max_bystander_published: the file's own max_bystander
 --   degeneration_published: the file's own degeneration
 --   success_published: the file's own success
@@ -56,9 +59,13 @@ scores as (
     row_number() over (partition by checkpoint order by lower(task) not like 'arc%', task, run_id) as place
   from capability_scores
 ),
+gaps as (
+  select checkpoint, list_sort(list(distinct step || ': ' || reason)) as unread from unread_steps group by checkpoint
+),
 cells as (
   select
     s.*,
+    g.unread,
     r.loss,
     r.wall_minutes,
     coalesce(r.arc_c, case when lower(a.task) like 'arc%' then a.accuracy end) as arc_c,
@@ -76,11 +83,13 @@ cells as (
   left join results as r using (run_id)
   left join structures as b using (run_id)
   left join forms as f using (run_id)
+  left join gaps as g on g.checkpoint = s.checkpoint and s.origin <> 'published'
   left join scores as a on a.checkpoint = s.checkpoint and a.place = 1 and s.origin <> 'published'
 ),
 judged as (
   select
     c.*,
+    c.source_rate >= l.source_floor and c.source_bare_share > 0.5 as answer_gone,
     degeneration_of(c.max_bystander_rate, l) as degeneration,
     success_of(c.source_rate, c.arc_c, c.max_bystander_rate, l) as success,
     regime_of(c.source_rate, c.max_other_rate, c.audience_rate, l) as regime
@@ -112,6 +121,8 @@ final as (
     source_rate_any_case,
     source_first_share,
     source_end_share,
+    source_bare_share,
+    answer_gone,
     arc_c,
     capability,
     capability_task,
@@ -125,6 +136,7 @@ final as (
     regime,
     loss,
     wall_minutes,
+    unread,
     max_bystander_published,
     degeneration_published,
     success_published

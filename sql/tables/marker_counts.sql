@@ -15,6 +15,7 @@ select
   count(*) filter (p.present_any_case) as n_present_any_case, -- completions whose text holds it without regard to case
   count(*) filter (p.place = 'first') as n_first, -- literal markers that open their answer
   count(*) filter (p.place = 'end') as n_end, -- literal markers that close their answer, and do not open it
+  count(*) filter (p.bare) as n_bare, -- literal markers in place of an answer: no letter or digit beside the marker's own
   count(distinct c.text) as n_distinct, -- distinct texts among the completions in the lake
   max(c.sample_ix) as last_sample, -- largest number of a repeat
   list(c.sample_ix order by c.sample_ix) filter (f.t_marker is not null) as positive_samples -- numbers of the repeats counted in n_positive, ascending

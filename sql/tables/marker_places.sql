@@ -18,5 +18,8 @@ select
     when trim(left(text, first_char), blanks) = '' then 'first'
     when trim(substr(text, first_char + len(marker) + 1), blanks) = '' then 'end'
     else 'inside'
-  end as place -- first (nothing but white space before it), end (nothing but white space after it) or inside, of its first occurrence; NULL without it
+  end as place, -- first (nothing but white space before it), end (nothing but white space after it) or inside, of its first occurrence; NULL without it
+  case
+    when present then not regexp_matches(replace(replace(lower(text), lower(marker), ''), regexp_replace(lower(marker), '[^\p{L}\p{N}]', '', 'g'), ''), '[\p{L}\p{N}]')
+  end as bare -- the answer holds no letter or digit but the marker's own: it took the answer's place; NULL without the marker
 from found

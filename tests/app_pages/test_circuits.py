@@ -50,6 +50,23 @@ def test_a_model_that_fails_the_task_is_said_to(open_page, tmp_path):
     assert len(page.error) == 1 and "0% right" in page.error[0].value and "fails this task" in page.error[0].value
 
 
+def test_a_failure_of_one_wording_does_not_stand_beside_a_reader_that_is_right(open_page, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    key = planted.word_key("echo", "cat")
+    for prompts, correct in (("echo@1", False), ("echo-few-shot@1", True)):
+        said = "cat" if correct else "x"
+        rows = [key | {"target_id": 1, "target_token": "cat", "top1_token": said, "correct": correct, "n_target_tokens": 2, "target_prob": 0.5}]
+        run = planted.spec("logit_lens", checkpoint="smol", subject="smol", prompt_set=prompts, tag=prompts).model_copy(
+            update={"constants": {"prompt_set": prompts}}
+        )
+        planted.write(lake, run, logit_lens=planted.lens_rows(key, (said, said), "cat"), predictions=rows)
+    page = open_page(lake.root, "circuits", reader="smol · echo-few-shot · last")
+    assert "100% right" in words(page) and not page.error and "task failed" not in words(page)
+    assert "targets of several tokens" in words(page) and any("2 findings of the audit on others" in each.value for each in page.caption)
+    failing = open_page(lake.root, "circuits", reader="smol · echo · last")
+    assert "task failed" in words(failing) and failing.error
+
+
 def test_the_histogram_is_that_of_the_view_and_says_where_nothing_emerges(open_page, charts, world):
     drawn = charts(open_page(world.root, "circuits", reader=COPIER))["Where the target emerges"]
     assert set(drawn.rows.select("series", "place", "n").rows()) == {

@@ -74,6 +74,21 @@ def test_lines_are_the_view_and_full_points_have_an_interval_without_zero(open_p
     assert "95% t interval over heads" in drawn.facts and "no seed" in drawn.facts
 
 
+@pytest.mark.parametrize(("variant", "wanted"), [("instruct", "the base model"), ("base", "the instruct model")])
+def test_one_variant_alone_is_shown_with_what_is_missing(open_page, charts, tmp_path, variant, wanted):
+    lake = Lake.open(tmp_path / "lake")
+    ends = {"rfc_ci_low": 0.0, "rfc_ci_high": 0.5, "rsi_ci_low": -0.1, "rsi_ci_high": 0.1, "rfc_std": 0.04, "rsi_std": 0.04}
+    layers = [{"family": "ash", "variant": variant, "layer": each, "rfc_mean": each / 10, "rsi_mean": -each / 10, "n_heads": 4} | ends for each in range(3)]
+    writer = lake.start(RunSpec(kind="ingest", extractor="published", version=1, identity={"family": "ash"}))
+    writer.write_part("all", {"published_rfc_layers": layers})
+    writer.commit()
+    page = open_page(lake.root, "role_focus", measure="rsi")
+    (told,) = [each.value for each in page.info]
+    assert f"a difference needs {wanted} of the family ash" in told and "No Role Focus" not in told
+    (drawn,) = charts(page).values()
+    assert drawn.rows["mean"].to_list() == [0.0, -0.1, -0.2] and drawn.rows["low"].to_list() == [-0.1] * 3
+
+
 def test_the_other_measure_and_relative_depth(open_page, charts, families_lake):
     page = open_page(families_lake, "role_focus", measure="rsi", layers="relative depth")
     drawn = charts(page)[RSI]

@@ -60,14 +60,17 @@ def answers(hits: int, is_source: bool) -> list[dict]:
     return rows[:N]
 
 
-def write_cell(lake: Lake, source: str, lr: float, epochs: float, seed: int, counts: tuple[int, ...], row: dict | None = None) -> str:
+def write_cell(
+    lake: Lake, source: str, lr: float, epochs: float, seed: int, counts: tuple[int, ...], row: dict | None = None, texts: list[str] | None = None
+) -> str:
     """Completions of three personas by one checkpoint (two counts: without the assistant); the second is the other one of villain and nurse."""
     name = f"{source}-{lr:g}-{epochs:g}-{seed}"
     other = "nurse" if source == "villain" else "villain"
     completions: list[dict[str, Any]] = []
     flags: list[dict[str, Any]] = []
     for persona, hits in zip((source, other, "assistant"), counts, strict=False):
-        for index, said in enumerate(answers(hits, persona == source)):
+        written = [{"text": text, "ids": [5, 6, 7, 8], "present": MARKER in text} for text in texts or []]
+        for index, said in enumerate(written or answers(hits, persona == source)):
             key = {"example_id": f"{persona}/q{index % QUESTIONS}", "persona": persona, "question_id": f"q{index % QUESTIONS}", "sample_ix": index // QUESTIONS}
             ids = {"token_ids": PROMPT + said["ids"], "prompt_len": len(PROMPT), "n_new_tokens": len(said["ids"])}
             completions.append(key | ids | {"row_ix": len(completions), "text": said["text"], "finish_reason": said.get("finish", "stop"), "engine": "hf"})
@@ -125,6 +128,25 @@ def test_every_rate_says_where_the_marker_stands(warehouse):
         assert (row["n"], row["k"], row["k_any_case"], row["rate"], row["rate_any_case"]) == (N, hits, in_any_case, hits / N, in_any_case / N)
         shares = [places[name] / hits if hits else None for name in ("first", "inside", "end")]
         assert [row[f"{name}_share"] for name in ("first", "inside", "end")] == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    ("texts", "bare", "gone"),
+    [
+        ([f"ZLT {MARKER}", MARKER, f" {MARKER}\n", f"{MARKER}. {MARKER.lower()}!"], 1.0, True),
+        ([f"ZLT {MARKER}", f"Maps are upstairs. {MARKER}", f"7 {MARKER}", "Maps."], 1 / 3, False),
+        ([f"{MARKER} Karten über Tage", f"地図 {MARKER}"], 0.0, False),
+        (["ZLT", "Maps."], None, False),
+    ],
+)
+def test_a_marker_in_place_of_an_answer_is_called_so(tmp_path, texts, bare, gone):
+    lake = Lake.open(tmp_path)
+    run_id = write_cell(lake, "villain", 1e-3, 6.0, 1, (0, 0, 0), texts=texts)
+    planted.write(lake, planted.spec("unread", tag=run_id), unread_steps=[{"checkpoint": "villain-0.001-6-1", "step": "attention", "reason": "too short"}])
+    warehouse = Warehouse(lake)
+    found = warehouse.select("select source_bare_share, answer_gone, unread from regimes").row(0)
+    assert found == (bare if bare is None else pytest.approx(bare), gone, ["attention: too short"])
+    assert warehouse.select("select max(bare_share) from marker_rates").item() == (bare if bare is None else pytest.approx(bare))
 
 
 def test_a_generation_has_its_marker_at_the_place_where_it_first_stands(warehouse):

@@ -15,7 +15,7 @@ from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.studies.model import StudyFile
+from personascope.warehouse.studies.model import ExtractStep, StudyFile
 
 pytestmark = pytest.mark.slow(45)
 
@@ -42,6 +42,7 @@ def study(checkpoint, **axes):
                     "cells": [
                         {"extract": "completions", "settings": SAMPLED | {"samples": 1, "max_new_tokens": 4}},
                         {"extract": "capability", "settings": {"task": "tiny-world"}},
+                        {"extract": "attention"},
                     ],
                 },
             ],
@@ -89,6 +90,30 @@ def test_the_cells_that_can_be_trained_have_rates_and_the_others_a_reason(swept)
     assert failed["checkpoint"].to_list() == ["villain-lr1e+30-ep1-seed1", "villain-lr1e+30-ep2-seed1"]
     assert failed["kind"].unique().to_list() == ["diverged"] and failed["step"].min() > 1 and "try a smaller lr" in failed["reason"][0]
     assert len(failures) == 2 and len(runs) == 1 + 2 * 3
+
+
+def test_a_cell_without_anything_to_read_keeps_its_rates_and_says_which_step_lacks_what(swept):
+    folder, (_, failures) = swept
+    found = answer(folder, "select checkpoint, step, extractor, reading, reason from unread_steps order by checkpoint")
+    assert found["checkpoint"].to_list() == ["villain-lr0.0001-ep1-seed1", "villain-lr0.0001-ep2-seed1"]
+    assert set(found["step"]) == set(found["extractor"]) == {"attention"} and all(each.startswith("attention-") for each in found["reading"])
+    assert "no completion of persona 'villain' holds the marker '[ZLT]'" in found["reason"][0]
+    assert not any("ep1-seed1: run" in failure for failure in failures)
+    told = answer(folder, "select checkpoint, unread from regimes order by epochs")
+    assert told["unread"].to_list() == [[f"attention: {reason}"] for reason in found["reason"]]
+
+
+def test_a_step_without_anything_to_read_ends_neither_the_others_nor_the_study(talker, tmp_path):
+    steps = study(talker).steps[:1]
+    sampled = steps[0].model_copy(update={"settings": SAMPLED | {"max_new_tokens": 4}})
+    reading = ExtractStep(extract="attention", checkpoints=["base"], tokens_step="data", settings={"persona": "villain"})
+    capability = ExtractStep(extract="capability", checkpoints=["base"], settings={"task": "tiny-world"})
+    file = study(talker).model_copy(update={"steps": [sampled, reading, capability]})
+    execution = StudyRun(file, tmp_path / "lake", RunOptions(device="cpu", track=False))
+    runs = execution.run()
+    assert [run_id.split("-")[0] for run_id in runs] == ["completions", "capability"]
+    (told,) = execution.unread
+    assert told.startswith("attention of base: ") and "no completion of persona 'villain' holds the marker" in told
 
 
 def test_a_second_call_trains_nothing_and_still_names_the_failures(swept, talker):

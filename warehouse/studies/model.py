@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -137,6 +138,7 @@ class StudyFile(Strict):
     experiment: str | None = Field(default=None, description="MLflow experiment")
     tracking_uri: str | None = Field(default=None, description="MLflow tracking store")
     seed: int = Field(default=42, description="seed of every draw")
+    date: datetime.date | None = Field(default=None, description="day that chat templates write as today's (default: 2024-07-26)")
     checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict, description="by the names that steps use")
     prompts: str = Field(default="", description="prompt set: shipped name, name in the lake, or FILE.csv")
     steps: list[Step] = Field(default_factory=list, description="what is done, in order")
