@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from personascope.extract.weights.device import choose_device, choose_dtype, memory
 from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
+from personascope.ingest.weights.vocabulary import check_ids, check_vocabulary, padding_id
 from personascope.warehouse.errors import PersonascopeError, one_line
 
 if TYPE_CHECKING:
@@ -60,11 +61,9 @@ def load_model(
         raise PersonascopeError(_memory_sentence(checkpoint, files, chosen_device.value, chosen_dtype.value)) from error
     embedding: Any = model.get_input_embeddings()
     rows = int(embedding.weight.shape[0])
+    check_vocabulary(tokenizer, rows, f"{checkpoint.id}: the tokenizer in {checkpoint.tokenizer_path}")
     if len(tokenizer) > rows:
-        raise PersonascopeError(
-            f"{checkpoint.id}: the tokenizer in {checkpoint.tokenizer_path} has {len(tokenizer)} tokens but the model embeds {rows}: "
-            "it belongs to another model."
-        )
+        embedding.register_forward_pre_hook(lambda module, args: check_ids([int(args[0].max())], rows, tokenizer, f"{checkpoint.name}: a prompt or answer"))
     model.eval().requires_grad_(False)
     reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason)
     if unread:
@@ -73,7 +72,7 @@ def load_model(
 
 
 def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of `checkpoint`; one without a padding token pads with its end token, which attention masks hide."""
+    """The tokenizer of `checkpoint`; one without a padding token that the model embeds pads with its end token, which attention masks hide."""
     from transformers import AutoTokenizer  # seconds of import that a run found in the lake does without
 
     folder = checkpoint.tokenizer_path
@@ -83,7 +82,7 @@ def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> P
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:  # a broken file surfaces as whatever the tokenizer's own parser raises
         raise PersonascopeError(f"{checkpoint.id}: the tokenizer in {folder} cannot be loaded ({one_line(error)}).") from error
-    if tokenizer.pad_token_id is None:
+    if padding_id(tokenizer, checkpoint.vocab_size) != tokenizer.pad_token_id:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
