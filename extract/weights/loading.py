@@ -64,6 +64,7 @@ def load_model(
     check_vocabulary(tokenizer, rows, f"{checkpoint.id}: the tokenizer in {checkpoint.tokenizer_path}")
     if len(tokenizer) > rows:
         embedding.register_forward_pre_hook(lambda module, args: check_ids([int(args[0].max())], rows, tokenizer, f"{checkpoint.name}: a prompt or answer"))
+    _make_ordinary(model)
     model.eval().requires_grad_(False)
     reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason)
     if unread:
@@ -107,6 +108,10 @@ def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code:
             ignore_mismatched_sizes=True,
         )
     except (ValueError, ImportError, KeyError, OSError) as error:
+        if attention == "sdpa" and ("scaled_dot_product_attention" in str(error) or "sdpa" in str(error).lower()):
+            raise PersonascopeError(
+                f"{checkpoint.id} is of the family {checkpoint.family}, for which transformers has no SDPA attention: type --attention eager."
+            ) from error
         raise PersonascopeError(f"{checkpoint.id} cannot be loaded with attention {attention!r} ({one_line(error)}).") from error
     except RuntimeError as error:
         if _out_of_memory(error):
@@ -140,6 +145,15 @@ def _merge(model: PreTrainedModel, checkpoint: Checkpoint, device: str) -> PreTr
         return wrapped.merge_and_unload(safe_merge=True)
     except ValueError as error:
         raise PersonascopeError(f"{where} cannot be merged ({one_line(error)}).") from error
+
+
+def _make_ordinary(model: PreTrainedModel) -> None:
+    """Replace parameters that were made in inference mode, as transformers makes those it joins (experts), so that gradients can be taken through them."""
+    with torch.inference_mode(False):
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.is_inference():
+                    setattr(module, name, torch.nn.Parameter(parameter.clone(), requires_grad=False))
 
 
 def _refuse_gaps(keys: Any, what: str, remedy: str) -> None:
