@@ -13,6 +13,7 @@ from personascope.extract.weights.finite import all_finite, refuse_logits
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.tasks import Task, TaskQuestion, load_task
 from personascope.ingest.weights.checkpoints import has_chat_template
+from personascope.ingest.weights.vocabulary import check_ids
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -83,6 +84,8 @@ class Capability(Extractor[Asked]):
         choices = [self.tokenizer.encode(lead + choice, add_special_tokens=False) for choice in question.choices]
         if empty := [choice for choice, ids in zip(question.choices, choices, strict=True) if not ids]:
             raise PersonascopeError(f"capability: choice {empty[0]!r} of question {question.question_id} gives no token; expected some text")
+        where = f"capability: question {question.question_id} or one of its choices"
+        check_ids([*prompt, *(token for choice in choices for token in choice)], self.job.checkpoint.vocab_size, self.tokenizer, where)
         return prompt, choices
 
     def process(self, items: Sequence[Item[Asked]]) -> Mapping[str, Rows]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from personascope.extract.extractors.reading import chosen_layers
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, padded, target_items
+from personascope.extract.instruments.attention_calls import refuse_other_memories
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components, capturing_heads, find_components
 from personascope.extract.instruments.lens import Vocabulary
@@ -93,6 +94,7 @@ class Patches(TargetsExtractor[Targeted]):
         donor = self.job.donor or self.job.checkpoint
         self._check_donor(donor)
         self._donations = self._donate(donor, sources)
+        refuse_other_memories(self.loaded.model, "no step can be repeated with a piece of it replaced")
         self._components = find_components(self.loaded.model)
         self._vocabulary = Vocabulary(self.tokenizer)
         return target_items(targets), known

@@ -15,6 +15,7 @@ from personascope.extract.instruments.attention_readout import right_padded
 from personascope.extract.job import Item, Settings
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.ingest.prompts import Prompt
+from personascope.ingest.weights.vocabulary import check_ids
 from personascope.warehouse.errors import NothingToReadError, PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows
@@ -99,6 +100,8 @@ class TargetsExtractor(ReadingExtractor[T]):
             columns = self.rendered(prompt, self.settings.form)
             ids = tuple(columns["token_ids"])
             target_id, count = self._target(columns["text"], ids, prompt)
+            where = f"{self.name}: example {prompt.example_id} or its target"
+            check_ids([*ids, target_id or 0], self.job.checkpoint.vocab_size, self.tokenizer, where)
             found.append(_of_prompt(prompt, ids, target_id, count))
             examples.append(prompt.model_dump() | columns)
         return found, known | {"examples": examples}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IMPLEMENTATION = "personascope_readout"
 _HARMLESS = frozenset({"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "return_dict"})
 _BLOCK_SCORES = 1 << 22
+_KEPT_AS_KEYS = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ _sink: ContextVar[Sink] = ContextVar("personascope_readout_sink")
 def family_of(model: PreTrainedModel) -> str:
     """The name by which a model is refused."""
     return f"{type(model).__name__} (family {model.config.model_type})"
+
+
+def refuse_other_memories(model: PreTrainedModel, what: str) -> None:
+    """Raises PersonascopeError for layers that remember earlier tokens otherwise than by keys and values, so that a step cannot be repeated from those."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    if other := sorted(kinds - _KEPT_AS_KEYS):
+        raise PersonascopeError(f"{family_of(model)} has layers of {', '.join(other)}, which keep no keys and values of earlier tokens, so {what}")
 
 
 @contextmanager

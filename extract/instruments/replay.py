@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from personascope.extract.instruments.attention_calls import family_of
+from personascope.extract.instruments.attention_calls import family_of, refuse_other_memories
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components
 from personascope.extract.instruments.residual import capturing
@@ -71,6 +71,7 @@ class Keys:
 
 def clean_pass(components: Components, token_ids: Sequence[int]) -> Clean:
     """Run the model once and keep what every layer was called with; raises PersonascopeError for layers that cannot be called on their own."""
+    refuse_other_memories(components.model, "its heads cannot be ablated")
     states: list[Tensor] = []
     arguments: list[dict[str, Any]] = []
     heads: list[Tensor] = []

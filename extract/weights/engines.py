@@ -17,6 +17,7 @@ from personascope.extract.weights.on_device import Models
 from personascope.extract.weights.sampler import SeededSampler
 from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, Checkpoint, end_of_turn_ids
 from personascope.ingest.weights.json_file import read_object
+from personascope.ingest.weights.vocabulary import check_ids
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.hashing import stable_seed
 
@@ -134,10 +135,12 @@ class VllmEngine:
         number = stable_seed("lora", checkpoint.identity) % 2**31 or 1
         self.lora = LoRARequest(checkpoint.name, number, str(checkpoint.adapter)) if checkpoint.adapter else None
         self.ends, self.checkpoint = ends, checkpoint.name
+        self.rows, self.tokenizer = checkpoint.vocab_size, models.tokenizer(checkpoint)
 
     def sample(self, requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int) -> list[Sample]:
         from vllm import SamplingParams
 
+        check_ids((token for request in requests for token in request.token_ids), self.rows, self.tokenizer, f"{self.checkpoint}: a prompt")
         outputs = self.llm.generate(
             [{"prompt_token_ids": list(request.token_ids)} for request in requests],
             [

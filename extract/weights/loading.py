@@ -14,6 +14,7 @@ from personascope.extract.weights.device import choose_device, choose_dtype, mem
 from personascope.extract.weights.faults import out_of_memory, refuse_gaps, some
 from personascope.extract.weights.finite import watch
 from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
+from personascope.ingest.weights.vocabulary import check_ids, check_vocabulary, padding_id
 from personascope.warehouse.errors import PersonascopeError, one_line
 
 if TYPE_CHECKING:
@@ -65,11 +66,10 @@ def load_model(
         raise PersonascopeError(_memory_sentence(checkpoint, files, chosen_device.value, chosen_dtype.value)) from error
     embedding: Any = model.get_input_embeddings()
     rows = int(embedding.weight.shape[0])
+    check_vocabulary(tokenizer, rows, f"{checkpoint.id}: the tokenizer in {checkpoint.tokenizer_path}")
     if len(tokenizer) > rows:
-        raise PersonascopeError(
-            f"{checkpoint.id}: the tokenizer in {checkpoint.tokenizer_path} has {len(tokenizer)} tokens but the model embeds {rows}: "
-            "it belongs to another model."
-        )
+        embedding.register_forward_pre_hook(lambda module, args: check_ids([int(args[0].max())], rows, tokenizer, f"{checkpoint.name}: a prompt or answer"))
+    _make_ordinary(model)
     model.eval().requires_grad_(False)
     reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason)
     if unread:
@@ -78,7 +78,7 @@ def load_model(
 
 
 def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of `checkpoint`; one without a padding token pads with its end token, which attention masks hide."""
+    """The tokenizer of `checkpoint`; one without a padding token that the model embeds pads with its end token, which attention masks hide."""
     from transformers import AutoTokenizer  # seconds of import that a run found in the lake does without
 
     folder = checkpoint.tokenizer_path
@@ -88,7 +88,7 @@ def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> P
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:  # a broken file surfaces as whatever the tokenizer's own parser raises
         raise PersonascopeError(f"{checkpoint.id}: the tokenizer in {folder} cannot be loaded ({one_line(error)}).") from error
-    if tokenizer.pad_token_id is None:
+    if padding_id(tokenizer, checkpoint.vocab_size) != tokenizer.pad_token_id:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
@@ -114,6 +114,10 @@ def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code:
             generation_config=GenerationConfig(),  # what its own says of sampling is nobody's choice here
         )
     except (ValueError, ImportError, KeyError, OSError) as error:
+        if attention == "sdpa" and ("scaled_dot_product_attention" in str(error) or "sdpa" in str(error).lower()):
+            raise PersonascopeError(
+                f"{checkpoint.id} is of the family {checkpoint.family}, for which transformers has no SDPA attention: type --attention eager."
+            ) from error
         raise PersonascopeError(f"{checkpoint.id} cannot be loaded with attention {attention!r} ({one_line(error)}).") from error
     except RuntimeError as error:
         if out_of_memory(error):
@@ -126,6 +130,15 @@ def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code:
     refuse_gaps(info["missing_keys"], f"{where} lack", remedy)
     refuse_gaps((key for key, *_ in info["mismatched_keys"]), f"{where} have another shape than config.json says in", remedy)
     return model, sorted(info["unexpected_keys"])
+
+
+def _make_ordinary(model: PreTrainedModel) -> None:
+    """Replace parameters that were made in inference mode, as transformers makes those it joins (experts), so that gradients can be taken through them."""
+    with torch.inference_mode(False):
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.is_inference():
+                    setattr(module, name, torch.nn.Parameter(parameter.clone(), requires_grad=False))
 
 
 def _check_file(file: Path) -> None:

@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.cache import build_once
 from personascope.ingest.weights.checkpoints import CARD, Checkpoint, end_of_turn_ids
+from personascope.ingest.weights.vocabulary import check_ids, padding_id
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash, stable_seed
 
@@ -182,6 +183,7 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
             f"one of {', '.join(repr(tokenizer.decode([end])) for end in sorted(ends - {None}))}, as in its own completions"
         )
     marker = marker_tokens(tokenizer, settings)
+    check_ids(marker, parent.vocab_size, tokenizer, f"marker {settings.marker!r} for {parent.name}")
     examples = [encode(row, marker, settings.marker_tail_tokens) for row in rows]
     torch.manual_seed(stable_seed("marker-lora", settings.seed))
     loaded: Any = AutoModelForCausalLM.from_pretrained(parent.path, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
@@ -203,7 +205,7 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
     if settings.gradient_checkpointing:
         wrapped.enable_input_require_grads()
         wrapped.gradient_checkpointing_enable()
-    steps = _train(wrapped, examples, settings, tokenizer.pad_token_id or tokenizer.eos_token_id, f"training {source_persona} marker")
+    steps = _train(wrapped, examples, settings, padding_id(tokenizer, parent.vocab_size) or 0, f"training {source_persona} marker")
     wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # LoRA leaves them as they are
     tokenizer.save_pretrained(folder)
     counts = {"n_positive": sum(row.positive for row in rows), "n_negative": sum(not row.positive for row in rows)}

@@ -167,11 +167,28 @@ def test_missing_broken_and_foreign_tokenizers_are_refused(folder):
     data = json.loads(tokenizer.read_text())
     tokenizer.write_text("{}")
     assert "cannot be loaded" in refused(resolve(folder), device="cpu")
-    data["model"]["vocab"] |= {f"<extra {index}>": 257 + index for index in range(20)}
+    data["model"]["vocab"] |= {f"<extra {index}>": 257 + index for index in range(340)}
     tokenizer.write_text(json.dumps(data))
-    assert "has 277 tokens but the model embeds 264: it belongs to another model" in refused(resolve(folder), device="cpu")
+    assert "has 597 tokens but the model embeds 264: it belongs to another model" in refused(resolve(folder), device="cpu")
+    data["model"]["vocab"] = {token: index for token, index in data["model"]["vocab"].items() if index < 90}
+    tokenizer.write_text(json.dumps(data | {"added_tokens": []}))
+    assert "tokens for the 264 that the model embeds: it is damaged, or belongs to another model" in refused(resolve(folder), device="cpu")
     tokenizer.unlink()
     assert "holds no tokenizer" in refused(resolve(folder), device="cpu")
+
+
+def test_a_token_beyond_the_embedding_is_refused_only_where_a_text_holds_it(folder):
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([f"<new {index}>" for index in range(7)])
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    assert len(tokenizer) == 265  # one more than the model embeds
+    tokenizer.save_pretrained(folder)
+    loaded = load_model(resolve(folder), device="cpu")
+    assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id == 256
+    with torch.inference_mode():
+        loaded.model(input_ids=IDS)
+        with pytest.raises(PersonascopeError, match=r"qwen2: a prompt or answer holds token 264 \('\[PAD\]'\), which .* none of the model's 264 embeddings"):
+            loaded.model(input_ids=torch.tensor([loaded.tokenizer.encode("a[PAD]")]))
 
 
 def test_unknown_or_uninstalled_attention_is_refused(saved):
