@@ -177,6 +177,7 @@ class Ablations(TargetsExtractor):
         gains = (probs - probs[:1]).topk(max(1, self.settings.gained), dim=-1)
         gained, ids = gains.values[:, : self.settings.gained].tolist(), gains.indices[:, : self.settings.gained].tolist()
         own, chance = logits[:, wanted].tolist(), probs[:, wanted].tolist()
+        margins = margins_of(logits, wanted).tolist()
         rows = []
         for row, variant in enumerate(chunk, 1):
             rows.append(
@@ -188,6 +189,8 @@ class Ablations(TargetsExtractor):
                     "logit": own[row],
                     "base_prob": chance[0],
                     "prob": chance[row],
+                    "base_margin": margins[0],
+                    "margin": margins[row],
                     "kl": divergence[row],
                     "base_top1_id": tops[0],
                     "base_top1": self._vocabulary.text(tops[0]),
@@ -209,6 +212,12 @@ class Ablations(TargetsExtractor):
             "self_check.replay": self._replay_error,
             **{f"self_check.{name}": value for name, value in self._components.errors.items()},
         }
+
+
+def margins_of(logits: Tensor, wanted: int) -> Tensor:
+    """The logit of token `wanted` minus that of the likeliest other token [...], of logits [..., vocab]."""
+    best, ids = logits.topk(2, dim=-1)
+    return logits[..., wanted] - torch.where(ids[..., 0] == wanted, best[..., 1], best[..., 0])
 
 
 def ablated_logits(
