@@ -173,11 +173,11 @@ class Ablations(TargetsExtractor):
         probs = logs.exp()
         tops = logits.argmax(-1).tolist()
         wanted = tops[0] if target.target_id is None else target.target_id
+        margins = margins_of(logits, wanted).tolist()
         divergence = (probs[:1] * (logs[:1] - logs)).sum(-1).tolist()
         gains = (probs - probs[:1]).topk(max(1, self.settings.gained), dim=-1)
         gained, ids = gains.values[:, : self.settings.gained].tolist(), gains.indices[:, : self.settings.gained].tolist()
         own, chance = logits[:, wanted].tolist(), probs[:, wanted].tolist()
-        margins = margins_of(logits, wanted).tolist()
         rows = []
         for row, variant in enumerate(chunk, 1):
             rows.append(
