@@ -173,12 +173,12 @@ class Ablations(TargetsExtractor):
         probs = logs.exp()
         tops = logits.argmax(-1).tolist()
         wanted = tops[0] if target.target_id is None else target.target_id
-        margins = margins_of(logits, wanted).tolist()
         divergence = (probs[:1] * (logs[:1] - logs)).sum(-1).tolist()
         gains = (probs - probs[:1]).topk(max(1, self.settings.gained), dim=-1)
         gained, ids = gains.values[:, : self.settings.gained].tolist(), gains.indices[:, : self.settings.gained].tolist()
         own, chance = logits[:, wanted].tolist(), probs[:, wanted].tolist()
         rows = []
+        margins = margins_of(logits, wanted).tolist()
         for row, variant in enumerate(chunk, 1):
             rows.append(
                 {
@@ -216,8 +216,8 @@ class Ablations(TargetsExtractor):
 
 def margins_of(logits: Tensor, wanted: int) -> Tensor:
     """The logit of token `wanted` minus that of the likeliest other token [...], of logits [..., vocab]."""
-    best, ids = logits.topk(2, dim=-1)
-    return logits[..., wanted] - torch.where(ids[..., 0] == wanted, best[..., 1], best[..., 0])
+    others = [part.amax(-1) for part in (logits[..., :wanted], logits[..., wanted + 1 :]) if part.shape[-1]]
+    return logits[..., wanted] - torch.stack(others).amax(0)
 
 
 def ablated_logits(
