@@ -1,4 +1,4 @@
-"""Emergence, section of the circuits page: layers at which the target becomes top-1, what stood there before, and how alike the phrasings are."""
+"""Emergence, section of the circuits page: layers at which the target becomes top-1, how it rises before, what stood there, and how alike the phrasings are."""
 
 import streamlit as st
 
@@ -8,6 +8,7 @@ from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.circuit_readers import Reader
 from personascope.warehouse.drawing.figures.emergence_layers import MEASURES, emergence
 from personascope.warehouse.drawing.figures.prompt_form_similarity import similarity
+from personascope.warehouse.drawing.figures.target_rise import VALUES, rise
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count
 
@@ -16,7 +17,7 @@ MOST_ROWS = 12
 
 
 def show_emergence(lake: Source, reader: Reader) -> None:
-    """The histogram by phrasing, the table behind it, and the cosine of two phrasings by layer."""
+    """The histogram by phrasing, rank and probability by layer beside it, the table behind them, and the cosine of two phrasings by layer."""
     if reader.lens_run is None:
         st.info(f"No logit lens of {plain(reader.subject)} was read: `personascope extract logit_lens` reads one.", icon=":material/layers:")
         return
@@ -25,6 +26,10 @@ def show_emergence(lake: Source, reader: Reader) -> None:
     drawing = emergence(lake, reader, measure, f"emergence {measure}")
     if drawing is not None:
         charts.show_drawing(drawing)
+    for column, value in zip(st.columns(len(VALUES)), VALUES, strict=True):
+        if (risen := rise(lake, reader, value, f"target {value}")) is not None:
+            with column:
+                charts.show_drawing(risen)
     _show_table(lake, reader)
     alike = similarity(lake, checkpoint=reader.checkpoint)
     if alike is not None:

@@ -10,7 +10,13 @@ from personascope.warehouse.drawing.figures.patching_map import VALUES, patches
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
-LABELS = {"restored_pooled": "Restored", "logit_change": "Logit", "kl_removed": "KL"}
+LABELS = {
+    "restored_pooled_log_prob": "Restored",
+    "log_prob_change": "Log-probability",
+    "kl_removed": "KL",
+    "restored_pooled": "Restored, raw logit",
+    "logit_change": "Raw logit",
+}
 MOST_ROWS = 12
 
 
@@ -41,23 +47,28 @@ def show_patching(lake: Source, reader: Reader) -> None:
 
 def _show_table(lake: Source, reader: Reader, run: str) -> None:
     rows = lake.select(
-        """select layer, site, head, restored_pooled, restored, restored_low, restored_high, logit_change, logit_change_low, logit_change_high, prob, base_prob,
-          donor_prob, kl_removed, kl, base_kl, n_restored, n, n_clusters
+        """select layer, site, head, restored_pooled_log_prob, log_prob_change, log_prob_change_low, log_prob_change_high, prob, base_prob, donor_prob,
+          restored_pooled, restored, restored_low, restored_high, logit_change, logit_change_low, logit_change_high,
+          kl_removed, kl, base_kl, n_restored, n, n_clusters
         from patch_effects where run_id = $run and stratum = $stratum and prompt_form = 'all'
-        order by abs(logit_change) desc nulls last, layer, site, head""",
+        order by abs(log_prob_change) desc nulls last, layer, site, head""",
         run=run,
         stratum=reader.stratum,
     )
     counts = f"{count_range(rows['n'], reader.what)} of {count_range(rows['n_clusters'], 'question')}"
     shown = with_values(rows.drop("n", "n_clusters"))
     numbers = {
-        "restored_pooled": ("restored", "Mean change of the logit over the mean distance between donor and base."),
-        "restored": ("mean of fractions", "Mean over examples of the restored fraction; one example with a distance near 0 can decide it."),
+        "restored_pooled_log_prob": ("restored", "Mean change of the log-probability over the mean distance between donor and base."),
+        "log_prob_change": ("nats", "Mean change of the target's log-probability."),
+        "log_prob_change_low": ("low, nats", "95% t interval over questions of that change, this place alone."),
+        "log_prob_change_high": ("high, nats", "95% t interval over questions of that change, this place alone."),
+        "restored_pooled": ("restored, raw logit", "Mean change of the raw logit over the mean distance between donor and base."),
+        "restored": ("mean of fractions", "Mean over examples of the restored fraction of the raw logit; one example with a distance near 0 can decide it."),
         "restored_low": ("low", "95% t interval over questions of the mean of fractions, this place alone."),
         "restored_high": ("high", "95% t interval over questions of the mean of fractions, this place alone."),
-        "logit_change": ("logit", "Mean change of the target's logit."),
-        "logit_change_low": ("low, logit", "95% t interval over questions of the change of the logit, this place alone."),
-        "logit_change_high": ("high, logit", "95% t interval over questions of the change of the logit, this place alone."),
+        "logit_change": ("raw logit", "Mean change of the target's raw logit: shifts that all logits share count too."),
+        "logit_change_low": ("low, logit", "95% t interval over questions of the change of the raw logit, this place alone."),
+        "logit_change_high": ("high, logit", "95% t interval over questions of the change of the raw logit, this place alone."),
         "prob": ("probability", "Mean probability of the target with the patch."),
         "base_prob": ("without", "The same without a patch."),
         "donor_prob": ("donor", "The same in the donor."),

@@ -263,6 +263,7 @@ class Ablations(TargetsExtractor[Slice]):
         gains = probs.sub_(probs[0].clone()).topk(max(1, self.settings.gained), dim=-1)
         gained, ids = gains.values[:, : self.settings.gained].tolist(), gains.indices[:, : self.settings.gained].tolist()
         rows = []
+        margins = margins_of(logits, wanted).tolist()
         for row, variant in enumerate(chunk, 1):
             rows.append(
                 {
@@ -273,6 +274,8 @@ class Ablations(TargetsExtractor[Slice]):
                     "logit": own[row],
                     "base_prob": chance[0],
                     "prob": chance[row],
+                    "base_margin": margins[0],
+                    "margin": margins[row],
                     "kl": divergence[row],
                     "base_top1_id": tops[0],
                     "base_top1": self._vocabulary.text(tops[0]),
@@ -294,6 +297,12 @@ class Ablations(TargetsExtractor[Slice]):
             "self_check.replay": self._replay_error,
             **{f"self_check.{name}": value for name, value in self._components.errors.items()},
         }
+
+
+def margins_of(logits: Tensor, wanted: int) -> Tensor:
+    """The logit of token `wanted` minus that of the likeliest other token [...], of logits [..., vocab]."""
+    others = [part.amax(-1) for part in (logits[..., :wanted], logits[..., wanted + 1 :]) if part.shape[-1]]
+    return logits[..., wanted] - torch.stack(others).amax(0)
 
 
 def ablated_logits(

@@ -5,8 +5,9 @@
 --   attribution_run: run of the direct attributions (NULL: none)
 --   ablation_run: run of the ablations (NULL: none)
 --   prompt_form: phrasing of the task, none where there is one only, or all
---   measure_a: direct, direct_margin, or sieve (the estimate of zero ablation from gradients)
---   measure_b: ablation it is compared with: zero, mean, resample, scale with its factor; sieve is compared with zero alone
+--   measure_a: direct (to the target's logit), direct_margin (to the target's logit minus the runner-up's), or sieve (estimate of zero_logit from gradients)
+--   measure_b: ablation it is compared with: zero, mean, resample, scale with its factor, by the log-probability lost; the same with _margin or _logit behind
+--     it, by what margin or raw logit lose; sieve is compared with zero_logit alone
 --   layer: decoder layer, from 0 (NULL: all heads of the model)
 --   n: prompts
 --   n_clusters: questions among them
@@ -49,7 +50,7 @@ compared as (
     and b.layer = a.layer
     and b.head = a.head
   where b.measure not in ('direct', 'direct_margin', 'sieve')
-    and (a.measure in ('direct', 'direct_margin') or a.measure = 'sieve' and b.measure = 'zero')
+    and (a.measure in ('direct', 'direct_margin') or a.measure = 'sieve' and b.measure = 'zero_logit')
 ),
 keyed as (
   select

@@ -9,9 +9,15 @@
 --   n_clusters: questions among them
 --   dla: mean direct contribution to the target's logit, final norm's scale frozen (NULL: not computed)
 --   dla_margin: the same to the target's logit minus the runner-up's
---   zero: mean change of the target's logit when the head's output is set to zero
+--   zero: mean change of the target's log-probability when the head's output is set to zero, nats
 --   mean: the same when it is set to its mean over prompts
 --   resample: the same when it is taken from another prompt
+--   zero_margin: mean change of the target's logit minus that of the likeliest other token, zero ablation (NULL of runs that did not keep it)
+--   mean_margin: the same, mean ablation
+--   resample_margin: the same, resample ablation
+--   zero_logit: mean change of the target's raw logit, zero ablation: a shift that all logits share changes it too
+--   mean_logit: the same, mean ablation
+--   resample_logit: the same, resample ablation
 --   kl_zero: mean KL divergence of the whole next-token distribution, nats, zero ablation
 --   kl_mean: the same, mean ablation
 --   kl_resample: the same, resample ablation
@@ -22,14 +28,18 @@
 --   attention_entropy: mean entropy of its attention row, nats
 --   dla_layer_rank: place by dla in its layer, the largest first
 --   dla_rank: place by dla in the model
---   zero_layer_rank: place by what zero ablation takes from the target's logit in its layer, the largest loss first
+--   dla_margin_layer_rank: place by dla_margin in its layer
+--   dla_margin_rank: place by dla_margin in the model
+--   zero_layer_rank: place by what zero ablation takes from the target's log-probability in its layer, the largest loss first
 --   zero_rank: place by it in the model
 --   mean_rank: place in the model by what mean ablation takes
 --   resample_rank: place in the model by what resample ablation takes
 --   n_dla_layer_top3: prompts at which the head is among the first three of its layer by dla
+--   n_dla_margin_layer_top3: the same by dla_margin
 --   n_zero_layer_top3: the same by zero ablation
 --   n_mean_layer_top3: the same by mean ablation
 --   n_dla_top3: prompts at which it is among the first three of the model by dla
+--   n_dla_margin_top3: the same by dla_margin
 --   n_zero_top3: the same by zero ablation
 --   n_mean_top3: the same by mean ablation
 with worths as (
@@ -49,16 +59,26 @@ with worths as (
     -max(worth) filter (measure = 'zero') as zero,
     -max(worth) filter (measure = 'mean') as mean,
     -max(worth) filter (measure = 'resample') as resample,
+    -max(worth) filter (measure = 'zero_margin') as zero_margin,
+    -max(worth) filter (measure = 'mean_margin') as mean_margin,
+    -max(worth) filter (measure = 'resample_margin') as resample_margin,
+    -max(worth) filter (measure = 'zero_logit') as zero_logit,
+    -max(worth) filter (measure = 'mean_logit') as mean_logit,
+    -max(worth) filter (measure = 'resample_logit') as resample_logit,
     max(layer_rank) filter (measure = 'direct') as dla_layer_rank,
     max(rank) filter (measure = 'direct') as dla_rank,
+    max(layer_rank) filter (measure = 'direct_margin') as dla_margin_layer_rank,
+    max(rank) filter (measure = 'direct_margin') as dla_margin_rank,
     max(layer_rank) filter (measure = 'zero') as zero_layer_rank,
     max(rank) filter (measure = 'zero') as zero_rank,
     max(rank) filter (measure = 'mean') as mean_rank,
     max(rank) filter (measure = 'resample') as resample_rank,
     max(n_layer_top3) filter (measure = 'direct') as n_dla_layer_top3,
+    max(n_layer_top3) filter (measure = 'direct_margin') as n_dla_margin_layer_top3,
     max(n_layer_top3) filter (measure = 'zero') as n_zero_layer_top3,
     max(n_layer_top3) filter (measure = 'mean') as n_mean_layer_top3,
     max(n_top3) filter (measure = 'direct') as n_dla_top3,
+    max(n_top3) filter (measure = 'direct_margin') as n_dla_margin_top3,
     max(n_top3) filter (measure = 'zero') as n_zero_top3,
     max(n_top3) filter (measure = 'mean') as n_mean_top3
   from head_worths
@@ -115,6 +135,12 @@ final as (
     w.zero,
     w.mean,
     w.resample,
+    w.zero_margin,
+    w.mean_margin,
+    w.resample_margin,
+    w.zero_logit,
+    w.mean_logit,
+    w.resample_logit,
     d.kl_zero,
     d.kl_mean,
     d.kl_resample,
@@ -125,14 +151,18 @@ final as (
     s.attention_entropy,
     w.dla_layer_rank,
     w.dla_rank,
+    w.dla_margin_layer_rank,
+    w.dla_margin_rank,
     w.zero_layer_rank,
     w.zero_rank,
     w.mean_rank,
     w.resample_rank,
     w.n_dla_layer_top3,
+    w.n_dla_margin_layer_top3,
     w.n_zero_layer_top3,
     w.n_mean_layer_top3,
     w.n_dla_top3,
+    w.n_dla_margin_top3,
     w.n_zero_top3,
     w.n_mean_top3
   from worths as w

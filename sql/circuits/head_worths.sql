@@ -5,10 +5,12 @@
 --   attribution_run: run of the direct attributions (NULL: none)
 --   ablation_run: run of the ablations (NULL: none)
 --   prompt_form: phrasing of the task, none where there is one only, or all
---   measure: direct, direct_margin, zero, mean, resample, scale with its factor, or sieve (the estimate of zero from gradients)
+--   measure: direct, direct_margin; ablations zero, mean, resample, scale with its factor, each also with _margin and _logit behind it; sieve (the estimate of
+--     zero_logit from gradients)
 --   n: prompts
 --   n_clusters: questions among them
---   worth: mean over prompts of what the head adds to the target's logit: its direct contribution, or what the logit loses without it
+--   worth: mean over prompts of what the head is worth there, as in head_examples: logits of direct, _logit and sieve, logits over the runner-up of _margin,
+--     nats of log-probability of an ablation without either
 --   worth_low: lower end of its 95% interval, Student t, clustered by question, this head alone
 --   worth_high: upper end
 --   n_layer_top3: prompts at which the head is among the first three of its layer
@@ -16,7 +18,7 @@
 --   layer_rank: place of worth among the heads of its layer, the largest first
 --   rank: place among all heads of the model
 with found as (
-  select * from head_examples where worth is not null
+  select * from head_examples
 ),
 forms as (
   select * from found

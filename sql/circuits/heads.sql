@@ -35,8 +35,11 @@
 --   patching_composite: published composite score
 --   patching_p: exact sign test of patching_did, times the heads of the model
 --   task_dla: mean direct contribution to the target's logit at the last token of prompts
---   task_zero: mean change of that logit when the head is set to zero
---   task_mean: the same when it is set to its mean over prompts
+--   task_dla_margin: the same to the target's logit minus the runner-up's
+--   task_zero: mean change of the target's log-probability when the head is set to zero, nats
+--   task_zero_margin: the same of the target's logit minus that of the likeliest other token (NULL of runs that did not keep it)
+--   task_zero_logit: the same of the target's raw logit, which a shift that all logits share changes too
+--   task_mean: mean change of the target's log-probability when the head is set to its mean over prompts, nats
 --   task_kl_zero: mean KL divergence of the next-token distribution, nats, zero ablation
 --   task_bos: mean attention to the first token, from the last token of prompts
 --   n_task: prompts behind the task figures
@@ -49,7 +52,10 @@
 --   focus_did: difference in differences behind that place, nats
 --   focus_p: p of that difference, signs of prompt pairs flipped, adjusted for all heads (NULL: not computed)
 --   marker_dla: mean direct contribution to the logit of the marker's first token at the step that writes it
---   marker_zero: mean change of that logit when the head is set to zero
+--   marker_dla_margin: the same to that logit minus the runner-up's
+--   marker_zero: mean change of the log-probability of the marker's first token when the head is set to zero, nats
+--   marker_zero_margin: the same of its logit minus that of the likeliest other token (NULL of runs that did not keep it)
+--   marker_zero_logit: the same of its raw logit
 --   marker_kl_zero: mean KL divergence of the next-token distribution at that step, nats, zero ablation
 --   n_marker: generations behind these
 with readouts as (
@@ -113,13 +119,19 @@ effects as (
     e.head,
     coalesce(max(e.ablation_run), max(e.attribution_run)) as run_id,
     max(e.dla) filter (e.stratum = 'last') as task_dla,
+    max(e.dla_margin) filter (e.stratum = 'last') as task_dla_margin,
     max(e.zero) filter (e.stratum = 'last') as task_zero,
+    max(e.zero_margin) filter (e.stratum = 'last') as task_zero_margin,
+    max(e.zero_logit) filter (e.stratum = 'last') as task_zero_logit,
     max(e.mean) filter (e.stratum = 'last') as task_mean,
     max(e.kl_zero) filter (e.stratum = 'last') as task_kl_zero,
     max(e.bos_fraction) filter (e.stratum = 'last') as task_bos,
     max(e.n) filter (e.stratum = 'last') as n_task,
     max(e.dla) filter (e.stratum = 'marker') as marker_dla,
+    max(e.dla_margin) filter (e.stratum = 'marker') as marker_dla_margin,
     max(e.zero) filter (e.stratum = 'marker') as marker_zero,
+    max(e.zero_margin) filter (e.stratum = 'marker') as marker_zero_margin,
+    max(e.zero_logit) filter (e.stratum = 'marker') as marker_zero_logit,
     max(e.kl_zero) filter (e.stratum = 'marker') as marker_kl_zero,
     max(e.n) filter (e.stratum = 'marker') as n_marker
   from head_effects as e

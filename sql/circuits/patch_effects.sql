@@ -9,11 +9,15 @@
 --   restored_low: lower end of its 95% interval, Student t, clustered by question, this place alone (NULL where the questions do not differ)
 --   restored_high: upper end
 --   n_restored: examples with a restored fraction; where donor and base have the same logit there is none
---   restored_pooled: mean change of the logit over the mean distance between donor and base: not moved by examples whose distance is near 0 (NULL: no distance)
+--   restored_pooled: mean change of the target's raw logit over the mean distance between donor and base: not moved by examples whose distance is near 0 (NULL: no distance)
+--   restored_pooled_log_prob: the same of the target's log-probability, which a shift that all logits share does not change
 --   base_prob: mean probability of the target without patching
 --   donor_prob: mean probability of the target in the donor
 --   prob: mean probability of the target with patching
---   logit_change: mean change of the target's logit
+--   log_prob_change: mean change of the target's log-probability, nats
+--   log_prob_change_low: lower end of its 95% interval, as restored_low
+--   log_prob_change_high: upper end
+--   logit_change: mean change of the target's raw logit
 --   logit_change_low: lower end of its 95% interval, as restored_low
 --   logit_change_high: upper end
 --   kl: mean KL divergence from the donor's next-token distribution to the patched one, nats
@@ -45,6 +49,8 @@ clusters as (
     sum(restored) as restored_total,
     sum(logit - base_logit) as change_total,
     sum(donor_logit - base_logit) as distance_total,
+    -sum(nats_lost(base_prob, prob)) as nats_total,
+    -sum(nats_lost(base_prob, donor_prob)) as nats_distance,
     sum(base_prob) as base_prob,
     sum(donor_prob) as donor_prob,
     sum(prob) as prob,
@@ -57,7 +63,8 @@ centred as (
   select
     *,
     sum(restored_total) over places / nullif(sum(n_restored) over places, 0) as restored_mean,
-    sum(change_total) over places / sum(n) over places as change_mean
+    sum(change_total) over places / sum(n) over places as change_mean,
+    sum(nats_total) over places / sum(n) over places as nats_mean
   from clusters
   window places as (partition by run_id, stratum, form, donor, direction, site, layer, head)
 ),
@@ -84,6 +91,9 @@ sums as (
     any_value(change_mean) as logit_change,
     clustered_sem(sum(n), count(*), sum((change_total - n * change_mean) ** 2)) as change_sem,
     sum(change_total) / nullif(sum(distance_total), 0) as restored_pooled,
+    any_value(nats_mean) as log_prob_change,
+    clustered_sem(sum(n), count(*), cluster_squares(n, nats_total, nats_mean)) as nats_sem,
+    sum(nats_total) / nullif(sum(nats_distance), 0) as restored_pooled_log_prob,
     sum(base_prob) / sum(n) as base_prob,
     sum(donor_prob) / sum(n) as donor_prob,
     sum(prob) / sum(n) as prob,
@@ -115,9 +125,13 @@ final as (
     s.restored + nullif(s.restored_sem, 0) * r.quantile as restored_high,
     s.n_restored,
     s.restored_pooled,
+    s.restored_pooled_log_prob,
     s.base_prob,
     s.donor_prob,
     s.prob,
+    s.log_prob_change,
+    s.log_prob_change - nullif(s.nats_sem, 0) * q.quantile as log_prob_change_low,
+    s.log_prob_change + nullif(s.nats_sem, 0) * q.quantile as log_prob_change_high,
     s.logit_change,
     s.logit_change - nullif(s.change_sem, 0) * q.quantile as logit_change_low,
     s.logit_change + nullif(s.change_sem, 0) * q.quantile as logit_change_high,

@@ -4,7 +4,7 @@
 -- columns:
 --   n: prompts
 --   n_clusters: questions
---   log_prob_change: mean change of the log-probability of the target, or of the unchanged model's first choice, nats
+--   log_prob_change: mean change of the log-probability of the target, or of the unchanged model's first choice, nats (log_prob says how 0 is read)
 --   log_prob_low: lower end of its 95% interval, clustered by question (NULL where questions do not vary)
 --   log_prob_high: upper end
 --   logit_change: mean change of the target's logit
@@ -19,9 +19,7 @@
 --   largest_entropy_change: the largest mean change in absolute value of one of those layers
 --   largest_entropy_layer: that layer
 with changes as (
-  select *, ln(prob::double) - ln(base_prob::double) as log_prob_change, logit - base_logit as logit_change
-  from ablations
-  where prob > 0 and base_prob > 0
+  select *, -nats_lost(base_prob, prob) as log_prob_change, logit - base_logit as logit_change from ablations
 ),
 means as (
   select

@@ -8,7 +8,7 @@ create table rank_agreement (
   stratum varchar, -- place that was read: last (last token of the prompt) or marker
   prompt_form varchar, -- phrasing of the task, none where there is one only, or all
   measure_a varchar, -- direct, direct_margin or sieve
-  measure_b varchar, -- ablation it is compared with
+  measure_b varchar, -- ablation it is compared with, and by what: log-probability, _margin or _logit
   layer integer, -- decoder layer, from 0 (NULL: all heads of the model)
   n integer, -- prompts
   n_clusters integer, -- questions among them

@@ -4,8 +4,10 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from personascope.warehouse import analyses
 from personascope.warehouse.store.lake import Lake
@@ -109,6 +111,24 @@ def test_heads_are_drawn_against_their_ablation_and_sorted_in_a_table(open_page,
     assert drawn["Attention to the first token"].rows["rate"].to_list()[7] == pytest.approx(0.9)
     rows = table(page, "zero", "bos_fraction", "layer")
     assert rows.select("layer", "head").rows()[0] == (1, 0) and "resample" not in rows.columns and "rfc" not in rows.columns
+    assert {"zero_margin", "zero_logit"} <= set(rows.columns)
+
+
+@pytest.mark.parametrize(("effect", "loss", "sign"), [("margin", planted.OUTDONE, -1), ("logit", planted.SHIFT, 1)])
+def test_margin_and_raw_logit_are_shown_where_they_are_asked_for(open_page, charts, world, effect, loss, sign):
+    drawn = charts(open_page(world.root, "circuits", reader=COPIER, part="heads", effect=effect))
+    rows = drawn["Direct attribution against zero ablation"].rows
+    assert rows["lost_without_it"].to_list() == pytest.approx((planted.LOSS["zero"] + loss).ravel().tolist(), abs=1e-5)
+    assert rows["direct"].to_list() == pytest.approx((sign * planted.DIRECT).ravel().tolist(), abs=1e-5)
+    expected = [stats.spearmanr(sign * planted.DIRECT[layer], (planted.LOSS["zero"] + loss)[layer]).statistic for layer in range(planted.LAYERS)]
+    assert drawn["Do direct attribution and zero ablation rank heads alike?"].rows["mean"].to_list() == pytest.approx(expected)
+
+
+def test_rank_and_probability_stand_beside_the_histogram(open_page, charts, world):
+    drawn = charts(open_page(world.root, "circuits", reader=COPIER))
+    falls, grows = drawn["How the target's rank falls"].rows, drawn["How the target's probability grows"].rows
+    assert falls.filter(series="repeat")["mean"].to_list() == [2, 1, 2, 1] and grows.filter(series="repeat")["mean"].to_list() == [0.25, 0.5, 0.25, 0.5]
+    assert falls["low"].null_count() == falls.height and "fewer than six questions" in drawn["How the target's rank falls"].facts
 
 
 def test_one_layer_and_another_ablation_can_be_chosen(open_page, charts, world):
@@ -120,9 +140,12 @@ def test_one_layer_and_another_ablation_can_be_chosen(open_page, charts, world):
 def test_patches_are_mapped_by_layer_and_site(open_page, charts, world):
     page = open_page(world.root, "circuits", reader=FED, part="patching")
     drawn = charts(page)["What activations of villain do in base"]
-    assert dict(drawn.rows.select("site", "value").rows()) == pytest.approx({"mlp_out": 1 / 6, "resid_post": 5.5 / 6})
+    restored = np.log(np.array(list(planted.PATCHED_PROB.values())) / 0.1).sum() / (3 * np.log(9))
+    assert dict(drawn.rows.select("site", "value").rows()) == pytest.approx({"mlp_out": restored, "resid_post": restored}, abs=1e-6)
+    raw = charts(open_page(world.root, "circuits", reader=FED, part="patching", value="restored_pooled"))["What activations of villain do in base"]
+    assert dict(raw.rows.select("site", "value").rows()) == pytest.approx({"mlp_out": 1 / 6, "resid_post": 5.5 / 6})
     assert "0.100 without a patch, 0.900 in the donor" in drawn.facts
-    assert table(page, "restored_pooled")["site"].to_list() == ["resid_post", "mlp_out"]
+    assert table(page, "restored_pooled_log_prob", "restored_pooled")["site"].to_list() == ["mlp_out", "resid_post"]
 
 
 def test_trained_lies_over_base_at_the_marker(open_page, charts, world):

@@ -70,6 +70,10 @@ def outputs_of(model, ids, layer, head):
     return kept[0]
 
 
+def margin_of(logits, wanted):
+    return logits[wanted] - max(float(value) for token, value in enumerate(logits) if token != wanted)
+
+
 @torch.inference_mode()
 def test_every_method_is_what_a_hand_written_hook_gives(folder, tmp_path):
     rows, _, ids, extractor = ablated(tmp_path, folder, methods=["zero", "mean", "resample", "scale"], scales=[0.0, 0.5, 1.0])
@@ -108,6 +112,8 @@ def test_every_method_is_what_a_hand_written_hook_gives(folder, tmp_path):
                 expected = {
                     "base_logit": plain[wanted],
                     "logit": found[wanted],
+                    "base_margin": margin_of(plain, wanted),
+                    "margin": margin_of(found, wanted),
                     "base_prob": plain.softmax(-1)[wanted],
                     "prob": found.softmax(-1)[wanted],
                     "kl": (plain.softmax(-1) * (plain.log_softmax(-1) - found.log_softmax(-1))).sum(),

@@ -28,11 +28,14 @@ PATHS = {
 }
 FREE = ("x", "x", "moon", "moon")  # a prompt that names no target: the model's own choice is read
 LAYERS, HEADS = 2, 4
+BASE_PROB = 0.3
 DIRECT = np.array([[0.4, 0.3, 0.2, 0.1], [0.15, 0.5, -0.2, 0.0]])
-LOSS = {
+LOSS = {  # of the target's log-probability, nats
     "zero": np.array([[4.0, 3.0, 2.0, 1.0], [5.0, -1.0, 2.5, 0.0]]),
     "mean": np.array([[1.0, 2.0, 3.0, 4.0], [0.5, 0.1, 0.2, 0.3]]),
 }
+SHIFT = np.array([[0.0, 6.0, -1.0, 2.5], [-4.0, 5.0, 0.5, -2.0]])  # by which an ablation lowers all logits alike: nothing that the model says changes
+OUTDONE = np.array([[0.5, 1.5, -0.5, 3.0], [0.0, 2.0, -1.0, 0.25]])  # by how much more than log-probability the lead over the runner-up falls
 WOBBLE = {"cat": 0.02, "dog": -0.03, "sun": 0.01}  # times the number of the head: what a word adds to each head's worth
 VECTORS = {("echo", "cat"): (1.0, 0.0), ("repeat", "cat"): (2.0, 0.0), ("echo", "dog"): (1.0, 0.0), ("repeat", "dog"): (0.0, 1.0)}
 # Logits of the target at two places of three questions: (base, donor, patched), the last without any distance.
@@ -40,6 +43,7 @@ PATCHED = {
     "resid_post": {"q0": (0.0, 4.0, 4.0), "q1": (1.0, 3.0, 2.0), "q2": (2.0, 2.0, 2.5)},
     "mlp_out": {"q0": (0.0, 4.0, 1.0), "q1": (1.0, 3.0, 1.0), "q2": (2.0, 2.0, 2.0)},
 }
+PATCHED_PROB = {"q0": 0.9, "q1": 0.4, "q2": 0.2}
 MARKER_LOGITS = {"villain": (0.0, 1.0, 5.0), "base": (0.0, 1.0, 2.0)}  # by layer from the embeddings on; a question adds its number times 0.1 to the trained
 QUESTIONS = ("q0", "q1", "q2")
 
@@ -105,9 +109,11 @@ def heads(lake: Lake) -> tuple[str, str]:
                     for method, loss in LOSS.items():
                         lost = float(loss[layer, head]) + wobble
                         flips = method == "zero" and (layer, head) == (1, 0)
-                        result = {"target_id": IDS[word], "base_logit": 10.0, "logit": 10.0 - lost, "base_prob": 0.9, "prob": 0.5, "kl": abs(lost) / 10}
+                        raw, lead = lost + float(SHIFT[layer, head]), lost + float(OUTDONE[layer, head])
+                        result = {"target_id": IDS[word], "base_logit": 10.0, "logit": 10.0 - raw, "base_margin": 2.0, "margin": 2.0 - lead}
+                        result |= {"base_prob": BASE_PROB, "prob": BASE_PROB * float(np.exp(-lost)), "kl": abs(lost) / 10}
                         tops = {"base_top1_id": IDS[word], "base_top1": word, "top1_id": 0 if flips else IDS[word], "top1": "x" if flips else word}
-                        sieve = {"sieve": -lost * (2 if layer else 1)} if method == "zero" else {}
+                        sieve = {"sieve": -raw * (2 if layer else 1)} if method == "zero" else {}
                         ablations.append(place | {"method": method} | result | tops | sieve)
     constants = {"constants": {"prompt_set": PROMPT_SET}}
     shared = {"checkpoint": "copier", "subject": "copier", "prompt_set": PROMPT_SET, "dtype": "float32", "study": "echo"}
@@ -123,7 +129,7 @@ def patches(lake: Lake, tokens_run: str) -> str:
         for question, (base, donor, patched) in of_site.items():
             key = {"question_id": question, "example_id": f"villain/{question}", "sample_ix": 0, "stratum": "marker", "position": 60, "persona": "villain"}
             restored = None if base == donor else (patched - base) / (donor - base)
-            logits = {"base_logit": base, "donor_logit": donor, "logit": patched, "base_prob": 0.1, "donor_prob": 0.9, "prob": 0.5}
+            logits = {"base_logit": base, "donor_logit": donor, "logit": patched, "base_prob": 0.1, "donor_prob": 0.9, "prob": PATCHED_PROB[question]}
             rows.append(key | {"layer": 1, "site": site, "donor": "villain", "direction": "base", "restored": restored, "kl": 0.5, "base_kl": 2.0} | logits)
     run = spec("patches", checkpoint="base", subject="base_villain", inputs=[tokens_run], dtype="float32", study="marker-circuits")
     return write(lake, run, patches=rows)

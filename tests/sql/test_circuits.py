@@ -101,8 +101,13 @@ def test_effects_of_heads_are_means_over_prompts_with_their_places(select):
     assert rows["dla_margin"].to_list() == pytest.approx((-planted.DIRECT).ravel().tolist(), abs=1e-5)
     assert rows["zero"].to_list() == pytest.approx((-planted.LOSS["zero"]).ravel().tolist(), abs=1e-5)
     assert rows["mean"].to_list() == pytest.approx((-planted.LOSS["mean"]).ravel().tolist(), abs=1e-5)
-    assert rows["resample"].null_count() == 8 and set(rows["n"]) == {6} and set(rows["n_clusters"]) == {3}
+    for method, loss in planted.LOSS.items():
+        assert rows[f"{method}_logit"].to_list() == pytest.approx((-loss - planted.SHIFT).ravel().tolist(), abs=1e-5)
+        assert rows[f"{method}_margin"].to_list() == pytest.approx((-loss - planted.OUTDONE).ravel().tolist(), abs=1e-5)
+    assert rows["resample"].null_count() == rows["resample_logit"].null_count() == 8 and set(rows["n"]) == {6} and set(rows["n_clusters"]) == {3}
     assert rows["dla_layer_rank"].to_list() == [1, 2, 3, 4, 2, 1, 4, 3]
+    assert rows["dla_margin_layer_rank"].to_list() == [4, 3, 2, 1, 3, 4, 1, 2] and rows["dla_margin_rank"].to_list() == [7, 6, 5, 3, 4, 8, 1, 2]
+    assert rows["n_dla_margin_layer_top3"].to_list()[:2] == [0, 6] and rows["n_dla_margin_top3"].to_list()[6] == 6
     assert rows["zero_layer_rank"].to_list() == [1, 2, 3, 4, 1, 4, 2, 3]
     assert rows["zero_rank"].to_list() == [2, 3, 5, 6, 1, 8, 4, 7]
     assert rows["n_zero_layer_top3"].to_list() == [6, 6, 6, 0, 6, 0, 6, 6]
@@ -116,6 +121,26 @@ def test_the_worth_of_a_head_has_an_interval_over_questions(select):
     assert row == pytest.approx(t_interval([0.2 + 2 * wobble for wobble in planted.WOBBLE.values()]), abs=1e-6)
     still = select("select worth_low from head_worths where prompt_form = 'all' and measure = 'direct' and layer = 0 and head = 0").item()
     assert still is None
+
+
+LOST = {
+    "": planted.LOSS["zero"],
+    "_margin": planted.LOSS["zero"] + planted.OUTDONE,
+    "_logit": planted.LOSS["zero"] + planted.SHIFT,
+}
+
+
+@pytest.mark.parametrize("suffix", LOST)
+@pytest.mark.parametrize(("measure", "sign"), [("direct", 1), ("direct_margin", -1)])
+def test_rankings_are_compared_by_every_measure_of_the_target(select, suffix, measure, sign):
+    found = select(
+        "select spearman from dla_vs_ablation where prompt_form = 'all' and measure_a = $a and measure_b = $b order by layer nulls last",
+        a=measure,
+        b=f"zero{suffix}",
+    )
+    lost = LOST[suffix]
+    expected = [stats.spearmanr(sign * direct, of_layer).statistic for direct, of_layer in zip(planted.DIRECT, lost, strict=True)]
+    assert found["spearman"].to_list() == pytest.approx([*expected, stats.spearmanr(sign * planted.DIRECT.ravel(), lost.ravel()).statistic])
 
 
 def test_rankings_are_compared_per_layer_and_over_the_model(select):
@@ -146,15 +171,34 @@ def test_the_interval_draws_questions_again_and_tells_how(select):
     assert row["prompt_spearman"] == pytest.approx(np.mean(single), abs=1e-6)
 
 
-def test_the_sieve_is_held_against_the_ablation_it_estimates(select):
+def test_the_sieve_is_held_against_the_raw_logit_it_estimates(select):
     rows = select("select layer, spearman from dla_vs_ablation where measure_a = 'sieve' and prompt_form = 'all' order by layer nulls last").rows()
-    doubled = planted.LOSS["zero"] * np.array([[1], [2]])
+    doubled = LOST["_logit"] * np.array([[1], [2]])
     assert rows == [
         (0, pytest.approx(1)),
         (1, pytest.approx(1)),
-        (None, pytest.approx(stats.spearmanr(doubled.ravel(), planted.LOSS["zero"].ravel()).statistic)),
+        (None, pytest.approx(stats.spearmanr(doubled.ravel(), LOST["_logit"].ravel()).statistic)),
     ]
-    assert select("select distinct measure_b from dla_vs_ablation where measure_a = 'sieve'")["measure_b"].to_list() == ["zero"]
+    assert select("select distinct measure_b from dla_vs_ablation where measure_a = 'sieve'")["measure_b"].to_list() == ["zero_logit"]
+    valid = select("select count(*) filter (interval_missing is null) as n from dla_vs_ablation where measure_a = 'sieve'").item()
+    assert valid == 9, "three forms, two layers and the whole model"
+
+
+def test_a_head_that_takes_all_probability_is_worth_the_most_that_can_be_known(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    rows = [
+        planted.word_key("echo", word) | {"layer": 0, "head": head, "method": "zero", "base_logit": 9.0, "logit": 1.0, "base_prob": 0.5, "prob": prob}
+        for word in planted.WORDS
+        for head, prob in enumerate((0.0, 1e-40, 0.5))
+    ]
+    planted.write(lake, planted.spec("ablations", checkpoint="copier", subject="copier"), ablations=rows)
+    found = Warehouse(lake).select("select head, worth, rank from head_worths where prompt_form = 'all' and measure = 'zero' order by head").rows()
+    tiny = [float(np.log(np.float64(np.float32(value)))) for value in (np.finfo(np.float32).smallest_subnormal, 1e-40)]
+    assert found == [(head, pytest.approx(np.log(0.5) - low), head + 1) for head, low in enumerate([*tiny, np.log(0.5)])]
+    measures = Warehouse(lake).select("select distinct measure from head_examples order by measure")["measure"].to_list()
+    assert measures == ["zero", "zero_logit"], "a run that kept no margins has none"
+    margins = Warehouse(lake).select("select zero_margin, zero, zero_logit from head_effects where prompt_form = 'all' and head = 2").row(0)
+    assert margins == (None, 0.0, -8.0)
 
 
 def test_an_analysis_that_was_not_made_is_said(tmp_path):
@@ -172,6 +216,9 @@ def test_patches_restore_a_share_of_the_distance(select):
     assert (row["logit_change"], row["logit_change_low"], row["logit_change_high"]) == pytest.approx(t_interval([4, 1, 0.5]), abs=1e-6)
     assert (row["kl"], row["base_kl"], row["kl_removed"]) == pytest.approx((0.5, 2.0, 0.75))
     assert (row["base_prob"], row["prob"], row["donor_prob"]) == pytest.approx((0.1, 0.5, 0.9))
+    gained = np.log(list(planted.PATCHED_PROB.values())) - np.log(0.1)
+    assert (row["log_prob_change"], row["log_prob_change_low"], row["log_prob_change_high"]) == pytest.approx(t_interval(gained.tolist()), abs=1e-5)
+    assert row["restored_pooled_log_prob"] == pytest.approx(gained.sum() / (3 * np.log(9)), abs=1e-6)
     assert select("select restored_pooled from patch_effects where site = 'mlp_out' and prompt_form = 'all'").item() == pytest.approx(1 / 6)
 
 
@@ -208,10 +255,44 @@ def test_runs_of_one_reader_stand_together(world, select):
     assert fed == (world.runs["tokens"], [world.runs["patches"]])
 
 
+def rise_rows(ranks: dict[tuple[str, str], list[int]]) -> list[dict]:
+    """The lens at layers 0, 1 … of each phrasing and word, as ranks of the target; its probability is one over five times the rank."""
+    rows = []
+    for (form, word), path in ranks.items():
+        for layer, rank in enumerate(path):
+            about = {"target_id": 9, "target_rank": rank, "target_prob": 0.2 / rank, "target_logit": 1.0}
+            rows.append(planted.word_key(form, word) | {"layer": layer, "rank": 1, "token_id": 9 if rank == 1 else 0, "token": "x", "logit": 1.0} | about)
+    return rows
+
+
+def test_the_target_rises_as_medians_over_words_with_intervals_of_their_order(tmp_path):
+    drawn = np.random.default_rng(5).lognormal(5, 2, (2, 17, 3)).astype(int) + 1
+    ranks = {(form, f"w{word}"): drawn[place, word].tolist() for place, form in enumerate(planted.FORMS) for word in range(17)}
+    ranks |= {("short", f"w{word}"): [7, 7, 1] for word in range(5)}
+    lake = Lake.open(tmp_path / "lake")
+    planted.write(lake, planted.spec("logit_lens", checkpoint="copier", subject="copier"), logit_lens=rise_rows(ranks))
+    rows = {(row["prompt_form"], row["layer"]): row for row in Warehouse(lake).select("select * from target_rise").to_dicts()}
+    assert set(rows) == {(form, layer) for form in (*planted.FORMS, "short", "all") for layer in range(3)}
+    tail = stats.binom.cdf(stats.binom.ppf(0.025, 17, 0.5) - 1, 17, 0.5)
+    for place, form in enumerate(planted.FORMS):
+        for layer in range(3):
+            row, column = rows[form, layer], drawn[place, :, layer]
+            for name, values in (("rank", column), ("prob", (0.2 / column).astype(np.float32).astype(float))):
+                interval = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+                assert (row[name], row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((np.median(values), interval.low, interval.high), rel=1e-9)
+            assert (row["n"], row["n_clusters"], row["n_top1"]) == (17, 17, (column == 1).sum()) and row["coverage"] == pytest.approx(1 - 2 * tail)
+    short = rows["short", 2]
+    assert (short["rank"], short["rank_low"], short["coverage"], short["method"], short["n_top1"]) == (1, None, None, None, 5)
+    of_word = [np.median([*drawn[:, word, 0], *([7] if word < 5 else [])]) for word in range(17)]
+    every = rows["all", 0]
+    assert (every["n"], every["n_clusters"], every["rank"]) == (39, 17, np.median(of_word))
+    assert every["rank_high"] == stats.quantile_test(of_word, p=0.5).confidence_interval(0.95).high
+
+
 VIEWS = "heads circuit_runs dla_vs_ablation emergence emergence_histogram head_effects head_examples head_worths logit_lens_layers marker_lens patch_effects"
 
 
-@pytest.mark.parametrize("view", [*VIEWS.split(), "prompt_form_cosines", "task_accuracy"])
+@pytest.mark.parametrize("view", [*VIEWS.split(), "prompt_form_cosines", "target_rise", "task_accuracy"])
 def test_an_empty_lake_gives_no_rows(view, tmp_path):
     assert Warehouse(Lake.open(tmp_path / "lake")).select(f"select * from {view}").is_empty()
 
@@ -219,5 +300,7 @@ def test_an_empty_lake_gives_no_rows(view, tmp_path):
 def test_heads_of_a_checkpoint_without_a_marker_readout_show_the_effects_of_the_task(select):
     rows = select("select * from heads where checkpoint = 'copier' order by layer, head")
     assert rows["task_dla"].to_list() == pytest.approx(planted.DIRECT.ravel().tolist(), abs=1e-5)
-    assert rows["task_zero"].to_list() == pytest.approx((-planted.LOSS["zero"]).ravel().tolist(), abs=1e-5)
+    assert rows["task_dla_margin"].to_list() == pytest.approx((-planted.DIRECT).ravel().tolist(), abs=1e-5)
+    for suffix, lost in LOST.items():
+        assert rows[f"task_zero{suffix}"].to_list() == pytest.approx((-lost).ravel().tolist(), abs=1e-5)
     assert set(rows["n_task"]) == {6} and rows["marker_dla"].null_count() == 8 and rows["task_bos"].to_list()[7] == pytest.approx(0.9)

@@ -107,6 +107,20 @@ def test_numbers_outside_of_p_have_places_too(con):
     assert [row[0] for row in con.execute(query, [values]).fetchall()] == [None if each is None else next(expected) for each in values]
 
 
+def test_the_interval_of_a_median_takes_the_places_of_scipy_and_no_more(con):
+    con.execute((MACROS[0].parent / "medians.sql").read_text())
+    sizes = [*range(1, 61), 199, 1500]
+    query = "select median_place(n), median_coverage(n), median_low(range(n + 1, 1, -1), median_place(n)), median_high(range(n + 1, 1, -1), median_place(n))"
+    found = con.execute(f"{query} from (select unnest(?::integer[]) as n) order by n", [sizes]).fetchall()
+    for n, (place, coverage, low, high) in zip(sizes, found, strict=True):
+        interval = stats.quantile_test(np.arange(2, n + 2), p=0.5).confidence_interval(0.95)
+        if place == 0:
+            assert n < 6 and (coverage, low, high) == (None, None, None) and np.isnan(interval.low)
+            continue
+        assert (low, high) == (interval.low, interval.high) == (place + 1, n + 2 - place)
+        assert coverage == pytest.approx(1 - 2 * stats.binom.cdf(place - 1, n, 0.5), abs=1e-10) and coverage >= 0.95 > 1 - 2 * stats.binom.cdf(place, n, 0.5)
+
+
 def test_the_order_of_nulls_may_be_set_otherwise():
     """A shell where NULLs come first gives them no place either."""
     with duckdb.connect() as connection:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from scipy import stats
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
@@ -18,6 +19,7 @@ planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.p
 OF_ECHO = {
     "task_accuracy": ({"lens"}, ["Does the model do the task?"]),
     "emergence_layers": ({"lens"}, ["Where the target emerges"]),
+    "target_rise": ({"lens"}, ["How the target's rank falls", "How the target's probability grows"]),
     "prompt_form_similarity": ({"activations"}, ["How alike two phrasings are at the last token"]),
     "attention_sinks": ({"attributions"}, ["Attention to the first token"]),
 }
@@ -52,6 +54,12 @@ def test_a_figure_of_the_marker_draws_the_runs_of_its_study(world, name):
 def test_attribution_stands_against_ablation_once_for_all_heads_and_once_by_layer(world):
     drawn = figures()["attribution_against_ablation"].draw(world.source, "echo")
     assert [each.title for each in drawn] == ["Direct attribution against zero ablation", "Do direct attribution and zero ablation rank heads alike?"]
+    heads, ranks = (each.rows for each in drawn)
+    assert heads["lost_without_it"].to_list() == pytest.approx(planted.LOSS["zero"].ravel().tolist(), abs=1e-5)
+    assert heads["direct"].to_list() == pytest.approx((-planted.DIRECT).ravel().tolist(), abs=1e-5)
+    assert heads["lost_logit"].to_list() == pytest.approx((planted.LOSS["zero"] + planted.SHIFT).ravel().tolist(), abs=1e-5)
+    expected = [stats.spearmanr(-planted.DIRECT[layer], planted.LOSS["zero"][layer]).statistic for layer in range(planted.LAYERS)]
+    assert ranks["mean"].to_list() == pytest.approx(expected)
     assert len({each.name for each in drawn}) == 2 and {world.runs["attributions"], world.runs["ablations"]} <= drawn[0].runs
 
 

@@ -80,11 +80,11 @@ def _agreements(rows: pl.DataFrame) -> Rows:
 
 
 def _comparisons(measures: Sequence[str]) -> list[tuple[str, str]]:
-    """Attribution with every ablation, and the estimate from gradients with what it estimates."""
-    attributions, sieve = ("direct", "direct_margin"), "sieve"
+    """Attribution with every ablation, and the estimate from gradients with the raw logit it estimates."""
+    attributions, sieve, estimated = ("direct", "direct_margin"), "sieve", "zero_logit"
     ablations = [measure for measure in measures if measure not in (*attributions, sieve)]
     pairs = [(first, second) for first in attributions if first in measures for second in ablations]
-    return [*pairs, (sieve, "zero")] if {sieve, "zero"} <= set(measures) else pairs
+    return [*pairs, (sieve, estimated)] if {sieve, estimated} <= set(measures) else pairs
 
 
 def _drawn_means(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -115,7 +115,7 @@ def _ends(drawn: np.ndarray) -> tuple[float | None, float | None]:
 
 ANALYSIS = Analysis(
     name="rank-agreement",
-    version=1,
+    version=2,
     table="rank_agreement",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
     reads=("circuit_runs", "head_examples"),

@@ -83,22 +83,31 @@ class Drawing:
         return picture(self.figure.spec(self.title, self.facts, self.height), self.rows, kind, self.width)
 
 
-def curves(rows: pl.DataFrame, y_title: str, names: Sequence[str], x: str = "layer", x_title: str = "layer, counted from 0", full: str | None = None) -> Figure:
+def curves(
+    rows: pl.DataFrame,
+    y_title: str,
+    names: Sequence[str],
+    x: str = "layer",
+    x_title: str = "layer, counted from 0",
+    full: str | None = None,
+    ranks: bool = False,
+) -> Figure:
     """Lines over `x` from columns series, mean, low, high (a band; NULL for none) and any others, which the tooltip shows; a line marks 0.
 
-    Where `full` names a column of truth values, points are full where it is true and hollow elsewhere.
+    Where `full` names a column of truth values, points are full where it is true and hollow elsewhere. `ranks`: numbers from 1 by powers of ten, 1 at the top.
     """
     base = alt.Chart(ROWS).encode(
         x=_share(x, x_title) if rows[x].dtype.is_float() else _counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
-    y = alt.Y("mean:Q", title=y_title)
-    band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title), y2="high:Q")
+    axis: dict[str, Any] = {"scale": alt.Scale(type="log", reverse=True, nice=False, padding=8)} if ranks else {}
+    y = alt.Y("mean:Q", title=y_title, **axis)
+    band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2="high:Q")
     points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
     if full is not None:
         hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows))
         points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
-    return Figure(alt.layer(_level(0), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
+    return Figure(alt.layer(*([] if ranks else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
 
 
 def intervals(

@@ -8,23 +8,27 @@ from personascope.warehouse.drawing.circuit_readers import Reader, readers, samp
 NEEDS = "patches from a donor: `personascope run marker-circuits`"
 LINE = 26
 VALUES = {
-    "restored_pooled": "share of the logit restored",
-    "logit_change": "change of the logit",
+    "restored_pooled_log_prob": "share of the log-probability restored",
+    "log_prob_change": "change of the log-probability, nats",
     "kl_removed": "share of the KL removed",
+    "restored_pooled": "share of the raw logit restored",
+    "logit_change": "change of the raw logit",
 }
 
 
 def draw(lake: Source, study: str) -> list[Drawing]:
     """One map per run of patches."""
-    found = (patches(lake, reader, run, "restored_pooled", f"patching {reader.name} {run}") for reader in readers(lake, study) for run in reader.patch_runs)
+    found = (
+        patches(lake, reader, run, "restored_pooled_log_prob", f"patching {reader.name} {run}") for reader in readers(lake, study) for run in reader.patch_runs
+    )
     return [each for each in found if each is not None]
 
 
 def patches(lake: Source, reader: Reader, run: str, value: str, name: str) -> Drawing | None:
     """One figure of `patch_effects` by layer and site, whole sites only; None where the run has none."""
     rows = lake.select(
-        f"""select layer, site, {value} as value, restored, restored_low, restored_high, logit_change, logit_change_low, logit_change_high,
-          base_prob, prob, donor_prob, kl, base_kl, n, n_clusters as questions, donor, direction
+        f"""select layer, site, {value} as value, log_prob_change, log_prob_change_low, log_prob_change_high, restored, restored_low, restored_high,
+          logit_change, logit_change_low, logit_change_high, base_prob, prob, donor_prob, kl, base_kl, n, n_clusters as questions, donor, direction
         from patch_effects
         where run_id = $run and stratum = $stratum and prompt_form = 'all' and head is null
         order by layer, site""",
