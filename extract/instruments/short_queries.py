@@ -1,4 +1,4 @@
-"""Attention of a few queries over a longer past, for replays on a processor: SDPA copies every key for every head that shares it, and is slow on few queries."""
+"""Attention of a few queries over a longer past, for replays on a processor: SDPA copies a key for every head that shares it, and is slow on few queries."""
 
 from __future__ import annotations
 
