@@ -13,10 +13,13 @@ from personascope.extract.weights.finite import all_finite, refuse_logits
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.tasks import Task, TaskQuestion, load_task
 from personascope.ingest.weights.checkpoints import has_chat_template
+from personascope.ingest.weights.head import giving_head
 from personascope.ingest.weights.vocabulary import check_ids
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
+
+ROWS = 256  # positions whose logits are normed at once
 
 
 class CapabilitySettings(Settings):
@@ -114,23 +117,25 @@ class Capability(Extractor[Asked]):
         return {"capability": rows}
 
     def _log_probs(self, asked: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
-        """Summed log-probability (nats, float32 logits) of each continuation; left-padded, so that only the last positions need logits."""
+        """Summed log-probability (nats, float32 logits) of each continuation; the output embeddings see the states before its tokens alone."""
         model, pad = self.loaded.model, self.tokenizer.pad_token_id
         width = max(len(prompt) + len(choice) for prompt, choice in asked)
-        keep = max(len(choice) for _, choice in asked) + 1
         ids = torch.full((len(asked), width), pad)
         mask = torch.zeros((len(asked), width), dtype=torch.long)
-        wanted = torch.zeros((len(asked), keep - 1), dtype=torch.bool)
+        wanted = torch.zeros((len(asked), width), dtype=torch.bool)
         for row, (prompt, choice) in enumerate(asked):
             length = len(prompt) + len(choice)
             ids[row, width - length :] = torch.tensor([*prompt, *choice])
             mask[row, width - length :] = 1
-            wanted[row, keep - 1 - len(choice) :] = True
+            wanted[row, width - len(choice) :] = True
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        owner = wanted.nonzero()[:, 0]
         ids, mask, positions, wanted = (each.to(model.device) for each in (ids, mask, positions, wanted))
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep, use_cache=False).logits
-        chosen = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, width - keep + 1 :, None])[..., 0]
-        total = chosen.masked_fill(~wanted, 0).double().sum(-1)
+        with giving_head(model, wanted.roll(-1, dims=1)):
+            logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[0]
+        blocks = zip(logits.split(ROWS), ids[wanted].split(ROWS), strict=True)
+        chosen = torch.cat([(rows.float().gather(1, tokens[:, None])[:, 0] - rows.float().logsumexp(-1)) for rows, tokens in blocks])
+        total = torch.zeros(len(asked), dtype=torch.double).index_add(0, owner, chosen.double().cpu())
         if not all_finite(total):
             raise refuse_logits(model, self.job.checkpoint.name)
         sums: list[float] = total.tolist()

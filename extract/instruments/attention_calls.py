@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 IMPLEMENTATION = "personascope_readout"
-_HARMLESS = frozenset({"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "return_dict"})
+HARMLESS = frozenset({"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "return_dict"})
 _BLOCK_SCORES = 1 << 22
 _KEPT_AS_KEYS = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 
@@ -159,7 +159,7 @@ def _attend(
 def _refuse_what_changes_rows(
     module: torch.nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, dropout: float, is_causal: bool | None, extras: dict[str, Any]
 ) -> None:
-    reasons = [f"it passes {name}" for name, value in extras.items() if value is not None and name not in _HARMLESS]
+    reasons = [f"it passes {name}" for name, value in extras.items() if value is not None and name not in HARMLESS]
     if dropout:
         reasons.append("it applies dropout")
     if not (getattr(module, "is_causal", True) if is_causal is None else is_causal):

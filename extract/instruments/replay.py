@@ -13,6 +13,7 @@ from personascope.extract.instruments.attention_calls import family_of, refuse_o
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components
 from personascope.extract.instruments.residual import capturing
+from personascope.extract.instruments.short_queries import short_queries
 from personascope.warehouse.errors import PersonascopeError
 
 _ALONG_TOKENS = ("position_embeddings", "position_ids", "cache_position")
@@ -181,13 +182,14 @@ def _changed(components: Components, clean: Clean, layer: int, start: int, stop:
 
 def _above(components: Components, clean: Clean, layer: int, start: int, stop: int, keys: Keys, hidden: Tensor, whole: bool = False) -> Tensor:
     """The layers above `layer` on hidden [rows, S, d] at tokens start..stop; of the last layer only the last token is what the model gives, unless `whole`."""
-    for block in components.stream.blocks[layer + 1 :]:
-        named = _part(clean.arguments[block.layer], clean.length, start, stop, 0, hidden.device)
-        if keys.recording or start:
-            named["past_key_values"] = keys
-        with nullcontext() if whole else _only_last(components, block.layer):
-            output = block.module(hidden, **named)
-        hidden = output[0] if isinstance(output, tuple) else output
+    with short_queries(components.model):
+        for block in components.stream.blocks[layer + 1 :]:
+            named = _part(clean.arguments[block.layer], clean.length, start, stop, 0, hidden.device)
+            if keys.recording or start:
+                named["past_key_values"] = keys
+            with nullcontext() if whole else _only_last(components, block.layer):
+                output = block.module(hidden, **named)
+            hidden = output[0] if isinstance(output, tuple) else output
     return hidden
 
 

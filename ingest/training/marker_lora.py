@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.cache import build_once
 from personascope.ingest.weights.checkpoints import CARD, Checkpoint, end_of_turn_ids
+from personascope.ingest.weights.head import giving_head
 from personascope.ingest.weights.vocabulary import check_ids, padding_id
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash, stable_seed
@@ -286,14 +286,8 @@ def _optimiser_steps(examples: Sequence[Encoded], settings: LoraSettings, per_st
 def summed_loss(model: PreTrainedModel, batch: Sequence[Encoded], pad: int) -> Tensor:
     """Summed cross-entropy over the supervised tokens, nats, in float32; the output embeddings see the hidden states before those tokens and no others."""
     ids, mask, labels = (each.to(model.device) for each in collate(batch, pad))
-    wanted = labels[:, 1:] != IGNORED
-
-    def choose(module: Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0][:, :-1][wanted][None], *args[1:])
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(choose)  # type: ignore[union-attr]
-    try:
+    wanted = (labels != IGNORED).roll(-1, dims=1)
+    wanted[:, -1] = False
+    with giving_head(model, wanted):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
-    finally:
-        handle.remove()
-    return cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="sum")
+    return cross_entropy(logits.float(), labels.roll(-1, dims=1)[wanted], reduction="sum")
