@@ -2,6 +2,7 @@
 
 import re
 import threading
+import warnings
 from collections.abc import Collection
 
 import duckdb
@@ -13,6 +14,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
 TIME_LIMIT_MS = 60_000
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)  # the copy of the rows costs less than planning twice
 
 
 class Warehouse:
@@ -43,13 +45,14 @@ class Warehouse:
             statements = cursor.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise PersonascopeError("the query must be exactly one SELECT statement (also WITH or FROM ...); the lake is read-only")
-            return cursor.sql(query, params=parameters).pl()
+            return _rows(cursor, query, parameters)
         except duckdb.InterruptException as error:
             raise PersonascopeError(f"the query ran longer than {self._seconds:g} s and was stopped; ask for less of it") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise unreadable(error) from error
         except duckdb.Error as error:
-            raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
+            reason = str(error).partition("\n\nLINE ")[0].strip()  # behind it the statement is quoted, with an arrow under the place
+            raise PersonascopeError(f"the query failed: {reason}") from error
         finally:
             limit.cancel()
             cursor.close()
@@ -69,3 +72,14 @@ class Warehouse:
     def columns(self, view: str) -> list[tuple[str, str]]:
         """Name and type of every column of a table or view."""
         return [(row[0], row[1]) for row in self.select(f"select column_name, column_type from (describe {view})").rows()]
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: list[object] | dict[str, object] | None) -> pl.DataFrame:
+    """The rows of a query that is planned once; a relation is planned when it is made and when it is read, which only columns of one name need."""
+    names = [column[0] for column in cursor.execute(query, parameters).description or ()]
+    if len(set(names)) < len(names):
+        cursor.abort()
+        return cursor.sql(query, params=parameters).pl()
+    found = pl.from_arrow(cursor.to_arrow_table(), rechunk=False)
+    assert isinstance(found, pl.DataFrame)
+    return found
