@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import streamlit
-from streamlit.components.v2 import component_manager
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from personascope.warehouse.settings import Parameter
@@ -141,7 +141,7 @@ def write_synthetic(root: Path) -> Lake:
 def _components_found_once():
     """Streamlit looks through every installed package for components whenever a page is opened; in the life of a test process they do not change."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(component_manager, "scan_component_manifests", cache(component_manager.scan_component_manifests))
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
         yield
 
 
