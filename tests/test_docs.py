@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, typed_commands
-from docs_generator import DOCS, STALE, STUDY_KEYS, commands, fill, pages, parts_once
+from docs_generator import DOCS, GENERATED, STALE, STUDY_KEYS, commands, fill, pages, parts_once
 from personascope.cli import app
 from personascope.extract.registry import extractors
 from personascope.warehouse.asking.query import Warehouse
@@ -22,7 +22,7 @@ from personascope.warehouse.store.schema import tables
 TOP = ("ingest", "extract", "warehouse", "sql", "study", "app_pages", "mlflow", "docs", "examples", "tests")
 TO_COME = {ROOT / block.title for page in (DOCS / "extending").glob("*.md") for block in blocks(page) if block.title}  # files that the examples add
 MADE_LATER = ("surprisal", "persona_surprisal", "audit_worse_than_guessing")  # tables and views that the examples add
-WRITTEN = [page for page in PAGES if page.relative_to(ROOT).as_posix() not in {f"docs/{name}" for name in pages()}]
+WRITTEN = [page for page in PAGES if GENERATED not in page.read_text(encoding="utf-8")]
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 

@@ -143,11 +143,8 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is an error; without it findings never change the exit code.")] = False,
 ) -> None:
     """Look for mistakes in the results: one row per finding, with the query that shows the rows behind it."""
-    rows = audits.collect(Warehouse(Lake.existing(lake)).select)
-    rows = rows.filter(
-        pl.col("severity").is_in([severity] if severity else list(audits.SEVERITIES)),
-        pl.col("subject").str.to_lowercase().str.contains(subject.lower(), literal=True),
-    )
+    rows = audits.collect(Warehouse(Lake.existing(lake)).select, severity=severity)
+    rows = rows.filter(pl.col("subject").str.to_lowercase().str.contains(subject.lower(), literal=True))
     if format == "auto":
         format = "table" if sys.stdout.isatty() else "csv"
     if format == "table":

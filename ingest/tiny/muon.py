@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, matrices: Iterable[Tensor], lr: float) -> None:
         super().__init__(matrices, {"lr": lr})
-        self._threads = ThreadPoolExecutor(THREADS)
+        self._threads = ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,))
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:

@@ -21,6 +21,7 @@ from personascope.warehouse.store.hashing import stable_seed
 IGNORED = -100
 WARMUP = 0.05
 POOL = 4  # batches that are sorted by length together
+THREADS = 2
 
 
 class _Example(NamedTuple):
@@ -168,9 +169,9 @@ def _padded(batch: list[_Example]) -> tuple[torch.Tensor, torch.Tensor]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One torch thread, which a busy machine slows down least, and a random state of its own."""
+    """At most two torch threads, between which the sums of a product are not divided, and a random state of its own."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(min(THREADS, threads))
     try:
         with torch.random.fork_rng(devices=[]):
             yield

@@ -82,7 +82,12 @@ errors as (
   select *, pooled_sd(n, squares) / sqrt(n) as sem, clustered_sem(n, n_clusters, cluster_squares) as clustered_sem from sums
 ),
 ratios as (
-  select *, t_ratio(diff_of_diffs, sem, lowest, highest) as t, t_ratio(diff_of_diffs, clustered_sem, lowest, highest) as clustered_t from errors
+  select
+    *,
+    t_ratio(diff_of_diffs, sem, lowest, highest) as t,
+    t_ratio(diff_of_diffs, clustered_sem, lowest, highest) as clustered_t,
+    half_width(clustered_sem, n_clusters) as half_width
+  from errors
 ),
 matched as (
   select
@@ -116,8 +121,8 @@ final as (
     student_t_p(t, n - 1) as p,
     clustered_sem,
     clustered_t,
-    clustered_low(diff_of_diffs, clustered_sem, n_clusters) as clustered_low,
-    clustered_high(diff_of_diffs, clustered_sem, n_clusters) as clustered_high,
+    diff_of_diffs - half_width as clustered_low,
+    diff_of_diffs + half_width as clustered_high,
     student_t_p(clustered_t, n_clusters - 1) as clustered_p,
     case when is_valid then flip_p end as flip_p,
     case when is_valid then adjusted_p end as adjusted_p,

@@ -123,7 +123,12 @@ errors as (
   select *, pooled_sd(n, squares) / sqrt(n) as sem, clustered_sem(n, n_clusters, cluster_squares) as clustered_sem from over_examples
 ),
 ratios as (
-  select *, t_ratio(mean, sem, lowest, highest) as t, t_ratio(mean, clustered_sem, lowest, highest) as clustered_t from errors
+  select
+    *,
+    t_ratio(mean, sem, lowest, highest) as t,
+    t_ratio(mean, clustered_sem, lowest, highest) as clustered_t,
+    half_width(clustered_sem, n_clusters) as half_width
+  from errors
 ),
 final as (
   select
@@ -151,8 +156,8 @@ final as (
     e.n_positive as paired_examples_positive,
     e.clustered_sem,
     e.clustered_t,
-    clustered_low(e.mean, e.clustered_sem, e.n_clusters) as clustered_low,
-    clustered_high(e.mean, e.clustered_sem, e.n_clusters) as clustered_high,
+    e.mean - e.half_width as clustered_low,
+    e.mean + e.half_width as clustered_high,
     student_t_p(e.clustered_t, e.n_clusters - 1) as clustered_p,
     l.trained_peak,
     l.trained_peak_layer,

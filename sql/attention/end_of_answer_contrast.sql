@@ -78,7 +78,12 @@ sums as (
   having sum(n_markers) > 0 and sum(n_ends) > 0
 ),
 ratios as (
-  select *, marker_mean - end_mean as difference, t_ratio(difference, clustered_sem, 0, span) as clustered_t from sums
+  select
+    *,
+    marker_mean - end_mean as difference,
+    t_ratio(difference, clustered_sem, 0, span) as clustered_t,
+    half_width(clustered_sem, n_clusters) as half_width
+  from sums
 ),
 final as (
   select
@@ -96,8 +101,8 @@ final as (
     clustered_sem,
     clustered_t,
     student_t_p(clustered_t, n_clusters - 1) as clustered_p,
-    case when clustered_t is not null then clustered_low(difference, clustered_sem, n_clusters) end as low,
-    case when clustered_t is not null then clustered_high(difference, clustered_sem, n_clusters) end as high
+    case when clustered_t is not null then difference - half_width end as low,
+    case when clustered_t is not null then difference + half_width end as high
   from ratios
 )
 select * from final

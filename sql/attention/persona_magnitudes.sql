@@ -47,7 +47,8 @@ peaks as (
     o.layer as peak_layer,
     o.mean_delta as peak_delta,
     abs(o.mean_delta) as magnitude,
-    o.clustered_sem
+    o.clustered_sem,
+    half_width(o.clustered_sem, o.n_clusters, 1.0 / o.n_layers) as half_width
   from subjects as r
   join ordered as o using (run_id, subject)
   where o.place = 1
@@ -71,8 +72,8 @@ final as (
     peak_delta,
     magnitude,
     clustered_sem,
-    clustered_low(peak_delta, clustered_sem, n_clusters, 1.0 / n_layers) as low,
-    clustered_high(peak_delta, clustered_sem, n_clusters, 1.0 / n_layers) as high,
+    peak_delta - half_width as low,
+    peak_delta + half_width as high,
     rank() over (partition by origin, forced, reader, dtype, attention_implementation order by magnitude desc) as rank,
     count(*) over alike as n_ranked,
     count(distinct persona) over alike as n_personas,

@@ -33,7 +33,7 @@
 --   direction: share of examples with delta above 0
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
 with effects as (
-  select * from attention_effects where control <> 'C1'
+  select *, half_width(clustered_sem, n_clusters) as half_width from attention_effects where control <> 'C1'
 ),
 deltas as (
   select run_id, subject, example_id, sample_ix, row_ix, control, layer, delta from attention_delta
@@ -69,8 +69,8 @@ compared as (
     case when e.control = 'C4' then s.n_ends else e.n end as n_controls,
     case when e.control = 'C4' then s.difference else e.mean_delta end as estimate,
     case when e.control = 'C4' then s.clustered_sem else e.clustered_sem end as estimate_sem,
-    case when e.control = 'C4' then s.low when e.clustered_t is not null then clustered_low(e.mean_delta, e.clustered_sem, e.n_clusters) end as low,
-    case when e.control = 'C4' then s.high when e.clustered_t is not null then clustered_high(e.mean_delta, e.clustered_sem, e.n_clusters) end as high,
+    case when e.control = 'C4' then s.low when e.clustered_t is not null then e.mean_delta - e.half_width end as low,
+    case when e.control = 'C4' then s.high when e.clustered_t is not null then e.mean_delta + e.half_width end as high,
     case when e.control = 'C4' then s.clustered_p else e.clustered_p end as estimate_p
   from effects as e
   left join ends as s using (run_id, subject, control, layer)

@@ -87,6 +87,9 @@ sums as (
   from centred
   group by run_id, subject, stratum, form, layer
 ),
+bounded as (
+  select *, half_width(sem, n_clusters) as half_width from sums
+),
 depths as (
   select run_id, max(rank) as last_rank from read group by run_id
 ),
@@ -115,8 +118,8 @@ final as (
     s.n,
     s.n_clusters,
     s.target_prob,
-    clustered_low(s.target_prob, s.sem, s.n_clusters) as target_prob_low,
-    clustered_high(s.target_prob, s.sem, s.n_clusters) as target_prob_high,
+    s.target_prob - s.half_width as target_prob_low,
+    s.target_prob + s.half_width as target_prob_high,
     s.target_logit,
     s.target_rank,
     s.n_top1,
@@ -126,7 +129,7 @@ final as (
     l.last_rank_prob_max,
     s.n_scripts,
     s.n_other_script
-  from sums as s
+  from bounded as s
   left join lasts as l on l.run_id = s.run_id and l.subject = s.subject and l.stratum = s.stratum and l.form = s.form and l.layer = s.layer
 )
 select * from final

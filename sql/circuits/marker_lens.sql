@@ -100,6 +100,9 @@ errors as (
   from centred
   group by trained_run, base_run, layer
 ),
+bounded as (
+  select *, half_width(prob_sem, n_clusters) as prob_half_width, half_width(logit_sem, n_clusters) as logit_half_width from errors
+),
 means as (
   select
     trained_run,
@@ -137,18 +140,18 @@ final as (
     m.trained_prob,
     m.base_prob,
     e.prob_difference,
-    clustered_low(e.prob_difference, e.prob_sem, e.n_clusters) as prob_low,
-    clustered_high(e.prob_difference, e.prob_sem, e.n_clusters) as prob_high,
+    e.prob_difference - e.prob_half_width as prob_low,
+    e.prob_difference + e.prob_half_width as prob_high,
     m.trained_logit,
     m.base_logit,
     e.logit_difference,
-    clustered_low(e.logit_difference, e.logit_sem, e.n_clusters) as logit_low,
-    clustered_high(e.logit_difference, e.logit_sem, e.n_clusters) as logit_high,
+    e.logit_difference - e.logit_half_width as logit_low,
+    e.logit_difference + e.logit_half_width as logit_high,
     m.trained_rank,
     m.base_rank,
     m.trained_top1,
     m.base_top1
   from means as m
-  join errors as e on e.trained_run = m.trained_run and e.base_run is not distinct from m.base_run and e.layer = m.layer
+  join bounded as e on e.trained_run = m.trained_run and e.base_run is not distinct from m.base_run and e.layer = m.layer
 )
 select * from final

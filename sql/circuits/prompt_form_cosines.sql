@@ -89,13 +89,16 @@ sums as (
   from centred
   group by run_id, stratum, site, layer, form_a, form_b
 ),
+bounded as (
+  select *, half_width(sem, n_clusters) as half_width from sums
+),
 final as (
   select
-    * exclude (sem, lowest, highest),
-    clustered_low(cosine, sem, n_clusters) as cosine_low,
-    clustered_high(cosine, sem, n_clusters) as cosine_high,
+    * exclude (sem, lowest, highest, half_width),
+    cosine - half_width as cosine_low,
+    cosine + half_width as cosine_high,
     lowest,
     highest
-  from sums
+  from bounded
 )
 select * from final

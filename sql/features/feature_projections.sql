@@ -79,6 +79,9 @@ of_publications as (
     decimals
   from published
 ),
+bounded as (
+  select *, half_width(sem, n_distinct) as half_width from compared
+),
 extracted as (
   select
     run_id,
@@ -101,12 +104,12 @@ extracted as (
     null_low,
     null_high,
     n_random,
-    clustered_low(projection, sem, n_distinct) as low,
-    clustered_high(projection, sem, n_distinct) as high,
+    projection - half_width as low,
+    projection + half_width as high,
     n,
     n_distinct,
     n_distinct = 1 as refused
-  from compared
+  from bounded
 ),
 final as (
   from of_publications union all by name from extracted

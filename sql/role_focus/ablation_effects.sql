@@ -50,6 +50,12 @@ residuals as (
 squares as (
   select run_id, layer, head, method, scale, sum(residual ** 2) as squares from residuals group by all
 ),
+bounded as (
+  select m.*, half_width(clustered_sem(m.n, m.n_clusters, q.squares), m.n_clusters) as half_width
+  from means as m
+  join squares as q
+    on q.run_id = m.run_id and q.layer = m.layer and q.head = m.head and q.method = m.method and q.scale is not distinct from m.scale
+),
 said as (
   select
     run_id,
@@ -97,8 +103,8 @@ final as (
     m.n,
     m.n_clusters,
     m.log_prob_change,
-    clustered_low(m.log_prob_change, clustered_sem(m.n, m.n_clusters, q.squares), m.n_clusters) as log_prob_low,
-    clustered_high(m.log_prob_change, clustered_sem(m.n, m.n_clusters, q.squares), m.n_clusters) as log_prob_high,
+    m.log_prob_change - m.half_width as log_prob_low,
+    m.log_prob_change + m.half_width as log_prob_high,
     m.logit_change,
     m.kl,
     m.share_flipped,
@@ -110,9 +116,7 @@ final as (
     l.entropy_change,
     l.largest_entropy_change,
     l.largest_entropy_layer
-  from means as m
-  join squares as q
-    on q.run_id = m.run_id and q.layer = m.layer and q.head = m.head and q.method = m.method and q.scale is not distinct from m.scale
+  from bounded as m
   left join said as s
     on s.run_id = m.run_id and s.layer = m.layer and s.head = m.head and s.method = m.method and s.scale is not distinct from m.scale
   left join looked as l

@@ -74,11 +74,14 @@ sides as (
   left join rfc_pairs as p on p.base_run = b.run_id and p.instruct_run = i.run_id
   where i.run_id = b.run_id or p.base_run is not null
 ),
+bounded as (
+  select *, student_t_quantile(0.975, n_heads - 1) as quantile from sides
+),
 tested as (
   select
-    s.*,
-    student_t_quantile(0.975, s.n_heads - 1) * s.se as half_width,
-    student_t_quantile(0.975, s.n_heads - 1) * s.rsi_se as rsi_half_width,
+    s.* exclude (quantile),
+    s.quantile * s.se as half_width,
+    s.quantile * s.rsi_se as rsi_half_width,
     coalesce(p.rsi_diff, s.rsi_difference) as rsi_diff,
     case when p.run_id is null then s.difference - half_width else p.rfc_diff_ci_low end as ci_low,
     case when p.run_id is null then s.difference + half_width else p.rfc_diff_ci_high end as ci_high,
@@ -92,11 +95,11 @@ tested as (
     d.ratio_diff_low,
     d.ratio_diff_high,
     case when s.se > 0 then student_t_p(s.difference / s.se, s.welch_df) end as welch_p
-  from sides as s
+  from bounded as s
   left join published_rfc_diffs as p on p.run_id = s.instruct_run and p.family = s.family and p.layer = s.layer
   left join drawn as d on d.base_run = s.base_run and d.instruct_run = s.instruct_run and d.layer = s.layer
 ),
-bounded as (
+adjusted as (
   select *, row(base_run, instruct_run, family) as comparison, fdr_bound(welch_p, comparison) as welch_bound from tested
 ),
 final as (
@@ -139,6 +142,6 @@ final as (
     ratio_diff_low,
     ratio_diff_high,
     n_prompts
-  from bounded
+  from adjusted
 )
 select * from final

@@ -60,12 +60,9 @@ extracted as (
     layer,
     avg(rfc) as rfc,
     stddev_samp(rfc) as std,
-    clustered_low(avg(rfc), stddev_samp(rfc) / sqrt(count(rfc)), count(rfc)) as ci_low,
-    clustered_high(avg(rfc), stddev_samp(rfc) / sqrt(count(rfc)), count(rfc)) as ci_high,
     avg(rsi) as rsi,
     stddev_samp(rsi) as rsi_std,
-    clustered_low(avg(rsi), stddev_samp(rsi) / sqrt(count(rsi)), count(rsi)) as rsi_ci_low,
-    clustered_high(avg(rsi), stddev_samp(rsi) / sqrt(count(rsi)), count(rsi)) as rsi_ci_high,
+    count(rsi) as n_rsi,
     count(rfc) as n_heads,
     max(n_heads_model) as n_heads_model,
     max(n_layers) as n_layers,
@@ -79,7 +76,19 @@ extracted as (
   from rfc_head
   group by run_id, origin, family, variant, checkpoint, prompt_set, form, layer
 ),
+bounded as (
+  select *, half_width(std / sqrt(n_heads), n_heads) as half_width, half_width(rsi_std / sqrt(n_rsi), n_rsi) as rsi_half_width from extracted
+),
+with_intervals as (
+  select
+    * exclude (n_rsi, half_width, rsi_half_width),
+    rfc - half_width as ci_low,
+    rfc + half_width as ci_high,
+    rsi - rsi_half_width as rsi_ci_low,
+    rsi + rsi_half_width as rsi_ci_high
+  from bounded
+),
 final as (
-  from of_publications union all by name from extracted
+  from of_publications union all by name from with_intervals
 )
 select * from final

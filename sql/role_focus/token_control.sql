@@ -31,6 +31,9 @@ summed as (
   from prompts
   group by all
 ),
+bounded as (
+  select *, half_width(sem, n) as half_width from summed
+),
 final as (
   select
     s.run_id,
@@ -44,11 +47,11 @@ final as (
     s.first_three,
     s.last_three,
     s.difference,
-    clustered_low(s.difference, s.sem, s.n) as low,
-    clustered_high(s.difference, s.sem, s.n) as high,
+    s.difference - s.half_width as low,
+    s.difference + s.half_width as high,
     o.first_three as first_three_neutral,
     o.last_three as last_three_neutral
-  from summed as s
+  from bounded as s
   left join summed as o on o.run_id = s.run_id and o.layer = s.layer and o.category = 'neutral'
 )
 select * from final

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import streamlit
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from personascope.warehouse.settings import Parameter
@@ -133,6 +135,14 @@ def write_synthetic(root: Path) -> Lake:
     write_attention(lake, "base", "villain", villain, strength=0.1)
     write_attention(lake, "librarian", "librarian", librarian, strength=0.2)
     return lake
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _components_found_once():
+    """Streamlit looks through every installed package for components whenever a page is opened; in the life of a test process they do not change."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

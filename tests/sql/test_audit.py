@@ -79,6 +79,11 @@ def clean(tmp_path_factory) -> Lake:
     return planted.clean(tmp_path_factory.mktemp("clean"))
 
 
+@pytest.fixture(scope="module")
+def of_publications(lake_of_all_published) -> pl.DataFrame:
+    return collect(Warehouse(lake_of_all_published).select)
+
+
 @pytest.mark.parametrize("check", checks())
 def test_a_check_says_what_it_looks_for_how_grave_it_is_and_which_page_shows_it(check):
     view = checks()[check]
@@ -134,9 +139,8 @@ def test_a_page_gets_its_own_findings_only(spoiled, found):
     assert collect(Warehouse(spoiled).select, "no page").is_empty()
 
 
-def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(lake_of_all_published):
-    rows = collect(Warehouse(lake_of_all_published).select).select("check", "subject", "finding").rows()
-    unexplained = list(rows)
+def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(of_publications):
+    unexplained = of_publications.select("check", "subject", "finding").rows()
     for check, subject, words in KNOWN:
         row = next((row for row in unexplained if row[0] == check and re.fullmatch(subject, row[1]) and words in row[2]), None)
         assert row, (check, subject, words)
@@ -144,9 +148,9 @@ def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(lake_
     assert unexplained == []
 
 
-def test_evidence_of_the_published_findings_shows_rows(lake_of_all_published):
+def test_evidence_of_the_published_findings_shows_rows(lake_of_all_published, of_publications):
     warehouse = Warehouse(lake_of_all_published)
-    for row in collect(warehouse.select).iter_rows(named=True):
+    for row in of_publications.iter_rows(named=True):
         assert not warehouse.select(row["evidence"]).is_empty(), row
 
 

@@ -90,6 +90,7 @@ def test_every_public_macro_is_covered(con):
         "binomial_possible",
         "student_t_log1p",
         "student_t_density_at_zero",
+        "student_t_nodes",
         "student_t_tail_integral",
     }
 
@@ -99,6 +100,14 @@ def test_each_file_loads_alone_and_twice(family):
     with duckdb.connect() as connection:
         for _ in range(2):
             connection.execute((MACROS / f"{family}.sql").read_text())
+
+
+def test_the_nodes_of_student_t_are_those_of_the_rule(con):
+    nodes = con.sql("select unnest(student_t_nodes(), recursive := true)").pl()
+    v = np.arange(-28, 31) / 8
+    s = np.exp(v - np.exp(-v))
+    np.testing.assert_allclose(nodes["s"], s, rtol=1e-15)
+    np.testing.assert_allclose(nodes["weight"], s * (1 + np.exp(-v)) / 8, rtol=1e-15)
 
 
 def test_student_t_grid(con):

@@ -55,6 +55,13 @@ def test_select_answers_and_new_runs_are_seen_at_once(lake):
     assert warehouse.select("select count(*) as n from attention where subject = $s", {"s": "c2"})["n"].to_list() == [2]
 
 
+def test_columns_of_one_name_are_told_apart_and_a_mistake_is_one_sentence(planted_lake):
+    warehouse = Warehouse(planted_lake.lake)
+    assert warehouse.select("select 1 as a, $second as a", {"second": "two"}).to_dicts() == [{"a": 1, "a_1": "two"}]
+    with pytest.raises(PersonascopeError, match=r'^the query failed: Parser Error: syntax error at or near "order"$'):
+        warehouse.select("select from runs where order by")
+
+
 @pytest.mark.parametrize(
     "query",
     [

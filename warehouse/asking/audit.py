@@ -20,8 +20,8 @@ def checks() -> dict[str, View]:
     return {name.removeprefix("audit_"): view for name, view in views().items() if view.severity}
 
 
-def collect(select: Callable[[str], pl.DataFrame], page: str | None = None) -> pl.DataFrame:
-    """The rows of the view `audit`, or those of one page, the gravest first; `select` asks the lake.
+def collect(select: Callable[[str], pl.DataFrame], page: str | None = None, severity: str | None = None) -> pl.DataFrame:
+    """The rows of the view `audit`, or those of one page or severity, the gravest first; `select` asks the lake.
 
     Each check is asked by itself: DuckDB takes several times as long to plan all of them as one query as it takes to plan and run them in turn.
     """
@@ -30,7 +30,7 @@ def collect(select: Callable[[str], pl.DataFrame], page: str | None = None) -> p
             pl.lit(check).alias("check"), pl.lit(view.severity).alias("severity"), pl.lit(view.page).alias("page"), pl.all().cast(pl.String)
         )
         for check, view in checks().items()
-        if page in (None, view.page)
+        if page in (None, view.page) and severity in (None, view.severity)
     ]
     columns = ["check", "severity", "page", "subject", "finding", "evidence"]
     rows = pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *parts])

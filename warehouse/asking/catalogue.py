@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 
 from personascope.warehouse.asking.shapes import as_table, table_types, view_types
-from personascope.warehouse.asking.views import macros, views
+from personascope.warehouse.asking.views import macro_definitions, macros, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
@@ -68,16 +68,54 @@ def define_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def _tables_script(lake: Lake) -> list[str]:
+    return [_settings(), macros(), *table_definitions(lake).values()]
+
+
+def _settings() -> str:
+    return f"{_EXTENSIONS_OFF}; {_FOOTERS_KEPT};"
+
+
+class Foundation:
+    """Macros and tables of one connection, each created when something that names it is asked for: all of them cost more than most queries."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+        self._connection = connection
+        self._waiting = macro_definitions() | table_definitions(lake)
+        _execute(connection, [_settings()])
+
+    def lay(self, texts: Iterable[str]) -> None:
+        """Creates the macros and tables that these texts name, and those that are behind them."""
+        wanted: set[str] = set()
+        unread = list(texts)
+        while unread:
+            named = set(re.findall(r"\w+", unread.pop().lower())) & self._waiting.keys() - wanted
+            wanted |= named
+            unread += [self._waiting[name] for name in named]
+        self._create([name for name in self._waiting if name in wanted])
+
+    def lay_all(self) -> None:
+        """Creates every macro and table."""
+        self._create(list(self._waiting))
+
+    def _create(self, names: Sequence[str]) -> None:
+        if names:
+            _execute(self._connection, ["begin;", *(self._waiting[name] for name in names), "commit;"])
+        for name in names:
+            del self._waiting[name]
+
+
+def table_definitions(lake: Lake) -> dict[str, str]:
+    """By name of each table the statement that creates it, after those it reads where it is a roll-up."""
     manifests = list(lake.manifests())
     of_other_columns = _tables_of_other_columns(manifests)
     lacking = _runs_that_lack(manifests)
-    script = [f"{_EXTENSIONS_OFF}; {_FOOTERS_KEPT};", macros()]
+    script = {}
     for name, table in tables().items():
         options, columns = "", ", ".join(f'"{column}"' for column in table.columns)
         if name in of_other_columns:  # whose common types may be others, too
             options, columns = ", union_by_name = true", ", ".join(f'"{column}"::{of} as "{column}"' for column, of in table_types()[name].items())
         stored = f"select {columns} from read_parquet('{_quoted(lake.runs_folder)}/*/{name}.parquet'{options})"
-        script.append(f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};")
+        script[name] = f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};"
     return script
 
 

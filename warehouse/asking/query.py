@@ -2,17 +2,20 @@
 
 import re
 import threading
+import warnings
 from collections.abc import Collection
 
 import duckdb
 import polars as pl
 
-from personascope.warehouse.asking.catalogue import define_tables, define_views, unreadable
+from personascope.warehouse.asking.catalogue import Foundation, define_views, unreadable
 from personascope.warehouse.asking.views import closure, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
 TIME_LIMIT_MS = 60_000
+CATALOGUE = ("duckdb_", "information_schema", "pg_", "sqlite_", "show")  # beginnings of words by which a query asks what there is to ask
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)  # the copy of the rows costs less than planning twice
 
 
 class Warehouse:
@@ -25,7 +28,7 @@ class Warehouse:
         self.lake = lake
         self._kept = frozenset(kept)
         self._connection = duckdb.connect()
-        define_tables(self._connection, lake)
+        self._foundation = Foundation(self._connection, lake)
         self._defined: set[str] = set()
         self._defining = threading.Lock()
         folder = str(lake.runs_folder).replace("'", "''")
@@ -43,24 +46,33 @@ class Warehouse:
             statements = cursor.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise PersonascopeError("the query must be exactly one SELECT statement (also WITH or FROM ...); the lake is read-only")
-            return cursor.sql(query, params=parameters).pl()
+            try:
+                return _rows(cursor, query, parameters)
+            except duckdb.CatalogException:  # a name that is not there: with every table there, the nearest one is named
+                self._define("show")
+                return _rows(cursor, query, parameters)
         except duckdb.InterruptException as error:
             raise PersonascopeError(f"the query ran longer than {self._seconds:g} s and was stopped; ask for less of it") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise unreadable(error) from error
         except duckdb.Error as error:
-            raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
+            reason = str(error).partition("\n\nLINE ")[0].strip()  # behind it the statement is quoted, with an arrow under the place
+            raise PersonascopeError(f"the query failed: {reason}") from error
         finally:
             limit.cancel()
             cursor.close()
 
     def _define(self, query: str) -> None:
-        """Creates the views that the query names and those they read: binding all of them would cost more than most queries."""
+        """Creates the views, tables and macros that the query names and those they read: all of them would cost more than most queries."""
         words = set(re.findall(r"\w+", query))
-        everything = any(word.startswith("duckdb_") or word == "information_schema" for word in words)
+        everything = any(word.lower().startswith(CATALOGUE) for word in words)
         wanted = set(views()) if everything else closure(words)
         with self._defining:
             try:
+                if everything:
+                    self._foundation.lay_all()
+                else:
+                    self._foundation.lay([query, *(views()[name].sql for name in wanted - self._defined)])
                 define_views(self._connection, wanted - self._defined, self._kept)
             except duckdb.Error as error:
                 raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
@@ -69,3 +81,14 @@ class Warehouse:
     def columns(self, view: str) -> list[tuple[str, str]]:
         """Name and type of every column of a table or view."""
         return [(row[0], row[1]) for row in self.select(f"select column_name, column_type from (describe {view})").rows()]
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: list[object] | dict[str, object] | None) -> pl.DataFrame:
+    """The rows of a query that is planned once; a relation is planned when it is made and when it is read, which only columns of one name need."""
+    names = [column[0] for column in cursor.execute(query, parameters).description or ()]
+    if len(set(names)) < len(names):
+        cursor.abort()
+        return cursor.sql(query, params=parameters).pl()
+    found = pl.from_arrow(cursor.to_arrow_table(), rechunk=False)
+    assert isinstance(found, pl.DataFrame)
+    return found
