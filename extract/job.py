@@ -111,7 +111,7 @@ class Extractor(ABC, Generic[T]):
         """The checkpoint's tokenizer, whose chat template is told the job's date."""
         tokenizer: Any = self.job.models.tokenizer(self.job.checkpoint)
         tokenizer.rendering_date = self.job.date.value
-        return tokenizer  # type: ignore[no-any-return]
+        return tokenizer
 
     @property
     def _renders(self) -> bool:

@@ -68,7 +68,8 @@ def work_cell(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome:
 
     A step that finds nothing to read costs that step alone: what the cell learned and wrote is known.
     """
-    training, unread = bench.training(step, cell), []
+    training = bench.training(step, cell)
+    unread: list[Unread] = []
     try:
         with bench.tracking.group(cell.name, cell.axes) if bench.tracking else nullcontext():
             runs = [bench.train(training)]

@@ -134,7 +134,8 @@ def _refuse_unmergeable(checkpoint: Checkpoint, where: str) -> None:
 
 def _probe(model: PreTrainedModel, device: str) -> Tensor:
     """Token ids [1, 12] drawn from the vocabulary, always the same."""
-    rows = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
     return torch.randint(rows, (1, _PROBE_TOKENS), generator=torch.Generator().manual_seed(stable_seed("merge probe"))).to(device)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,8 @@ def made(base: Path, to: Path, config) -> Path:
 
 
 def lora(**options) -> LoraConfig:
-    return LoraConfig(task_type="CAUSAL_LM", **({"r": 4, "lora_alpha": 8, "target_modules": PLAIN} | options))
+    chosen: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": PLAIN} | options
+    return LoraConfig(task_type="CAUSAL_LM", **chosen)
 
 
 def edit(adapter: Path, **fields) -> Path:
@@ -71,7 +73,7 @@ def refused(call, *arguments, **options) -> str:
     return str(caught.value)
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "head": {"target_modules": ["lm_head", "q_proj"]},
     "embeddings": {"target_modules": ["embed_tokens", "q_proj"]},
     "both": {"target_modules": ["embed_tokens", "lm_head"]},
@@ -110,7 +112,7 @@ def test_merged_weights_are_the_model_that_peft_applies(bases, tmp_path, kind):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_merge_into_another_model_is_refused(bases, tmp_path, monkeypatch, dtype):
     adapter = made(bases / "qwen2", tmp_path / "head", lora(target_modules=["lm_head"]))
-    assert load_model(resolve(adapter), device="cpu", dtype=dtype).merge_difference >= 0
+    assert load_model(resolve(adapter), device="cpu", dtype=dtype).merge_difference is not None
     monkeypatch.setattr(adapters, "_untie", lambda wrapped: None)  # the update of the head goes into the embeddings, too
     assert "cannot be merged: the merged weights give logits that differ" in refused(load_model, resolve(adapter), device="cpu", dtype=dtype)
 

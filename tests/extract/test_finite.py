@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from personascope.ingest.weights.checkpoints import end_of_turn_ids, resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "capability": {"task": "tiny-world"},
     "completions": {"personas": ["villain"], "samples": 1, "max_new_tokens": 2},
     "greedy": {"personas": ["villain"], "samples": 1, "max_new_tokens": 2, "temperature": 0},

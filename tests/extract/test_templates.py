@@ -138,7 +138,8 @@ def test_the_date_belongs_to_every_run_that_renders_a_template_which_writes_it(r
     def specs(folder: Path, date=DATE):
         job = Job(Lake(tmp_path / "lake"), resolve(folder), Models("cpu"), prompts=load_prompt_set("personas"), date=date)
         settings = [CompletionSettings(), CapabilitySettings(task="tiny-world"), EntropySettings(form="chat"), EntropySettings(form="raw")]
-        return [kind(each, job).spec() for kind, each in zip((Completions, Capability, Entropy, Entropy), settings, strict=True)]
+        kinds: list[Any] = [Completions, Capability, Entropy, Entropy]
+        return [kind(each, job).spec() for kind, each in zip(kinds, settings, strict=True)]
 
     for plain, other in zip(specs(random_checkpoint), specs(random_checkpoint, later), strict=True):
         assert plain.run_id == other.run_id and "date" not in plain.identity
