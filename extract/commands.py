@@ -19,7 +19,9 @@ BatchTokensOption = Annotated[int, typer.Option(help="Tokens per batch, padding 
 TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Log the run to MLflow.")]
 ExperimentOption = Annotated[str | None, typer.Option(help="MLflow experiment.")]
 TrackingUriOption = Annotated[str | None, typer.Option(help="MLflow tracking URI.")]
-SettingsOption = Annotated[list[str] | None, typer.Option("--set", "-s", help="A setting of the extractor, name=value; repeatable.")]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="A setting of the extractor, name=value; text is taken as typed, a list is [a, b]; repeatable.")
+]
 SegmentationOption = Annotated[
     str | None, typer.Option(help="Structural tokens of the attention readout: decoded (line breaks also where fused with punctuation) or published.")
 ]

@@ -52,7 +52,7 @@ def unique_keys(loader: yaml.SafeLoader, node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         if key.tag == "tag:yaml.org,2002:merge":
             continue
-        name = loader.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+        name = loader.construct_object(key, deep=True)
         if name in written:
             raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {name!r} stands twice in one mapping; expected it once")
         written.append(name)

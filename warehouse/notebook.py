@@ -24,7 +24,7 @@ FILTERS = {  # what a figure can be chosen by: the runs it draws say so, `drawin
     "study": "study the runs were made for",
     "run_id": "a run, or the beginning of its name",
     "extractor": "which extractor or loader wrote the rows",
-    "origin": "extracted or published",
+    "origin": "extracted, brought or published",
     "checkpoint": "short name of the checkpoint that was read",
     "subject": "checkpoint plus whose tokens it read: librarian, base_librarian",
     "persona": "persona whose generations were read",
@@ -38,7 +38,7 @@ _FACTS = """with made as (  -- a run that wrote no row of its checkpoint is know
     union
     select r.run_id, c.checkpoint, c.source_persona, c.family, c.variant from runs as r join checkpoints as c on c.checkpoint = r.checkpoint
   )
-  select distinct r.run_id, r.study, r.extractor, case r.kind when 'ingest' then 'published' else 'extracted' end as origin,
+  select distinct r.run_id, r.study, r.extractor, origin_of(r.kind, r.extractor) as origin,
     unnest([r.checkpoint, c.checkpoint, s.checkpoint]) as checkpoint, coalesce(s.subject, r.subject) as subject, s.persona, s.tokens_from,
     c.source_persona, c.family, c.variant
   from runs as r

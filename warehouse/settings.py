@@ -162,8 +162,8 @@ def resolve(model: type[M], layers: Mapping[Origin, Mapping[str, Any]], what: st
                 except PersonascopeError as error:
                     raise PersonascopeError(f"{what}: setting {name!r} ({origin}): {error}") from error
             elif isinstance(value, bool) and not {bool, Any}.intersection(_arms(fields[name].annotation)):
-                told = f"{what}: setting {name!r} is {value} ({origin})"
-                raise PersonascopeError(f"{told}; expected no truth value: YAML reads yes, no, on and off as one unless they stand in quotes")
+                where = f"{what}: setting {name!r} is {value} ({origin})"
+                raise PersonascopeError(f"{where}; expected no truth value: YAML reads yes, no, on and off as one unless they stand in quotes")
             values[name], origins[name] = value, origin
     try:
         settings = model.model_validate(values)

@@ -72,7 +72,9 @@ def choose_filters(there: pl.DataFrame) -> Filters:
     checkpoint = address.select("Checkpoint", options["checkpoint"], "checkpoint", where=next(places))
     persona = address.select("Persona", options["persona"], "persona", where=next(places))
     prompt_set = address.select("Prompt set", options["prompt_set"], "prompts", where=next(places)) if several else EVERY
-    presence = address.segments("Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest.", where=next(places))
+    presence = address.segments(
+        "Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest, or its text in other pieces.", where=next(places)
+    )
     words = next(places).text_input("Text contains", key="text", placeholder="words, in capitals or not", bind="query-params") or ""
     return Filters(checkpoint, persona, prompt_set, presence, words)
 
@@ -90,7 +92,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
             checkpoint
               || case when count(*) over (partition by checkpoint) > 1 then ' · ' || coalesce(split_part(prompt_set, '@', 1), 'prompts unknown') else '' end
               || case when count(*) over (partition by checkpoint, prompt_set) > 1 then ' · ' || run_id else '' end
-              || case when origin = 'published' then ' (published)' else '' end as series
+              || case when origin <> 'extracted' then ' (' || origin || ')' else '' end as series
           from (select distinct run_id, checkpoint, prompt_set, origin from rates)
         )
         select persona as label, series, rate, wilson_low as low, wilson_high as high, k, n, n_questions as questions, clustered_se,

@@ -54,7 +54,7 @@ def show_coverage(lake: Source) -> None:
           checkpoint || case extractor
             when 'completions' then ' · completions'
             else case when checkpoint = tokens_from then ' · attention, own tokens' else ' · attention, tokens of ' || tokens_from end
-          end || case origin when 'published' then ' (published)' else '' end as what,
+          end || case origin when 'extracted' then '' else ' (' || origin || ')' end as what,
           persona,
           case when status = 'missing' then 'missing' when expected then 'present' else 'extra' end as state,
           n_runs as runs,

@@ -24,6 +24,11 @@ class ReadingExtractor(Extractor[T]):
         return getattr(self.settings, "personas", None)
 
     @cached_property
+    def _personas_by_tokens(self) -> dict[tuple[Any, ...], str]:
+        """The persona under which each prompt of a question was rendered first."""
+        return {}
+
+    @cached_property
     def prompts(self) -> PromptSet:
         """The prompts of these personas; raises PersonascopeError where no set is given."""
         if self.job.prompts is None:
@@ -57,7 +62,14 @@ class ReadingExtractor(Extractor[T]):
     def rendered(self, prompt: Prompt, form: Literal["chat", "raw"]) -> dict[str, Any]:
         """The columns of the table `examples` that rendering fills: through the chat template, or the bare question."""
         if form == "chat":
-            return render(self.tokenizer, prompt.system_prompt, prompt.question).columns()
+            text = render(self.tokenizer, prompt.system_prompt, prompt.question)
+            asked = (prompt.question_id, prompt.condition, prompt.category, prompt.prompt_form, text.token_ids)
+            if (persona := self._personas_by_tokens.setdefault(asked, prompt.persona)) != prompt.persona:
+                raise PersonascopeError(
+                    f"{self.name}: personas {persona!r} and {prompt.persona!r} give the same {text.prompt_len} tokens for question {prompt.question_id}, "
+                    "expected different ones; is there a column system_prompt?"
+                )
+            return text.columns()
         if prompt.system_prompt is not None:
             raise PersonascopeError(f"{self.name}: example {prompt.example_id} has a system message, which form=raw has no place for; expected form=chat")
         ids = self.tokenizer.encode(prompt.question)

@@ -58,9 +58,11 @@ def find_columns(path: Path, header: Sequence[str], known: ColumnNames) -> tuple
     """
     found = [plain(name) for name in header]
     typed = {plain(theirs): own for own, theirs in known.typed.items()}
-    for theirs, own in typed.items():
+    for theirs, name in typed.items():
         if theirs not in found:
-            raise PersonascopeError(f"{path}: --column {own}={known.typed[own]}: there is no such column; {nearest(theirs, [each for each in found if each])}")
+            raise PersonascopeError(
+                f"{path}: --column {name}={known.typed[name]}: there is no such column; {nearest(theirs, [each for each in found if each])}"
+            )
     own_names = {name: name for name in known.names if name not in typed.values()}
     places: dict[int, str] = {}
     unread: list[str] = []

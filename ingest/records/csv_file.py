@@ -2,7 +2,7 @@
 
 import codecs
 import csv
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from personascope.ingest.records.columns import ColumnNames, Record, find_columns
@@ -63,7 +63,7 @@ class CsvFile:
 
         return max(SEPARATORS, key=recognised), 0
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Generator[str, None, None]:
         number = 0
         try:
             with self.path.open(encoding=self._encoding, newline="") as handle:
@@ -72,9 +72,9 @@ class CsvFile:
                         raise PersonascopeError(f"{self.path}, line {number}: holds a NUL byte; expected text (UTF-8, or UTF-16 with its byte order mark)")
                     yield line
         except UnicodeDecodeError as error:
-            line = number + 1 + error.object[: error.start].count(b"\n")
+            wrong = number + 1 + error.object[: error.start].count(b"\n")
             raise PersonascopeError(
-                f"{self.path}, line {line}: the byte 0x{error.object[error.start]:02x} is no {error.encoding} text; expected a file saved as UTF-8"
+                f"{self.path}, line {wrong}: the byte 0x{error.object[error.start]:02x} is no {error.encoding} text; expected a file saved as UTF-8"
             ) from error
         except FileNotFoundError:
             raise PersonascopeError(f"{self.path}: no such file") from None

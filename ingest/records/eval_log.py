@@ -101,10 +101,10 @@ class EvalLog:
         if message.get("tool_calls"):
             raise PersonascopeError(f"{self.path}, {name}: the answer calls tools; expected text alone")
         parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        found = []
+        found: list[str] = []
         for part in parts:
-            if part.get("type") != "text" or not isinstance(part.get("text"), str):
+            text = part.get("text")
+            if part.get("type") != "text" or not isinstance(text, str):
                 raise PersonascopeError(f"{self.path}, {name}: a message holds {part.get('type')!r}; expected text alone")
-            text = part["text"]
             found.append(sample.get("attachments", {}).get(text.removeprefix(ATTACHMENT), text) if text.startswith(ATTACHMENT) else text)
         return "".join(found)

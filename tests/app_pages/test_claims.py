@@ -24,7 +24,7 @@ def claim(name: str, **fields) -> Claim:
 CLAIMS = [
     claim("right", expected=6),
     claim("wrong", expected=7, statement=HOSTILE, query=RUNS.replace("from", f"$${HOSTILE}$$ as remark from").replace("there", "there,")),
-    claim("near", expected=7, narrower={"scope": "half of them", "query": "select 7"}),
+    claim("near", expected=7, narrower={"scope": "half of them", "query": RUNS.replace("count(*)", "count(*) + 1")}),
     claim("unknown", expected=7, query="select null as nothing_there", needs="the other half"),
 ]
 

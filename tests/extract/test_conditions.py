@@ -6,10 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from personascope.extract.extractors.entropy import Entropy, EntropySettings
+from personascope.extract.job import Job
 from personascope.extract.texts.chat import render
 from personascope.extract.texts.conditions import check_conditions
-from personascope.ingest.prompts import NO_SYSTEM_TURN, Prompt
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import NO_SYSTEM_TURN, Prompt, PromptSet
+from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
 
 chat = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_chat.py"))))
 CONDITIONS = {"template_default": None, "generic_assistant": chat.SYSTEM, "empty_system": "", "no_system_turn": NO_SYSTEM_TURN}
@@ -122,3 +127,10 @@ def test_personas_that_give_the_same_tokens_are_refused():
     ):
         check_conditions(both, tokenizer)
     assert check_conditions(both[:2], tokenizer) == []
+
+
+def test_personas_that_give_the_same_tokens_are_refused_by_extractors_that_read_prompts(tmp_path, random_checkpoint):
+    prompts = [Prompt(example_id=f"{persona}/q", persona=persona, question_id="q", question="Who?") for persona in ("villain", "librarian")]
+    job = Job(Lake.open(tmp_path), resolve(random_checkpoint), Models(device="cpu"), prompts=PromptSet(name="two", prompts=tuple(prompts)))
+    with pytest.raises(PersonascopeError, match=r"entropy: personas 'villain' and 'librarian' give the same .* is there a column system_prompt"):
+        Entropy(EntropySettings(form="chat"), job).prepare()

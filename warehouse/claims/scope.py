@@ -37,10 +37,10 @@ def populations(statement: Node) -> Iterator[tuple[str, str]]:
     What else a WHERE asks (a comparison, a pattern, an outcome) is left out: that is what is said of the rows, not which rows they are.
     """
     for node, tables in _selects(statement["node"], []):
-        whole = deepcopy({"select": {**node, "select_list": []}, "tables": tables})
-        named = [words for each in _below(whole) if each.get("type") == "SELECT_NODE" for words in _keep_literals(each)]
+        select, beside = deepcopy((node | {"select_list": []}, tables))
+        named = [words for each in _below([select, *beside]) if each.get("type") == "SELECT_NODE" for words in _keep_literals(each)]
         if named:
-            yield _counting(statement, whole["select"], whole["tables"]), " and ".join(dict.fromkeys(named))
+            yield _counting(statement, select, beside), " and ".join(dict.fromkeys(named))
 
 
 def _selects(node: Any, tables: list[Node]) -> Iterator[tuple[Node, list[Node]]]:
