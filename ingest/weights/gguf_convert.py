@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def _convert(path: Path, folder: Path) -> None:
     config.save_pretrained(folder)
     write_tokenizer(file, folder, config.vocab_size)
     _write_generation_config(file, config, folder)
-    write_model(folder, {there: Stream(shape, lambda name=name: _numbers(file, family, config, name)) for name, (there, shape) in names.items()})
+    write_model(folder, {there: Stream(shape, partial(_numbers, file, family, config, name)) for name, (there, shape) in names.items()})
     _check_written(folder, dict(names.values()))
     (folder / RECORD).write_text(json.dumps({"quantisation": file.quantisation, "file": path.name, "conversion": CONVERSION}, indent=1), encoding="utf-8")
 
@@ -76,7 +77,7 @@ def _numbers(file: GgufFile, family: Family, config: Any, name: str) -> Iterator
 
 def _write_generation_config(file: GgufFile, config: Any, folder: Path) -> None:
     """The tokens that end an answer: end of text and, where the file names it, end of turn."""
-    ends = {file.settings.get(f"tokenizer.ggml.{name}") for name in ("eos_token_id", "eot_token_id")} - {None}
+    ends = {int(file.settings[key]) for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id") if key in file.settings}
     told = {"bos_token_id": config.bos_token_id, "eos_token_id": sorted(ends), "pad_token_id": config.pad_token_id}
     (folder / "generation_config.json").write_text(json.dumps({name: value for name, value in told.items() if value not in (None, [])}), encoding="utf-8")
 
@@ -89,7 +90,7 @@ def _class_name(config: Any) -> str:
 
 def _check_written(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:
     """The files as safetensors reads them, before anybody else does."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="numpy") as file:
             found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping

@@ -22,7 +22,7 @@ def test_the_page_names_every_family():
     assert families.page(families.read_page()) == families.PAGE.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_does_what_the_page_says(name, source, tmp_path):
     found = families.outcomes(name, source, tmp_path)

@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+from functools import partial
+from typing import Any
 
 import gguf
 import numpy as np
@@ -45,7 +47,7 @@ def test_every_family_is_what_was_written_and_what_transformers_loads(family, tm
     path = write(tmp_path / "small.gguf", model, kind)
     checkpoint = resolve(path)
     assert (checkpoint.family, checkpoint.name, checkpoint.revision) == (family, "small", file_sha256(path))
-    assert checkpoint.quantisation.startswith(f"{kind} (") and checkpoint.vocab_size == model.config.vocab_size
+    assert (checkpoint.quantisation or "").startswith(f"{kind} (") and checkpoint.vocab_size == model.config.vocab_size
     ours = AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32, output_loading_info=True)
     assert not any(ours[1].values())
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, dtype=torch.float32)
@@ -101,7 +103,7 @@ def test_files_that_are_no_whole_model_are_refused_by_name_and_leave_nothing(tmp
     for name, (data, expected) in cases.items():
         (tmp_path / name).write_bytes(data)
         assert expected in refused(tmp_path / name) and name in refused(tmp_path / name)
-    written = {
+    written: dict[str, tuple[dict[str, Any], str]] = {
         "window": ({"settings": {"llama.attention.scale": 0.3}}, "llama.attention.scale"),
         "kind": ({"settings": {"general.type": "mmproj"}}, "image encoder"),
         "adapter": ({"settings": {"general.type": "adapter"}}, "GGUF adapter"),
@@ -167,11 +169,15 @@ def test_a_tokenizer_that_reads_back_otherwise_or_splits_by_an_unknown_rule_is_r
     assert "'unheard-of' (tokenizer.ggml.pre)" in refused(path)
 
 
+def _rows(values):
+    return iter(np.split(values, 3))
+
+
 def test_weights_beyond_a_shard_are_written_in_several_files(tmp_path):
-    tensors = {f"t{number}": np.full((3, number + 1), number, np.float32) for number in range(4)}
-    streams = {name: Stream(values.shape, lambda values=values: iter(np.split(values, 3))) for name, values in tensors.items()}
+    tensors: dict[str, np.ndarray] = {f"t{number}": np.full((3, number + 1), number, np.float32) for number in range(4)}
+    streams = {name: Stream(values.shape, partial(_rows, values)) for name, values in tensors.items()}
     write_model(tmp_path, streams, shard_bytes=64)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for path in sorted(tmp_path.glob("model-*.safetensors")):
         with safe_open(path, framework="numpy") as file:
             found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
