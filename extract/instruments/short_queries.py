@@ -20,7 +20,7 @@ IMPLEMENTATION = "personascope_replay"
 
 @contextmanager
 def short_queries(model: PreTrainedModel) -> Iterator[None]:
-    """Within it a model in float32 that runs on SDPA on a processor attends by matrix products per group of heads where that is exact; any other stays as it is."""
+    """Within it a model in float32 that runs on SDPA on a processor attends by products per group of heads where that is exact; any other stays as it is."""
     if model.device.type != "cpu" or model.dtype != torch.float32 or model.config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
         yield
         return
