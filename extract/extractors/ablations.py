@@ -79,6 +79,7 @@ class Unchanged:
 
     members: tuple[Targeted, ...]
     cleans: list[Clean]
+    bases: Tensor
     donors: list[Clean | None]
     sieves: Tensor | None
     generations: Generations | None
@@ -194,7 +195,8 @@ class Ablations(TargetsExtractor[Slice]):
         ids = torch.tensor(target.token_ids, device=model.device)[None]
         layer, length = components.n_layers // 2, self._prefix[group_of(target)]
         with torch.inference_mode():
-            (_, *found), *_ = ablated_logits(components, [clean_pass(components, target.token_ids)], [Variant(layer, 0, "zero")], length, self.job.batch_tokens)
+            cleans, variants = [clean_pass(components, target.token_ids)], [Variant(layer, 0, "zero")]
+            (_, *found), *_ = ablated_logits(components, cleans, unchanged_logits(components, cleans), variants, length, self.job.batch_tokens)
             plain = model(input_ids=ids, use_cache=False).logits[:, -1].float()
             with editing_everywhere(components, layer, 0, 0.0, torch.zeros((), device=model.device)):
                 without = model(input_ids=ids, use_cache=False).logits[:, -1].float()
@@ -229,9 +231,11 @@ class Ablations(TargetsExtractor[Slice]):
             donors: list[Clean | None] = [None] * len(members)
             if "resample" in settings.methods:
                 donors = [clean_pass(components, donor_of(each, self._groups[slice_.group], job.seed).token_ids) for each in members]
+            cleans = clean_passes(components, [each.token_ids for each in members], self._prefix[slice_.group])
             self._unchanged = Unchanged(
                 members,
-                clean_passes(components, [each.token_ids for each in members], self._prefix[slice_.group]),
+                cleans,
+                unchanged_logits(components, cleans),
                 donors,
                 sieve_of(components, members, job.batch_tokens) if "zero" in settings.methods else None,
                 unchanged_generations(self, components, members, settings.generate) if settings.generate else None,
@@ -245,7 +249,7 @@ class Ablations(TargetsExtractor[Slice]):
         mean = None if means is None else means[layer]
         rows: list[dict[str, Any]] = []
         for number, base, logits in ablated_logits(
-            self._components, unchanged.cleans, slice_.variants, self._prefix[slice_.group], self.job.batch_tokens, mean, unchanged.donors
+            self._components, unchanged.cleans, unchanged.bases, slice_.variants, self._prefix[slice_.group], self.job.batch_tokens, mean, unchanged.donors
         ):
             sieve = None if unchanged.sieves is None else unchanged.sieves[number, layer]
             rows += self._rows(slice_.members[number], slice_.variants, base, logits, sieve)
@@ -305,9 +309,15 @@ def margins_of(logits: Tensor, wanted: int) -> Tensor:
     return logits[..., wanted] - torch.stack(others).amax(0)
 
 
+def unchanged_logits(components: Components, cleans: Sequence[Clean]) -> Tensor:
+    """Logits [n, vocab] float32 behind unchanged prompts."""
+    return torch.cat([logits for _, logits in components.blocks_of(torch.cat([clean.final for clean in cleans]))])
+
+
 def ablated_logits(
     components: Components,
     cleans: Sequence[Clean],
+    bases: Tensor,
     variants: Sequence[Variant],
     length: int,
     batch_tokens: int,
@@ -316,7 +326,8 @@ def ablated_logits(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Number of a prompt, the logits [vocab] behind it unchanged, and those [variants, vocab] under each variant of one layer; all float32.
 
-    cleans: unchanged passes of prompts that begin with the same `length` tokens; mean [H, D] of the layer for method mean, donors of method resample.
+    cleans: unchanged passes of prompts that begin with the same `length` tokens, bases [n, vocab]: their logits; mean [H, D] of the layer for method mean,
+    donors of method resample.
     In less than float32 the unchanged logits are computed in the same batch as the others, so that a variant that changes nothing changes nothing.
     """
     layer, exact = variants[0].layer, components.model.dtype == torch.float32
@@ -327,13 +338,10 @@ def ablated_logits(
     for numbers in _tiles(components, cleans, len(rows), length, batch_tokens):
         edits = [edits_for(components, cleans[at], rows, mean, donors[at] if donors else None, length, cleans[at].length) for at in numbers]
         states = last_states(components, [cleans[at] for at in numbers], layer, length, keys, edits)
-        if exact:
-            states = torch.cat([states, torch.stack([cleans[at].final for at in numbers])], dim=1)
         logits = components.logits(states.flatten(0, 1)).unflatten(0, states.shape[:2])
-        base = len(rows) if exact else 0
-        wanted = [base if variant.changes_nothing else place[variant] for variant in variants]
-        for row, at in enumerate(numbers):
-            yield at, logits[row, base], logits[row, wanted]
+        for own, at in zip(logits, numbers, strict=True):
+            base = bases[at] if exact else own[0]
+            yield at, base, torch.stack([base if variant.changes_nothing else own[place[variant]] for variant in variants])
 
 
 def _tiles(components: Components, cleans: Sequence[Clean], n_rows: int, length: int, batch_tokens: int) -> Iterator[list[int]]:
@@ -343,6 +351,6 @@ def _tiles(components: Components, cleans: Sequence[Clean], n_rows: int, length:
     for number, clean in enumerate(cleans):
         by_length[clean.length].append(number)
     for tokens, numbers in by_length.items():
-        at_once = max(1, min(most // (n_rows * (tokens - length)), ROWS_AT_ONCE // (len(components.unembedding) * (1 + n_rows))))
+        at_once = max(1, min(most // (n_rows * (tokens - length)), ROWS_AT_ONCE // (len(components.unembedding) * n_rows)))
         for start in range(0, len(numbers), at_once):
             yield numbers[start : start + at_once]

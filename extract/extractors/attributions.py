@@ -12,7 +12,7 @@ from personascope.extract.extractors.predictions import accuracy_of, prediction_
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, padded, target_items
 from personascope.extract.instruments.attention_readout import reading_rows, run_decoder, self_check
 from personascope.extract.instruments.components import Components, HeadCapture, capturing_heads, find_components
-from personascope.extract.instruments.lens import Vocabulary, read_states
+from personascope.extract.instruments.lens import Vocabulary, read_states, wanted_tokens
 from personascope.extract.instruments.residual import Capture, capturing
 from personascope.extract.job import Item
 from personascope.extract.workload import Shape, Texts, Workload
@@ -65,9 +65,7 @@ class Attributions(TargetsExtractor[Targeted]):
         ):
             run_decoder(model, tokens.to(device), real.to(device))
         final = capture.at[components.n_layers - 1, "resid_post"][:, 0]
-        named = torch.tensor([-1 if each.target_id is None else each.target_id for each in targets])
-        best = read_states(components, final, named, 2)
-        wanted = named.where(named >= 0, best.ids[:, 0])
+        wanted = wanted_tokens(components, [each.target_id for each in targets], final)
         reading = read_states(components, final, wanted, 2)
         rivals = reading.ids[:, 0].where(reading.ids[:, 0] != wanted, reading.ids[:, 1])
         parts, values = contributions(components, capture, heads, torch.stack([wanted, rivals], dim=1))

@@ -12,7 +12,7 @@ from personascope.extract.extractors.predictions import accuracy_of, prediction_
 from personascope.extract.extractors.targets import Targeted, TargetSettings, TargetsExtractor, padded, target_items
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components, find_components
-from personascope.extract.instruments.lens import Reading, Vocabulary, read_states
+from personascope.extract.instruments.lens import Reading, Vocabulary, read_states, wanted_tokens
 from personascope.extract.instruments.residual import capturing
 from personascope.extract.job import Item
 from personascope.extract.workload import Shape, Texts, Workload
@@ -76,8 +76,7 @@ class LogitLens(TargetsExtractor[Targeted]):
         last = torch.tensor([each.position for each in targets])
         at_target = positions[kept] == last[owner]
         final = capture.at[components.n_layers - 1, "resid_post"][kept.to(model.device)]
-        best = torch.cat([logits.argmax(-1).cpu() for _, logits in components.blocks_of(final[at_target.to(final.device)])])
-        wanted = torch.tensor([best[row] if each.target_id is None else each.target_id for row, each in enumerate(targets)])
+        wanted = wanted_tokens(components, [each.target_id for each in targets], final[at_target.to(final.device)])
         tables, readings = [], {}
         for layer in (EMBEDDINGS, *layers):
             states = capture.at[(0, "resid_pre") if layer == EMBEDDINGS else (layer, "resid_post")]

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -50,6 +51,14 @@ def read_states(components: Components, states: Tensor, targets: Tensor, k: int)
         of_target = [own[:, 0].masked_fill(none, torch.nan), (own - total).exp()[:, 0].masked_fill(none, torch.nan), rank.masked_fill(none, 0)]
         pieces.append([top.indices, top.values, (top.values - total).exp(), *of_target])
     return Reading(*(torch.cat(parts).cpu() for parts in zip(*pieces, strict=True)))
+
+
+def wanted_tokens(components: Components, named: Sequence[int | None], final: Tensor) -> Tensor:
+    """The token each step is asked about, int64 [n] on the CPU: the named one, else the model's first choice behind the last states `final` [n, d]."""
+    wanted = torch.tensor([-1 if token is None else token for token in named])
+    if bool((free := wanted < 0).any()):
+        wanted[free] = torch.cat([logits.argmax(-1).cpu() for _, logits in components.blocks_of(final[free.to(final.device)])])
+    return wanted
 
 
 def _count(true: Tensor) -> Tensor:

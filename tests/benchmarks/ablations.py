@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from personascope.extract.extractors.ablations import ablated_logits
+from personascope.extract.extractors.ablations import ablated_logits, unchanged_logits
 from personascope.extract.extractors.head_methods import Variant, shared_prefix
 from personascope.extract.extractors.targets import Targeted
 from personascope.extract.instruments.components import Components, find_components
@@ -90,14 +90,15 @@ def measure(components: Components, members: list[Targeted], options: argparse.N
     plain = torch.empty(len(sample), heads, len(looked))
 
     cleans = clean_passes(components, [each.token_ids for each in members], length)
+    bases = unchanged_logits(components, cleans)
 
     def clean() -> None:
-        clean_passes(components, [each.token_ids for each in members], length)
+        unchanged_logits(components, clean_passes(components, [each.token_ids for each in members], length))
 
     def fast() -> None:
         for place, layer in enumerate(sample):
             variants = [Variant(layer, head, "zero") for head in range(heads)]
-            for number, _, logits in ablated_logits(components, cleans, variants, length, options.batch_tokens):
+            for number, _, logits in ablated_logits(components, cleans, bases, variants, length, options.batch_tokens):
                 exact[number, place] = logits[:, looked]
 
     def naive(keep: int) -> None:

@@ -206,9 +206,10 @@ def sampling(options: argparse.Namespace) -> Figures:
 def ablations(options: argparse.Namespace) -> Figures:
     """Every head of a model of four layers set to zero at eight prompts, beside one hooked pass per head; logits agree."""
     try:
-        from personascope.extract.extractors.ablations import ablated_logits
+        from personascope.extract.extractors.ablations import ablated_logits, unchanged_logits
         from personascope.extract.extractors.head_methods import Variant, shared_prefix
         from personascope.extract.extractors.targets import Targeted
+        from personascope.extract.instruments.replay import clean_passes
     except ImportError as error:
         raise SkippedError(f"the warehouse's packages are missing ({error})") from error
     model = built(options, layers=min(4, SHAPES[options.shape]["num_hidden_layers"]))
@@ -221,8 +222,12 @@ def ablations(options: argparse.Namespace) -> Figures:
     found: dict[tuple[int, int, int], Tensor] = {}
 
     def fast() -> None:
-        for number, chunk, logits in ablated_logits(components, members, variants, shared_prefix(members), 8192):
-            found.update({(number, variant.layer, variant.head): logits[row].cpu() for row, variant in enumerate(chunk, 1)})
+        length = shared_prefix(members)
+        cleans = clean_passes(components, [each.token_ids for each in members], length)
+        bases = unchanged_logits(components, cleans)
+        for layer, of_layer in variants.items():
+            for number, _, logits in ablated_logits(components, cleans, bases, of_layer, length, 8192):
+                found.update({(number, layer, variant.head): logits[row].cpu() for row, variant in enumerate(of_layer)})
 
     def hooked(layer: int, head: int) -> Tensor:
         width = model.config.hidden_size // components.n_heads
