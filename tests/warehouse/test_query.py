@@ -118,6 +118,7 @@ def test_a_damaged_manifest_is_named_and_found_by_the_doctor(lake):
     assert any(finding.level == "error" and finding.subject == run_id for finding in examine(lake))
 
 
+@pytest.mark.slow(5)
 def test_the_doctor_finds_nothing_wrong_with_a_sound_lake_and_sees_leftovers(lake):
     assert {finding.level for finding in examine(lake)} == {"ok"}
     lake.start(RunSpec(kind="extract", extractor="attention", version=1, identity={"n": 9})).close()
@@ -125,6 +126,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_sound_lake_and_sees_leftovers(lak
     assert len(lake.clear_staging()) == 1
 
 
+@pytest.mark.slow(5)
 def test_the_catalogue_opens_in_a_plain_shell_from_another_directory_and_is_replaced_under_readers(lake, monkeypatch):
     catalogue.build(lake)
     reader = duckdb.connect(str(lake.catalogue_path), read_only=True)
@@ -153,6 +155,7 @@ def test_runs_written_under_other_columns_stay_readable(lake, monkeypatch):
     assert Warehouse(lake).select("select count(*) as n, count(bos) as b from attention").rows() == [(4, 0)]
 
 
+@pytest.mark.slow(5)
 def test_the_catalogue_is_written_anew_only_when_it_would_say_something_else(lake, monkeypatch):
     first = catalogue.build(lake).stat()
     assert catalogue.build(lake).stat().st_ino == first.st_ino
