@@ -98,6 +98,7 @@ def test_views_are_listed_and_described(personascope, lake):
     assert "wilson_low" in described and "grain" in described
 
 
+@pytest.mark.slow(5)
 def test_the_doctor_exits_with_one_when_something_is_wrong(personascope, lake):
     assert personascope("doctor", "--lake", lake.root)[0] == 0
     (lake.run_folder(lake.run_ids()[0]) / "checkpoints.parquet").write_bytes(b"PAR1")

@@ -113,6 +113,7 @@ def test_importing_the_command_line_loads_nothing_heavy():
     assert loaded_after(f"import {OURS}.cli", HEAVY) == []
 
 
+@pytest.mark.slow(5)
 def test_what_recognises_a_study_in_the_lake_loads_no_library_of_models():
     code = f"import {OURS}.study.run, {OURS}.ingest.tiny.build\nfrom {OURS}.extract.registry import extractors\nassert extractors()"
     assert loaded_after(code, ["transformers", "peft", "mlflow", "sklearn", "streamlit", "torch._dynamo"]) == []
@@ -165,6 +166,7 @@ def test_the_import_check_sees_every_way_to_import():
     assert is_inside("extract.job", "extract") and is_inside("extract", "extract") and not is_inside("extractor", "extract")
 
 
+@pytest.mark.slow(5)
 def test_the_mlflow_folder_is_data_that_never_shadows_the_library():
     assert not list((ROOT / "mlflow").rglob("*.py"))
     found = subprocess.run([sys.executable, "-c", "import mlflow; print(mlflow.__file__)"], cwd=ROOT, capture_output=True, text=True)

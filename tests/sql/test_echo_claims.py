@@ -104,6 +104,7 @@ def test_another_checkpoint_decides_nothing(other_checkpoint, name):
     assert verdict.verdict == "not derivable" and "Qwen2.5-1.5B-Instruct" in verdict.detail
 
 
+@pytest.mark.slow(5)
 def test_a_detour_of_the_model_contradicts_what_it_should(tmp_path, monkeypatch):
     lake = Lake.open(tmp_path / "lake")
     monkeypatch.setitem(build.__globals__, "ECHO_LAYERS", [23] * 44)

@@ -89,6 +89,7 @@ def test_a_plan_over_no_lake_counts_the_work_and_makes_nothing(nothing_happens, 
     assert origins["samples"] == "study file" and origins["temperature"] == "default"
 
 
+@pytest.mark.slow(5)
 def test_what_the_plan_says_is_what_the_run_does(random_checkpoint, tmp_path, monkeypatch, nothing_happens):
     local = study(random_checkpoint)
     steps = [step.model_copy(update={"checkpoints": ["base"]}) if hasattr(step, "checkpoints") else step for step in local.steps]

@@ -55,6 +55,17 @@ def test_select_answers_and_new_runs_are_seen_at_once(lake):
     assert warehouse.select("select count(*) as n from attention where subject = $s", {"s": "c2"})["n"].to_list() == [2]
 
 
+def test_tables_and_macros_are_created_when_they_are_named_and_a_mistyped_one_is_answered_with_the_nearest(lake):
+    warehouse = Warehouse(lake)
+    created = """select view_name from duckdb_views() where not internal
+        union all select function_name from duckdb_functions() where function_type = 'macro' and not internal"""
+    assert warehouse.select("select wilson_low(count(*), 4) > 0 as positive from attention").to_dicts() == [{"positive": True}]
+    names = {name for (name,) in warehouse._connection.sql(created).fetchall()}
+    assert {"attention", "wilson_low", "binomial_possible"} <= names and len(names) < 8  # a column may bear the name of a table
+    with pytest.raises(PersonascopeError, match=r'Table with name attentoin does not exist!\s+Did you mean "attention"'):
+        warehouse.select("from attentoin")
+
+
 def test_columns_of_one_name_are_told_apart_and_a_mistake_is_one_sentence(planted_lake):
     warehouse = Warehouse(planted_lake.lake)
     assert warehouse.select("select 1 as a, $second as a", {"second": "two"}).to_dicts() == [{"a": 1, "a_1": "two"}]
@@ -118,6 +129,7 @@ def test_a_damaged_manifest_is_named_and_found_by_the_doctor(lake):
     assert any(finding.level == "error" and finding.subject == run_id for finding in examine(lake))
 
 
+@pytest.mark.slow(5)
 def test_the_doctor_finds_nothing_wrong_with_a_sound_lake_and_sees_leftovers(lake):
     assert {finding.level for finding in examine(lake)} == {"ok"}
     lake.start(RunSpec(kind="extract", extractor="attention", version=1, identity={"n": 9})).close()
@@ -125,6 +137,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_sound_lake_and_sees_leftovers(lak
     assert len(lake.clear_staging()) == 1
 
 
+@pytest.mark.slow(5)
 def test_the_catalogue_opens_in_a_plain_shell_from_another_directory_and_is_replaced_under_readers(lake, monkeypatch):
     catalogue.build(lake)
     reader = duckdb.connect(str(lake.catalogue_path), read_only=True)
@@ -153,6 +166,7 @@ def test_runs_written_under_other_columns_stay_readable(lake, monkeypatch):
     assert Warehouse(lake).select("select count(*) as n, count(bos) as b from attention").rows() == [(4, 0)]
 
 
+@pytest.mark.slow(5)
 def test_the_catalogue_is_written_anew_only_when_it_would_say_something_else(lake, monkeypatch):
     first = catalogue.build(lake).stat()
     assert catalogue.build(lake).stat().st_ino == first.st_ino

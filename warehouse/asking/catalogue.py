@@ -19,6 +19,7 @@ from personascope.warehouse.store.schema import Table, tables
 
 STORAGE_VERSION = "v1.5.0"
 _DEFINITION = "catalogue_definition"
+_COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
 
@@ -88,7 +89,7 @@ class Foundation:
         wanted: set[str] = set()
         unread = list(texts)
         while unread:
-            named = set(re.findall(r"\w+", unread.pop().lower())) & self._waiting.keys() - wanted
+            named = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower())) & self._waiting.keys() - wanted
             wanted |= named
             unread += [self._waiting[name] for name in named]
         self._create([name for name in self._waiting if name in wanted])
