@@ -100,7 +100,7 @@ def curves(
         x=_share(x, x_title) if rows[x].dtype.is_float() else _counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
-    axis: dict[str, Any] = {"scale": alt.Scale(type="log", reverse=True, nice=False, padding=8)} if ranks else {}
+    axis = _ranked(max(rows.select(pl.max_horizontal("mean", "high")).to_series(), default=1)) if ranks else {}
     y = alt.Y("mean:Q", title=y_title, **axis)
     band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2="high:Q")
     points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
@@ -356,6 +356,12 @@ def _counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
     low, high = min(rows[x]), max(rows[x])
     step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= MOST_TICKS)
     return alt.X(f"{x}:Q", title=title, axis=alt.Axis(format="d", values=list(range(low, high + 1, step)), grid=False), scale=alt.Scale(nice=False, padding=12))
+
+
+def _ranked(lowest: float) -> dict[str, Any]:
+    """Scale and ticks of an axis of ranks from 1 at the top down to `lowest`, by powers of ten."""
+    ticks = [step * 10**power for power in range(7) for step in (1, 2, 5) if step * 10**power <= lowest]
+    return {"scale": alt.Scale(type="log", reverse=True, nice=False, padding=8), "axis": alt.Axis(values=ticks, format=",")}
 
 
 def _share(x: str, title: str) -> alt.X:
