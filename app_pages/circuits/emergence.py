@@ -17,7 +17,7 @@ MOST_ROWS = 12
 
 
 def show_emergence(lake: Source, reader: Reader) -> None:
-    """The histogram by phrasing, rank and probability by layer beside it, the table behind them, and the cosine of two phrasings by layer."""
+    """The histogram by phrasing, rank and probability by layer, the table behind them, and the cosine of two phrasings by layer."""
     if reader.lens_run is None:
         st.info(f"No logit lens of {plain(reader.subject)} was read: `personascope extract logit_lens` reads one.", icon=":material/layers:")
         return
@@ -26,10 +26,9 @@ def show_emergence(lake: Source, reader: Reader) -> None:
     drawing = emergence(lake, reader, measure, f"emergence {measure}")
     if drawing is not None:
         charts.show_drawing(drawing)
-    for column, value in zip(st.columns(len(VALUES)), VALUES, strict=True):
+    for value in VALUES:
         if (risen := rise(lake, reader, value, f"target {value}")) is not None:
-            with column:
-                charts.show_drawing(risen)
+            charts.show_drawing(risen)
     _show_table(lake, reader)
     alike = similarity(lake, checkpoint=reader.checkpoint)
     if alike is not None:

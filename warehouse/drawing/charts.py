@@ -15,18 +15,18 @@ import polars as pl
 import polars.selectors as cs
 import vl_convert
 
+from personascope.warehouse.drawing import axes
+
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a9da6"
 SERIES = [BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK]
 EXPORT_WIDTH = 900
 EXPORT_SCALE = 2
 SAVED_DIGITS = 9
 LEVEL_LABELS = 6
-MOST_TICKS = 40
 PICK = "pick"
 DARK_FROM = 0.55
 MOST_NUMBERS = 30
 NARROWEST_WORDS = 40  # pixels of a cell
-SMALL = 0.1
 KNOWN = "isValid(datum.rate)"
 MISSING = "#e3e4e8"
 Kind = Literal["png", "svg", "pdf"]
@@ -97,10 +97,10 @@ def curves(
     Where `full` names a column of truth values, points are full where it is true and hollow elsewhere. `ranks`: numbers from 1 by powers of ten, 1 at the top.
     """
     base = alt.Chart(ROWS).encode(
-        x=_share(x, x_title) if rows[x].dtype.is_float() else _counted(rows, x, x_title),
+        x=axes.share(x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
-    axis: dict[str, Any] = {"scale": alt.Scale(type="log", reverse=True, nice=False, padding=8)} if ranks else {}
+    axis = axes.ranked(max(rows.select(pl.max_horizontal("mean", "high")).to_series(), default=1)) if ranks else {}
     y = alt.Y("mean:Q", title=y_title, **axis)
     band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2="high:Q")
     points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
@@ -117,7 +117,7 @@ def intervals(
 
     Where `full` names a column of truth values, points are full where it is true and hollow elsewhere.
     """
-    base = alt.Chart(ROWS).encode(x=_counted(rows, x, x_title))
+    base = alt.Chart(ROWS).encode(x=axes.counted(rows, x, x_title))
     bars = base.mark_rule(color=BLACK, strokeWidth=1.5).encode(y=alt.Y("low:Q", title=y_title), y2="high:Q")
     y, tips = alt.Y("mean:Q", title=y_title), _tooltip(rows, ("low", "high"))
     points = [base.mark_point(filled=True, size=60, color=BLACK, opacity=1).encode(y=y, tooltip=tips)]
@@ -187,8 +187,8 @@ def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> F
     holds one is crossed and its tooltip says why.
     """
     base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=_label(rows, x))),
-        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=_label(rows, y))),
+        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=axes.label(rows, x))),
+        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=axes.label(rows, y))),
     )
     click = alt.selection_point(name=PICK, fields=[x, y], on="click", clear=False)
     hidden = ("words", "framed", "chosen", "failure")
@@ -276,7 +276,7 @@ def scatter(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], words: 
     base = alt.Chart(ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
     shade: dict[str, Any] = {}
     if colour is not None:
-        legend = alt.Legend(labelExpr=_label(rows, colour))
+        legend = alt.Legend(labelExpr=axes.label(rows, colour))
         shade = {"color": alt.Color(f"{colour}:O", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
     points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
     if words is None:
@@ -351,20 +351,6 @@ def _picture(spec: str, kind: Kind) -> bytes:
     return vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_svg(spec).encode()
 
 
-def _counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
-    """An axis of whole numbers, a tick at each of them or, where there are many, at every second, fifth, tenth."""
-    low, high = min(rows[x]), max(rows[x])
-    step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= MOST_TICKS)
-    return alt.X(f"{x}:Q", title=title, axis=alt.Axis(format="d", values=list(range(low, high + 1, step)), grid=False), scale=alt.Scale(nice=False, padding=12))
-
-
-def _share(x: str, title: str) -> alt.X:
-    """An axis from 0 to 1."""
-    return alt.X(
-        f"{x}:Q", title=title, axis=alt.Axis(format=".1f", values=[step / 10 for step in range(11)], grid=False), scale=alt.Scale(domain=[0, 1], padding=12)
-    )
-
-
 def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
     """Rectangles from column rate, and grey ones where it is NULL: a rate that is not known is no rate of zero."""
     scale = alt.Scale(scheme="blues", domain=[0, 1])
@@ -376,14 +362,6 @@ def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] 
 def _on_rate() -> Any:
     """Colour of words that can be read on the colour of their rate."""
     return alt.condition(f"datum.rate > {DARK_FROM}", alt.value("white"), alt.value("#31333f"))
-
-
-def _label(rows: pl.DataFrame, column: str) -> str:
-    """Vega expression of a tick: 1e-5 where the numbers span powers of ten below 1, as they are elsewhere."""
-    if not rows[column].dtype.is_float():
-        return "datum.label"
-    small = all(number < SMALL for number in rows[column].drop_nulls().to_list())
-    return f"format(datum.value, '{'.2~e' if small else '~r'}')"
 
 
 def _upright(x: float) -> alt.Chart:

@@ -1,0 +1,37 @@
+"""Axes of charts: their scale and ticks by what is counted or measured along them."""
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+MOST_TICKS = 40
+SMALL = 0.1
+
+
+def counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
+    """An axis of whole numbers, a tick at each of them or, where there are many, at every second, fifth, tenth."""
+    low, high = min(rows[x]), max(rows[x])
+    step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= MOST_TICKS)
+    return alt.X(f"{x}:Q", title=title, axis=alt.Axis(format="d", values=list(range(low, high + 1, step)), grid=False), scale=alt.Scale(nice=False, padding=12))
+
+
+def ranked(lowest: float) -> dict[str, Any]:
+    """Scale and ticks of an axis of ranks from 1 at the top down to `lowest`, by powers of ten."""
+    ticks = [step * 10**power for power in range(7) for step in (1, 2, 5) if step * 10**power <= lowest]
+    return {"scale": alt.Scale(type="log", reverse=True, nice=False, padding=8), "axis": alt.Axis(values=ticks, format=",")}
+
+
+def share(x: str, title: str) -> alt.X:
+    """An axis from 0 to 1."""
+    return alt.X(
+        f"{x}:Q", title=title, axis=alt.Axis(format=".1f", values=[step / 10 for step in range(11)], grid=False), scale=alt.Scale(domain=[0, 1], padding=12)
+    )
+
+
+def label(rows: pl.DataFrame, column: str) -> str:
+    """Vega expression of a tick: 1e-5 where the numbers span powers of ten below 1, as they are elsewhere."""
+    if not rows[column].dtype.is_float():
+        return "datum.label"
+    small = all(number < SMALL for number in rows[column].drop_nulls().to_list())
+    return f"format(datum.value, '{'.2~e' if small else '~r'}')"
