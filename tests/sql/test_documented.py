@@ -13,7 +13,7 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.checking import check
-from personascope.warehouse.claims.reading import Claim
+from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.store.schema import tables
 
 pytestmark = pytest.mark.slow(60)
@@ -38,7 +38,10 @@ def warehouse(planted_lake, tmp_path_factory):
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     analyses.refresh(lake)
-    check(lake, "documented", [Claim(id="one", statement="There are runs.", source="own", query="select min(1) as one from runs", expected=Decimal(1))])
+    said = Claim(id="one", statement="There are runs.", source="own", query="select min(1) as one from runs", expected=Decimal(1))
+    check(lake, "documented", [said])
+    (sibling,) = Warehouse(lake).select("select min(checkpoint) from checkpoints").row(0)
+    check(lake, "documented", [said.model_copy(update={"model": SpokenOf(checkpoint="another", id="some/model", revision="r")})], sibling)
     return Warehouse(lake)
 
 
