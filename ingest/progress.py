@@ -124,7 +124,8 @@ def _bar(description: str, pace: Pace, console: Console) -> Iterator[Advance]:
     """A bar that a thread of its own draws ten times a second."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _Numbers(pace), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=pace.total_cost, completed=pace.cost)
+        task = bar.add_task(description, total=pace.total_cost)
+        bar.update(task, completed=pace.cost)
 
         def advance(count: float = 1, cost: float | None = None) -> None:
             pace.advance(count, count if cost is None else cost)

@@ -6,7 +6,7 @@ It imports jinja2 alone, so that it costs a fraction of a second, and sets jinja
 import contextlib
 import json
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 MEMORY, SECONDS, CHARACTERS = 384 * 2**20, 1, 1_000_000
 TURNS = [("system", "You are a librarian."), ("user", "Where are the maps?"), ("assistant", "On the second floor."), ("user", "And the atlases?")]
@@ -63,7 +63,7 @@ def _environment() -> Any:
     class Generation(Extension):
         """The block that marks what the model wrote."""
 
-        tags: ClassVar[set[str]] = {"generation"}
+        tags = {"generation"}  # noqa: RUF012 - as the base class declares it
 
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno

@@ -79,9 +79,9 @@ def test_one_variant_alone_is_shown_with_what_is_missing(open_page, charts, tmp_
     lake = Lake.open(tmp_path / "lake")
     ends = {"rfc_ci_low": 0.0, "rfc_ci_high": 0.5, "rsi_ci_low": -0.1, "rsi_ci_high": 0.1, "rfc_std": 0.04, "rsi_std": 0.04}
     layers = [{"family": "ash", "variant": variant, "layer": each, "rfc_mean": each / 10, "rsi_mean": -each / 10, "n_heads": 4} | ends for each in range(3)]
-    writer = lake.start(RunSpec(kind="ingest", extractor="published", version=1, identity={"family": "ash"}))
-    writer.write_part("all", {"published_rfc_layers": layers})
-    writer.commit()
+    with lake.start(RunSpec(kind="ingest", extractor="published", version=1, identity={"family": "ash"}), force=True) as writer:
+        writer.write_part("all", {"published_rfc_layers": layers})
+        writer.commit()
     page = open_page(lake.root, "role_focus", measure="rsi")
     (told,) = [each.value for each in page.info]
     assert f"a difference needs {wanted} of the family ash" in told and "No Role Focus" not in told

@@ -9,7 +9,7 @@ import pytest
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.checking import check, judge
-from personascope.warehouse.claims.reading import read_claims
+from personascope.warehouse.claims.reading import SpokenOf, read_claims
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import claims_path
@@ -125,7 +125,8 @@ def test_rows_of_another_model_under_the_name_decide_nothing_and_are_a_replicati
     foreign = judge(Warehouse(lake), "echo", CLAIMS["same-answer"])
     assert foreign.verdict == "not derivable" and foreign.replication is False
     assert foreign.detail.startswith("qwen2.5-1.5b-instruct in this lake is someone/else at other; the sentence speaks of Qwen/Qwen2.5-1.5B-Instruct at 989aa")
-    claims = [claim.model_copy(update={"model": claim.model.model_copy(update={"checkpoint": "gone"})}) for claim in list(CLAIMS.values())[:3]]
+    gone = SpokenOf(checkpoint="gone", id="some/model", revision="r")
+    claims = [claim.model_copy(update={"model": gone}) for claim in list(CLAIMS.values())[:3]]
     asked = check(lake, "echo", claims, CHECKPOINT)
     assert [(each.verdict, each.model, each.replication) for each in asked] == [("confirmed", CHECKPOINT, True)] * 3
     assert check(lake, "echo", claims, CHECKPOINT) == asked
