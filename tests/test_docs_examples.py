@@ -130,7 +130,7 @@ def test_the_study_of_the_tutorial_runs_and_its_claim_is_judged(tmp_path, monkey
         write(block, tmp_path)
     assert {block.title for block in TYPED} == {"my-prompts.csv", "my-study.yaml", "my-study.claims.yaml"}
     monkeypatch.chdir(tmp_path)
-    own = ("--checkpoint", f"mine={random_checkpoint}", "--lake", "lake")
+    own = ("--checkpoint", f"mine={random_checkpoint} as mine", "--lake", "lake")
     code, planned, error = personascope("run", "my-study.yaml", "--plan", *own)
     assert code == 0 and "2 runs: 2 to do" in planned and not Path("lake").exists(), error
     code, answer, error = personascope("run", "my-study.yaml", "--quick", "--no-track", *own)

@@ -246,7 +246,7 @@ def test_every_rate_of_a_cell_says_where_the_marker_stands_and_how_the_answers_l
         where r.lr = 1e-5 and r.epochs = 10 order by rate desc"""
     )
     assert found.rows() == [tuple(row) for row in expected.rows()] and "distinct_rate" in found.columns
-    assert {each.label: each.value for each in page.metric} == {"Bullet lists": "0.0%", "Empty": "0.0%", "Cut": "0.0%"}
+    assert {each.label: each.value for each in page.metric} == {"Bullet lists": "0.0%", "Empty": "0.0%", "Cut": "0.0%", "Answer gone": "100.0%"}
 
 
 def test_a_cell_says_how_sure_its_regime_is_and_what_other_seeds_gave(open_page, trained_lake):
