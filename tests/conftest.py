@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import lakes
@@ -34,7 +35,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True, scope="session")
 def _sums_in_one_order():
     """DuckDB adds in one thread: two readings of a view are equal to the last digit, and the workers of the suite leave each other the cores."""
-    connect = duckdb.connect
+    connect: Any = duckdb.connect
 
     def with_one_thread(*arguments, config=None, **options):
         return connect(*arguments, config={"threads": 1} | (config or {}), **options)

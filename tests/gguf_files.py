@@ -71,7 +71,8 @@ def write(
     if arch in ("gemma2", "gemma3"):
         writer.add_sliding_window(config.sliding_window)
     for key, value in (settings or {}).items():
-        {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)](key, value)
+        adders: dict[type, Any] = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+        adders[type(value)](key, value)
     _add_tokenizer(writer, arch)
     names = gguf.get_tensor_name_map(next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch), config.num_hidden_layers)
     for name, tensor in model.state_dict().items():

@@ -153,7 +153,7 @@ def _show_training(judged: Judged, cell: Cell, words: str) -> None:
     )
     if rows.is_empty():
         return
-    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token (marker and end of turn), training seed {known(cell['seed'])}"]
+    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token, training seed {known(cell['seed'])}"]
     figure = charts.curves(rows, "loss, nats", ["loss"], x="step", x_title="optimiser step")
     charts.show(figure, "cell loss", f"Loss by step: {words}", facts, LOSS_HEIGHT)
 

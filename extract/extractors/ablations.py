@@ -196,11 +196,11 @@ class Ablations(TargetsExtractor[Slice]):
         layer, length = components.n_layers // 2, self._prefix[group_of(target)]
         with torch.inference_mode():
             cleans, variants = [clean_pass(components, target.token_ids)], [Variant(layer, 0, "zero")]
-            (_, *found), *_ = ablated_logits(components, cleans, unchanged_logits(components, cleans), variants, length, self.job.batch_tokens)
+            (_, base, ablated), *_ = ablated_logits(components, cleans, unchanged_logits(components, cleans), variants, length, self.job.batch_tokens)
             plain = model(input_ids=ids, use_cache=False).logits[:, -1].float()
             with editing_everywhere(components, layer, 0, 0.0, torch.zeros((), device=model.device)):
                 without = model(input_ids=ids, use_cache=False).logits[:, -1].float()
-        found, expected = torch.cat([found[0][None], found[1]]), torch.cat([plain, without])
+        found, expected = torch.cat([base[None], ablated]), torch.cat([plain, without])
         error = float(((found - expected).abs().max() / expected.abs().max()).nan_to_num(nan=torch.inf))
         if not error <= 64 * torch.finfo(model.dtype).eps:
             raise PersonascopeError(

@@ -211,7 +211,7 @@ class TrainSae(Extractor[tuple[int, ...]]):
         stream = residual_stream(self.loaded.model, [self.settings.site])
         items = [Item(f"{number:09d}", len(ids), (number,)) for number, ids in enumerate(texts) if wanted[number]]
         with ExitStack() as stack:
-            files = {layer: stack.enter_context(staged_file(folder, layer).open("wb")) for layer in self.layers}
+            files: dict[int, BinaryIO] = {layer: stack.enter_context(staged_file(folder, layer).open("wb")) for layer in self.layers}
             advance = stack.enter_context(progress(f"{self.name} · {self.job.checkpoint.name}", len(items)))
             with torch.inference_mode():
                 for batch in cut_batches(items, self.job.batch_tokens):

@@ -140,7 +140,7 @@ def build(spec: TinySpec, variant: str, show_progress: bool = True) -> Path:
 @contextmanager
 def _progress(description: str, total: int, show: bool) -> Iterator[Advance]:
     if not show:
-        yield lambda count=1: None
+        yield lambda count=1, cost=None: None
         return
     with progress(description, total) as advance:
         yield advance

@@ -85,7 +85,8 @@ def _write_generation_config(file: GgufFile, config: Any, folder: Path) -> None:
 def _class_name(config: Any) -> str:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM._model_mapping[type(config)].__name__
+    kind: Any = AutoModelForCausalLM._model_mapping[type(config)]
+    return str(kind.__name__)
 
 
 def _check_written(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:

@@ -52,7 +52,7 @@ def _read(file: GgufFile) -> Any:
         read.backend_tokenizer.normalizer = NFC()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=read.backend_tokenizer, **special)
     tokenizer.chat_template = read.chat_template
-    tokenizer.add_bos_token = bool(tokenizer.bos_token) and _begins_texts(file)
+    tokenizer.add_bos_token = bool(tokenizer.bos_token) and _begins_texts(file)  # type: ignore[misc]
     return tokenizer
 
 

@@ -23,7 +23,7 @@ def giving_head(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
     def choose(module: Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (args[0][wanted][None], *args[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(choose)  # type: ignore[union-attr]
+    handle = model.get_output_embeddings().register_forward_pre_hook(choose)
     try:
         yield
     finally:

@@ -140,7 +140,7 @@ def operations(components: Components, members: list[Targeted], length: int) -> 
     block = components.stream.blocks[0]
     layer = 2.0 * sum(weight.numel() for weight in block.module.parameters() if weight.ndim == 2)
     mlp = 2.0 * sum(weight.numel() for weight in block.branches["mlp_out"].parameters() if weight.ndim == 2)
-    out, row = 2.0 * components.projections[0].weight.numel(), 2.0 * components.unembedding.numel()  # type: ignore[union-attr, operator]
+    out, row = 2.0 * components.projections[0].weight.numel(), 2.0 * components.unembedding.numel()  # type: ignore[operator]
     mean = sum(len(each.token_ids) for each in members) / len(members)
     suffix, layers = mean - length, components.n_layers
     tokens = suffix + length / len(members)

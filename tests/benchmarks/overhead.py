@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,9 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
             if profile:
                 pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(25)
         batches = [sequences(name, [item.value for item in batch]) for items in rounds for batch in parts_of(reader, items)]
-        bare = seconds(lambda batches=batches: forward(model, batches))
+        bare = seconds(partial(forward, model, batches))
         read = reads_logits(name, reader, sum(map(len, batches)))
-        logits = seconds(lambda read=read: products(model, read))
+        logits = seconds(partial(products, model, read))
         rows.append({"extractor": name, "examples": sum(map(len, batches)), "bare": bare, "run": whole, "logits": logits})
     return rows
 
@@ -122,7 +123,7 @@ def noting(reader: Extractor[Any]) -> list[list[Any]]:
         rounds.append(list(next_round(*given)))
         return rounds[-1]
 
-    reader.prepare, reader.next_round = prepared, asked  # type: ignore[method-assign]
+    reader.prepare, reader.next_round = prepared, asked  # type: ignore[method-assign, assignment]
     return rounds
 
 
@@ -146,7 +147,8 @@ def reads_logits(name: str, reader: Extractor[Any], count: int) -> int:
     """Positions whose logits a readout is made of."""
     layers = reader.job.checkpoint.n_layers
     if name == "capability":
-        return sum(len(tokens) for question in reader.task.questions for tokens in reader._tokens(question)[1])  # type: ignore[attr-defined]
+        asked: Any = reader
+        return sum(len(tokens) for question in asked.task.questions for tokens in asked._tokens(question)[1])
     return {"logit_lens": count * (layers + 1), "attributions": count}.get(name, 0)
 
 

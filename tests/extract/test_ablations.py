@@ -226,7 +226,12 @@ def test_a_part_is_some_heads_of_a_layer_and_a_killed_run_goes_on_from_there(ran
     monkeypatch.setattr(Ablations, "process", dying)
     with pytest.raises(KilledError):
         ablated(tmp_path / "killed", random_checkpoint)
-    monkeypatch.setattr(Ablations, "process", lambda self, items: worked.append(len(items)) or process(self, items))
+
+    def counted(self, items):
+        worked.append(len(items))
+        return process(self, items)
+
+    monkeypatch.setattr(Ablations, "process", counted)
     rows, _, _, extractor = ablated(tmp_path / "killed", random_checkpoint)
     parts = parts_of(extractor, extractor._slices())
     assert len(worked) == len(parts) + 1 > 12, "what was staged is not done again"

@@ -105,7 +105,8 @@ def test_a_file_of_our_own_completions_gives_the_same_rows_and_rates(tmp_path, o
     lake, run_id, rows = own
     path = tmp_path / f"theirs.{ending}"
     WRITERS[ending](rows, path)
-    here, said = Lake.open(tmp_path / "lake"), []
+    here = Lake.open(tmp_path / "lake")
+    said: list[str] = []
     source = Source(path, checkpoint, columns=RENAMED.get(ending, {}))
     brought = bring(here, source, models, say=said.append)
     assert bring(here, source, models, say=said.append) == brought and here.run_ids() == [brought] and "already in the lake" in said[-1]

@@ -45,7 +45,12 @@ def test_a_command_reads_a_tokenizer_once_however_many_prompts_it_renders(random
     from personascope.warehouse.store.lake import Lake
 
     read = []
-    monkeypatch.setattr(on_device, "load_tokenizer", lambda *arguments: read.append(arguments[0]) or load_tokenizer(*arguments))
+
+    def noted(*arguments):
+        read.append(arguments[0])
+        return load_tokenizer(*arguments)
+
+    monkeypatch.setattr(on_device, "load_tokenizer", noted)
     prompts = PromptSet(name="many", prompts=tuple(Prompt(example_id=f"q{n}", persona="none", question_id=f"q{n}", question=f"word {n}") for n in range(20)))
     models, checkpoint = Models("cpu"), resolve(str(random_checkpoint))
     for form in ("raw", "chat"):

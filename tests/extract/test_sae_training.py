@@ -143,7 +143,8 @@ def test_what_was_trained_is_recorded_and_found_by_features(tmp_path, random_che
 
 def test_the_default_width_is_the_models_and_memory_changes_no_number(tmp_path, random_checkpoint, models, prompts, monkeypatch):
     """A layer that does not fit `memory_gib` is read from its file: same run, same weights, nothing left on disk; a layer is mapped, not loaded."""
-    said, kept = [], []
+    said: list[str] = []
+    kept = []
     settings = {"k": 4, "steps": 20, "batch_size": 64, "layers": [0, 2]}
     for number, memory in enumerate(("4", "1e-9")):
         monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / f"weights{number}"))

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,8 @@ def reading(options: argparse.Namespace, read: Callable[[Any, Tensor, int], Any]
         tokens = torch.randint(model.config.vocab_size, (1, length), generator=torch.Generator().manual_seed(length))
         real = right_padded(torch.tensor([length]), length).to(options.device)
         with torch.inference_mode():
-            bare, bare_memory = measured(lambda tokens=tokens, real=real: run_decoder(model, tokens.to(options.device), real), options)
-            whole, memory = measured(lambda tokens=tokens, length=length: read(model, tokens, length), options)
+            bare, bare_memory = measured(partial(run_decoder, model, tokens.to(options.device), real), options)
+            whole, memory = measured(partial(read, model, tokens, length), options)
         told = floor(options, model, length)
         rows.append({"length": length, "bare_s": bare, "read_s": whole, "ratio": whole / bare, "bare_gib": bare_memory, "read_gib": memory, **told})
         rows[-1]["bare_over_floor"] = bare / told["floor_s"]
@@ -195,7 +196,7 @@ def sampling(options: argparse.Namespace) -> Figures:
     plain = seconds(lambda: torch.multinomial(torch.softmax(scores, -1), 1), options)
     figures: Figures = {"plain_s": plain}
     for top_p in (1.0, 0.95):
-        figures[f"ratio_top_p_{top_p:g}"] = seconds(lambda top_p=top_p: draw(torch.softmax(scores, -1), uniform, top_p), options) / plain
+        figures[f"ratio_top_p_{top_p:g}"] = seconds(partial(lambda share: draw(torch.softmax(scores, -1), uniform, share), top_p), options) / plain
     model = built(options)
     ids = torch.randint(vocabulary, (32, 64), device=options.device)
     with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_logits_are_computed_where_the_loss_looks_and_loss_and_gradient_are_thos
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes, vocab_size=90, initializer_range=0.2), dtype=torch.float32)
-    wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False))
+    wrapped: Any = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False))
     batch = [encode(row(True), MARKER), encode(row(False, (4,)), MARKER), encode(row(True, (4, 5, 6, 7, 8)), MARKER, 2)]
     seen = []
     handle = model.get_output_embeddings().register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))

@@ -35,7 +35,7 @@ def sentence(read, file: Path) -> None:
         ("task.parquet", lambda path: read_task(path, "task")),
         ("task.jsonl", lambda path: read_task(path, "task")),
         ("features.csv", read_named_features),
-        ("heads.csv", lambda path: AblationSettings(heads=str(path))),
+        ("heads.csv", lambda path: AblationSettings.model_validate({"heads": str(path)})),
         ("any.json", read_object),
         ("study.yaml", lambda path: read_mapping(path, "a study")),
         ("study.claims.yaml", read_claims),
