@@ -183,9 +183,6 @@ def read_prompts(path: Path, name: str | None = None) -> PromptSet:
     return PromptSet(name=name or path.stem, prompts=_in_order(prompts), notes=(*file.notes, *_padded(path, prompts)))
 
 
-read_csv = read_prompts  # what most people bring
-
-
 def _cell(path: Path, place: str, column: str, value: Any) -> str | None:
     """A value as text: names without outer space, texts as they stand, None for what is blank."""
     if value is None:

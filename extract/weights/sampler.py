@@ -52,14 +52,18 @@ def _within(values: torch.Tensor, order: torch.Tensor, uniform: torch.Tensor, to
     mass = values.cumsum(-1)
     kept = mass - values < top_p
     threshold = uniform * (values * kept).sum(-1, keepdim=True)
-    rank = (mass <= threshold).sum(-1, keepdim=True).clamp(max=kept.sum(-1, keepdim=True) - 1)
-    return order.gather(-1, rank)
+    return order.gather(-1, _rank(mass, threshold, kept & (values > 0)))
+
+
+def _rank(mass: torch.Tensor, threshold: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
+    """Place of the token in whose share of the mass the threshold lies; the last possible one where rounding leaves the whole mass below it."""
+    return (mass <= threshold).sum(-1, keepdim=True).clamp(max=possible.sum(-1, keepdim=True) - 1)
 
 
 def _within_or_behind(probabilities: torch.Tensor, values: torch.Tensor, order: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Inverse transform over the prefix, then over all other tokens in the order of the vocabulary."""
     mass = values.cumsum(-1)
-    chosen = order.gather(-1, (mass <= uniform).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1))
+    chosen = order.gather(-1, _rank(mass, uniform, values > 0))
     rows = (mass[:, -1] <= uniform[:, 0]).nonzero()[:, 0]
     if rows.numel():
         rest = probabilities[rows].scatter(-1, order[rows], 0.0).cumsum(-1)

@@ -197,7 +197,8 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
     )
     wrapped: Any = get_peft_model(loaded.to(device), config)
     # What a reader of the adapter looks up: a Hub id or tiny:NAME stays one, whatever folder of this machine its files lie in.
-    wrapped.peft_config["default"].base_model_name_or_path = str(parent.path) if Path(parent.id).expanduser().is_dir() else parent.id
+    typed = Path(parent.id).expanduser()
+    wrapped.peft_config["default"].base_model_name_or_path = str(parent.path if typed.is_dir() else typed.resolve() if typed.is_file() else parent.id)
     wrapped.peft_config["default"].revision = parent.revision
     if isinstance(wrapped.peft_config["default"].target_modules, set):
         # A set is written in an order that differs between processes, and the file's bytes are part of the adapter's revision.

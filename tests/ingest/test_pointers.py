@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from personascope.extract.extractors.ablations import AblationSettings
-from personascope.ingest.prompts import read_csv
+from personascope.ingest.prompts import read_prompts
 from personascope.ingest.published.registry import ingest_published
 from personascope.ingest.sae.files import FILES, load_sae
 from personascope.ingest.sae.source import read_named_features
@@ -31,7 +31,7 @@ def sentence(read, file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("prompts.csv", read_csv),
+        ("prompts.csv", read_prompts),
         ("task.parquet", lambda path: read_task(path, "task")),
         ("task.jsonl", lambda path: read_task(path, "task")),
         ("features.csv", read_named_features),

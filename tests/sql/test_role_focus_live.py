@@ -167,3 +167,13 @@ def test_a_head_of_role_focus_stands_in_heads(select):
     rows = select("select checkpoint, layer, head, rfc, focus_rank, focus_p from heads where checkpoint = 'ash-instruct' order by layer, head")
     assert len(rows) == planted.LAYERS * planted.HEADS and sorted(row["focus_rank"] for row in rows) == list(range(1, 7))
     assert rows[0]["rfc"] == pytest.approx(rfc("ash", "instruct")[0, 0], abs=1e-6)
+
+
+def test_variants_of_one_family_and_another_size_are_no_pair(tmp_path):
+    lake = Lake.open(tmp_path)
+    runs = [planted.entropy_run(lake, "ash", variant) for variant in ("base", "instruct")]
+    larger = planted.spec("entropy", checkpoint="ash-large", subject="ash-large", prompt_set=planted.PROMPT_SET)
+    row = {"checkpoint": "ash-large", "id": "ash-large", "family": "ash", "variant": "base", "n_layers": planted.LAYERS + 1, "n_heads": planted.HEADS}
+    key = {"category": "neutral", "question_id": "q0", "example_id": "neutral/q0", "layer": 0, "head": 0, "path": "direct", "n_positions": 5, "mean": 1.0}
+    planted.write(lake, larger.model_copy(update={"constants": {"prompt_set": planted.PROMPT_SET, "form": "raw"}}), entropy=[key], checkpoints=[row])
+    assert Warehouse(lake).select("select base_run, instruct_run from rfc_pairs").rows() == [tuple(runs)]

@@ -151,7 +151,7 @@ name: families
 title: Two families
 about: For a test.
 checkpoints:
-  a-base: {id: "tiny:a-base", family: a}
+  a-base: {id: "tiny:a-base", family: a, variant: base}
   a-instruct: {id: "tiny:a-instruct", family: a}
   b-base: {id: "tiny:b-base", family: b}
 prompts: personas
