@@ -8,12 +8,13 @@ from collections.abc import Collection
 import duckdb
 import polars as pl
 
-from personascope.warehouse.asking.catalogue import Foundation, define_views, unreadable
+from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, define_views, escaped, unreadable
 from personascope.warehouse.asking.views import closure, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
 TIME_LIMIT_MS = 60_000
+ASKED = 3  # times a query is asked at most, in a lake that changes meanwhile
 CATALOGUE = ("duckdb_", "information_schema", "pg_", "sqlite_", "show")  # beginnings of words by which a query asks what there is to ask
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)  # the copy of the rows costs less than planning twice
 
@@ -27,16 +28,40 @@ class Warehouse:
     def __init__(self, lake: Lake, time_limit_ms: int = TIME_LIMIT_MS, kept: Collection[str] = ()) -> None:
         self.lake = lake
         self._kept = frozenset(kept)
-        self._connection = duckdb.connect()
-        self._foundation = Foundation(self._connection, lake)
-        self._defined: set[str] = set()
-        self._defining = threading.Lock()
-        folder = str(lake.runs_folder).replace("'", "''")
         self._seconds = time_limit_ms / 1000
-        self._connection.execute(f"set allowed_directories = ['{folder}']; set enable_external_access = false; set lock_configuration = true")
+        self._defining = threading.Lock()
+        self._connect()
+
+    def _connect(self) -> None:
+        self._names = self.lake.names()
+        self._connection = duckdb.connect()
+        self._foundation = Foundation(self._connection, self.lake)
+        self._defined: set[str] = set()
+        folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
+        allowed = ", ".join("'" + folder.replace("'", "''") + "'" for folder in sorted(folders))
+        self._connection.execute(f"set allowed_directories = [{allowed}]; set enable_external_access = false; set lock_configuration = true")
 
     def select(self, query: str, parameters: list[object] | dict[str, object] | None = None) -> pl.DataFrame:
-        """The rows of one SELECT statement; raises PersonascopeError with DuckDB's reason for anything else."""
+        """The rows of one SELECT statement; raises PersonascopeError with DuckDB's reason for anything else.
+
+        A query beside which runs were added, replaced or removed is asked again, so that it sees all of a run or nothing; a lake in which they keep changing
+        gets the answer of the last of ASKED times.
+        """
+        for left in reversed(range(ASKED)):
+            before = self.lake.names()
+            if before != self._names and not self._foundation.sees_new_runs:
+                self._connect()
+            try:
+                rows = self._ask(query, parameters)
+            except UnreadableError:
+                if not left or self.lake.names() == before:
+                    raise
+            else:
+                if not left or self.lake.names() == before:
+                    return rows
+        raise AssertionError
+
+    def _ask(self, query: str, parameters: list[object] | dict[str, object] | None) -> pl.DataFrame:
         self._define(query)
         cursor = self._connection.cursor()
         # DuckDB's own max_execution_time is a setting of one connection that neither cursors inherit nor relations obey.
