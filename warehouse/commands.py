@@ -13,7 +13,7 @@ from rich.table import Table
 
 from personascope.warehouse.asking import audit as audits
 from personascope.warehouse.asking import catalogue
-from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.doctor import Examination, examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.checking import Verdict
@@ -34,6 +34,8 @@ LakeOption = Annotated[Path, typer.Option("--lake", envvar="PERSONASCOPE_LAKE", 
 DEFAULT_LAKE = Path("lake")
 Format = Literal["auto", "table", "csv", "json", "markdown", "parquet"]
 AuditFormat = Literal["auto", "table", "csv", "json", "markdown"]
+
+more_examinations: list[Examination] = []  # what the wings that this one does not know look at when `doctor` is typed
 
 app = typer.Typer()
 runs_app = typer.Typer(no_args_is_help=True, help="List, show, renew and delete committed runs.")
@@ -183,7 +185,7 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
             print(f"cleared {name}", file=sys.stderr)
     console = Console()
     errors = 0
-    for finding in examine(found):
+    for finding in examine(found, more_examinations):
         errors += finding.level == "error"
         tail = f" → {finding.remedy}" if finding.remedy else ""
         console.print(

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,8 +34,11 @@ class Finding:
     remedy: str = ""
 
 
-def examine(lake: Lake) -> Iterator[Finding]:
-    """Findings in the order they are made; a damaged run does not hide the others."""
+Examination = Callable[[Lake], Iterator[Finding]]
+
+
+def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
+    """Findings in the order they are made, those of `more` last; a damaged run does not hide the others."""
     yield from _disk(lake)
     contents, sound = lake.contents(), 0
     for stray in contents.strays:
@@ -49,6 +52,8 @@ def examine(lake: Lake) -> Iterator[Finding]:
     yield from _rollups(lake)
     yield from _staging(lake)
     yield from _catalogue(lake)
+    for examination in more:
+        yield from examination(lake)
 
 
 def _disk(lake: Lake) -> Iterator[Finding]:

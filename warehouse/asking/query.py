@@ -11,6 +11,7 @@ import polars as pl
 from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, define_views, escaped, unreadable
 from personascope.warehouse.asking.views import closure, views
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.signals import interruptible
 from personascope.warehouse.store.lake import Lake
 
 TIME_LIMIT_MS = 60_000
@@ -71,11 +72,12 @@ class Warehouse:
             statements = cursor.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise PersonascopeError("the query must be exactly one SELECT statement (also WITH or FROM ...); the lake is read-only")
-            try:
-                return _rows(cursor, query, parameters)
-            except duckdb.CatalogException:  # a name that is not there: with every table there, the nearest one is named
-                self._define("show")
-                return _rows(cursor, query, parameters)
+            with interruptible(cursor.interrupt):
+                try:
+                    return _rows(cursor, query, parameters)
+                except duckdb.CatalogException:  # a name that is not there: with every table there, the nearest one is named
+                    self._define("show")
+                    return _rows(cursor, query, parameters)
         except duckdb.InterruptException as error:
             raise PersonascopeError(f"the query ran longer than {self._seconds:g} s and was stopped; ask for less of it") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from personascope.warehouse.errors import one_line
+from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store.manifest import Manifest
 
 SCHEMA_RUN = "_schema"
@@ -59,6 +60,11 @@ def read_manifest(path: Path) -> Manifest:
     return _parsed(str(path), state.st_ino, state.st_mtime_ns, state.st_size)
 
 
+def why_damaged(error: ValueError) -> str:
+    """What is wrong with a manifest, in a few words."""
+    return first_sentence(error, Manifest) if isinstance(error, ValidationError) else one_line(error)
+
+
 def name_strays(runs_folder: Path, strays: tuple[Stray, ...]) -> None:
     """Says on stderr, once in a process, what is left out."""
     for stray in strays:
@@ -88,7 +94,7 @@ def _run_or_stray(folder: Path, is_link: bool) -> Manifest | Stray | None:
     except OSError as error:
         return Stray(folder.name, f"cannot be read ({error.strerror})", is_damaged=True)
     except (ValidationError, ValueError) as error:
-        return Stray(folder.name, f"its {MANIFEST} is damaged ({one_line(error)})", is_damaged=True)
+        return Stray(folder.name, f"its {MANIFEST} is damaged ({why_damaged(error)})", is_damaged=True)
     if manifest.run_id != folder.name:
         there = (folder.parent / manifest.run_id / MANIFEST).is_file()
         what = "a copy of" if there else "the run"

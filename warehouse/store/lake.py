@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from personascope.warehouse.errors import PersonascopeError, one_line
-from personascope.warehouse.store.committed import MANIFEST, SCHEMA_RUN, Contents, look, name_strays, names, read_manifest
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.committed import MANIFEST, SCHEMA_RUN, Contents, look, name_strays, names, read_manifest, why_damaged
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.parquet import write_schema_file
@@ -149,7 +149,7 @@ class Lake:
             raise PersonascopeError(f"run {run_id}: not in the lake {self.root}; `personascope runs list` shows what is") from None
         except (ValidationError, ValueError) as error:
             raise PersonascopeError(
-                f"run {run_id}: its manifest {path} is damaged ({one_line(error)}); "
+                f"run {run_id}: its manifest {path} is damaged ({why_damaged(error)}); "
                 f"put a sound copy there, or remove the run with `personascope runs delete {run_id}`"
             ) from error
 
