@@ -47,8 +47,8 @@ def build(lake: Lake) -> Path:
             made = making / lake.catalogue_path.name
             if "?" in str(made):  # DuckDB takes what follows for the query of an address when it names its journal
                 made = Path(elsewhere) / made.name
-            connection.execute(f"attach {_text(str(made))} as catalogue (storage_version '{STORAGE_VERSION}'); use catalogue")
-            _execute(connection, [*tables_script, f"create macro {_DEFINITION}() as {_text(definition)};"])
+            connection.execute(f"attach {quoted(str(made))} as catalogue (storage_version '{STORAGE_VERSION}'); use catalogue")
+            _execute(connection, [*tables_script, f"create macro {_DEFINITION}() as {quoted(definition)};"])
             define_views(connection, views())
             connection.execute("use memory; detach catalogue")
             shutil.move(made, making / made.name)
@@ -130,9 +130,9 @@ def table_definitions(lake: Lake, contents: Contents) -> dict[str, str]:
 def _files(lake: Lake, contents: Contents, name: str) -> str:
     """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there."""
     if not contents.strays:
-        return _text(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
+        return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
     runs = [run_id for run_id, manifest in contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
-    return f"[{', '.join(_text(f'{escaped(lake.runs_folder)}/{each}/{name}.parquet') for each in [SCHEMA_RUN, *runs])}]"
+    return f"[{', '.join(quoted(f'{escaped(lake.runs_folder)}/{each}/{name}.parquet') for each in [SCHEMA_RUN, *runs])}]"
 
 
 def escaped(path: Path) -> str:
@@ -142,7 +142,7 @@ def escaped(path: Path) -> str:
 
 def _completed(table: Table, stored: str, runs: list[str]) -> str:
     """The stored rows of a roll-up, and those of the runs that lack it or hold it by another definition, made up from the tables it sums up."""
-    of_runs = f"run_id in ({', '.join(_text(run) for run in runs)})"
+    of_runs = f"run_id in ({', '.join(quoted(run) for run in runs)})"
     parents = ", ".join(f"{parent} as (select * from main.{parent} where {of_runs})" for parent in table.rollup_of)
     return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
 
@@ -200,5 +200,6 @@ def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
     return found
 
 
-def _text(value: str) -> str:
+def quoted(value: str) -> str:
+    """A text as a literal of SQL."""
     return "'" + value.replace("'", "''") + "'"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from uuid import uuid4
 
 from personascope.warehouse.store.writer import RunWriter, take_lock
 
@@ -20,13 +21,18 @@ _OF_OLDER_VERSIONS = (".warehouse-*.duckdb*", "runs/_schema/schema.txt.*", "runs
 @contextmanager
 def scratch(staging: Path) -> Iterator[Path]:
     """A locked folder under `staging` that is removed at the end; one of a killed process is dropped by `drop_scratch`. Raises OSError."""
-    folder = Path(mkdtemp(prefix=f"{SCRATCH}{_host()}-{os.getpid()}-", dir=staging))
+    folder = Path(mkdtemp(prefix=_prefix(), dir=staging))
     lock = take_lock(folder, folder.name)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
+
+
+def spill_folder(staging: Path) -> Path:
+    """A folder that DuckDB makes where a query does not fit in memory, and removes; that of a killed process is dropped by `drop_scratch`."""
+    return staging / f"{_prefix()}{uuid4().hex[:8]}"
 
 
 def drop_scratch(root: Path) -> None:
@@ -42,6 +48,10 @@ def drop_scratch(root: Path) -> None:
             numbers = [part for part in path.name.replace("-", ".").split(".") if part.isdigit()]
             if numbers and not _is_alive(int(numbers[-1])):
                 path.unlink(missing_ok=True)
+
+
+def _prefix() -> str:
+    return f"{SCRATCH}{_host()}-{os.getpid()}-"
 
 
 def _host() -> str:
