@@ -6,7 +6,7 @@ PYTEST := $(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Without compiled modules every process compiles the project, and every worker the tests, anew: seconds each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast gpu-check lint docs setup clean
+.PHONY: demo test test-fast gpu-check faults lint docs setup clean
 
 demo: setup
 	$(VENV)/bin/personascope demo
@@ -22,10 +22,14 @@ test-fast: setup
 gpu-check:
 	$(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python,$(PYTHON)) tests/gpu/check.py
 
+# Kills, crowds and hostile inputs, in one table; on an idle machine half an hour.
+faults: setup
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(VENV)/bin/python tests/faults/fault_round.py $(FAULTS)
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	MYPYPATH=$(VENV)/src:tests $(VENV)/bin/mypy $(VENV)/src/personascope tests --exclude '/personascope/(tests|examples|docs|build)/'
+	MYPYPATH=$(VENV)/src:tests:tests/faults $(VENV)/bin/mypy $(VENV)/src/personascope tests --exclude '/personascope/(tests|examples|docs|build)/'
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet

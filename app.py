@@ -9,7 +9,7 @@ from personascope import app_pages
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import ENVIRONMENT, Source, lake_root, open_source
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.modules import offering
 
 SIDEBAR_WIDTH = 250
@@ -38,7 +38,7 @@ def draw(page: ModuleType) -> None:
             page.main()
             address.leave()
     except PersonascopeError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(plain(sentence(error)), icon=":material/error:")
 
 
 def show_sidebar(source: Source | None) -> None:

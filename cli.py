@@ -13,7 +13,7 @@ from personascope.ingest import commands as ingest_commands
 from personascope.study import commands as study_commands
 from personascope.warehouse import commands as warehouse_commands
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.signals import end_in_order, exit_code, is_interruption
 
 INTERRUPTED = 130  # the exit code typer gives a KeyboardInterrupt
@@ -80,7 +80,7 @@ def main() -> None:
     except PersonascopeError as error:
         if debug:
             raise
-        print(f"personascope: {error}", file=sys.stderr)
+        print(f"personascope: {sentence(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:

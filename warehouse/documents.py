@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
 
 DEEPEST = "expected at most some hundred levels"
 
@@ -27,6 +27,23 @@ def parse_json(text: str | bytes, constant: Callable[[str], float] | None = None
         raise PersonascopeError(f"not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x}); expected UTF-8") from error
     except ValueError as error:  # an integer of thousands of digits
         raise PersonascopeError(f"not readable as JSON: {error}") from error
+
+
+def parse_yaml(text: str, loader: Any, what: str = "a YAML file") -> Any:
+    """The value that a YAML text holds, as `loader` reads it.
+
+    Raises PersonascopeError, without the file's name and with the line where there is one, for a text that is not YAML, a value that is not what its tag says,
+    a number of thousands of digits, a key that is a list or a mapping, and nesting beyond what Python reads.
+    """
+    try:
+        return yaml.load(text, loader)
+    except RecursionError:
+        raise PersonascopeError(f"nested too deeply; {DEEPEST}") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise PersonascopeError(f"{line}not {what} ({error.problem})") from error
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:  # what constructors of tagged values raise
+        raise PersonascopeError(f"not {what} ({one_line(error)})") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

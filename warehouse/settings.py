@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from personascope.warehouse.documents import DEEPEST, UniqueKeyLoader
-from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.documents import UniqueKeyLoader, parse_yaml
+from personascope.warehouse.errors import PersonascopeError
 
 Origin = Literal["default", "study file", "environment", "command line"]
 M = TypeVar("M", bound=BaseModel)
@@ -60,17 +60,18 @@ class Typed:
 
     def _yaml(self, loader: Any) -> Any:
         try:
-            return yaml.load(self.text, loader)
-        except RecursionError:
-            raise PersonascopeError(f"nested too deeply; {DEEPEST}") from None
-        except yaml.YAMLError as error:
-            raise PersonascopeError(f"the value cannot be read ({one_line(error)})") from error
+            return parse_yaml(self.text, loader, "YAML")
+        except PersonascopeError as error:
+            raise PersonascopeError(f"the value cannot be read ({error})") from error
+
+
+LONGEST_NAME = 200
 
 
 def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
     """The hint behind an unknown name: the nearest of the known ones, else `otherwise`, else all of them."""
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, 1)
+    near = difflib.get_close_matches(str(name)[:LONGEST_NAME], known, 1)  # the search takes the square of the length
     return f"did you mean {near[0]!r}?" if near else otherwise or f"expected one of {', '.join(known)}"
 
 

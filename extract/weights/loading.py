@@ -86,6 +86,7 @@ def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> P
         raise PersonascopeError(f"{checkpoint.id}: {folder} holds no tokenizer: expected tokenizer.json or tokenizer.model beside the weights.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        tokenizer.encode("a")  # a setting of the wrong kind shows when it is used
     except Exception as error:  # a broken file surfaces as whatever the tokenizer's own parser raises
         raise PersonascopeError(f"{checkpoint.id}: the tokenizer in {folder} cannot be loaded ({one_line(error)}).") from error
     if padding_id(tokenizer, checkpoint.vocab_size) != tokenizer.pad_token_id:

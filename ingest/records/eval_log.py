@@ -38,7 +38,14 @@ class EvalLog:
     def __iter__(self) -> Iterator[Record]:
         with self._archive() as archive:
             for name in self._samples:
-                yield from self._records(name, self._read(archive, name))
+                try:
+                    found = list(self._records(name, self._read(archive, name)))
+                except (AttributeError, TypeError, ValueError, KeyError) as error:
+                    told = one_line(error)
+                    raise PersonascopeError(
+                        f"{self.path}, {name}: not a sample as inspect_ai writes it ({told}); expected output.choices and messages"
+                    ) from error
+                yield from found
 
     def _archive(self) -> zipfile.ZipFile:
         try:

@@ -133,7 +133,7 @@ def test_other_settings_are_read_by_their_type(name, text, value):
     [
         ({"count": Typed("1:30")}, "trip: setting 'count' is '1:30' (command line); input should be a valid integer"),
         ({"layers": Typed("[0")}, "trip: setting 'layers' (command line): the value cannot be read"),
-        ({"layers": Typed("[" * 10_000)}, "trip: setting 'layers' (command line): nested too deeply"),
+        ({"layers": Typed("[" * 10_000)}, "trip: setting 'layers' (command line): the value cannot be read (nested too deeply"),
         ({"stops": Typed("here")}, "trip: setting 'stops' is 'here' (command line); input should be a valid list"),
         ({"count": True}, "trip: setting 'count' is True (command line); expected no truth value: YAML reads yes, no, on and off as one"),
         ({"sign": False}, "trip: setting 'sign' is False (command line); expected no truth value"),

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 
 from personascope.warehouse.claims.judging import Expected, Range
-from personascope.warehouse.documents import DEEPEST, UniqueKeyLoader
+from personascope.warehouse.documents import UniqueKeyLoader, parse_yaml
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import first_sentence
@@ -114,13 +114,13 @@ def read_claims(path: Path | str) -> list[Claim]:
     path = Path(path)
     refuse_pointer(path)
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        document = parse_yaml(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise PersonascopeError(f"{path}: cannot be read ({error.strerror}); expected a YAML file with the key `claims`") from error
-    except RecursionError:
-        raise PersonascopeError(f"{path}: nested too deeply; {DEEPEST}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise PersonascopeError(f"{path}: not a YAML file ({one_line(error)})") from error
+    except PersonascopeError as error:
+        raise PersonascopeError(f"{path}: {error}") from error
     entries = document.get("claims", []) if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise PersonascopeError(f"{path}: expected the key `claims` with a list of claims, found {type(document if entries is None else entries).__name__}")

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from personascope.warehouse.documents import DEEPEST, unique_keys
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.documents import parse_yaml, unique_keys
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.pointers import refuse_pointer
 
 
@@ -41,16 +41,13 @@ def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     """The mapping a YAML file holds, with `Key`s; raises PersonascopeError naming file and line for anything else. `expected` is what it should hold."""
     refuse_pointer(path)
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        document = parse_yaml(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise PersonascopeError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise PersonascopeError(f"{path}: {line}not a YAML file ({error.problem}); expected {expected}") from error
-    except RecursionError:
-        raise PersonascopeError(f"{path}: nested too deeply; {DEEPEST}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PersonascopeError(f"{path}: not a YAML file ({' '.join(str(error).split())[:200]}); expected {expected}") from error
+    except UnicodeDecodeError as error:
+        raise PersonascopeError(f"{path}: not a YAML file ({one_line(error)})") from error
+    except PersonascopeError as error:
+        raise PersonascopeError(f"{path}: {error}; expected {expected}") from error
     if not isinstance(document, dict):
         raise PersonascopeError(f"{path}: found {type(document).__name__}, expected {expected}")
     return document
