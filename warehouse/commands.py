@@ -146,8 +146,8 @@ def delete_run(
     if not yes:
         typer.confirm(f"Delete {full} from {found.root}?", abort=True, err=True)
     found.delete(full)
-    catalogue.build(found)
     print(f"deleted {full}", file=sys.stderr)
+    catalogue.build(found)
 
 
 @runs_app.command("renew")

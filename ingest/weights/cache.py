@@ -44,6 +44,7 @@ def build_once(key: str, what: str, build: Callable[[Path], None]) -> Path:
                 try:
                     partial.mkdir()
                     build(partial)
+                    _open_to_others(partial)
                     partial.rename(place)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -54,6 +55,14 @@ def build_once(key: str, what: str, build: Callable[[Path], None]) -> Path:
             f"{what} cannot be kept in {place.parent} ({reason}): expected a writable folder with room for it; set PERSONASCOPE_CACHE to another one."
         ) from error
     return place
+
+
+def _open_to_others(folder: Path) -> None:
+    """Gives every file the permissions that the user's umask gave the folder: safetensors writes files that nobody else may read."""
+    mode = folder.stat().st_mode
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode & 0o666)
 
 
 def _system_error(error: OSError | SafetensorError) -> str | None:

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -144,3 +145,17 @@ def test_an_input_that_cannot_be_read_is_not_blamed_on_the_cache(cache):
 
     with pytest.raises(OSError, match="no file named"):
         build_once("key", "thing", build)
+
+
+def test_what_is_kept_can_be_read_by_whom_the_umask_lets(cache, monkeypatch):
+    def build(folder):
+        (folder / "weights").mkdir()
+        for name in ("a.safetensors", "weights/b.safetensors"):
+            (folder / name).touch(mode=0o600)
+
+    before = os.umask(0o027)
+    try:
+        place = build_once("shared", "a thing", build)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (place, place / "a.safetensors", place / "weights" / "b.safetensors")] == [0o750, 0o640, 0o640]

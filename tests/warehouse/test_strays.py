@@ -6,10 +6,12 @@ import shutil
 import threading
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from personascope.cli import app
+from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking import query as asking
 from personascope.warehouse.asking.catalogue import build
 from personascope.warehouse.asking.doctor import examine
@@ -193,8 +195,8 @@ def test_a_query_beside_which_a_run_goes_is_asked_again(lake, monkeypatch):
             raise asking.duckdb.IOException(f'IO Error: Cannot open file "{lake.run_folder(one)}/completions.parquet": No such file or directory')
         return rows(cursor, query, parameters)
 
-    rows = asking._rows
-    monkeypatch.setattr(asking, "_rows", ask)
+    rows = asking.rows
+    monkeypatch.setattr(asking, "rows", ask)
     assert warehouse.select("select distinct run_id from completions")["run_id"].to_list() == [two]
     assert len(asked) == 2
     (lake.run_folder(two) / "completions.parquet").write_bytes(b"PAR1 torn")
@@ -240,6 +242,62 @@ def test_what_dead_processes_left_in_the_making_goes_and_what_living_ones_make_s
     os.utime(elsewhere, (0, 0))
     Lake.existing(lake.root)
     assert not elsewhere.exists()
+
+
+def _of_another_version(lake: Lake) -> None:
+    """The lake as an older version left it: without a table of today's, and with one column less in a table and in its rows."""
+    schema = lake.runs_folder / "_schema"
+    for table in ("completion_structure", "capability"):
+        (schema / f"{table}.parquet").unlink()
+    (schema / "schema.txt").write_text("{}")
+    for file in lake.runs_folder.glob("*/completions.parquet"):
+        pl.read_parquet(file).drop("finish_reason").write_parquet(file)
+    for run_id in lake.run_ids():
+        manifest = lake.run_folder(run_id) / "run.json"
+        document = json.loads(manifest.read_text())
+        document["tables"]["completions"]["columns"].remove("finish_reason")
+        manifest.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("beside", [None, "completions-00.bak"])
+def test_a_lake_of_another_version_that_cannot_be_written_is_read(lake, monkeypatch, beside):
+    _of_another_version(lake)
+    if beside:
+        _copy(lake, beside)
+
+    def refused(*_):
+        raise PersonascopeError("lake: cannot be written (Read-only file system)")
+
+    monkeypatch.setattr(Lake, "open", refused)
+    warehouse = Warehouse(Lake.existing(lake.root))
+    assert warehouse.select("select count(*), count(text), count(finish_reason) from completions").row(0) == (5, 5, 0)
+    assert warehouse.select("select count(*) from completion_structure").item() == 2  # a roll-up is made up
+    assert warehouse.select("select count(*) from capability").item() == 0
+    assert dict(warehouse.columns("completions"))["finish_reason"] == "VARCHAR"
+    assert warehouse.select("select count(*) from marker_rates").item() == 0
+
+
+def test_a_run_that_cannot_be_removed_is_a_sentence_and_stays(lake, monkeypatch):
+    def refused(*_):
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PersonascopeError, match=r"cannot be removed from .* \(Read-only file system\)"):
+        lake.delete(lake.run_ids()[0])
+    assert len(lake.run_ids()) == 2
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), asking.duckdb.IOException("IO Error: No space left on device")])
+def test_a_full_disk_at_the_catalogue_costs_the_catalogue_alone_and_a_deletion_says_what_it_did(lake, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(catalogue, "_execute", full)
+    one, two = lake.run_ids()
+    found = CliRunner().invoke(app, ["runs", "delete", one, "--yes", "--lake", str(lake.root)])
+    assert isinstance(found.exception, PersonascopeError) and found.stderr == f"deleted {one}\n"
+    assert "warehouse.duckdb: cannot be written (the disk is full); what was committed is" in str(found.exception)
+    assert lake.run_ids() == [two] and not any(lake.staging_folder.iterdir())
 
 
 def test_a_damaged_run_can_be_deleted_by_its_full_name_and_a_link_loses_nothing_behind_it(lake, monkeypatch):

@@ -7,7 +7,7 @@ import duckdb
 
 from personascope.warehouse.analyses.base import Analysis, Asking, refresh_one
 from personascope.warehouse.asking.catalogue import UnreadableError, unreadable
-from personascope.warehouse.asking.query import ASKED
+from personascope.warehouse.asking.query import TRIED
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
 from personascope.warehouse.settings import nearest
@@ -30,7 +30,7 @@ def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
     if unknown := [name for name in wanted if name not in known]:
         raise PersonascopeError(f"analysis {unknown[0]!r} is unknown; {nearest(unknown[0], known)}")
     written: list[str] = []
-    for left in reversed(range(ASKED)):
+    for left in reversed(range(TRIED)):
         before = lake.names()
         try:
             with Asking(lake) as asking:

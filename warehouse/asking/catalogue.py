@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.shapes import as_table, table_types, view_types
 from personascope.warehouse.asking.views import macro_definitions, macros, views
@@ -117,14 +119,33 @@ def table_definitions(lake: Lake, contents: Contents) -> dict[str, str]:
     manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
     lacking = _runs_that_lack(manifests)
+    stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
     script = {}
     for name, table in tables().items():
+        there = stored_columns.get(name, set(table.columns) if not stored_columns else set())
         options, columns = "", ", ".join(f'"{column}"' for column in table.columns)
-        if name in of_other_columns:  # whose common types may be others, too
-            options, columns = ", union_by_name = true", ", ".join(f'"{column}"::{of} as "{column}"' for column, of in table_types()[name].items())
-        stored = f"select {columns} from read_parquet({_files(lake, contents, name)}{options})"
+        if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
+            there |= {column for manifest in manifests if name in manifest.tables for column in manifest.tables[name].columns}
+            types = table_types()[name].items()
+            options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types)
+        source = f"read_parquet({_files(lake, contents, name)}{options})" if there else "(select 1 where false)"
+        stored = f"select {columns} from {source}"
         script[name] = f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};"
     return script
+
+
+def _cast(column: str, of: str, is_there: bool) -> str:
+    """A column as the present version has it: of its type, NULL where no file holds it."""
+    return f'"{column}"::{of} as "{column}"' if is_there else f'null::{of} as "{column}"'
+
+
+def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
+    """Columns by table as the version knew them that last wrote the lake: one that cannot be written keeps its schema files."""
+    found = {}
+    for file in (lake.runs_folder / SCHEMA_RUN).glob("*.parquet"):
+        with suppress(OSError, pa.ArrowException):
+            found[file.stem] = set(pq.read_schema(file).names)
+    return found or {"": set()}
 
 
 def _files(lake: Lake, contents: Contents, name: str) -> str:
@@ -132,7 +153,8 @@ def _files(lake: Lake, contents: Contents, name: str) -> str:
     if not contents.strays:
         return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
     runs = [run_id for run_id, manifest in contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
-    return f"[{', '.join(quoted(f'{escaped(lake.runs_folder)}/{each}/{name}.parquet') for each in [SCHEMA_RUN, *runs])}]"
+    empty = [SCHEMA_RUN] if (lake.runs_folder / SCHEMA_RUN / f"{name}.parquet").is_file() else []
+    return f"[{', '.join(quoted(f'{escaped(lake.runs_folder)}/{each}/{name}.parquet') for each in [*empty, *runs])}]"
 
 
 def escaped(path: Path) -> str:

@@ -16,7 +16,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.scratch import spill_folder
 
-ASKED = 3  # times a query is asked at most, in a lake that changes meanwhile
+ASKED, TRIED = 3, 20
 _TELLING = re.compile(r'\b(current_setting|duckdb_settings|getenv)"?\s*\(', re.IGNORECASE)  # calls that tell paths of the machine
 _PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
 CATALOGUE = ("duckdb_", "information_schema", "pg_", "sqlite_", "show")  # beginnings of words by which a query asks what there is to ask
@@ -52,20 +52,22 @@ class Warehouse:
         """The rows of one SELECT statement; raises PersonascopeError with DuckDB's reason for anything else.
 
         A query beside which runs were added, replaced or removed is asked again, so that it sees all of a run or nothing; a lake in which they keep changing
-        gets the answer of the last of ASKED times.
+        gets the answer of the last of ASKED times, and one that loses runs faster than they are read is tried TRIED times.
         """
-        for left in reversed(range(ASKED)):
+        answered = 0
+        for left in reversed(range(TRIED)):
             before = self.lake.names()
             if before != self._names and not self._foundation.sees_new_runs:
                 self._connect()
             try:
-                rows = self._ask(query, parameters)
+                found = self._ask(query, parameters)
             except UnreadableError:
                 if not left or self.lake.names() == before:
                     raise
             else:
-                if not left or self.lake.names() == before:
-                    return rows
+                answered += 1
+                if answered == ASKED or not left or self.lake.names() == before:
+                    return found
         raise AssertionError
 
     def _ask(self, query: str, parameters: Parameters) -> pl.DataFrame:

@@ -63,11 +63,12 @@ class Lake:
         if not lake.runs_folder.is_dir():
             raise PersonascopeError(f"lake {lake.root}: no lake here (no runs/ folder); `personascope demo` makes one, --lake names another")
         if not lake.schema_is_current():
-            return cls.open(root)
+            with suppress(PersonascopeError):  # one of another version that cannot be written is read as it is
+                return cls.open(root)
         try:
             lake._bring_back()
             lake._drop_leftovers()
-        except OSError:  # a lake that cannot be written is read as it is
+        except OSError:  # one that cannot be written, too
             pass
         for run_id in lake.set_aside():
             print(
@@ -182,8 +183,14 @@ class Lake:
             raise PersonascopeError(f"run {run_id}: {path.name} is not readable ({error}); `personascope doctor` lists damaged runs") from error
 
     def delete(self, run_id: str) -> None:
-        """Removes a committed run: hidden by one rename first, so that no reader sees half of it. One that is gone already stays so."""
-        discard(self.run_folder(run_id))
+        """Removes a committed run: hidden by one rename first, so that no reader sees half of it. One that is gone already stays so.
+
+        Raises PersonascopeError where the lake cannot be written.
+        """
+        try:
+            discard(self.run_folder(run_id))
+        except OSError as error:
+            raise PersonascopeError(f"run {run_id}: cannot be removed from {self.root} ({error.strerror}); expected a lake you may write to") from error
 
     @overload
     def start(self, spec: RunSpec, plan: str = "", *, force: Literal[True], patience: float = 0) -> RunWriter: ...
