@@ -251,7 +251,7 @@ def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool, f
         "lora_r": config.get("r"),
         "lora_alpha": config.get("lora_alpha"),
         "lora_dropout": config.get("lora_dropout"),
-        "lora_targets": ", ".join(sorted(targets)) if isinstance(targets, list) else targets,
+        "lora_targets": ", ".join(sorted(map(str, targets))) if isinstance(targets, list) else targets,
     }
     return _checkpoint(place, card, variant=variant, **inherited, **shape, **lora)
 
@@ -268,6 +268,9 @@ def _checkpoint(place: _Place, card: Card, **rest: Any) -> Checkpoint:
 def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool, fetch: bool) -> Checkpoint:
     """The base model of an adapter, as its configuration names it or as typed; the two must agree on the model's own name."""
     recorded = config.get("base_model_name_or_path") or ""
+    for name in ("base_model_name_or_path", "revision"):
+        if not isinstance(config.get(name) or "", str):
+            raise PersonascopeError(f"{place.id}: {name} in {ADAPTER_CONFIG} is {config[name]!r}; expected text.")
     if not (typed or recorded):
         raise PersonascopeError(f"{place.id}: {ADAPTER_CONFIG} names no base model (base_model_name_or_path): give the base checkpoint.")
     if typed and recorded and contradicts(recorded, typed):
