@@ -60,7 +60,7 @@ def test_the_published_study_comes_out_with_the_sound_statistic_first(open_page,
     assert "clustered by question" in difference.facts and "112 generations of 18 questions; training seeds not recorded" in difference.facts
     words = texts(page)
     assert words.index("paired by generation") < words.index("As published")
-    for figure in ("**−0.0029**", "t(17) = −5.6", "t(111) = −8.65", "+0.0061 at layer 24", "−0.0222 at layer 19", "10 of 28 layers"):
+    for figure in ("**−0.0029**", "t(12.8) = −5.57", "equivalent within ±0.005", "18 questions that weigh as much as 13.8", "t(111) = −8.65", "+0.0061 at layer 24", "−0.0222 at layer 19", "10 of 28 layers"):
         assert figure in words
     assert "above +0.005 in 2, below −0.005 in 8" in words and "not independent" in words
 

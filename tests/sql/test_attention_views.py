@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cluster_robust import cr2
 from scipy import stats
 
 from personascope.warehouse import analyses
@@ -89,6 +90,12 @@ def readings(world):
     return {name: Reading(world, name) for name in READERS}
 
 
+def by_matrices(values, questions):
+    """Standard error of a mean by the matrices of its authors: (sem, number of clusters, degrees of freedom)."""
+    _, sem, df = cr2(np.asarray(values, float), np.ones((len(values), 1)), np.asarray(questions), np.ones(1))
+    return sem, len(set(questions)), df
+
+
 def clustered(values, clusters):
     """Cluster-robust standard error of a mean, residual by residual: (sem, number of clusters)."""
     residuals: dict[Any, float] = defaultdict(float)
@@ -153,7 +160,7 @@ def test_effects_match_scipy(world, readings, name):
         deltas = reading.deltas(control, layer)
         values = list(deltas.values())
         test = stats.ttest_1samp(values, 0)
-        sem, n_clusters = clustered(values, [reading.question[example] for example in deltas])
+        sem, n_clusters, df = by_matrices(values, [reading.question[example] for example in deltas])
         positive = sum(value > 0 for value in values)
         assert (row["n"], row["n_clusters"], row["n_distinct"], row["n_positive"]) == (len(values), n_clusters, len(set(values)), positive)
         expected = {
@@ -163,7 +170,8 @@ def test_effects_match_scipy(world, readings, name):
             "p": test.pvalue,
             "clustered_sem": sem,
             "clustered_t": np.mean(values) / sem,
-            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, n_clusters - 1),
+            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, df),
+            "clustered_df": df,
             "direction": positive / len(values),
             "sign_test_p": stats.binomtest(positive, len(values)).pvalue,
             "mean_delta_user": np.mean(list(reading.deltas(control, layer, ("user",)).values())),
@@ -260,7 +268,7 @@ def test_diff_of_diffs_is_paired_by_example_and_clustered_by_question(world, rea
     for layer, row in enumerate(rows.to_dicts()):
         values = list(differences(readings, layer).values())
         test = stats.ttest_rel(list(readings["villain"].deltas("C1", layer).values()), list(readings["base"].deltas("C1", layer).values()))
-        sem, n_clusters = clustered(values, questions)
+        sem, _, df = by_matrices(values, questions)
         expected = {
             "trained_delta": np.mean(list(readings["villain"].deltas("C1", layer).values())),
             "base_delta": np.mean(list(readings["base"].deltas("C1", layer).values())),
@@ -270,7 +278,8 @@ def test_diff_of_diffs_is_paired_by_example_and_clustered_by_question(world, rea
             "p": test.pvalue,
             "clustered_sem": sem,
             "clustered_t": np.mean(values) / sem,
-            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, n_clusters - 1),
+            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, df),
+            "clustered_df": df,
         }
         assert {column: row[column] for column in expected} == pytest.approx(expected, rel=1e-8)
         assert (row["n"], row["n_clusters"], row["n_distinct"]) == (15, planted.QUESTIONS, len(set(values)))
@@ -281,7 +290,7 @@ def test_diff_of_diffs_summary(world, readings):
     per_layer = np.array([list(differences(readings, layer).values()) for layer in range(planted.LAYERS)])
     means, examples = per_layer.mean(axis=1), per_layer.mean(axis=0)
     questions = [readings["villain"].question[example] for example in readings["villain"].examples]
-    sem, n_clusters = clustered(examples, questions)
+    sem, n_clusters, df = by_matrices(examples, questions)
     peaks = {name: [np.mean(list(readings[name].deltas("C1", layer).values())) for layer in range(planted.LAYERS)] for name in ("villain", "base")}
     test = stats.ttest_1samp(examples, 0)
     assert (row["n"], row["n_clusters"], row["n_layers"]) == (15, n_clusters, planted.LAYERS)
@@ -300,7 +309,8 @@ def test_diff_of_diffs_summary(world, readings):
         "paired_p": test.pvalue,
         "clustered_sem": sem,
         "clustered_t": examples.mean() / sem,
-        "clustered_p": 2 * stats.t.sf(abs(examples.mean()) / sem, n_clusters - 1),
+        "clustered_p": 2 * stats.t.sf(abs(examples.mean()) / sem, df),
+        "clustered_df": df,
         "trained_peak": max(peaks["villain"]),
         "base_peak": max(peaks["base"]),
         "peak_ratio": max(peaks["base"]) / max(peaks["villain"]),
@@ -317,12 +327,13 @@ def test_region_curves(world, readings):
         deltas = reading.deltas(control, layer, parts)
         values = list(deltas.values())
         pairs = [reading.contrast(example, control, layer, parts) for example in deltas]
-        sem, n_clusters = clustered(values, [reading.question[example] for example in deltas])
+        sem, n_clusters, df = by_matrices(values, [reading.question[example] for example in deltas])
         assert (row["n"], row["n_clusters"], row["sem_method"]) == (len(values), n_clusters, "analytic")
         expected = {
             "mean_delta": np.mean(values),
             "sem_delta": stats.sem(values),
             "clustered_sem": sem,
+            "clustered_df": df,
             "marker_mean": np.mean([pair[0] for pair in pairs]),
             "control_mean": np.mean([pair[1] for pair in pairs]),
         }

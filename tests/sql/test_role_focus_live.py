@@ -158,6 +158,7 @@ def test_an_ablation_is_compared_with_the_unchanged_model(select):
     interval = stats.t.interval(0.95, planted.PROMPTS - 1, -lost.mean(), stats.sem(lost))
     found = (row["log_prob_change"], row["log_prob_low"], row["log_prob_high"], row["logit_change"], row["kl"], row["nll_change"])
     assert found == pytest.approx((-lost.mean(), *interval, -lost.mean(), lost.mean(), lost.mean()), abs=1e-6)
+    assert (row["movement"], row["margin"], row["clustered_df"], row["n_effective_clusters"]) == ("moved", 0.1, planted.PROMPTS - 1, planted.PROMPTS)
     assert (row["share_flipped"], row["share_same"], row["mean_same_tokens"], row["n_generations"]) == (0.5, 0.5, 3.5, planted.PROMPTS)
     assert (row["n_readers"], row["largest_entropy_layer"]) == (2, 2)
     assert (row["entropy_change"], row["largest_entropy_change"]) == pytest.approx((0.15, 0.2), abs=1e-6)

@@ -44,6 +44,16 @@ def p_value(p: float | None) -> str:
     return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def degrees(df: float | None) -> str:
+    """Degrees of freedom: `17`, or `14.3` where clusters of unequal size leave no whole number."""
+    return NOTHING_KNOWN if df is None else f"{df:.1f}".removesuffix(".0")
+
+
+def movement(verdict: str, margin: float) -> str:
+    """`equivalent within ±0.005` where an effect is shown to lie within its margin, else `moved` or `cannot tell`."""
+    return f"equivalent within ±{margin:g}" if verdict == "equivalent" else verdict
+
+
 def count(number: int | None, word: str) -> str:
     """`1 question`, `18 questions`, and `questions not recorded` where the number is not known."""
     return f"{word}s {NOTHING_KNOWN}" if number is None else f"{number:,} {word if number == 1 else f'{word}s'}"
