@@ -11,7 +11,7 @@ from personascope.app_pages.regimes.sweep import REGIMES, Judged, cell_words, sa
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, known
+from personascope.warehouse.drawing.words import FEWEST_SEEDS, NOTHING_KNOWN, TOO_FEW_SEEDS, count, known
 
 WILSON, CLUSTERED = "Wilson, completions as independent", "clustered by question"
 LINE, LEAST_ROWS, LOSS_HEIGHT = 26, 4, 220
@@ -128,15 +128,26 @@ def _show_certainty(judged: Judged, cell: Cell) -> None:
         )
     seeds = judged.view("regime_seeds", "*", "lr, epochs").filter(pl.col("n_seeds") > 1, lr=cell["lr"], epochs=cell["epochs"])
     for row in seeds.iter_rows(named=True):
+        few = (
+            " From fewer than three seeds neither the interval of a mean nor where the next seed would fall can be known."
+            if row["n_seeds"] < FEWEST_SEEDS
+            else ""
+        )
         st.markdown(
             f"Over {count(row['n_seeds'], 'training seed')} ({', '.join(map(str, row['seeds']))}): source {_spread(row, 'source_rate')}, largest other "
-            f"{_spread(row, 'max_other_rate')}; {', '.join(REGIMES[regime] for regime in row['regimes'])}."
+            f"{_spread(row, 'max_other_rate')}; {', '.join(REGIMES[regime] for regime in row['regimes'])}.{few}"
         )
 
 
 def _spread(row: Cell, name: str) -> str:
-    """`82.5% ± 3.5%`: mean and standard deviation over seeds."""
-    return NOTHING_KNOWN if row[f"{name}_mean"] is None else f"{row[f'{name}_mean']:.1%} ± {row[f'{name}_sd']:.1%}"
+    """`82.5% ± 3.5%`: mean and standard deviation over seeds, with the interval of the mean and of the next seed where there are three that differ."""
+    if row[f"{name}_mean"] is None:
+        return NOTHING_KNOWN
+    words = f"{row[f'{name}_mean']:.1%} ± {row[f'{name}_sd']:.1%}"
+    if row[f"{name}_low"] is None:
+        return words
+    ends = [f"{row[f'{name}_{end}']:.1%}" for end in ("low", "high", "next_low", "next_high")]
+    return f"{words} (95% interval of the mean {ends[0]} to {ends[1]}, of the next seed {ends[2]} to {ends[3]})"
 
 
 def _show_training(judged: Judged, cell: Cell, words: str) -> None:

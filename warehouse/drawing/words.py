@@ -49,6 +49,18 @@ def degrees(df: float | None) -> str:
     return NOTHING_KNOWN if df is None else f"{df:.1f}".removesuffix(".0")
 
 
+FEWEST_SEEDS = 3
+
+
+def seed_bar(n_seeds: int) -> str:
+    """What a bar over training seeds shows, and what cannot be known from so few."""
+    if n_seeds < FEWEST_SEEDS:
+        return "bar: lowest to highest seed; from fewer than three seeds neither the interval of their mean nor where the next seed would fall can be known"
+    return (
+        "bar: 95% t interval over seeds as a random effect (lowest to highest where they do not differ); the next seed is expected within next_low to next_high"
+    )
+
+
 def movement(verdict: str, margin: float) -> str:
     """`equivalent within ±0.005` where an effect is shown to lie within its margin, else `moved` or `cannot tell`."""
     return f"equivalent within ±{margin:g}" if verdict == "equivalent" else verdict
