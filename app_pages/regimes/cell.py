@@ -126,13 +126,12 @@ def _show_certainty(judged: Judged, cell: Cell) -> None:
             f"{row['probability']:.1%}**, {others}. Source {row['source_low']:.1%} to {row['source_high']:.1%}, largest other {row['other_low']:.1%} to "
             f"{row['other_high']:.1%} (95% of the draws; default thresholds)."
         )
-    seeds = judged.view("regime_seeds", "*", "lr, epochs").filter(pl.col("n_seeds") > 1, lr=cell["lr"], epochs=cell["epochs"])
+    seeds = judged.view("regime_seeds", "*", "lr, epochs").filter(lr=cell["lr"], epochs=cell["epochs"])
     for row in seeds.iter_rows(named=True):
-        few = (
-            " From fewer than three seeds neither the interval of a mean nor where the next seed would fall can be known."
-            if row["n_seeds"] < FEWEST_SEEDS
-            else ""
-        )
+        few = f" {TOO_FEW_SEEDS}" if row["n_seeds"] < FEWEST_SEEDS else ""
+        if row["n_seeds"] == 1:
+            st.markdown(f"One training seed.{few}")
+            continue
         st.markdown(
             f"Over {count(row['n_seeds'], 'training seed')} ({', '.join(map(str, row['seeds']))}): source {_spread(row, 'source_rate')}, largest other "
             f"{_spread(row, 'max_other_rate')}; {', '.join(REGIMES[regime] for regime in row['regimes'])}.{few}"

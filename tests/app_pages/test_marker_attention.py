@@ -354,7 +354,7 @@ def test_personas_are_ranked_and_seeds_have_mean_and_spread(open_page, charts, p
     seeds = drawn["Difference of differences over training seeds"]
     expected = Warehouse(Lake(pairs_lake)).select("select mean, lowest, highest from diff_of_diffs_seeds where n_seeds = 2 order by layer")
     assert seeds.rows.select("mean", "low", "high").rows() == expected.rows() and "2 training seeds (1, 2)" in seeds.facts
-    assert "from fewer than three seeds neither" in seeds.facts
+    assert "From fewer than three seeds neither" in seeds.facts
     rates = drawn["Marker rate over training seeds"].rows
     assert rates.select("label", "rate", "low", "high").rows() == [("villain", pytest.approx(2 / 3), pytest.approx(0.5), pytest.approx(5 / 6))]
 

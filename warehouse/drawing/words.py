@@ -50,15 +50,14 @@ def degrees(df: float | None) -> str:
 
 
 FEWEST_SEEDS = 3
+TOO_FEW_SEEDS = "From fewer than three seeds neither the interval of their mean nor where the next seed would fall can be known."
 
 
 def seed_bar(n_seeds: int) -> str:
     """What a bar over training seeds shows, and what cannot be known from so few."""
     if n_seeds < FEWEST_SEEDS:
-        return "bar: lowest to highest seed; from fewer than three seeds neither the interval of their mean nor where the next seed would fall can be known"
-    return (
-        "bar: 95% t interval over seeds as a random effect (lowest to highest where they do not differ); the next seed is expected within next_low to next_high"
-    )
+        return f"bar: lowest to highest seed. {TOO_FEW_SEEDS}"
+    return "bar: 95% t interval over seeds as a random effect (lowest to highest where none differ); the next seed is expected from next_low to next_high"
 
 
 def movement(verdict: str, margin: float) -> str:
