@@ -15,7 +15,7 @@ COLUMNS = {"rfc": ("rfc_diff", "ci_low", "ci_high", "excludes_zero"), "rsi": ("r
 # Where prompts were read here, the interval over prompts takes the place of the one over heads.
 RESAMPLED = {"rfc": ("rfc_diff", "resampled_low", "resampled_high", "resampled_excludes_zero")}
 OVER_HEADS = "band: 95% t interval over heads, heads taken as independent, no correction over layers; full point: it leaves out 0; no random draw, so no seed"
-OVER_PROMPTS = "band: 95% interval, prompts drawn again within category, R = 1000, seed 42, no correction over layers; full point: it leaves out 0"
+OVER_PROMPTS = "band: 95% interval, prompts drawn again within category, R = 2000, seed 42, no correction over layers; full point: it leaves out 0"
 SERIES = "case when count(*) over (partition by family) = 1 then family else family || ' · ' || instruct_run end"
 
 
