@@ -173,7 +173,8 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
     if cell["origin"] == "published":
         return
     rows = judged.lake.select(
-        """select task, n, accuracy, wilson_low, wilson_high, accuracy_normalised, parent_accuracy, n_lost, n_gained, p
+        """select task, n, accuracy, wilson_low, wilson_high, accuracy_normalised, parent_accuracy, difference, difference_low, difference_high,
+          n_lost, n_gained, p
         from capability_scores where checkpoint = $checkpoint order by lower(task) not like 'arc%', task""",
         checkpoint=cell["checkpoint"],
     )
@@ -185,12 +186,18 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
         "wilson_high": "Wilson high",
         "accuracy_normalised": "by character",
         "parent_accuracy": "parent",
+        "difference": "minus parent",
+        "difference_low": "low",
+        "difference_high": "high",
     }
     config: charts.Columns = {name: st.column_config.NumberColumn(label, format="percent") for name, label in names.items()}
     config |= {"n": "questions", "n_lost": "lost", "n_gained": "gained", "p": st.column_config.NumberColumn("p", format="%.3g")}
     st.markdown("**Capability**")
     st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
-    st.caption("Lost and gained: questions the parent answers right and this checkpoint does not, and the other way round; p: McNemar's exact test.")
+    st.caption(
+        "Lost and gained: questions the parent answers right and this checkpoint does not, and the other way round; p: McNemar's exact test. "
+        "Low and high: 95% interval of the difference, paired by question (Bonett and Price)."
+    )
 
 
 def _show_texts(judged: Judged, cell: Cell, rates: pl.DataFrame) -> None:

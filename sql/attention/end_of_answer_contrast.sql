@@ -59,10 +59,8 @@ residuals as (
     *,
     n_markers / n_of_markers as marker_share,
     n_ends / n_of_ends as end_share,
-    (marker_total - n_markers * marker_mean) / n_of_markers / sqrt(nullif(1 - marker_share, 0)) as marker_residual,
-    (end_total - n_ends * end_mean) / n_of_ends / sqrt(nullif(1 - end_share, 0)) as end_residual,
-    marker_share / sqrt(nullif(1 - marker_share, 0)) as x,
-    end_share / sqrt(nullif(1 - end_share, 0)) as y
+    cr2_residual(n_markers, marker_total, marker_mean, marker_share, n_of_markers) as marker_residual,
+    cr2_residual(n_ends, end_total, end_mean, end_share, n_of_ends) as end_residual
   from centred
 ),
 sums as (
@@ -77,10 +75,8 @@ sums as (
     case when bool_and(question_id is not null) then least(any_value(n_questions), any_value(n_end_questions)) end as n_clusters,
     any_value(marker_mean) as marker_mean,
     any_value(end_mean) as end_mean,
-    case when count(x) = count(*) and count(y) = count(*) then sqrt(sum((marker_residual - end_residual) ** 2)) end as clustered_sem,
-    sum(marker_share ** 2) + sum(x ** 2) ** 2 - sum(x ** 4) as marker_spread,
-    sum(end_share ** 2) + sum(y ** 2) ** 2 - sum(y ** 4) as end_spread,
-    sum(marker_share * end_share) + sum(x * y) ** 2 - sum((x * y) ** 2) as joint_spread,
+    case when count(marker_residual - end_residual) = count(*) then sqrt(sum((marker_residual - end_residual) ** 2)) end as clustered_sem,
+    contrast_df(marker_share, n_markers, end_share, n_ends) as df,
     least(effective_clusters(marker_share), effective_clusters(end_share)) as n_effective,
     max(marker_highest) - min(marker_lowest) + max(end_highest) - min(end_lowest) as span
   from residuals
@@ -92,7 +88,7 @@ ratios as (
     *,
     marker_mean - end_mean as difference,
     t_ratio(difference, clustered_sem, 0, span) as clustered_t,
-    case when n_clusters > 1 then round((1 / n + 1 / n_ends) ** 2 / (marker_spread / n ** 2 + 2 * joint_spread / (n * n_ends) + end_spread / n_ends ** 2), 9) end as clustered_df,
+    case when n_clusters > 1 then df end as clustered_df,
     case when n_clusters > 0 then n_effective end as n_effective_clusters,
     t_half_width(clustered_sem, clustered_df) as half_width
   from sums

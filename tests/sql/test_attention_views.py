@@ -346,6 +346,13 @@ def test_segmentation_gap(world, readings):
         a = np.array(list(reading.deltas("C1", row["layer"], REGIONS["A", "system"]).values()))
         b = np.array(list(reading.deltas("C1", row["layer"], REGIONS["B", "system"]).values()))
         assert row["gap"] == pytest.approx(a.mean() - b.mean(), rel=1e-9)
+        sem, n_clusters, df = by_matrices(a - b, [reading.question[example] for example in reading.deltas("C1", row["layer"])])
+        assert (row["n"], row["n_clusters"]) == (len(a), n_clusters)
+        if sem > 1e-12:
+            reach = sem * stats.t.ppf(0.975, df)
+            found = [row[name] for name in ("gap_sem", "gap_df", "gap_low", "gap_high", "gap_p")]
+            expected = [sem, df, row["gap"] - reach, row["gap"] + reach, 2 * stats.t.sf(abs(row["gap"]) / sem, df)]
+            assert found == pytest.approx(expected, rel=1e-6)
         assert (row["direction_a"], row["direction_b"]) == (pytest.approx((a > 0).mean()), pytest.approx((b > 0).mean()))
         assert row["gate_a_under_a"] == ((a > 0).mean() >= 0.7)
         assert row["gate_a_under_b"] == ((b > 0).mean() >= 0.7)
@@ -433,6 +440,20 @@ def test_example_positions_name_every_reason(world):
     assert set(negative.rows()) == {("C4", None, None)}
 
 
+def contrast_by_matrices(reading, negatives, *steps_and_layers, combine=1.0):
+    """Positives minus negatives, its standard error and degrees of freedom, of values at a step, or at two of which the second is multiplied by `combine`."""
+    *steps, layers = steps_and_layers
+
+    def at(example, start, step):
+        return np.mean([reading.value(example, start + step, layer, ("system",)) for layer in layers])
+
+    generations = [(example, planted.T_MARKER) for example in reading.examples] + [(example, planted.T_END) for example in negatives]
+    values = np.array([sum(factor * at(*generation, step) for factor, step in zip((1.0, combine), steps, strict=False)) for generation in generations])
+    is_positive = np.arange(len(values)) < len(reading.examples)
+    questions = np.array([example[0] for example, _ in generations])
+    return cr2(values, np.column_stack([is_positive, ~is_positive]).astype(float), questions, np.array([1.0, -1.0]))
+
+
 def test_trajectory_of_positives_and_negatives(world, readings):
     reading = readings["villain"]
     found = rows_by(world.warehouse.select("select * from trajectory where subject = 'villain'"), "layer", "step")
@@ -444,6 +465,11 @@ def test_trajectory_of_positives_and_negatives(world, readings):
         assert (row["n_positive"], row["n_negative"]) == (15, 9)
         assert (row["positive_mean"], row["negative_mean"]) == (pytest.approx(positive), pytest.approx(negative))
         assert row["difference"] == pytest.approx(positive - negative)
+        if layer == 3:
+            sem, df = contrast_by_matrices(reading, negatives, step, [layer])[1:]
+            reach = sem * stats.t.ppf(0.975, df)
+            found_here = [row[name] for name in ("clustered_sem", "clustered_df", "difference_low", "difference_high")]
+            assert found_here == pytest.approx([sem, df, row["difference"] - reach, row["difference"] + reach])
 
 
 def test_gate_f_asks_for_a_reframe_when_the_effect_came_early(world, readings):
@@ -462,6 +488,20 @@ def test_gate_f_asks_for_a_reframe_when_the_effect_came_early(world, readings):
     assert row["ratio"] == pytest.approx(abs(band(-5)) / abs(band(0)))
     assert row["reframe"] and 0.5 < row["ratio"] < 1
     assert row["peak_step"] == max(range(-9, 1), key=band)
+    layers = range(first, last + 1)
+    (early, early_sem, _), (marker, marker_sem, df) = (contrast_by_matrices(reading, negatives, step, layers) for step in (-5, 0))
+    both_sem = contrast_by_matrices(reading, negatives, -5, 0, layers)[1]
+    covariance = (both_sem**2 - early_sem**2 - marker_sem**2) / 2
+    quantile = stats.t.ppf(0.975, df)
+    parts = [marker**2 - (quantile * marker_sem) ** 2, -2 * (early * marker - quantile**2 * covariance), early**2 - (quantile * early_sem) ** 2]
+    ends = sorted(np.roots(parts)) if parts[0] > 0 else [None, None]
+    assert (row["ratio_low"], row["ratio_high"]) == pytest.approx(tuple(ends), rel=1e-6) and (row["ratio_missing"] is None) == (parts[0] > 0)
+    assert row["n_clusters"] == len({example[0] for example in negatives}) and row["ratio_low"] < row["ratio"] < row["ratio_high"]
+    bands = rows_by(world.warehouse.select("select * from trajectory_bands where subject = 'villain'"), "step")
+    for step in (-5, 0):
+        mean, sem, df = contrast_by_matrices(reading, negatives, step, layers)
+        reach = sem * stats.t.ppf(0.975, df)
+        assert [bands[(step,)][name] for name in ("band_mean", "band_low", "band_high")] == pytest.approx([mean, mean - reach, mean + reach], rel=1e-6)
     assert not found[(readings["base"].run_id,)]["applicable"], "negative trajectories of the base were not read"
     assert found[(readings["base"].run_id,)]["ratio"] is None
 
