@@ -39,6 +39,9 @@ measured as (
   cross join limits as l
   group by b.run_id, b.subject, b.first_layer, b.last_layer
 ),
+questions as (
+  select * from trajectory_band_questions
+),
 errors as (
   select
     e.run_id,
@@ -52,9 +55,9 @@ errors as (
     sum(m.residual ** 2) as marker_variance,
     sum(e.residual * m.residual) as covariance,
     case when n_clusters > 1 then student_t_quantile(0.975, contrast_df(m.positive_share, m.n_positive, m.negative_share, m.n_negative)) end as quantile
-  from trajectory_band_questions as m
+  from questions as m
   join limits as l on true
-  join trajectory_band_questions as e on e.run_id = m.run_id and e.subject = m.subject and e.question_id = m.question_id and e.step = -l.lead_steps
+  join questions as e on e.run_id = m.run_id and e.subject = m.subject and e.question_id = m.question_id and e.step = -l.lead_steps
   where m.step = 0
   group by e.run_id, e.subject
 ),
