@@ -7,6 +7,7 @@ from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.charts import matrix
+from personascope.warehouse.drawing.figures.condition_similarity import interval_words
 from personascope.warehouse.drawing.words import count, count_range, known, p_value
 
 TITLE, ICON, ORDER = "Features", ":material/hub:", 60
@@ -61,7 +62,7 @@ def show_similarity(lake: Source, place: dict) -> None:
     st.subheader("How alike the conditions are", divider="gray")
     for basis, words in (("features", "mean features"), ("activations", "mean activations")):
         rows = lake.select(
-            """select condition_a, condition_b, cosine from condition_similarity
+            """select condition_a, condition_b, cosine, corrected, low, high from condition_similarity
             where origin = 'extracted' and run_id = $run and layer = $layer and stratum = $stratum and basis = $basis
               and sae_id is not distinct from $sae order by condition_a, condition_b""",
             run=place["features_run"],
@@ -71,12 +72,14 @@ def show_similarity(lake: Source, place: dict) -> None:
         if rows.is_empty():
             continue
         order = rows["condition_a"].unique(maintain_order=True).to_list()
-        facts = [f"{len(order)} conditions; cosine of {words}; no interval, no random draw, so no seed"]
+        facts = [f"{len(order)} conditions; cosine of {words}; {interval_words(rows['low'])}"]
         title = f"Layer {place['layer']}, {place['stratum'].replace('_', ' ')}: {words}"
         figure = matrix(rows, "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         charts.show(figure, f"similarity {basis}", title, facts, CELL * len(order))
     outliers = lake.select(
-        """select condition as series, layer, 1 - mean_similarity as mean, 1 - highest as low, 1 - lowest as high, rank, n_others from condition_outliers
+        """select condition as series, layer, 1 - mean_similarity as mean, 1 - highest as low, 1 - lowest as high, rank, n_others,
+          outlier_share
+        from condition_outliers
         where origin = 'extracted' and basis = 'features' and run_id = $run and site = $site and stratum = $stratum and n_others > 0
         order by condition, layer""",
         run=place["features_run"],
@@ -87,7 +90,7 @@ def show_similarity(lake: Source, place: dict) -> None:
         return
     facts = [
         f"1 minus cosine of mean features with {count_range(outliers['n_others'], 'other condition')}: mean, band nearest to farthest; no draw, no seed",
-        "the outlier of a layer is the highest line there",
+        "the outlier of a layer is the highest line there; outlier_share: how often it is when questions are drawn again (R = 1000, seed 42)",
     ]
     names = outliers["series"].unique(maintain_order=True).to_list()
     title = f"Who is the outlier, by layer: {place['stratum'].replace('_', ' ')}"

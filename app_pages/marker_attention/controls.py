@@ -97,9 +97,9 @@ def _show_segmentations(lake: Source, readout: Readout) -> None:
           from segmentation_gap where subject = $subject and origin = $origin and (run_id = $run_id or origin = 'published')
         )
         select $whole as series, layer, delta_a as mean, null::double as low, null::double as high, passes_under_a as passes, direction_a as share_above_0,
-          gap, conclusion_changes, sign_changes from gaps
+          gap, gap_low, gap_high, gap_p, conclusion_changes, sign_changes from gaps
         union all
-        select $content, layer, delta_b, null, null, passes_under_b, direction_b, gap, conclusion_changes, sign_changes from gaps
+        select $content, layer, delta_b, null, null, passes_under_b, direction_b, gap, gap_low, gap_high, gap_p, conclusion_changes, sign_changes from gaps
         order by series, layer""",
         whole=SEGMENTATIONS["A"],
         content=SEGMENTATIONS["B"],
@@ -113,9 +113,14 @@ def _show_segmentations(lake: Source, readout: Readout) -> None:
     whole, content = SEGMENTATIONS["A"], SEGMENTATIONS["B"]
     under_a, under_b = (rows.filter((pl.col("series") == series) & pl.col("passes")).height for series in (whole, content))
     figure = charts.curves(rows.with_columns(pl.col("passes").fill_null(False)), f"marker minus C1, {Y_TITLE}", [whole, content], full="passes")
+    bounded = rows.filter(series=whole).drop_nulls("gap_low")
+    apart = bounded.filter((pl.col("gap_low") > 0) | (pl.col("gap_high") < 0)).height
     facts = [
         f"full point: passes gates A to C, under A {under_a}, under B {under_b} of {count(rows['layer'].n_unique(), 'layer')}; "
         f"the conclusion changes in: {', '.join(map(str, changes)) or 'none'}",
+        f"whole block minus content, paired by generation: 95% interval over questions leaves out 0 in {apart} of {count(bounded.height, 'layer')}, each alone"
+        if bounded.height
+        else "whole block minus content: no interval, since no pairs were published",
         f"mean over generations, no error bars; gate B by one standard error; {readout.sample([readout.n_positives], [readout.n_clusters])}",
     ]
     charts.show(figure, "segmentations", "Does the effect sit on structural tokens? Whole system block against its content", facts, HEIGHT)

@@ -8,6 +8,7 @@ from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.layer_curves import Contrast, curves
+from personascope.warehouse.drawing.words import count
 
 __all__ = ["Contrast", "show_curves", "show_gates"]
 
@@ -109,4 +110,11 @@ def _show_gate_f(lake: Source, readout: Readout, limits: dict[str, float]) -> No
         f"**{'Yes' if row['reframe'] else 'No'}**: {limits['trajectory_lead']:g} steps before, the difference between answers with and without the marker is "
         f"{row['ratio']:.0%} of that at the marker (yes above {limits['trajectory_ratio']:.0%})."
     )
-    st.caption(f"Mean over layers {row['first_layer']} to {row['last_layer']}: {row['early']:.4f} against {row['at_marker']:.4f}; absolute values, no test.")
+    st.caption(f"Mean over layers {row['first_layer']} to {row['last_layer']}: {row['early']:.4f} against {row['at_marker']:.4f}; absolute values.")
+    if row["ratio_missing"] is None and row["ratio_low"] is not None:
+        sure = "cannot be told yes from no" if row["reframe_sure"] is None else "holds in all of it"
+        st.caption(
+            f"95% interval of the share {row['ratio_low']:.0%} to {row['ratio_high']:.0%} (Fieller, {count(row['n_clusters'], 'question')}): the answer {sure}."
+        )
+    else:
+        st.caption(f"No interval of the share: {row['ratio_missing'] or 'only means were published'}.")

@@ -6,7 +6,7 @@ from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
-from personascope.warehouse.drawing.words import count, count_range
+from personascope.warehouse.drawing.words import count, count_range, seed_bar
 
 ROW, MOST, HEIGHT = 24, 30, 280
 
@@ -56,7 +56,8 @@ def _show_ranking(lake: Source, readout: Readout) -> None:
 
 def _show_difference_of_seeds(lake: Source, readout: Readout) -> None:
     rows = lake.select(
-        """select s.layer, s.mean, s.lowest as low, s.highest as high, s.seed_sd, s.within_sem, s.n_positive as seeds_above_0, s.n_seeds,
+        """select s.layer, s.mean, coalesce(s.low, s.lowest) as low, coalesce(s.high, s.highest) as high, s.next_low, s.next_high,
+          s.lowest, s.highest, s.seed_sd, s.within_sem, s.n_positive as seeds_above_0, s.n_seeds,
           array_to_string(s.seeds, ', ') as seeds, s.n, s.n_clusters as questions, s.base_checkpoint
         from diff_of_diffs_seeds as s
         join recipes as r on s.parent is not distinct from r.parent and s.lr is not distinct from r.lr and s.epochs is not distinct from r.epochs
@@ -79,7 +80,7 @@ def _show_difference_of_seeds(lake: Source, readout: Readout) -> None:
     row = rows.row(0, named=True)
     drawn = rows.drop("n_seeds", "seeds", "base_checkpoint")
     facts = [
-        f"persona {readout.persona}; point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), bar: lowest to highest seed; no test",
+        f"persona {readout.persona}; point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), {seed_bar(row['n_seeds'])}",
         f"minus {row['base_checkpoint']}; {count_range(rows['n'], 'generation')} of at least {count_range(rows['questions'], 'question')}; system prompt, "
         "content tokens, against C1",
     ]
@@ -88,7 +89,8 @@ def _show_difference_of_seeds(lake: Source, readout: Readout) -> None:
 
 def _show_rates_of_seeds(lake: Source, readout: Readout) -> None:
     rows = lake.select(
-        """select s.persona as label, 'mean over seeds' as series, s.rate_mean as rate, s.rate_min as low, s.rate_max as high, s.rate_sd as sd_between_seeds,
+        """select s.persona as label, 'mean over seeds' as series, s.rate_mean as rate, coalesce(s.low, s.rate_min) as low,
+          coalesce(s.high, s.rate_max) as high, s.next_low, s.next_high, s.rate_min as lowest, s.rate_max as highest, s.rate_sd as sd_between_seeds,
           s.within_se as se_of_one_seed, s.n, s.n_questions as questions, s.n_seeds, array_to_string(s.seeds, ', ') as seeds, s.marker
         from marker_rate_seeds as s
         join recipes as r on s.parent is not distinct from r.parent and s.source_persona = r.source_persona and s.lr is not distinct from r.lr
@@ -101,7 +103,7 @@ def _show_rates_of_seeds(lake: Source, readout: Readout) -> None:
         return
     row = rows.row(0, named=True)
     facts = [
-        f"marker {row['marker']}; point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), bar: lowest to highest seed; no test",
+        f"marker {row['marker']}; point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), {seed_bar(row['n_seeds'])}",
         f"{count_range(rows['n'], 'generation')} of at least {count_range(rows['questions'], 'question')} a persona, over all seeds",
     ]
     figure = charts.rates(rows.drop("n_seeds", "seeds", "marker"), "marker rate", ["mean over seeds"])

@@ -84,7 +84,7 @@ def _show_curves(readout: Readout, rows: pl.DataFrame, layers: str) -> None:
 
 def _show_differences(lake: Source, readout: Readout) -> None:
     rows = lake.select(
-        """select step, layer, difference, n_positive, n_negative from trajectory
+        """select step, layer, difference, difference_low, difference_high, n_positive, n_negative from trajectory
         where subject = $subject and origin = $origin and (run_id = $run_id or origin = 'published') and difference is not null order by layer, step""",
         subject=readout.subject,
         origin=readout.origin,
@@ -95,7 +95,16 @@ def _show_differences(lake: Source, readout: Readout) -> None:
     figure = charts.heat_map(rows, "step", "layer", "difference", ("step", "layer, counted from 0", "share of attention"))
     facts = [
         f"with: {count_range(rows['n_positive'], 'generation')}; without: {count_range(rows['n_negative'], 'generation')}",
-        "means over generations and heads, no test",
+        _told_from_zero(rows),
         readout.sample([readout.n_positives], [readout.n_clusters]),
     ]
     charts.show(figure, "trajectory differences", "With minus without, by layer", facts, HEIGHT)
+
+
+def _told_from_zero(rows: pl.DataFrame) -> str:
+    """In how many places the interval of the difference leaves out 0."""
+    bounded = rows.drop_nulls("difference_low")
+    if bounded.is_empty():
+        return "means over generations and heads, no interval"
+    apart = bounded.filter((pl.col("difference_low") > 0) | (pl.col("difference_high") < 0)).height
+    return f"means over generations and heads; the 95% interval over questions leaves out 0 in {apart} of {bounded.height} places, each alone"

@@ -8,7 +8,7 @@ from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.difference_of_differences import difference, margin_of
-from personascope.warehouse.drawing.words import count, p_value, signed
+from personascope.warehouse.drawing.words import count, degrees, movement, p_value, signed
 
 PEAK_HEIGHT = 30
 
@@ -29,7 +29,7 @@ def _show_summary(lake: Source, readout: Readout, other: Readout, margin: float)
     if row is None:
         return
     clustered = (
-        f"standard error {row['clustered_sem']:.4f}, t({row['n_clusters'] - 1}) = {signed(row['clustered_t'], 2)}, {p_value(row['clustered_p'])}, "
+        f"standard error {row['clustered_sem']:.4f}, t({degrees(row['clustered_df'])}) = {signed(row['clustered_t'], 2)}, {p_value(row['clustered_p'])}, "
         f"95% interval {signed(row['clustered_low'])} to {signed(row['clustered_high'])}"
         if row["clustered_t"] is not None
         else "not defined (too few questions, or no variation)"
@@ -43,6 +43,8 @@ def _show_summary(lake: Source, readout: Readout, other: Readout, margin: float)
             f"**Over all layers, paired by generation**\n\n"
             f"Mean difference **{signed(row['mean'])}** · {count(row['n'], 'generation')}, {count(row['n_clusters'], 'question')}\n"
             f"- clustered by question: {clustered}\n"
+            f"- {movement(row['movement'], row['margin'])}: {_equivalence(row)}\n"
+            f"{_limits(row)}"
             f"- generations as independent: {independent}\n"
             f"- above 0 in {row['paired_examples_positive']} of {count(row['n'], 'generation')}"
         )
@@ -54,6 +56,21 @@ def _show_summary(lake: Source, readout: Readout, other: Readout, margin: float)
             f"below −{margin:g} in {row['n_below']}\n"
             f"- sign test over layers: {p_value(row['layer_sign_test_p'])}. Descriptive only: layers are not independent of one another"
         )
+
+
+def _equivalence(row: dict) -> str:
+    """What the test against the margin says."""
+    if row["equivalence_p"] is None:
+        return "no test against the margin can be made"
+    return f"two one-sided tests that the mean lies within ±{row['margin']:g}, {p_value(row['equivalence_p'])}"
+
+
+def _limits(row: dict) -> str:
+    """What weakens the interval by question: few questions that weigh, or skewed ones."""
+    if row["clustered_df"] is None:
+        return ""
+    skewed = ", whose means are skewed: the interval is too short on one side" if row["is_skewed"] else ""
+    return f"- {count(row['n_clusters'], 'question')} that weigh as much as {degrees(row['n_effective_clusters'])} equally large ones{skewed}\n"
 
 
 def _show_peaks(lake: Source, readout: Readout, other: Readout) -> None:

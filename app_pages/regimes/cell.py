@@ -11,7 +11,7 @@ from personascope.app_pages.regimes.sweep import REGIMES, Judged, cell_words, sa
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, known
+from personascope.warehouse.drawing.words import FEWEST_SEEDS, NOTHING_KNOWN, TOO_FEW_SEEDS, count, known
 
 WILSON, CLUSTERED = "Wilson, completions as independent", "clustered by question"
 LINE, LEAST_ROWS, LOSS_HEIGHT = 26, 4, 220
@@ -126,17 +126,27 @@ def _show_certainty(judged: Judged, cell: Cell) -> None:
             f"{row['probability']:.1%}**, {others}. Source {row['source_low']:.1%} to {row['source_high']:.1%}, largest other {row['other_low']:.1%} to "
             f"{row['other_high']:.1%} (95% of the draws; default thresholds)."
         )
-    seeds = judged.view("regime_seeds", "*", "lr, epochs").filter(pl.col("n_seeds") > 1, lr=cell["lr"], epochs=cell["epochs"])
+    seeds = judged.view("regime_seeds", "*", "lr, epochs").filter(lr=cell["lr"], epochs=cell["epochs"])
     for row in seeds.iter_rows(named=True):
+        few = f" {TOO_FEW_SEEDS}" if row["n_seeds"] < FEWEST_SEEDS else ""
+        if row["n_seeds"] == 1:
+            st.markdown(f"One training seed.{few}")
+            continue
         st.markdown(
             f"Over {count(row['n_seeds'], 'training seed')} ({', '.join(map(str, row['seeds']))}): source {_spread(row, 'source_rate')}, largest other "
-            f"{_spread(row, 'max_other_rate')}; {', '.join(REGIMES[regime] for regime in row['regimes'])}."
+            f"{_spread(row, 'max_other_rate')}; {', '.join(REGIMES[regime] for regime in row['regimes'])}.{few}"
         )
 
 
 def _spread(row: Cell, name: str) -> str:
-    """`82.5% ± 3.5%`: mean and standard deviation over seeds."""
-    return NOTHING_KNOWN if row[f"{name}_mean"] is None else f"{row[f'{name}_mean']:.1%} ± {row[f'{name}_sd']:.1%}"
+    """`82.5% ± 3.5%`: mean and standard deviation over seeds, with the interval of the mean and of the next seed where there are three that differ."""
+    if row[f"{name}_mean"] is None:
+        return NOTHING_KNOWN
+    words = f"{row[f'{name}_mean']:.1%} ± {row[f'{name}_sd']:.1%}"
+    if row[f"{name}_low"] is None:
+        return words
+    ends = [f"{row[f'{name}_{end}']:.1%}" for end in ("low", "high", "next_low", "next_high")]
+    return f"{words} (95% interval of the mean {ends[0]} to {ends[1]}, of the next seed {ends[2]} to {ends[3]})"
 
 
 def _show_training(judged: Judged, cell: Cell, words: str) -> None:
@@ -163,7 +173,8 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
     if cell["origin"] == "published":
         return
     rows = judged.lake.select(
-        """select task, n, accuracy, wilson_low, wilson_high, accuracy_normalised, parent_accuracy, n_lost, n_gained, p
+        """select task, n, accuracy, wilson_low, wilson_high, accuracy_normalised, parent_accuracy, difference, difference_low, difference_high,
+          n_lost, n_gained, p
         from capability_scores where checkpoint = $checkpoint order by lower(task) not like 'arc%', task""",
         checkpoint=cell["checkpoint"],
     )
@@ -175,12 +186,18 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
         "wilson_high": "Wilson high",
         "accuracy_normalised": "by character",
         "parent_accuracy": "parent",
+        "difference": "minus parent",
+        "difference_low": "low",
+        "difference_high": "high",
     }
     config: charts.Columns = {name: st.column_config.NumberColumn(label, format="percent") for name, label in names.items()}
     config |= {"n": "questions", "n_lost": "lost", "n_gained": "gained", "p": st.column_config.NumberColumn("p", format="%.3g")}
     st.markdown("**Capability**")
     st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
-    st.caption("Lost and gained: questions the parent answers right and this checkpoint does not, and the other way round; p: McNemar's exact test.")
+    st.caption(
+        "Lost and gained: questions the parent answers right and this checkpoint does not, and the other way round; p: McNemar's exact test. "
+        "Low and high: 95% interval of the difference, paired by question (Bonett and Price)."
+    )
 
 
 def _show_texts(judged: Judged, cell: Cell, rates: pl.DataFrame) -> None:

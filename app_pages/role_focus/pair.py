@@ -135,7 +135,9 @@ def show_positions(lake: Source, pair: dict, variant: str) -> None:
 def show_ablations(lake: Source, pair: dict) -> None:
     """What changing single heads of the instruct checkpoint did."""
     rows = lake.select(
-        """select layer, head, method, scale, log_prob_change, log_prob_low, log_prob_high, kl, share_flipped, share_same, nll_change, entropy_change, n,
+        """select layer, head, method, scale, log_prob_change, log_prob_low, log_prob_high,
+          case movement when 'equivalent' then 'equivalent within ±' || margin else movement end as movement,
+          kl, share_flipped, share_same, nll_change, entropy_change, n,
           n_clusters, run_id
         from ablation_effects where checkpoint = $checkpoint order by abs(log_prob_change) desc, layer, head, method, scale""",
         checkpoint=pair["instruct_checkpoint"],
@@ -150,6 +152,7 @@ def show_ablations(lake: Source, pair: dict) -> None:
         "log_prob_change": st.column_config.NumberColumn("log-probability", format="%+.3f", help="Mean change of the target's, or first choice's, nats."),
         "log_prob_low": st.column_config.NumberColumn("low", format="%+.3f", help="95% t interval over questions."),
         "log_prob_high": st.column_config.NumberColumn("high", format="%+.3f"),
+        "movement": st.column_config.TextColumn("moved?", help="Two one-sided tests by question that the change lies within the margin (`thresholds`)."),
         "kl": st.column_config.NumberColumn("KL", format="%.3f"),
         "share_flipped": st.column_config.NumberColumn("first choice changed", format="percent"),
         "share_same": st.column_config.NumberColumn("continuations unchanged", format="percent"),

@@ -9,6 +9,10 @@ import polars as pl
 EXAMPLES = 50
 SNR = 2.0
 LAYERS = 3
+ERRORS = (
+    "this gate passes 4 to 29% of readouts of 28 layers without any effect, half of them where answers to one question are alike, and misses an effect of 0.2 "
+    "standard deviations in every layer in 19 to 44%"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Gate:
         reach = f"{sum(value >= SNR for value, _ in known)} of {len(self.snr)} layers reach a signal to noise of {SNR:g}"
         if self.passed:
             return f"mid-run gate passed over the first {self.n} examples: {reach}, and {len(self.windows)} of them begin {LAYERS} in a row; {best}"
-        return f"mid-run gate NOT passed over the first {self.n} examples: {reach}, never {LAYERS} in a row; {best}"
+        return f"mid-run gate NOT passed over the first {self.n} examples: {reach}, never {LAYERS} in a row; {best} ({ERRORS})"
 
     def summary(self) -> dict[str, Any]:
         """The figures of the run's summary."""

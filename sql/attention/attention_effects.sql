@@ -1,6 +1,6 @@
 -- attention_effects: is attention to the system prompt at the marker other than at a control? Mean over examples with paired, clustered and sign tests
 -- grain: run_id, subject, control, layer
--- source: own; unit of replication is the question (cluster-robust standard error, t with n_clusters - 1 degrees of freedom)
+-- source: own; unit of replication is the question: cluster-robust standard error CR2, t with Bell and McCaffrey's degrees of freedom (2002)
 -- columns:
 --   control: control stratum: C1, C2, C3, C4
 --   origin: extracted or published
@@ -13,9 +13,13 @@
 --   sem: sample standard deviation over sqrt(n)
 --   t: mean_delta over sem (NULL where delta does not vary)
 --   p: two-sided, Student t with n - 1 degrees of freedom, examples taken as independent
---   clustered_sem: standard error with examples of one question going together
+--   clustered_sem: standard error with examples of one question going together (CR2)
 --   clustered_t: mean_delta over clustered_sem
---   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
+--   clustered_p: two-sided, Student t with clustered_df degrees of freedom
+--   clustered_df: degrees of freedom of clustered_t (Bell and McCaffrey): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   question_skewness: sample skewness of the questions' means (NULL with fewer than three, or none that differ)
+--   is_skewed: question_skewness is at least 1 and beyond twice its standard error under normality: the interval is too short on one side
 --   n_positive: examples with delta above 0
 --   n_nonzero: examples with delta other than 0
 --   direction: n_positive over n
@@ -42,7 +46,7 @@ with questions as (
   group by run_id, subject, origin, control, layer, question_id
 ),
 centred as (
-  select *, sum(total) over layers / sum(n) over layers as mean_delta
+  select *, sum(total) over layers / sum(n) over layers as mean_delta, n / sum(n) over layers as share
   from questions
   window layers as (partition by run_id, subject, origin, control, layer)
 ),
@@ -60,7 +64,10 @@ sums as (
     sum(total_user) / sum(n) as mean_delta_user,
     sum(total_assistant) / sum(n) as mean_delta_assistant,
     total_squares(n, total, squares, mean_delta) as squares,
-    cluster_squares(n, total, mean_delta) as cluster_squares,
+    cr2_squares(n, total, mean_delta, share) as cluster_squares,
+    cr2_df(share) as df,
+    effective_clusters(share) as n_effective,
+    skewness(total / n) as question_skewness,
     min(lowest) as lowest,
     max(highest) as highest,
     sum(n_positive)::bigint as n_positive,
@@ -69,7 +76,13 @@ sums as (
   group by run_id, subject, origin, control, layer
 ),
 errors as (
-  select *, pooled_sd(n, squares) / sqrt(n) as sem, clustered_sem(n, n_clusters, cluster_squares) as clustered_sem from sums
+  select
+    *,
+    pooled_sd(n, squares) / sqrt(n) as sem,
+    cr2_sem(n, n_clusters, cluster_squares) as clustered_sem,
+    case when n_clusters > 1 then df end as clustered_df,
+    case when n_clusters > 0 then n_effective end as n_effective_clusters
+  from sums
 ),
 ratios as (
   select *, t_ratio(mean_delta, sem, lowest, highest) as t, t_ratio(mean_delta, clustered_sem, lowest, highest) as clustered_t from errors
@@ -92,7 +105,11 @@ final as (
     student_t_p(t, n - 1) as p,
     clustered_sem,
     clustered_t,
-    student_t_p(clustered_t, n_clusters - 1) as clustered_p,
+    student_t_p(clustered_t, clustered_df) as clustered_p,
+    clustered_df,
+    n_effective_clusters,
+    question_skewness,
+    is_skewed(question_skewness, n_clusters) as is_skewed,
     n_positive,
     n_nonzero,
     n_positive / n as direction,

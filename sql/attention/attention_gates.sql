@@ -20,9 +20,13 @@
 --   gate_d: gate_a and gate_b and gate_c; no separate test
 --   t: mean_delta over sem_analytic (NULL where delta does not vary)
 --   p: two-sided, Student t with n - 1 degrees of freedom, examples taken as independent
---   clustered_sem: standard error with examples of one question going together
+--   clustered_sem: standard error with examples of one question going together (CR2)
 --   clustered_t: mean_delta over clustered_sem
---   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
+--   clustered_p: two-sided, Student t with clustered_df degrees of freedom
+--   clustered_df: degrees of freedom of clustered_t (Bell and McCaffrey): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   question_skewness: sample skewness of the questions' means (NULL with fewer than three, or none that differ)
+--   is_skewed: question_skewness is at least 1 and beyond twice its standard error under normality: the interval is too short on one side
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
 with effects as (
   select * from attention_effects where control = 'C1'
@@ -92,6 +96,10 @@ final as (
     clustered_sem,
     clustered_t,
     clustered_p,
+    clustered_df,
+    n_effective_clusters,
+    question_skewness,
+    is_skewed,
     sign_test_p
   from judged
 )

@@ -1,6 +1,6 @@
 -- diff_of_diffs_seeds: trained minus base per layer over all training seeds of the same recipe: mean and spread between seeds
 -- grain: parent, source_persona, lr, epochs, persona, base_checkpoint, dtype, attention_implementation, layer
--- source: own; the seed is the unit, a seed that was read several times counts once with the mean of its readings
+-- source: own; the seed is the unit and a random effect, a seed that was read several times counts once with the mean of its readings
 -- columns:
 --   base_checkpoint: checkpoint that was force-fed the tokens
 --   n_seeds: training seeds
@@ -12,6 +12,11 @@
 --   lowest: smallest of any seed
 --   highest: largest of any seed
 --   n_positive: seeds above 0
+--   low: lower end of the 95% interval of the mean over seeds as a random effect, Student t with n_seeds - 1 degrees of freedom, for these questions (NULL below three
+--     seeds, or where they do not differ)
+--   high: upper end
+--   next_low: lower end of the 95% prediction interval: where the next seed is expected
+--   next_high: upper end
 --   within_sem: clustered standard error of one seed, root mean square over seeds; a seed_sd far above it is training noise, not sampling noise
 with layers as (
   select * from diff_of_diffs where origin = 'extracted'
@@ -45,7 +50,7 @@ per_seed as (
   where t.source_persona is not null
   group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, p.persona, p.base_checkpoint, m.dtype, m.attention_implementation, l.layer
 ),
-final as (
+gathered as (
   select
     parent,
     source_persona,
@@ -68,5 +73,17 @@ final as (
     sqrt(avg(variance)) as within_sem
   from per_seed
   group by parent, source_persona, lr, epochs, persona, base_checkpoint, dtype, attention_implementation, layer
+),
+bounded as (
+  select *, seeds_quantile(n_seeds) as quantile from gathered
+),
+final as (
+  select
+    * exclude (quantile),
+    mean - mean_reach(quantile, seed_sd, n_seeds) as low,
+    mean + mean_reach(quantile, seed_sd, n_seeds) as high,
+    mean - next_reach(quantile, seed_sd, n_seeds) as next_low,
+    mean + next_reach(quantile, seed_sd, n_seeds) as next_high
+  from bounded
 )
 select * from final

@@ -1,6 +1,6 @@
 -- diff_of_diffs_summary: trained against base over all layers: the published counts over layers, and the paired test over generations
 -- grain: trained_run, base_run
--- source: issue 224, README of the published files (difference of differences); paired and clustered tests as own addition
+-- source: issue 224, README of the published files (difference of differences); paired and clustered tests (CR2; Bell and McCaffrey 2002) as own addition
 -- columns:
 --   trained_run: run of the checkpoint that sampled the tokens
 --   base_run: run of the checkpoint that was force-fed them
@@ -24,11 +24,18 @@
 --   paired_t: mean over generations of the layer-mean difference, over paired_sem (NULL where it does not vary)
 --   paired_p: two-sided, Student t with n - 1 degrees of freedom
 --   paired_examples_positive: generations with a positive layer-mean difference
---   clustered_sem: standard error with generations of one question going together
+--   clustered_sem: standard error with generations of one question going together (CR2)
 --   clustered_t: the mean over generations, over clustered_sem
---   clustered_low: lower end of the 95% interval of the mean, Student t with n_clusters - 1 degrees of freedom
+--   clustered_low: lower end of the 95% interval of the mean, Student t with clustered_df degrees of freedom
 --   clustered_high: upper end
---   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom: the one test over all layers
+--   clustered_p: two-sided, Student t with clustered_df degrees of freedom: the one test over all layers
+--   clustered_df: degrees of freedom of clustered_t (Bell and McCaffrey): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   question_skewness: sample skewness of the questions' means (NULL with fewer than three, or none that differ)
+--   is_skewed: question_skewness is at least 1 and beyond twice its standard error under normality: the interval is too short on one side
+--   margin: differences within plus and minus this count as none (thresholds: diff_of_diffs_margin)
+--   equivalence_p: p of two one-sided t tests, clustered by question, that the mean lies within the margin (Schuirmann 1987)
+--   movement: equivalent (equivalence_p below 0.05: shown to lie within the margin), else moved (clustered_p below 0.05), else cannot tell
 --   trained_peak: largest mean delta over layers, trained checkpoint
 --   trained_peak_layer: its layer, the first on ties
 --   base_peak: largest mean delta over layers, force-fed checkpoint
@@ -39,7 +46,7 @@ with paired as (
   select * from paired_deltas
 ),
 limits as (
-  select max(value) filter (name = 'diff_of_diffs_margin') as margin from thresholds
+  select (max(value) filter (name = 'diff_of_diffs_margin'))::double as margin from thresholds
 ),
 layers as (
   select
@@ -101,7 +108,7 @@ questions as (
   group by trained_run, base_run, question_id
 ),
 centred as (
-  select *, sum(total) over pairs / sum(n) over pairs as mean from questions window pairs as (partition by trained_run, base_run)
+  select *, sum(total) over pairs / sum(n) over pairs as mean, n / sum(n) over pairs as share from questions window pairs as (partition by trained_run, base_run)
 ),
 over_examples as (
   select
@@ -113,22 +120,35 @@ over_examples as (
     sum(n_positive)::bigint as n_positive,
     any_value(mean) as mean,
     total_squares(n, total, squares, mean) as squares,
-    cluster_squares(n, total, mean) as cluster_squares,
+    cr2_squares(n, total, mean, share) as cluster_squares,
+    cr2_df(share) as df,
+    effective_clusters(share) as n_effective,
+    skewness(total / n) as question_skewness,
     min(lowest) as lowest,
     max(highest) as highest
   from centred
   group by trained_run, base_run
 ),
 errors as (
-  select *, pooled_sd(n, squares) / sqrt(n) as sem, clustered_sem(n, n_clusters, cluster_squares) as clustered_sem from over_examples
+  select
+    *,
+    pooled_sd(n, squares) / sqrt(n) as sem,
+    cr2_sem(n, n_clusters, cluster_squares) as clustered_sem,
+    case when n_clusters > 1 then df end as clustered_df,
+    case when n_clusters > 0 then n_effective end as n_effective_clusters
+  from over_examples
 ),
 ratios as (
   select
     *,
     t_ratio(mean, sem, lowest, highest) as t,
     t_ratio(mean, clustered_sem, lowest, highest) as clustered_t,
-    half_width(clustered_sem, n_clusters) as half_width
+    t_half_width(clustered_sem, clustered_df) as half_width,
+    student_t_p(t_ratio(mean, clustered_sem, lowest, highest), clustered_df) as clustered_p,
+    margin,
+    equivalence_p(mean, clustered_sem, clustered_df, margin) as equivalence_p
   from errors
+  cross join limits
 ),
 final as (
   select
@@ -158,7 +178,14 @@ final as (
     e.clustered_t,
     e.mean - e.half_width as clustered_low,
     e.mean + e.half_width as clustered_high,
-    student_t_p(e.clustered_t, e.n_clusters - 1) as clustered_p,
+    e.clustered_p,
+    e.clustered_df,
+    e.n_effective_clusters,
+    e.question_skewness,
+    is_skewed(e.question_skewness, e.n_clusters) as is_skewed,
+    e.margin,
+    e.equivalence_p,
+    movement_of(e.equivalence_p < 0.05, e.clustered_p < 0.05) as movement,
     l.trained_peak,
     l.trained_peak_layer,
     l.base_peak,

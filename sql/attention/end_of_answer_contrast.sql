@@ -1,7 +1,7 @@
 -- end_of_answer_contrast: attention to the system prompt at the marker against at the end of answers without it (C4), as two samples of generations
 -- grain: run_id, subject, layer
 -- source: own; the samples are different generations of the same questions, so both enter one cluster-robust variance with the question as cluster;
---   each sample is corrected for its own number of questions, and the smaller number decides the degrees of freedom
+--   CR2 of the difference of two means, Bell and McCaffrey's degrees of freedom (2002) under generations of one variance
 -- columns:
 --   n: generations with the marker
 --   n_ends: generations without it
@@ -11,10 +11,12 @@
 --   marker_mean: mean fraction on content of the system block at the marker
 --   end_mean: mean of the same fraction at the end of answers without it
 --   difference: marker_mean minus end_mean
---   clustered_sem: its standard error with generations of one question going together, whichever sample they are in (NULL for one question)
+--   clustered_sem: its standard error with generations of one question going together, whichever sample they are in (CR2; NULL for one question)
+--   clustered_df: degrees of freedom of clustered_t
+--   n_effective_clusters: Kish's effective number of questions, of the two samples the smaller
 --   clustered_t: difference over clustered_sem (NULL where neither sample varies)
---   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
---   low: lower end of the 95% interval of the difference, Student t with n_clusters - 1 degrees of freedom
+--   clustered_p: two-sided, Student t with clustered_df degrees of freedom
+--   low: lower end of the 95% interval of the difference, Student t with clustered_df degrees of freedom
 --   high: upper end
 with means as (
   select run_id, subject, example_id, sample_ix, position, layer, system from attention_mean
@@ -55,8 +57,10 @@ centred as (
 residuals as (
   select
     *,
-    (marker_total - n_markers * marker_mean) / n_of_markers * sqrt(n_questions / nullif(n_questions - 1, 0)) as marker_residual,
-    (end_total - n_ends * end_mean) / n_of_ends * sqrt(n_end_questions / nullif(n_end_questions - 1, 0)) as end_residual
+    n_markers / n_of_markers as marker_share,
+    n_ends / n_of_ends as end_share,
+    cr2_residual(n_markers, marker_total, marker_mean, marker_share, n_of_markers) as marker_residual,
+    cr2_residual(n_ends, end_total, end_mean, end_share, n_of_ends) as end_residual
   from centred
 ),
 sums as (
@@ -71,7 +75,9 @@ sums as (
     case when bool_and(question_id is not null) then least(any_value(n_questions), any_value(n_end_questions)) end as n_clusters,
     any_value(marker_mean) as marker_mean,
     any_value(end_mean) as end_mean,
-    sqrt(sum((marker_residual - end_residual) ** 2)) as clustered_sem,
+    case when count(marker_residual - end_residual) = count(*) then sqrt(sum((marker_residual - end_residual) ** 2)) end as clustered_sem,
+    contrast_df(marker_share, n_markers, end_share, n_ends) as df,
+    least(effective_clusters(marker_share), effective_clusters(end_share)) as n_effective,
     max(marker_highest) - min(marker_lowest) + max(end_highest) - min(end_lowest) as span
   from residuals
   group by run_id, subject, layer
@@ -82,7 +88,9 @@ ratios as (
     *,
     marker_mean - end_mean as difference,
     t_ratio(difference, clustered_sem, 0, span) as clustered_t,
-    half_width(clustered_sem, n_clusters) as half_width
+    case when n_clusters > 1 then df end as clustered_df,
+    case when n_clusters > 0 then n_effective end as n_effective_clusters,
+    t_half_width(clustered_sem, clustered_df) as half_width
   from sums
 ),
 final as (
@@ -100,7 +108,9 @@ final as (
     difference,
     clustered_sem,
     clustered_t,
-    student_t_p(clustered_t, n_clusters - 1) as clustered_p,
+    clustered_df,
+    n_effective_clusters,
+    student_t_p(clustered_t, clustered_df) as clustered_p,
     case when clustered_t is not null then difference - half_width end as low,
     case when clustered_t is not null then difference + half_width end as high
   from ratios

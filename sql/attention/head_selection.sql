@@ -14,8 +14,10 @@
 --   rank: place of the head by the absolute selection_effect among all heads of the model
 --   layer_rank: place among the heads of its layer
 --   evaluation_effect: the same mean over the evaluation half
---   evaluation_sem: its standard error with generations of one question going together
---   evaluation_low: lower end of its 95% interval, Student t over the questions of the evaluation half
+--   evaluation_sem: its standard error with generations of one question going together (CR2)
+--   evaluation_df: degrees of freedom of its t (Bell and McCaffrey 2002)
+--   n_effective_clusters: Kish's effective number of questions of the evaluation half
+--   evaluation_low: lower end of its 95% interval, Student t with evaluation_df degrees of freedom
 --   evaluation_high: upper end
 --   same_sign: both halves point the same way
 --   shrinkage: share of selection_effect that is gone in the evaluation half: 0 none, 1 all, above 1 the sign turned
@@ -45,7 +47,7 @@ halves as (
   from (select distinct trained_run, base_run, question_id from paired)
 ),
 centred as (
-  select p.*, h.selects, sum(p.total) over heads / sum(p.n) over heads as mean
+  select p.*, h.selects, sum(p.total) over heads / sum(p.n) over heads as mean, p.n / sum(p.n) over heads as share
   from paired as p
   join halves as h using (trained_run, base_run, question_id)
   window heads as (partition by p.trained_run, p.base_run, p.layer, p.head, h.selects)
@@ -64,18 +66,19 @@ effects as (
     count(*) filter (not selects) as n_clusters_evaluation,
     any_value(mean) filter (selects) as selection_effect,
     any_value(mean) filter (not selects) as evaluation_effect,
-    sum((total - n * mean) ** 2) filter (not selects) as squares
+    cr2_squares(n, total, mean, case when not selects then share end) as squares,
+    case when n_clusters_evaluation > 1 then cr2_df(case when not selects then share end) end as evaluation_df,
+    effective_clusters(case when not selects then share end) as n_effective_clusters
   from centred
   group by trained_run, base_run, trained_subject, base_subject, layer, head
 ),
 quantiles as (
-  select n_clusters_evaluation, student_t_quantile(0.975, n_clusters_evaluation - 1) as quantile
-  from (select distinct n_clusters_evaluation from effects)
+  select evaluation_df, student_t_quantile(0.975, evaluation_df) as quantile from (select distinct evaluation_df from effects)
 ),
 errors as (
-  select e.*, q.quantile, nullif(clustered_sem(e.n_evaluation, e.n_clusters_evaluation, e.squares), 0) as evaluation_sem
+  select e.*, q.quantile, nullif(cr2_sem(e.n_evaluation, e.n_clusters_evaluation, e.squares), 0) as evaluation_sem
   from effects as e
-  join quantiles as q using (n_clusters_evaluation)
+  join quantiles as q on q.evaluation_df is not distinct from e.evaluation_df
 ),
 final as (
   select
@@ -94,6 +97,8 @@ final as (
     rank() over (partition by trained_run, base_run, layer order by abs(selection_effect) desc nulls last) as layer_rank,
     evaluation_effect,
     evaluation_sem,
+    evaluation_df,
+    n_effective_clusters,
     evaluation_effect - evaluation_sem * quantile as evaluation_low,
     evaluation_effect + evaluation_sem * quantile as evaluation_high,
     sign(selection_effect) = sign(evaluation_effect) as same_sign,

@@ -1,6 +1,7 @@
 -- midrun_gate: signal to noise per layer over the first 50 examples, which warns early that there is nothing to see
 -- grain: run_id, subject, layer
--- source: issue 224, README of the published files (mid-run gate)
+-- source: issue 224, README of the published files (mid-run gate). Its error: of 28 layers without any effect 4 to 29% pass over 50 examples, half where answers to
+--   one question are alike (docs/statistics.md); passing is no evidence
 -- columns:
 --   origin: extracted or published
 --   n: examples looked at

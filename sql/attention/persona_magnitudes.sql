@@ -10,7 +10,8 @@
 --   peak_layer: layer of the largest absolute mean of marker minus C1, the first on ties
 --   peak_delta: that mean with its sign
 --   magnitude: its absolute value
---   clustered_sem: its standard error with examples of one question going together
+--   clustered_sem: its standard error with examples of one question going together (CR2)
+--   clustered_df: degrees of freedom of its t (Bell and McCaffrey)
 --   low: lower end of the 95% interval of peak_delta, all layers at once
 --   high: upper end
 --   rank: place by magnitude among readouts alike: same origin, forced or not, same reader where forced, same precision
@@ -48,7 +49,8 @@ peaks as (
     o.mean_delta as peak_delta,
     abs(o.mean_delta) as magnitude,
     o.clustered_sem,
-    half_width(o.clustered_sem, o.n_clusters, 1.0 / o.n_layers) as half_width
+    o.clustered_df,
+    t_half_width(o.clustered_sem, o.clustered_df, 1.0 / o.n_layers) as half_width
   from subjects as r
   join ordered as o using (run_id, subject)
   where o.place = 1
@@ -72,6 +74,7 @@ final as (
     peak_delta,
     magnitude,
     clustered_sem,
+    clustered_df,
     peak_delta - half_width as low,
     peak_delta + half_width as high,
     rank() over (partition by origin, forced, reader, dtype, attention_implementation order by magnitude desc) as rank,

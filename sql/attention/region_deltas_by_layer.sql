@@ -12,7 +12,9 @@
 --   mean_delta: mean over examples of marker minus control
 --   sem_delta: sample standard deviation over sqrt(n), or as published
 --   sem_method: analytic (computed here) or published
---   clustered_sem: standard error with examples of one question going together
+--   clustered_sem: standard error with examples of one question going together (CR2)
+--   clustered_df: degrees of freedom of mean_delta over clustered_sem (Bell and McCaffrey)
+--   n_effective_clusters: Kish's effective number of questions
 --   marker_mean: mean fraction at the marker
 --   control_mean: mean over examples of the mean fraction at the control
 with deltas as (
@@ -49,7 +51,7 @@ questions as (
   group by run_id, subject, origin, control, segmentation, region, layer, question_id
 ),
 centred as (
-  select *, sum(total) over curves / sum(n) over curves as mean_delta
+  select *, sum(total) over curves / sum(n) over curves as mean_delta, n / sum(n) over curves as share
   from questions
   window curves as (partition by run_id, subject, origin, control, segmentation, region, layer)
 ),
@@ -67,7 +69,9 @@ sums as (
     n_distinct_among(values_found) as n_distinct,
     any_value(mean_delta) as mean_delta,
     total_squares(n, total, squares, mean_delta) as squares,
-    cluster_squares(n, total, mean_delta) as cluster_squares,
+    cr2_squares(n, total, mean_delta, share) as cluster_squares,
+    cr2_df(share) as df,
+    effective_clusters(share) as n_effective,
     sum(marker_total) / sum(n) as marker_mean,
     sum(control_total) / sum(n) as control_mean
   from centred
@@ -91,7 +95,9 @@ final as (
     s.mean_delta,
     pooled_sd(s.n, s.squares) / sqrt(s.n) as sem_delta,
     'analytic' as sem_method,
-    clustered_sem(s.n, s.n_clusters, s.cluster_squares) as clustered_sem,
+    cr2_sem(s.n, s.n_clusters, s.cluster_squares) as clustered_sem,
+    case when s.n_clusters > 1 then s.df end as clustered_df,
+    case when s.n_clusters > 0 then s.n_effective end as n_effective_clusters,
     coalesce(s.marker_mean, p.marker_mean) as marker_mean,
     coalesce(s.control_mean, p.control_mean) as control_mean
   from sums as s
@@ -112,6 +118,8 @@ final as (
     p.mean_delta,
     p.sem_delta,
     'published',
+    null,
+    null,
     null,
     p.marker_mean,
     p.control_mean

@@ -17,23 +17,26 @@
 --   passed_published: published_mean - published_sem above 0; says nothing of the marker
 --   t: mean_delta over sem_delta (NULL where delta does not vary)
 --   p: two-sided, Student t with n - 1 degrees of freedom, examples taken as independent
---   clustered_sem: standard error with examples of one question going together
+--   clustered_sem: standard error with examples of one question going together (CR2)
 --   clustered_t: mean_delta over clustered_sem
---   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
+--   clustered_p: two-sided, Student t with clustered_df degrees of freedom
+--   clustered_df: degrees of freedom of clustered_t (Bell and McCaffrey)
 --   comparison: what estimate compares: paired by generation (C2, C3), or two samples of generations (C4, whose positions lie in other generations)
 --   n_compared: generations with the marker in that comparison; n in C2 and C3
 --   n_questions: the fewer questions of its two sides; n_clusters in C2 and C3
 --   n_controls: generations that the control's positions come from
 --   estimate: marker minus this control by that comparison; mean_delta in C2 and C3
---   estimate_sem: its standard error with generations of one question going together
---   low: lower end of its 95% interval, Student t over questions
+--   estimate_sem: its standard error with generations of one question going together (CR2)
+--   estimate_df: degrees of freedom of its t (Bell and McCaffrey)
+--   n_effective_clusters: Kish's effective number of questions; of its two sides the smaller
+--   low: lower end of its 95% interval, Student t with estimate_df degrees of freedom
 --   high: upper end
---   estimate_p: two-sided, Student t over questions
+--   estimate_p: two-sided, Student t with estimate_df degrees of freedom
 --   separated: low above 0: attention at the marker is higher than at this control
 --   direction: share of examples with delta above 0
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
 with effects as (
-  select *, half_width(clustered_sem, n_clusters) as half_width from attention_effects where control <> 'C1'
+  select *, t_half_width(clustered_sem, clustered_df) as half_width from attention_effects where control <> 'C1'
 ),
 deltas as (
   select run_id, subject, example_id, sample_ix, row_ix, control, layer, delta from attention_delta
@@ -58,7 +61,22 @@ as_published as (
   group by run_id, subject, control, layer
 ),
 ends as (
-  select run_id, subject, 'C4' as control, layer, n as n_markers, n_clusters as n_questions, n_ends, difference, clustered_sem, clustered_p, low, high from end_of_answer_contrast
+  select
+    run_id,
+    subject,
+    'C4' as control,
+    layer,
+    n as n_markers,
+    n_clusters as n_questions,
+    n_effective_clusters,
+    n_ends,
+    difference,
+    clustered_sem,
+    clustered_df,
+    clustered_p,
+    low,
+    high
+  from end_of_answer_contrast
 ),
 compared as (
   select
@@ -69,6 +87,8 @@ compared as (
     case when e.control = 'C4' then s.n_ends else e.n end as n_controls,
     case when e.control = 'C4' then s.difference else e.mean_delta end as estimate,
     case when e.control = 'C4' then s.clustered_sem else e.clustered_sem end as estimate_sem,
+    case when e.control = 'C4' then s.clustered_df else e.clustered_df end as estimate_df,
+    case when e.control = 'C4' then s.n_effective_clusters else e.n_effective_clusters end as n_effective_compared,
     case when e.control = 'C4' then s.low when e.clustered_t is not null then e.mean_delta - e.half_width end as low,
     case when e.control = 'C4' then s.high when e.clustered_t is not null then e.mean_delta + e.half_width end as high,
     case when e.control = 'C4' then s.clustered_p else e.clustered_p end as estimate_p
@@ -97,12 +117,15 @@ final as (
     e.clustered_sem,
     e.clustered_t,
     e.clustered_p,
+    e.clustered_df,
     e.comparison,
     e.n_compared,
     e.n_questions,
     e.n_controls,
     e.estimate,
     e.estimate_sem,
+    e.estimate_df,
+    e.n_effective_compared as n_effective_clusters,
     e.low,
     e.high,
     e.estimate_p,

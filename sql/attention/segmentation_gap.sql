@@ -1,11 +1,18 @@
 -- segmentation_gap: how much of the effect on the system prompt sits on structural tokens, and would the conclusion change? Segmentation A against B, marker against C1
 -- grain: run_id, subject, layer
--- source: issue 224, README of the published files (segmentation A minus B; sink check); gates B and C under both as own addition
+-- source: issue 224, README of the published files (segmentation A minus B; sink check); gates B and C under both and the interval of the gap, paired by example, as own addition
 -- columns:
 --   origin: extracted or published
 --   delta_a: mean of marker minus C1 on the whole system block
 --   delta_b: the same on its content tokens
 --   gap: delta_a minus delta_b
+--   n: examples with a delta under both (NULL where published)
+--   n_clusters: questions among them
+--   gap_sem: standard error of gap, paired by example and with examples of one question going together (CR2)
+--   gap_df: its degrees of freedom (Bell and McCaffrey 2002)
+--   gap_low: lower end of the 95% interval of gap, this layer alone (NULL where published, or where the questions do not differ)
+--   gap_high: upper end
+--   gap_p: two-sided, Student t with gap_df degrees of freedom; not adjusted for the number of layers
 --   direction_a: share of examples with a delta above 0 under A
 --   direction_b: share of examples with a delta above 0 under B
 --   gate_a_under_a: direction_a at least 0.70
@@ -20,6 +27,54 @@
 --   conclusion_changes: passes_under_a and passes_under_b differ
 with deltas as (
   select * from attention_region_delta where control = 'C1'
+),
+gaps as (
+  select
+    run_id,
+    subject,
+    layer,
+    question_id,
+    max(delta) filter (segmentation = 'A') - max(delta) filter (segmentation = 'B') as gap
+  from deltas
+  where region = 'system'
+  group by run_id, subject, layer, question_id, example_id, sample_ix
+),
+gap_questions as (
+  select run_id, subject, layer, question_id, count(gap) as n, sum(gap) as total
+  from gaps
+  group by run_id, subject, layer, question_id
+  having count(gap) > 0
+),
+gap_centred as (
+  select *, sum(total) over layers / sum(n) over layers as mean, n / sum(n) over layers as share
+  from gap_questions
+  window layers as (partition by run_id, subject, layer)
+),
+gap_sums as (
+  select
+    run_id,
+    subject,
+    layer,
+    sum(n)::bigint as n,
+    n_known_clusters(question_id) as n_clusters,
+    any_value(mean) as mean,
+    cr2_squares(n, total, mean, share) as squares,
+    cr2_df(share) as df
+  from gap_centred
+  group by run_id, subject, layer
+),
+gap_errors as (
+  select
+    run_id,
+    subject,
+    layer,
+    n,
+    n_clusters,
+    cr2_sem(n, n_clusters, squares) as gap_sem,
+    case when n_clusters > 1 then df end as gap_df,
+    t_half_width(gap_sem, gap_df) as half_width,
+    student_t_p(mean / nullif(gap_sem, 0), gap_df) as gap_p
+  from gap_sums
 ),
 directions as (
   select
@@ -92,13 +147,20 @@ sides as (
 ),
 final as (
   select
-    run_id,
-    subject,
-    origin,
-    layer,
+    s.run_id,
+    s.subject,
+    s.origin,
+    s.layer,
     delta_a,
     delta_b,
     delta_a - delta_b as gap,
+    g.n,
+    g.n_clusters,
+    g.gap_sem,
+    g.gap_df,
+    gap - g.half_width as gap_low,
+    gap + g.half_width as gap_high,
+    g.gap_p,
     direction_a,
     direction_b,
     gate_a_under_a,
@@ -111,6 +173,7 @@ final as (
     gate_a_under_b and gate_b_under_b and gate_c_under_b as passes_under_b,
     sign(delta_a) <> sign(delta_b) as sign_changes,
     passes_under_a <> passes_under_b as conclusion_changes
-  from sides
+  from sides as s
+  left join gap_errors as g on s.origin = 'extracted' and g.run_id = s.run_id and g.subject = s.subject and g.layer = s.layer
 )
 select * from final

@@ -1,6 +1,6 @@
 -- trajectory: attention to the system prompt over the last ten steps, generations with the marker against those without, per layer
 -- grain: run_id, subject, layer, step
--- source: issue 224, README of the published files (gate F); published rows are the difference of means as published
+-- source: issue 224, README of the published files (gate F); published rows are the difference of means as published; interval as own addition
 -- columns:
 --   origin: extracted or published
 --   step: steps before the last position read, -9 to 0
@@ -10,40 +10,68 @@
 --   positive_mean: mean fraction on content of the system block, generations with the marker
 --   negative_mean: the same without it (NULL where those steps were not read)
 --   difference: positive_mean minus negative_mean
-with means as (
-  select run_id, subject, example_id, sample_ix, position, layer, system from attention_mean
-),
-chosen as (
-  select run_id, subject, example_id, sample_ix, stratum, position from positions where stratum in ('marker', 'C4') or starts_with(stratum, 't-')
-),
-marked as (
-  select run_id, subject, example_id, sample_ix, true as positive from chosen where stratum = 'marker'
-),
-steps as (
+--   n_clusters: the smaller number of questions with such a generation
+--   clustered_sem: standard error of difference with generations of one question going together, whichever kind they are (CR2; NULL for one question)
+--   clustered_df: its degrees of freedom (Bell and McCaffrey 2002)
+--   difference_low: lower end of the 95% interval of difference, this layer and step alone
+--   difference_high: upper end
+with questions as (
   select
-    c.run_id,
-    c.subject,
-    c.example_id,
-    c.sample_ix,
-    c.position,
-    case when starts_with(c.stratum, 't-') then -(substr(c.stratum, 3)::integer) else 0 end as step,
-    coalesce(m.positive, false) as positive
-  from chosen as c
-  left join marked as m using (run_id, subject, example_id, sample_ix)
+    run_id,
+    subject,
+    layer,
+    step,
+    question_id,
+    count(*) filter (positive) as n_positive,
+    count(*) filter (not positive) as n_negative,
+    coalesce(sum(system) filter (positive), 0) as positive_total,
+    coalesce(sum(system) filter (not positive), 0) as negative_total
+  from trajectory_steps
+  group by run_id, subject, layer, step, question_id
+),
+centred as (
+  select
+    *,
+    sum(n_positive) over places as n_of_positive,
+    sum(n_negative) over places as n_of_negative,
+    n_positive / nullif(n_of_positive, 0) as positive_share,
+    n_negative / nullif(n_of_negative, 0) as negative_share,
+    sum(positive_total) over places / nullif(n_of_positive, 0) as positive_mean,
+    sum(negative_total) over places / nullif(n_of_negative, 0) as negative_mean
+  from questions
+  window places as (partition by run_id, subject, layer, step)
+),
+residuals as (
+  select
+    *,
+    cr2_residual(n_positive, positive_total, positive_mean, positive_share, n_of_positive)
+    - cr2_residual(n_negative, negative_total, negative_mean, negative_share, n_of_negative) as residual
+  from centred
+),
+sums as (
+  select
+    run_id,
+    subject,
+    layer,
+    step,
+    sum(n_positive)::bigint as n_positive,
+    sum(n_negative)::bigint as n_negative,
+    any_value(positive_mean) as positive_mean,
+    any_value(negative_mean) as negative_mean,
+    case when bool_and(question_id is not null) then least(count(*) filter (n_positive > 0), count(*) filter (n_negative > 0)) end as n_clusters,
+    case when count(residual) = count(*) then sqrt(sum(residual ** 2)) end as sem,
+    contrast_df(positive_share, n_positive, negative_share, n_negative) as df
+  from residuals
+  group by run_id, subject, layer, step
 ),
 extracted as (
   select
-    s.run_id,
-    s.subject,
-    m.layer,
-    s.step,
-    count(*) filter (s.positive) as n_positive,
-    count(*) filter (not s.positive) as n_negative,
-    avg(m.system) filter (s.positive) as positive_mean,
-    avg(m.system) filter (not s.positive) as negative_mean
-  from means as m
-  join steps as s using (run_id, subject, example_id, sample_ix, position)
-  group by s.run_id, s.subject, m.layer, s.step
+    *,
+    positive_mean - negative_mean as difference,
+    case when n_clusters > 1 then sem end as clustered_sem,
+    case when n_clusters > 1 then df end as clustered_df,
+    t_half_width(clustered_sem, clustered_df) as half_width
+  from sums
 ),
 published as (
   select run_id, subject, layer, step, value from published_values where statistic = 'gate_F_trajectory.diff_per_layer_per_delta'
@@ -60,10 +88,15 @@ final as (
     n_negative,
     positive_mean,
     negative_mean,
-    positive_mean - negative_mean as difference
+    difference,
+    n_clusters,
+    clustered_sem,
+    clustered_df,
+    difference - half_width as difference_low,
+    difference + half_width as difference_high
   from extracted
   union all
-  select run_id, subject, 'published', layer, step, 'end of the answer', null, null, null, null, value
+  select run_id, subject, 'published', layer, step, 'end of the answer', null, null, null, null, value, null, null, null, null, null
   from published
 )
 select * from final

@@ -9,9 +9,12 @@
 --     zero_logit from gradients)
 --   n: prompts
 --   n_clusters: questions among them
+--   clustered_df: degrees of freedom of the intervals (Bell and McCaffrey 2002): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   is_skewed: the questions' means are so skewed that an interval is too short on one side (skewness at least 1 and beyond twice its standard error)
 --   worth: mean over prompts of what the head is worth there, as in head_examples: logits of direct, _logit and sieve, logits over the runner-up of _margin,
 --     nats of log-probability of an ablation without either
---   worth_low: lower end of its 95% interval, Student t, clustered by question, this head alone
+--   worth_low: lower end of its 95% interval, Student t, clustered by question (CR2), this head alone
 --   worth_high: upper end
 --   n_layer_top3: prompts at which the head is among the first three of its layer
 --   n_top3: prompts at which it is among the first three of the model
@@ -45,7 +48,7 @@ clusters as (
   group by attribution_run, ablation_run, subject, checkpoint, stratum, prompt_form, layer, head, measure, question_id
 ),
 centred as (
-  select *, sum(total) over heads / sum(n) over heads as average
+  select *, sum(total) over heads / sum(n) over heads as average, n / sum(n) over heads as share
   from clusters
   window heads as (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure, layer, head)
 ),
@@ -63,14 +66,17 @@ sums as (
     sum(n)::bigint as n,
     count(*) as n_clusters,
     any_value(average) as worth,
-    clustered_sem(sum(n), count(*), cluster_squares(n, total, average)) as sem,
+    cr2_sem(sum(n), count(*), cr2_squares(n, total, average, share)) as sem,
+    case when count(*) > 1 then cr2_df(share) end as clustered_df,
+    effective_clusters(share) as n_effective_clusters,
+    is_skewed(skewness(total / n), count(*)) as is_skewed,
     sum(n_layer_top3)::bigint as n_layer_top3,
     sum(n_top3)::bigint as n_top3
   from centred
   group by attribution_run, ablation_run, subject, checkpoint, stratum, prompt_form, layer, head, measure
 ),
 quantiles as (
-  select n_clusters, student_t_quantile(0.975, n_clusters - 1) as quantile from (select distinct n_clusters from sums)
+  select clustered_df, student_t_quantile(0.975, clustered_df) as quantile from (select distinct clustered_df from sums)
 ),
 final as (
   select
@@ -80,6 +86,6 @@ final as (
     rank() over (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure, layer order by worth desc) as layer_rank,
     rank() over (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure order by worth desc) as rank
   from sums as s
-  join quantiles as q using (n_clusters)
+  join quantiles as q on q.clustered_df is not distinct from s.clustered_df
 )
 select * from final

@@ -6,8 +6,11 @@
 --   layer: decoder layer, from 0 (-1: the embeddings)
 --   n: places that were read
 --   n_clusters: questions among them
+--   clustered_df: degrees of freedom of the intervals (Bell and McCaffrey 2002): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   is_skewed: the questions' means are so skewed that an interval is too short on one side (skewness at least 1 and beyond twice its standard error)
 --   target_prob: mean probability of the target
---   target_prob_low: lower end of its 95% interval, Student t, clustered by question, this layer alone (NULL where the questions do not differ)
+--   target_prob_low: lower end of its 95% interval, Student t, clustered by question (CR2), this layer alone (NULL where the questions do not differ)
 --   target_prob_high: upper end
 --   target_logit: mean logit of the target
 --   target_rank: median rank of the target, from 1
@@ -63,7 +66,7 @@ clusters as (
   group by run_id, subject, checkpoint, stratum, form, layer, question_id
 ),
 centred as (
-  select *, sum(total) over places / sum(n) over places as mean
+  select *, sum(total) over places / sum(n) over places as mean, n / sum(n) over places as share
   from clusters
   window places as (partition by run_id, subject, stratum, form, layer)
 ),
@@ -78,7 +81,10 @@ sums as (
     sum(n)::bigint as n,
     count(*) as n_clusters,
     any_value(mean) as target_prob,
-    clustered_sem(sum(n), count(*), cluster_squares(n, total, mean)) as sem,
+    cr2_sem(sum(n), count(*), cr2_squares(n, total, mean, share)) as sem,
+    case when count(*) > 1 then cr2_df(share) end as clustered_df,
+    effective_clusters(share) as n_effective_clusters,
+    is_skewed(skewness(total / n), count(*)) as is_skewed,
     sum(logits) / sum(n) as target_logit,
     list_aggregate(flatten(list(ranks)), 'median') as target_rank,
     sum(n_top1)::bigint as n_top1,
@@ -88,7 +94,7 @@ sums as (
   group by run_id, subject, stratum, form, layer
 ),
 bounded as (
-  select *, half_width(sem, n_clusters) as half_width from sums
+  select *, t_half_width(sem, clustered_df) as half_width from sums
 ),
 depths as (
   select run_id, max(rank) as last_rank from read group by run_id
@@ -117,6 +123,9 @@ final as (
     s.layer,
     s.n,
     s.n_clusters,
+    s.clustered_df,
+    s.n_effective_clusters,
+    s.is_skewed,
     s.target_prob,
     s.target_prob - s.half_width as target_prob_low,
     s.target_prob + s.half_width as target_prob_high,

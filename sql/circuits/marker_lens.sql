@@ -12,10 +12,13 @@
 --   layer: decoder layer, from 0 (-1: the embeddings)
 --   n: generations with the marker, read by both
 --   n_clusters: questions among them
+--   clustered_df: degrees of freedom of the intervals (Bell and McCaffrey 2002): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   is_skewed: the questions' means of a difference are so skewed that an interval is too short on one side (skewness at least 1 and beyond twice its standard error)
 --   trained_prob: mean probability of the marker's first token, trained
 --   base_prob: the same, base
 --   prob_difference: mean of trained minus base
---   prob_low: lower end of its 95% interval, Student t, clustered by question, this layer alone (NULL where the questions do not differ)
+--   prob_low: lower end of its 95% interval, Student t, clustered by question (CR2), this layer alone (NULL where the questions do not differ)
 --   prob_high: upper end
 --   trained_logit: mean logit, trained
 --   base_logit: the same, base
@@ -83,7 +86,11 @@ clusters as (
   group by trained_run, base_run, layer, question_id
 ),
 centred as (
-  select *, sum(prob_total) over layers / sum(n) over layers as prob_mean, sum(logit_total) over layers / sum(n) over layers as logit_mean
+  select
+    *,
+    n / sum(n) over layers as share,
+    sum(prob_total) over layers / sum(n) over layers as prob_mean,
+    sum(logit_total) over layers / sum(n) over layers as logit_mean
   from clusters
   window layers as (partition by trained_run, base_run, layer)
 ),
@@ -95,13 +102,16 @@ errors as (
     count(*) as n_clusters,
     any_value(prob_mean) as prob_difference,
     any_value(logit_mean) as logit_difference,
-    clustered_sem(sum(n), count(*), sum((prob_total - n * prob_mean) ** 2)) as prob_sem,
-    clustered_sem(sum(n), count(*), sum((logit_total - n * logit_mean) ** 2)) as logit_sem
+    case when count(*) > 1 then cr2_df(share) end as clustered_df,
+    effective_clusters(share) as n_effective_clusters,
+    is_skewed(skewness(prob_total / n), count(*)) or is_skewed(skewness(logit_total / n), count(*)) as is_skewed,
+    cr2_sem(sum(n), count(*), cr2_squares(n, prob_total, prob_mean, share)) as prob_sem,
+    cr2_sem(sum(n), count(*), cr2_squares(n, logit_total, logit_mean, share)) as logit_sem
   from centred
   group by trained_run, base_run, layer
 ),
 bounded as (
-  select *, half_width(prob_sem, n_clusters) as prob_half_width, half_width(logit_sem, n_clusters) as logit_half_width from errors
+  select *, t_half_width(prob_sem, clustered_df) as prob_half_width, t_half_width(logit_sem, clustered_df) as logit_half_width from errors
 ),
 means as (
   select
@@ -137,6 +147,9 @@ final as (
     m.layer,
     m.n,
     e.n_clusters,
+    e.clustered_df,
+    e.n_effective_clusters,
+    e.is_skewed,
     m.trained_prob,
     m.base_prob,
     e.prob_difference,

@@ -5,10 +5,14 @@
 --   prompt_form: phrasing of the task, none where there is one only, or all
 --   n: examples
 --   n_clusters: questions among them
+--   clustered_df: degrees of freedom of the intervals (Bell and McCaffrey 2002): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   is_skewed: the questions' means of a change are so skewed that an interval is too short on one side (skewness at least 1 and beyond twice its standard error)
 --   restored: mean over examples of the restored fraction of the target's logit: 0 nothing, 1 all the way to the donor
---   restored_low: lower end of its 95% interval, Student t, clustered by question, this place alone (NULL where the questions do not differ)
+--   restored_low: lower end of its 95% interval, Student t, clustered by question (CR2), this place alone (NULL where the questions do not differ)
 --   restored_high: upper end
 --   n_restored: examples with a restored fraction; where donor and base have the same logit there is none
+--   restored_df: degrees of freedom of its interval
 --   restored_pooled: mean change of the target's raw logit over the mean distance between donor and base: not moved by examples whose distance is near 0 (NULL: no distance)
 --   restored_pooled_log_prob: the same of the target's log-probability, which a shift that all logits share does not change
 --   base_prob: mean probability of the target without patching
@@ -62,6 +66,8 @@ clusters as (
 centred as (
   select
     *,
+    n / sum(n) over places as share,
+    n_restored / nullif(sum(n_restored) over places, 0) as restored_share,
     sum(restored_total) over places / nullif(sum(n_restored) over places, 0) as restored_mean,
     sum(change_total) over places / sum(n) over places as change_mean,
     sum(nats_total) over places / sum(n) over places as nats_mean
@@ -85,14 +91,18 @@ sums as (
     sum(n_restored)::bigint as n_restored,
     count(*) filter (n_restored > 0) as n_restored_clusters,
     any_value(restored_mean) as restored,
-    clustered_sem(
-      sum(n_restored), count(*) filter (n_restored > 0), sum((restored_total - n_restored * restored_mean) ** 2) filter (n_restored > 0)
-    ) as restored_sem,
+    cr2_sem(sum(n_restored), n_restored_clusters, cr2_squares(n_restored, restored_total, restored_mean, restored_share)) as restored_sem,
+    case when n_restored_clusters > 1 then cr2_df(restored_share) end as restored_df,
+    case when count(*) > 1 then cr2_df(share) end as clustered_df,
+    effective_clusters(share) as n_effective_clusters,
+    is_skewed(skewness(change_total / n), count(*))
+    or is_skewed(skewness(nats_total / n), count(*))
+    or coalesce(is_skewed(skewness(restored_total / nullif(n_restored, 0)), n_restored_clusters), false) as is_skewed,
     any_value(change_mean) as logit_change,
-    clustered_sem(sum(n), count(*), sum((change_total - n * change_mean) ** 2)) as change_sem,
+    cr2_sem(sum(n), count(*), cr2_squares(n, change_total, change_mean, share)) as change_sem,
     sum(change_total) / nullif(sum(distance_total), 0) as restored_pooled,
     any_value(nats_mean) as log_prob_change,
-    clustered_sem(sum(n), count(*), cluster_squares(n, nats_total, nats_mean)) as nats_sem,
+    cr2_sem(sum(n), count(*), cr2_squares(n, nats_total, nats_mean, share)) as nats_sem,
     sum(nats_total) / nullif(sum(nats_distance), 0) as restored_pooled_log_prob,
     sum(base_prob) / sum(n) as base_prob,
     sum(donor_prob) / sum(n) as donor_prob,
@@ -103,8 +113,8 @@ sums as (
   group by run_id, stratum, form, donor, direction, site, layer, head
 ),
 quantiles as (
-  select n_clusters, student_t_quantile(0.975, n_clusters - 1) as quantile
-  from (select n_clusters from sums union select n_restored_clusters from sums)
+  select df, student_t_quantile(0.975, df) as quantile
+  from (select clustered_df as df from sums union select restored_df from sums)
 ),
 final as (
   select
@@ -120,10 +130,14 @@ final as (
     s.head,
     s.n,
     s.n_clusters,
+    s.clustered_df,
+    s.n_effective_clusters,
+    s.is_skewed,
     s.restored,
     s.restored - nullif(s.restored_sem, 0) * r.quantile as restored_low,
     s.restored + nullif(s.restored_sem, 0) * r.quantile as restored_high,
     s.n_restored,
+    s.restored_df,
     s.restored_pooled,
     s.restored_pooled_log_prob,
     s.base_prob,
@@ -139,7 +153,7 @@ final as (
     s.base_kl,
     1 - s.kl / nullif(s.base_kl, 0) as kl_removed
   from sums as s
-  left join quantiles as q on q.n_clusters = s.n_clusters
-  left join quantiles as r on r.n_clusters = s.n_restored_clusters
+  left join quantiles as q on q.df = s.clustered_df
+  left join quantiles as r on r.df = s.restored_df
 )
 select * from final

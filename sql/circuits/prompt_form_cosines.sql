@@ -6,9 +6,12 @@
 --   form_b: second phrasing
 --   n: pairs of prompts that ask for the same thing in both phrasings
 --   n_clusters: questions among them
+--   clustered_df: degrees of freedom of the intervals (Bell and McCaffrey 2002): n_clusters - 1 where questions are equally large, fewer where not
+--   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
+--   is_skewed: the questions' means are so skewed that an interval is too short on one side (skewness at least 1 and beyond twice its standard error)
 --   n_same_input: pairs that read the same tokens up to this place; their cosine is 1 by construction
 --   cosine: mean over the pairs
---   cosine_low: lower end of its 95% interval, Student t, clustered by question (NULL where the questions do not differ)
+--   cosine_low: lower end of its 95% interval, Student t, clustered by question (CR2; NULL where the questions do not differ)
 --   cosine_high: upper end
 --   lowest: smallest cosine of a pair
 --   highest: largest
@@ -65,7 +68,7 @@ clusters as (
   group by run_id, subject, checkpoint, stratum, site, layer, form_a, form_b, asked_for
 ),
 centred as (
-  select *, sum(total) over places / sum(n) over places as mean
+  select *, sum(total) over places / sum(n) over places as mean, n / sum(n) over places as share
   from clusters
   window places as (partition by run_id, stratum, site, layer, form_a, form_b)
 ),
@@ -83,14 +86,17 @@ sums as (
     count(*) as n_clusters,
     sum(n_same_input)::bigint as n_same_input,
     any_value(mean) as cosine,
-    clustered_sem(sum(n), count(*), cluster_squares(n, total, mean)) as sem,
+    cr2_sem(sum(n), count(*), cr2_squares(n, total, mean, share)) as sem,
+    case when count(*) > 1 then cr2_df(share) end as clustered_df,
+    effective_clusters(share) as n_effective_clusters,
+    is_skewed(skewness(total / n), count(*)) as is_skewed,
     min(lowest) as lowest,
     max(highest) as highest
   from centred
   group by run_id, stratum, site, layer, form_a, form_b
 ),
 bounded as (
-  select *, half_width(sem, n_clusters) as half_width from sums
+  select *, t_half_width(sem, clustered_df) as half_width from sums
 ),
 final as (
   select

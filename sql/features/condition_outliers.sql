@@ -1,6 +1,6 @@
 -- condition_outliers: how like the others each condition is, so that the outlier is named per layer and position, never once for all
 -- grain: run_id, basis, sae_id, layer, site, stratum, condition
--- source: own; the published outlier is the condition of the lowest mean similarity to the others
+-- source: own; the published outlier is the condition of the lowest mean similarity to the others; intervals as own addition
 -- columns:
 --   origin: extracted or published
 --   basis: features or activations
@@ -10,6 +10,11 @@
 --   stratum: token position that was read
 --   condition: system-prompt condition
 --   mean_similarity: mean cosine with every other condition
+--   corrected: mean_similarity without what the differences of questions add to the length of a mean (NULL: not computed, or outdated)
+--   low: lower end of its 95% interval, jackknife over questions
+--   high: upper end
+--   outlier_share: share of the draws of questions in which this condition is the outlier: a share of draws, no probability
+--   n_clusters: questions read under every condition
 --   lowest: smallest cosine with another condition
 --   highest: largest
 --   n_others: other conditions
@@ -32,7 +37,7 @@ mirrored as (
     and m.condition_a = s.condition_b
     and m.condition_b = s.condition_a
 ),
-final as (
+gathered as (
   select
     run_id,
     origin,
@@ -51,5 +56,23 @@ final as (
     max(cosine) filter (condition_b = condition_a) as self_similarity
   from mirrored
   group by run_id, origin, basis, sae_id, layer, site, stratum, condition_a
+),
+sure as (
+  select s.inputs[1] as input_run, i.*
+  from similarity_intervals as i
+  join analysis_standing as s using (run_id)
+  where s.is_current and i.condition_b is null
+),
+final as (
+  select g.*, i.corrected, i.low, i.high, i.outlier_share, i.n_clusters
+  from gathered as g
+  left join sure as i
+    on i.input_run = g.run_id
+    and i.basis = g.basis
+    and i.sae_id is not distinct from g.sae_id
+    and i.layer = g.layer
+    and i.site = g.site
+    and i.stratum = g.stratum
+    and i.condition_a = g.condition
 )
 select * from final

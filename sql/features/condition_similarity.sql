@@ -1,6 +1,6 @@
 -- condition_similarity: cosine between the mean SAE feature vectors, or the mean raw activations, of two system-prompt conditions
 -- grain: run_id, basis, sae_id, layer, site, stratum, condition_a, condition_b
--- source: superkaiba/explore-persona-space, issue 127, typed from its text at the printed precision
+-- source: superkaiba/explore-persona-space, issue 127, typed from its text at the printed precision; intervals as own addition
 -- columns:
 --   origin: extracted or published
 --   basis: features or activations: what is averaged and compared (features where published)
@@ -11,6 +11,10 @@
 --   condition_a: condition of the row
 --   condition_b: condition of the column; both orders stand, and each condition with itself
 --   cosine: cosine of the two mean vectors (NULL where one is all zero)
+--   corrected: the cosine without what the differences of questions add to the length of a mean of few, which lowers a cosine (NULL: not computed, or outdated)
+--   low: lower end of the 95% interval of corrected, jackknife over questions, this pair alone (NULL also where the questions do not differ)
+--   high: upper end
+--   n_clusters: questions read under both conditions
 --   n_a: readings behind the mean of condition a (NULL where published)
 --   n_b: of condition b
 --   decimals: decimals a published cosine is printed with; it is exact to half a unit of the last
@@ -62,6 +66,9 @@ products as (
   join means as b using (basis, run_id, sae_id, layer, site, stratum, dimension)
   group by a.basis, a.run_id, a.sae_id, a.layer, a.site, a.stratum, a.condition, b.condition
 ),
+sure as (
+  select s.inputs[1] as input_run, i.* from similarity_intervals as i join analysis_standing as s using (run_id) where s.is_current
+),
 final as (
   select
     run_id,
@@ -76,7 +83,11 @@ final as (
     cosine,
     null::bigint as n_a,
     null::bigint as n_b,
-    decimals
+    decimals,
+    null::double as corrected,
+    null::double as low,
+    null::double as high,
+    null::integer as n_clusters
   from published_similarities
   union all
   select
@@ -92,7 +103,11 @@ final as (
     coalesce(p.product, 0) / nullif(a.norm * b.norm, 0) as cosine,
     a.n as n_a,
     b.n as n_b,
-    null::integer as decimals
+    null::integer as decimals,
+    i.corrected,
+    i.low,
+    i.high,
+    i.n_clusters
   from norms as a
   join norms as b using (basis, run_id, sae_id, layer, site, stratum)
   left join products as p
@@ -104,5 +119,14 @@ final as (
     and p.stratum = a.stratum
     and p.condition_a = a.condition
     and p.condition_b = b.condition
+  left join sure as i
+    on i.input_run = a.run_id
+    and i.basis = a.basis
+    and coalesce(i.sae_id, '') = a.sae_id
+    and i.layer = a.layer
+    and i.site = a.site
+    and i.stratum = a.stratum
+    and i.condition_a = a.condition
+    and i.condition_b = b.condition
 )
 select * from final

@@ -10,7 +10,9 @@ from (
   values
     ('gate_direction', 0.70, 'gate A: share of examples with delta above 0, at least'),
     ('window_layers', 3, 'windows: consecutive layers that pass A, B and C, at least'),
-    ('diff_of_diffs_margin', 0.005, 'difference of differences: a layer counts as above or below beyond this'),
+    ('diff_of_diffs_margin', 0.005, 'difference of differences: a layer counts as above or below beyond this, and within it as not moved'),
+    ('rfc_margin', 0.01, 'role focus: a difference of RFC within this counts as none (the study counts a layer beyond it as changed)'),
+    ('log_prob_margin', 0.1, 'ablations: a change of the log-probability within this counts as none, nats: about a tenth of the probability'),
     ('trajectory_lead', 5, 'gate F: steps between the early step and the marker'),
     ('trajectory_end_offset', 2, 'gate F: the published trajectories end this many steps after the marker'),
     ('trajectory_ratio', 0.5, 'gate F: reframe when the early step reaches more than this share of the marker'),
@@ -21,5 +23,8 @@ from (
     ('published_trials_per_question', 30, 'published generation: trials of a question that did not'),
     ('near_zero_entropy', 0.05, 'role focus: a head whose entropy on neutral prompts is below this (nats) is left out where ratios are averaged without such heads'),
     ('autoencoder_unexplained', 0.5, 'audit: share of the squared activations that an autoencoder leaves unexplained, at least, for its features to be doubted'),
+    ('question_skewness', skewness_limit(), 'skewness of the means of questions, at least, for an interval to be called too short on one side (is_skewed)'),
+    ('question_skewness_z', skewness_z(), 'the same in standard errors of a skewness under normality, above'),
+    ('effective_clusters', 10, 'audit: effective number of questions behind an interval, at least'),
     ('patching_epsilon', 0.05, 'patching candidates: share of the median self-referent base entropy that is added to entropies before their logarithm')
 ) as t(name, value, source)

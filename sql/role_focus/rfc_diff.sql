@@ -12,7 +12,7 @@
 --   ci_low: lower end of its 95% interval: t with min(n) - 1 degrees of freedom over the unpaired standard error, heads taken as independent
 --   ci_high: upper end
 --   excludes_zero: the interval leaves out 0; no correction over layers
---   changed: rfc_diff is beyond 0.01, which the study counts as significant without a test
+--   changed: rfc_diff is beyond 0.01 (margin), which the study counts as significant without a test
 --   rsi_base: RSI of the base variant
 --   rsi_instruct: RSI of the instruct variant
 --   rsi_diff: rsi_instruct minus rsi_base
@@ -33,6 +33,9 @@
 --   resampled_low: lower end of the 95% interval of rfc_diff when prompts are drawn again within their category, the same for both variants (NULL: not computed)
 --   resampled_high: upper end
 --   resampled_excludes_zero: that interval leaves out 0; no correction over layers
+--   margin: differences within plus and minus this count as none (thresholds: rfc_margin)
+--   movement: equivalent (the interval over prompts lies within the margin: two one-sided tests at 0.025; Schuirmann 1987), else moved (it leaves out 0, this layer
+--     alone), else cannot tell, as without an interval over prompts
 --   ratio_diff: instruct minus base of ratio_of_means
 --   ratio_diff_low: lower end of its interval by the same draws
 --   ratio_diff_high: upper end
@@ -40,6 +43,9 @@
 --   diff_error: distance of the printed rfc_diff from rfc_instruct minus rfc_base (NULL where nothing was printed)
 with layers as (
   select * from rfc_layer
+),
+limits as (
+  select (max(value) filter (name = 'rfc_margin'))::double as margin from thresholds
 ),
 drawn as (
   select i.* from rfc_intervals as i join analysis_standing as s using (run_id) where s.is_current and i.layer is not null
@@ -115,7 +121,7 @@ final as (
     ci_low,
     ci_high,
     ci_low > 0 or ci_high < 0 as excludes_zero,
-    abs(rfc_diff) > 0.01 as changed,
+    abs(rfc_diff) > margin as changed,
     rsi_base,
     rsi_instruct,
     rsi_diff,
@@ -138,10 +144,13 @@ final as (
     resampled_low,
     resampled_high,
     resampled_low > 0 or resampled_high < 0 as resampled_excludes_zero,
+    margin,
+    movement_of(greatest(-resampled_low, resampled_high) < margin, resampled_low > 0 or resampled_high < 0) as movement,
     ratio_diff,
     ratio_diff_low,
     ratio_diff_high,
     n_prompts
   from adjusted
+  cross join limits
 )
 select * from final

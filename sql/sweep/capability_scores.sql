@@ -1,6 +1,7 @@
 -- capability_scores: share of a task's questions that a checkpoint answers right, beside what its parent reaches
 -- grain: run_id, task
--- source: multiple choice by log-probability as in lm-evaluation-harness (acc and acc_norm); Wilson (1927); McNemar's exact test (sign test of discordant questions) against the parent
+-- source: multiple choice by log-probability as in lm-evaluation-harness (acc and acc_norm); Wilson (1927); McNemar's exact test (sign test of discordant questions) against the parent;
+--   the interval of the paired difference is Bonett and Price's (2012), which adds half a question to each of the four cells
 -- columns:
 --   n: questions
 --   k: right by the summed log-probability
@@ -10,6 +11,10 @@
 --   wilson_high: upper end
 --   parent: checkpoint it was trained from
 --   parent_accuracy: accuracy of the parent on the same questions (NULL where it was not asked)
+--   n_paired: questions that the parent was asked, too
+--   difference: accuracy minus parent_accuracy over those, paired by question (NULL where there are none)
+--   difference_low: lower end of its 95% interval
+--   difference_high: upper end
 --   n_lost: questions that the parent answers right and this checkpoint does not
 --   n_gained: the other way round
 --   p: two-sided p of n_lost against n_gained under equal chances, exact binomial
@@ -44,6 +49,7 @@ counted as (
     avg(correct_normalised::integer) as accuracy_normalised,
     any_value(parent) as parent,
     avg(parent_correct::integer) as parent_accuracy,
+    count(parent_correct) as n_paired,
     case when count(parent_correct) > 0 then count(*) filter (parent_correct and not correct) end as n_lost,
     case when count(parent_correct) > 0 then count(*) filter (correct and not parent_correct) end as n_gained
   from paired
@@ -62,6 +68,10 @@ final as (
     wilson_high(k, n) as wilson_high,
     parent,
     parent_accuracy,
+    n_paired,
+    (n_gained - n_lost) / nullif(n_paired, 0) as difference,
+    case when n_paired > 0 then paired_rate_centre(n_gained, n_lost, n_paired) - paired_rate_reach(n_gained, n_lost, n_paired) end as difference_low,
+    case when n_paired > 0 then paired_rate_centre(n_gained, n_lost, n_paired) + paired_rate_reach(n_gained, n_lost, n_paired) end as difference_high,
     n_lost,
     n_gained,
     case when n_lost + n_gained = 0 then 1 else sign_test_p(n_lost, n_lost + n_gained) end as p

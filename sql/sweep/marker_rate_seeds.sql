@@ -1,6 +1,6 @@
 -- marker_rate_seeds: marker rate per persona over all training seeds of the same recipe: mean and spread between seeds
 -- grain: parent, source_persona, lr, epochs, persona, marker
--- source: own; the seed is the unit, a seed whose completions were sampled several times counts once with the mean of its rates
+-- source: own; the seed is the unit and a random effect, a seed whose completions were sampled several times counts once with the mean of its rates
 -- columns:
 --   n_seeds: training seeds
 --   seeds: the seeds
@@ -10,6 +10,11 @@
 --   rate_sd: standard deviation between seeds (NULL for one seed)
 --   rate_min: smallest of any seed
 --   rate_max: largest of any seed
+--   low: lower end of the 95% interval of rate_mean over seeds as a random effect, Student t with n_seeds - 1 degrees of freedom, for these questions (NULL below three
+--     seeds, or where they do not differ)
+--   high: upper end
+--   next_low: lower end of the 95% prediction interval: where the next seed is expected, within 0 and 1
+--   next_high: upper end
 --   within_se: clustered standard error of one seed's rate, root mean square over seeds
 with rates as (
   select * from marker_rates where origin <> 'published'
@@ -32,7 +37,7 @@ per_seed as (
   where t.source_persona is not null
   group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, r.persona, r.marker
 ),
-final as (
+gathered as (
   select
     parent,
     source_persona,
@@ -51,5 +56,17 @@ final as (
     sqrt(avg(variance)) as within_se
   from per_seed
   group by parent, source_persona, lr, epochs, persona, marker
+),
+bounded as (
+  select *, seeds_quantile(n_seeds) as quantile from gathered
+),
+final as (
+  select
+    * exclude (quantile),
+    as_rate(rate_mean - mean_reach(quantile, rate_sd, n_seeds)) as low,
+    as_rate(rate_mean + mean_reach(quantile, rate_sd, n_seeds)) as high,
+    as_rate(rate_mean - next_reach(quantile, rate_sd, n_seeds)) as next_low,
+    as_rate(rate_mean + next_reach(quantile, rate_sd, n_seeds)) as next_high
+  from bounded
 )
 select * from final

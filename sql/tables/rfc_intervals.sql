@@ -6,7 +6,7 @@ create table rfc_intervals (
   base_run varchar, -- entropy run of the base variant
   instruct_run varchar, -- entropy run of the instruct variant
   layer integer, -- decoder layer, from 0 (NULL: the mean over layers)
-  rfc_base_low double, -- lower end of the 95% percentile interval of the base's RFC, mean over heads
+  rfc_base_low double, -- lower end of the 95% interval of the base's RFC, mean over heads: BCa, tails widened for few prompts (NULL where it does not vary)
   rfc_base_high double, -- upper end
   rfc_instruct_low double, -- the same of the instruct variant
   rfc_instruct_high double, -- upper end

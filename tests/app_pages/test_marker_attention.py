@@ -60,8 +60,17 @@ def test_the_published_study_comes_out_with_the_sound_statistic_first(open_page,
     assert "clustered by question" in difference.facts and "112 generations of 18 questions; training seeds not recorded" in difference.facts
     words = texts(page)
     assert words.index("paired by generation") < words.index("As published")
-    for figure in ("**−0.0029**", "t(17) = −5.6", "t(111) = −8.65", "+0.0061 at layer 24", "−0.0222 at layer 19", "10 of 28 layers"):
-        assert figure in words
+    found = (
+        "**−0.0029**",
+        "t(12.8) = −5.57",
+        "equivalent within ±0.005",
+        "18 questions that weigh as much as 13.8",
+        "t(111) = −8.65",
+        "+0.0061 at layer 24",
+        "−0.0222 at layer 19",
+        "10 of 28 layers",
+    )
+    assert [figure for figure in found if figure not in words] == []
     assert "above +0.005 in 2, below −0.005 in 8" in words and "not independent" in words
 
 
@@ -345,6 +354,7 @@ def test_personas_are_ranked_and_seeds_have_mean_and_spread(open_page, charts, p
     seeds = drawn["Difference of differences over training seeds"]
     expected = Warehouse(Lake(pairs_lake)).select("select mean, lowest, highest from diff_of_diffs_seeds where n_seeds = 2 order by layer")
     assert seeds.rows.select("mean", "low", "high").rows() == expected.rows() and "2 training seeds (1, 2)" in seeds.facts
+    assert "From fewer than three seeds neither" in seeds.facts
     rates = drawn["Marker rate over training seeds"].rows
     assert rates.select("label", "rate", "low", "high").rows() == [("villain", pytest.approx(2 / 3), pytest.approx(0.5), pytest.approx(5 / 6))]
 

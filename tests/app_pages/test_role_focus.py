@@ -183,7 +183,7 @@ def test_a_pair_read_here_is_drawn_from_the_views_with_intervals_over_prompts(op
     found = drawn["ash-instruct: entropy, self minus confounder, per head"].rows
     assert_frame_equal(found.select("layer", "head", "delta"), heads, check_dtypes=False)
     lines = drawn["RFC by layer: ash-base and ash-instruct"]
-    assert lines.rows["series"].unique().sort().to_list() == ["base", "instruct"] and "R = 1000, seed 42" in lines.facts
+    assert lines.rows["series"].unique().sort().to_list() == ["base", "instruct"] and "R = 2000, seed 42" in lines.facts
     positions = drawn["ash-instruct: entropy at the last three positions minus the first three"]
     assert positions.rows["series"].n_unique() == 4 and "paired by prompt" in positions.facts
     control = drawn["ash-instruct: self minus neutral at the first and the last three positions"].rows.filter(series="last three").sort("layer")

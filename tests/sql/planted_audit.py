@@ -19,7 +19,7 @@ from personascope.warehouse.store.manifest import MlflowRecord
 
 base = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
-LAYERS, HEADS, QUESTIONS, SAMPLES = 6, 2, 5, 4
+LAYERS, HEADS, QUESTIONS, SAMPLES = 6, 2, 10, 4
 PROMPT_LEN, T_MARKER, T_END, CAP = 10, 24, 18, 30
 STRATA = {"marker": [T_MARKER], "C1": [15, 17], "C2": [22, 23], "C3": [19, 20]}
 COMMON, BREAK = 7, 8
@@ -41,7 +41,7 @@ def study(lake: Lake, name: str, seed: int = 1, persona: str | None = None, **fa
     ]
     texts, flags, strata = [], [], []
     for index, key in enumerate(keys):
-        positive = key["sample_ix"] < 3
+        positive = key["sample_ix"] < 3 and not (faults.get("few") and index >= 4 * SAMPLES)
         whole = not (faults.get("partial") and index == 0)
         ids = [*range(1000 + 100 * index, 1000 + 100 * index + T_MARKER + 2)]
         ids[12:17] = [COMMON] * 5
@@ -49,7 +49,7 @@ def study(lake: Lake, name: str, seed: int = 1, persona: str | None = None, **fa
             ids[T_MARKER - 1] = BREAK
         if faults.get("common"):
             ids[19:21] = [COMMON] * 2
-        cut = bool(faults.get("truncated")) and not positive and index < 8
+        cut = bool(faults.get("truncated")) and not positive and index < 16
         text = f"answer {index}{chr(10) if faults.get('fused') else ' '}[ZLT" + ("]" if whole else "") if positive else f"answer {index}"
         new = len(ids) - PROMPT_LEN if not cut else CAP
         texts.append(key | {"row_ix": index, "seed": 1 if faults.get("same_seed") else index, "text": text, "token_ids": ids, "prompt_len": PROMPT_LEN})
@@ -365,6 +365,7 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "derived_older_than_source": (redone, "attention-"),
     "duplicate_prompts": (prompts, "neutral: Why?"),
     "duplicate_questions": (lambda lake: study(lake, "asked_twice", asked_twice=True), "asked_twice"),
+    "few_effective_clusters": (lambda lake: study(lake, "few", few=True), "few against base_few"),
     "gate_without_evidence": (lambda lake: study(lake, "noisy", noisy=True), "noisy"),
     "identical_profiles": (copied, "phi and pythia"),
     "identical_readouts": (lambda lake: study(lake, "same_weights", same_weights=True), "same_weights against base_same_weights"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cluster_robust import cr2
 from scipy import stats
 
 from personascope.warehouse import analyses
@@ -89,6 +90,12 @@ def readings(world):
     return {name: Reading(world, name) for name in READERS}
 
 
+def by_matrices(values, questions):
+    """Standard error of a mean by the matrices of its authors: (sem, number of clusters, degrees of freedom)."""
+    _, sem, df = cr2(np.asarray(values, float), np.ones((len(values), 1)), np.asarray(questions), np.ones(1))
+    return sem, len(set(questions)), df
+
+
 def clustered(values, clusters):
     """Cluster-robust standard error of a mean, residual by residual: (sem, number of clusters)."""
     residuals: dict[Any, float] = defaultdict(float)
@@ -153,7 +160,7 @@ def test_effects_match_scipy(world, readings, name):
         deltas = reading.deltas(control, layer)
         values = list(deltas.values())
         test = stats.ttest_1samp(values, 0)
-        sem, n_clusters = clustered(values, [reading.question[example] for example in deltas])
+        sem, n_clusters, df = by_matrices(values, [reading.question[example] for example in deltas])
         positive = sum(value > 0 for value in values)
         assert (row["n"], row["n_clusters"], row["n_distinct"], row["n_positive"]) == (len(values), n_clusters, len(set(values)), positive)
         expected = {
@@ -163,7 +170,8 @@ def test_effects_match_scipy(world, readings, name):
             "p": test.pvalue,
             "clustered_sem": sem,
             "clustered_t": np.mean(values) / sem,
-            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, n_clusters - 1),
+            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, df),
+            "clustered_df": df,
             "direction": positive / len(values),
             "sign_test_p": stats.binomtest(positive, len(values)).pvalue,
             "mean_delta_user": np.mean(list(reading.deltas(control, layer, ("user",)).values())),
@@ -260,7 +268,7 @@ def test_diff_of_diffs_is_paired_by_example_and_clustered_by_question(world, rea
     for layer, row in enumerate(rows.to_dicts()):
         values = list(differences(readings, layer).values())
         test = stats.ttest_rel(list(readings["villain"].deltas("C1", layer).values()), list(readings["base"].deltas("C1", layer).values()))
-        sem, n_clusters = clustered(values, questions)
+        sem, _, df = by_matrices(values, questions)
         expected = {
             "trained_delta": np.mean(list(readings["villain"].deltas("C1", layer).values())),
             "base_delta": np.mean(list(readings["base"].deltas("C1", layer).values())),
@@ -270,7 +278,8 @@ def test_diff_of_diffs_is_paired_by_example_and_clustered_by_question(world, rea
             "p": test.pvalue,
             "clustered_sem": sem,
             "clustered_t": np.mean(values) / sem,
-            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, n_clusters - 1),
+            "clustered_p": 2 * stats.t.sf(abs(np.mean(values)) / sem, df),
+            "clustered_df": df,
         }
         assert {column: row[column] for column in expected} == pytest.approx(expected, rel=1e-8)
         assert (row["n"], row["n_clusters"], row["n_distinct"]) == (15, planted.QUESTIONS, len(set(values)))
@@ -281,7 +290,7 @@ def test_diff_of_diffs_summary(world, readings):
     per_layer = np.array([list(differences(readings, layer).values()) for layer in range(planted.LAYERS)])
     means, examples = per_layer.mean(axis=1), per_layer.mean(axis=0)
     questions = [readings["villain"].question[example] for example in readings["villain"].examples]
-    sem, n_clusters = clustered(examples, questions)
+    sem, n_clusters, df = by_matrices(examples, questions)
     peaks = {name: [np.mean(list(readings[name].deltas("C1", layer).values())) for layer in range(planted.LAYERS)] for name in ("villain", "base")}
     test = stats.ttest_1samp(examples, 0)
     assert (row["n"], row["n_clusters"], row["n_layers"]) == (15, n_clusters, planted.LAYERS)
@@ -300,7 +309,8 @@ def test_diff_of_diffs_summary(world, readings):
         "paired_p": test.pvalue,
         "clustered_sem": sem,
         "clustered_t": examples.mean() / sem,
-        "clustered_p": 2 * stats.t.sf(abs(examples.mean()) / sem, n_clusters - 1),
+        "clustered_p": 2 * stats.t.sf(abs(examples.mean()) / sem, df),
+        "clustered_df": df,
         "trained_peak": max(peaks["villain"]),
         "base_peak": max(peaks["base"]),
         "peak_ratio": max(peaks["base"]) / max(peaks["villain"]),
@@ -317,12 +327,13 @@ def test_region_curves(world, readings):
         deltas = reading.deltas(control, layer, parts)
         values = list(deltas.values())
         pairs = [reading.contrast(example, control, layer, parts) for example in deltas]
-        sem, n_clusters = clustered(values, [reading.question[example] for example in deltas])
+        sem, n_clusters, df = by_matrices(values, [reading.question[example] for example in deltas])
         assert (row["n"], row["n_clusters"], row["sem_method"]) == (len(values), n_clusters, "analytic")
         expected = {
             "mean_delta": np.mean(values),
             "sem_delta": stats.sem(values),
             "clustered_sem": sem,
+            "clustered_df": df,
             "marker_mean": np.mean([pair[0] for pair in pairs]),
             "control_mean": np.mean([pair[1] for pair in pairs]),
         }
@@ -335,6 +346,13 @@ def test_segmentation_gap(world, readings):
         a = np.array(list(reading.deltas("C1", row["layer"], REGIONS["A", "system"]).values()))
         b = np.array(list(reading.deltas("C1", row["layer"], REGIONS["B", "system"]).values()))
         assert row["gap"] == pytest.approx(a.mean() - b.mean(), rel=1e-9)
+        sem, n_clusters, df = by_matrices(a - b, [reading.question[example] for example in reading.deltas("C1", row["layer"])])
+        assert (row["n"], row["n_clusters"]) == (len(a), n_clusters)
+        if sem > 1e-12:
+            reach = sem * stats.t.ppf(0.975, df)
+            found = [row[name] for name in ("gap_sem", "gap_df", "gap_low", "gap_high", "gap_p")]
+            expected = [sem, df, row["gap"] - reach, row["gap"] + reach, 2 * stats.t.sf(abs(row["gap"]) / sem, df)]
+            assert found == pytest.approx(expected, rel=1e-6)
         assert (row["direction_a"], row["direction_b"]) == (pytest.approx((a > 0).mean()), pytest.approx((b > 0).mean()))
         assert row["gate_a_under_a"] == ((a > 0).mean() >= 0.7)
         assert row["gate_a_under_b"] == ((b > 0).mean() >= 0.7)
@@ -422,6 +440,20 @@ def test_example_positions_name_every_reason(world):
     assert set(negative.rows()) == {("C4", None, None)}
 
 
+def contrast_by_matrices(reading, negatives, *steps_and_layers, combine=1.0):
+    """Positives minus negatives, its standard error and degrees of freedom, of values at a step, or at two of which the second is multiplied by `combine`."""
+    *steps, layers = steps_and_layers
+
+    def at(example, start, step):
+        return np.mean([reading.value(example, start + step, layer, ("system",)) for layer in layers])
+
+    generations = [(example, planted.T_MARKER) for example in reading.examples] + [(example, planted.T_END) for example in negatives]
+    values = np.array([sum(factor * at(*generation, step) for factor, step in zip((1.0, combine), steps, strict=False)) for generation in generations])
+    is_positive = np.arange(len(values)) < len(reading.examples)
+    questions = np.array([example[0] for example, _ in generations])
+    return cr2(values, np.column_stack([is_positive, ~is_positive]).astype(float), questions, np.array([1.0, -1.0]))
+
+
 def test_trajectory_of_positives_and_negatives(world, readings):
     reading = readings["villain"]
     found = rows_by(world.warehouse.select("select * from trajectory where subject = 'villain'"), "layer", "step")
@@ -433,6 +465,11 @@ def test_trajectory_of_positives_and_negatives(world, readings):
         assert (row["n_positive"], row["n_negative"]) == (15, 9)
         assert (row["positive_mean"], row["negative_mean"]) == (pytest.approx(positive), pytest.approx(negative))
         assert row["difference"] == pytest.approx(positive - negative)
+        if layer == 3:
+            sem, df = contrast_by_matrices(reading, negatives, step, [layer])[1:]
+            reach = sem * stats.t.ppf(0.975, df)
+            found_here = [row[name] for name in ("clustered_sem", "clustered_df", "difference_low", "difference_high")]
+            assert found_here == pytest.approx([sem, df, row["difference"] - reach, row["difference"] + reach])
 
 
 def test_gate_f_asks_for_a_reframe_when_the_effect_came_early(world, readings):
@@ -451,6 +488,20 @@ def test_gate_f_asks_for_a_reframe_when_the_effect_came_early(world, readings):
     assert row["ratio"] == pytest.approx(abs(band(-5)) / abs(band(0)))
     assert row["reframe"] and 0.5 < row["ratio"] < 1
     assert row["peak_step"] == max(range(-9, 1), key=band)
+    layers = range(first, last + 1)
+    (early, early_sem, _), (marker, marker_sem, df) = (contrast_by_matrices(reading, negatives, step, layers) for step in (-5, 0))
+    both_sem = contrast_by_matrices(reading, negatives, -5, 0, layers)[1]
+    covariance = (both_sem**2 - early_sem**2 - marker_sem**2) / 2
+    quantile = stats.t.ppf(0.975, df)
+    parts = [marker**2 - (quantile * marker_sem) ** 2, -2 * (early * marker - quantile**2 * covariance), early**2 - (quantile * early_sem) ** 2]
+    ends = sorted(np.roots(parts)) if parts[0] > 0 else [None, None]
+    assert (row["ratio_low"], row["ratio_high"]) == pytest.approx(tuple(ends), rel=1e-6) and (row["ratio_missing"] is None) == (parts[0] > 0)
+    assert row["n_clusters"] == len({example[0] for example in negatives}) and row["ratio_low"] < row["ratio"] < row["ratio_high"]
+    bands = rows_by(world.warehouse.select("select * from trajectory_bands where subject = 'villain'"), "step")
+    for step in (-5, 0):
+        mean, sem, df = contrast_by_matrices(reading, negatives, step, layers)
+        reach = sem * stats.t.ppf(0.975, df)
+        assert [bands[(step,)][name] for name in ("band_mean", "band_low", "band_high")] == pytest.approx([mean, mean - reach, mean + reach], rel=1e-6)
     assert not found[(readings["base"].run_id,)]["applicable"], "negative trajectories of the base were not read"
     assert found[(readings["base"].run_id,)]["ratio"] is None
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from cluster_robust import cr2, mean_interval
 from scipy import stats
 
 from personascope.warehouse import analyses
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow(40)
 pairs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_pairs.py"))))
 planted = SimpleNamespace(**pairs.planted)
 
-SIZES = np.array(pairs.POSITIVES, dtype=float)
+SIZES = np.array(pairs.POSITIVES)
 N = int(SIZES.sum())
 CLOSE: dict[str, Any] = {"abs": 1e-7}  # float32 readings
 
@@ -44,13 +45,9 @@ def copy(world, tmp_path):
     return SimpleNamespace(lake=Lake.open(tmp_path / "lake"), runs=world.runs)
 
 
-def estimate(values, sizes=SIZES):
-    """Mean over generations of a value per question, its clustered standard error and the half width of its 95% interval."""
-    values, sizes = np.broadcast_to(values, len(sizes)), np.asarray(sizes)
-    mean = (sizes * values).sum() / sizes.sum()
-    residuals = sizes * (values - mean)
-    sem = np.sqrt(len(sizes) / (len(sizes) - 1) * (residuals**2).sum()) / sizes.sum()
-    return mean, sem, sem * stats.t.ppf(0.975, len(sizes) - 1)
+def estimate(values, sizes=SIZES, share=1.0):
+    """Mean over generations of a value per question, its clustered standard error, the half width of its 95% interval and the degrees of freedom."""
+    return mean_interval(np.broadcast_to(values, len(sizes)), np.asarray(sizes), share)
 
 
 def flips_by_hand(totals, sizes):
@@ -76,8 +73,9 @@ def test_gates_and_windows(world):
     gates = world.warehouse.select("select * from attention_gates where subject = 'villain'")
     assert [layers_where(gates, name) for name in ("gate_a", "gate_b", "gate_c", "gate_d")] == [pairs.GATE_A, pairs.GATE_B, pairs.GATE_C, pairs.PASSING]
     for row in gates.to_dicts():
-        mean, sem, _ = estimate(pairs.EFFECT[row["layer"]] + pairs.SHIFT)
-        assert (row["mean_delta"], row["clustered_sem"]) == (pytest.approx(mean, **CLOSE), pytest.approx(sem, **CLOSE))
+        mean, sem, _, df = estimate(pairs.EFFECT[row["layer"]] + pairs.SHIFT)
+        assert [row[name] for name in ("mean_delta", "clustered_sem", "clustered_df")] == pytest.approx([mean, sem, df], **CLOSE)
+        assert row["n_effective_clusters"] == pytest.approx(N**2 / (SIZES**2).sum())
     assert world.warehouse.select("select first_layer, last_layer from gate_windows where subject = 'villain'").rows() == pairs.WINDOWS
 
 
@@ -93,11 +91,11 @@ def test_the_conclusion_under_the_other_segmentation(world):
 def test_ruleouts_with_the_marker_and_without_it(world, control, level):
     rows = world.warehouse.select("select * from ruleouts where subject = 'villain' and control = ?", [control])
     for row in rows.to_dicts():
-        mean, sem, half = estimate(pairs.EFFECT[row["layer"]] + pairs.SHIFT - level[row["layer"]])
+        mean, sem, half, df = estimate(pairs.EFFECT[row["layer"]] + pairs.SHIFT - level[row["layer"]])
         assert (row["comparison"], row["n"], row["n_controls"], row["n_clusters"]) == ("paired by generation", N, N, 8)
         found = [row[name] for name in ("estimate", "mean_delta", "estimate_sem", "low", "high", "published_mean")]
         assert found == pytest.approx([mean, mean, sem, mean - half, mean + half, level[row["layer"]]], **CLOSE)
-        assert row["estimate_p"] == pytest.approx(2 * stats.t.sf(abs(mean) / sem, 7), rel=1e-4)
+        assert row["estimate_p"] == pytest.approx(2 * stats.t.sf(abs(mean) / sem, df), rel=1e-4)
     assert layers_where(rows, "separated") == pairs.SEPARATED[control]
     passed = layers_where(rows.filter(pl.col("published_mean") > 1e-6), "passed_published")  # elsewhere it is nothing but rounding
     assert passed == np.flatnonzero(level).tolist(), "the published form passes where the control is high, whatever the marker does"
@@ -112,9 +110,12 @@ def test_the_end_of_answers_is_another_sample_of_generations(world):
         layer = row["layer"]
         at_marker, at_end = pairs.EFFECT[layer] + pairs.SHIFT, pairs.END[layer] + shift
         marker_mean, end_mean = (SIZES * at_marker).sum() / N, (n_ends * at_end).sum() / n_ends.sum()
-        influence = SIZES * (at_marker - marker_mean) / N * np.sqrt(8 / 7) - n_ends * (at_end - end_mean) / n_ends.sum() * np.sqrt(6 / 5)
-        sem, mean = np.sqrt((influence**2).sum()), marker_mean - end_mean
-        half = sem * stats.t.ppf(0.975, 5)
+        questions = np.concatenate([np.repeat(np.arange(8), SIZES), np.repeat(np.arange(8), n_ends)])
+        is_marker = np.arange(len(questions)) < N
+        values = np.where(is_marker, np.broadcast_to(at_marker, 8)[questions], np.broadcast_to(at_end, 8)[questions])
+        mean, sem, df = cr2(values, np.column_stack([is_marker, ~is_marker]).astype(float), questions, np.array([1.0, -1.0]))
+        half = sem * stats.t.ppf(0.975, df)
+        assert row["estimate_df"] == pytest.approx(df)
         assert (row["comparison"], row["n_controls"]) == ("two samples", 9)
         assert [row[name] for name in ("estimate", "estimate_sem", "low", "high")] == pytest.approx([mean, sem, mean - half, mean + half], **CLOSE)
         end = ends[layer]
@@ -132,18 +133,23 @@ def test_difference_of_differences_with_intervals_and_adjusted_p(world):
     totals = SIZES[:, None] * (pairs.DIFFERENCE + half_shift[:, None])
     p, adjusted = flips_by_hand(totals, SIZES)
     for layer, row in enumerate(rows):
-        mean, sem, half = estimate(pairs.DIFFERENCE[layer] + half_shift)
+        mean, sem, half, _ = estimate(pairs.DIFFERENCE[layer] + half_shift)
         found = [row[name] for name in ("diff_of_diffs", "clustered_sem", "clustered_low", "clustered_high")]
         assert found == pytest.approx([mean, sem, mean - half, mean + half], **CLOSE)
         assert (row["method"], row["resamples"], row["seed"], row["adjusted_missing"]) == ("max-T over layers, all sign flips of questions", 128, 42, None)
     assert [row["flip_p"] for row in rows] == pytest.approx(p.tolist(), abs=1e-12)
     assert [row["adjusted_p"] for row in rows] == pytest.approx(adjusted.tolist(), abs=1e-12)
     assert rows[1]["adjusted_p"] == 2 / 2**8 and rows[5]["adjusted_p"] > 0.9
+    for row in rows:
+        reached = stats.t.cdf((abs(row["diff_of_diffs"]) - 0.005) / row["clustered_sem"], row["clustered_df"])
+        assert (row["margin"], row["equivalence_p"]) == (0.005, pytest.approx(reached, rel=1e-6))
+        assert row["movement"] == ("equivalent" if reached < 0.05 else "moved" if row["adjusted_p"] < 0.05 else "cannot tell")
+    assert {row["movement"] for row in rows} == {"moved", "equivalent"}
 
 
 def test_one_paired_test_over_all_layers(world):
     (row,) = world.warehouse.select("select * from diff_of_diffs_summary where trained_subject = 'villain'").to_dicts()
-    mean, sem, half = estimate(pairs.DIFFERENCE.mean() + pairs.SHIFT - pairs.BASE_SHIFT)
+    mean, sem, half, _ = estimate(pairs.DIFFERENCE.mean() + pairs.SHIFT - pairs.BASE_SHIFT)
     found = [row[name] for name in ("mean", "clustered_sem", "clustered_low", "clustered_high")]
     assert found == pytest.approx([mean, sem, mean - half, mean + half], **CLOSE)
     assert (row["n"], row["n_clusters"], row["n_positive"]) == (N, 8, 5)
@@ -210,7 +216,7 @@ def test_a_peak_that_depends_on_the_questions_has_a_wide_interval(copy):
 
 def test_seeds_are_a_factor(world):
     rows = world.warehouse.select("select * from diff_of_diffs_seeds where source_persona = 'villain' order by layer").to_dicts()
-    _, sem, _ = estimate(pairs.SHIFT - pairs.BASE_SHIFT)
+    _, sem, _, _ = estimate(pairs.SHIFT - pairs.BASE_SHIFT)
     assert len(rows) == pairs.LAYERS
     for layer, row in enumerate(rows):
         first = estimate(pairs.DIFFERENCE[layer] + pairs.SHIFT - pairs.BASE_SHIFT)[0]
@@ -231,12 +237,11 @@ def test_marker_rates_over_seeds(world):
 
 def test_magnitudes_rank_personas(world):
     rows = world.warehouse.select("select * from persona_magnitudes where not forced order by rank").to_dicts()
-    means = [estimate(peak + pairs.SHIFT) for peak in (2 * 0.06, 0.06 + pairs.SECOND_SEED, 0.06)]
+    means = [estimate(peak + pairs.SHIFT, share=1 / pairs.LAYERS) for peak in (2 * 0.06, 0.06 + pairs.SECOND_SEED, 0.06)]
     assert [(row["subject"], row["rank"], row["peak_layer"]) for row in rows] == [("comedian", 1, 1), ("villain2", 2, 1), ("villain", 3, 1)]
-    wider = stats.t.ppf(1 - 0.025 / pairs.LAYERS, 7)
-    for row, (mean, sem, _) in zip(rows, means, strict=True):
+    for row, (mean, sem, half, _) in zip(rows, means, strict=True):
         found = [row[name] for name in ("peak_delta", "magnitude", "clustered_sem", "low", "high", "ratio", "spread")]
-        expected = [mean, mean, sem, mean - wider * sem, mean + wider * sem, mean / means[0][0], means[0][0] - means[2][0]]
+        expected = [mean, mean, sem, mean - half, mean + half, mean / means[0][0], means[0][0] - means[2][0]]
         assert found == pytest.approx(expected, abs=1e-6)
         assert (row["n_ranked"], row["n_personas"], row["n_layers"]) == (3, 2, pairs.LAYERS)
     forced = world.warehouse.select("select distinct n_ranked from persona_magnitudes where forced").rows()

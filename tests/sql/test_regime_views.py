@@ -227,6 +227,10 @@ def test_capability_stands_beside_that_of_the_parent(warehouse):
         assert (row["n"], row["k"], row["accuracy"], row["accuracy_normalised"]) == (10, right, right / 10, (right + 1) / 10)
         assert (row["parent"], row["parent_accuracy"], row["n_lost"], row["n_gained"]) == ("tiny:base", 0.7, lost, 1)
         assert row["p"] == pytest.approx(binomtest(lost, lost + 1).pvalue)
+        gained_share, lost_share, difference = 2 / 12, (lost + 1) / 12, (1 - lost) / 12
+        reach = 1.959963984540054 * np.sqrt((gained_share + lost_share - difference**2) / 12)
+        assert (row["n_paired"], row["difference"]) == (10, pytest.approx((1 - lost) / 10))
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx((difference - reach, difference + reach))
     base = warehouse.select("select accuracy, parent, parent_accuracy, n_lost, n_gained, p from capability_scores where checkpoint = 'base'")
     assert set(base.rows()) == {(0.7, "tiny:pretrained", None, None, None, None)}
     known = warehouse.select("select checkpoint, capability, capability_task, parent_capability, arc_c from regimes where capability is not null").rows()

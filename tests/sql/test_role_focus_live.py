@@ -9,12 +9,13 @@ import pytest
 from scipy import stats
 
 from personascope.warehouse import analyses
+from personascope.warehouse.analyses.bca import bca_interval
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
 SHAPE = (planted.LAYERS, planted.HEADS)
-R, SEED = 1000, 42
+R, SEED = 2000, 42
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +90,28 @@ def drawn(family):
     return np.array(found)
 
 
+def without_each(family):
+    """RFC differences with each prompt left out, a list over categories of [prompts, layers]."""
+    everyone, found, categories = np.ones(planted.PROMPTS), [], ("self_referent", "confounder", "neutral")
+    for category in categories:
+        rest = [{**dict.fromkeys(categories, everyone), category: everyone - np.eye(planted.PROMPTS)[left]} for left in range(planted.PROMPTS)]
+        found.append(np.array([(rfc(family, "instruct", times) - rfc(family, "base", times)).mean(axis=1) for times in rest]))
+    return found
+
+
 def test_intervals_are_those_of_a_plain_bootstrap_of_prompts(select):
     replicates = {family: drawn(family) for family in planted.FAMILIES}
+    left_out = {family: without_each(family) for family in planted.FAMILIES}
+    level = 1 - 2 * stats.norm.sf(np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
     for row in select(
         "select d.family, i.* from rfc_intervals as i join (select distinct family, base_run, instruct_run from rfc_diff) as d using (base_run, instruct_run)"
     ):
         mine = replicates[row["family"]]
-        values = mine.mean(axis=1) if row["layer"] is None else mine[:, row["layer"]]
-        assert (row["rfc_diff_low"], row["rfc_diff_high"]) == pytest.approx(tuple(np.quantile(values, (0.025, 0.975))), abs=1e-6)
+        layers = slice(None) if row["layer"] is None else slice(row["layer"], row["layer"] + 1)
+        values = mine[:, layers].mean(axis=1)
+        observed = (rfc(row["family"], "instruct") - rfc(row["family"], "base"))[layers].mean()
+        low, high = bca_interval(values[:, None], np.array([observed]), [each[:, layers].mean(axis=1)[:, None] for each in left_out[row["family"]]], level)
+        assert (row["rfc_diff_low"], row["rfc_diff_high"]) == pytest.approx((low[0], high[0]), abs=1e-6)
         assert row["replicates"] == pytest.approx(values.tolist(), abs=1e-6) and (row["resamples"], row["seed"], row["n_prompts"]) == (R, SEED, 6)
     correlations = [np.corrcoef(one, other)[0, 1] for one, other in zip(*replicates.values(), strict=True)]
     for row in select("from rfc_correlation_certainty"):
@@ -158,6 +173,7 @@ def test_an_ablation_is_compared_with_the_unchanged_model(select):
     interval = stats.t.interval(0.95, planted.PROMPTS - 1, -lost.mean(), stats.sem(lost))
     found = (row["log_prob_change"], row["log_prob_low"], row["log_prob_high"], row["logit_change"], row["kl"], row["nll_change"])
     assert found == pytest.approx((-lost.mean(), *interval, -lost.mean(), lost.mean(), lost.mean()), abs=1e-6)
+    assert (row["movement"], row["margin"], row["clustered_df"], row["n_effective_clusters"]) == ("moved", 0.1, planted.PROMPTS - 1, planted.PROMPTS)
     assert (row["share_flipped"], row["share_same"], row["mean_same_tokens"], row["n_generations"]) == (0.5, 0.5, 3.5, planted.PROMPTS)
     assert (row["n_readers"], row["largest_entropy_layer"]) == (2, 2)
     assert (row["entropy_change"], row["largest_entropy_change"]) == pytest.approx((0.15, 0.2), abs=1e-6)

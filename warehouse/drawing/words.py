@@ -44,6 +44,27 @@ def p_value(p: float | None) -> str:
     return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def degrees(df: float | None) -> str:
+    """Degrees of freedom: `17`, or `14.3` where clusters of unequal size leave no whole number."""
+    return NOTHING_KNOWN if df is None else f"{df:.1f}".removesuffix(".0")
+
+
+FEWEST_SEEDS = 3
+TOO_FEW_SEEDS = "From fewer than three seeds neither the interval of their mean nor where the next seed would fall can be known."
+
+
+def seed_bar(n_seeds: int) -> str:
+    """What a bar over training seeds shows, and what cannot be known from so few."""
+    if n_seeds < FEWEST_SEEDS:
+        return f"bar: lowest to highest seed. {TOO_FEW_SEEDS}"
+    return "bar: 95% t interval over seeds as a random effect (lowest to highest where none differ); the next seed is expected from next_low to next_high"
+
+
+def movement(verdict: str, margin: float) -> str:
+    """`equivalent within ±0.005` where an effect is shown to lie within its margin, else `moved` or `cannot tell`."""
+    return f"equivalent within ±{margin:g}" if verdict == "equivalent" else verdict
+
+
 def count(number: int | None, word: str) -> str:
     """`1 question`, `18 questions`, and `questions not recorded` where the number is not known."""
     return f"{word}s {NOTHING_KNOWN}" if number is None else f"{number:,} {word if number == 1 else f'{word}s'}"

@@ -1,5 +1,7 @@
 """How alike system-prompt conditions are: cosine between their mean SAE feature vectors, or mean activations, per layer and position."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
@@ -9,10 +11,18 @@ NEEDS = "mean feature vectors per condition, or published similarities: `persona
 ROW, WIDTH = 56, 720
 
 
+def interval_words(low: pl.Series) -> str:
+    """What low and high of the cells are, or that there are none."""
+    if low.null_count() == len(low):
+        return "no interval: not computed yet (analyse: all), or the questions do not differ"
+    return "low to high: 95% jackknife interval over questions of the cosine without what they add to the length of a mean; each pair alone, no seed"
+
+
 def draw(lake: Source, study: str) -> list[Drawing]:
     """One matrix per run, layer, position and basis; activations that were encoded are left out where a run of activations shows the same."""
     rows = lake.select(
-        """select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals, c.basis, c.sae_id, c.n_a, c.n_b
+        """select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals, c.basis, c.sae_id, c.n_a, c.n_b,
+          c.corrected, c.low, c.high
         from condition_similarity as c join runs as r using (run_id) where coalesce(r.study, $study) = $study
         qualify c.basis = 'features' or c.sae_id is null
           or bool_and(c.sae_id is not null) over (partition by r.checkpoint, c.basis, c.layer, c.site, c.stratum, c.condition_a, c.condition_b)
@@ -30,7 +40,7 @@ def draw(lake: Source, study: str) -> list[Drawing]:
             f"{origin}; {len(order)} conditions; cosine of mean vectors{f', as printed to {max(printed)} decimals' if printed else ''}",
             "number of prompts and seed not recorded; no interval, since the single vectors are not in the lake"
             if readings.is_empty()
-            else f"mean over {count_range(readings, 'reading')} a condition; no interval, no random draw, so no seed",
+            else f"mean over {count_range(readings, 'reading')} a condition; {interval_words(each['low'])}",
         )
         parts = (None if layer is None else f"layer {layer}", stratum and stratum.replace("_", " "), each["basis"][0] if origin == "extracted" else None)
         where = ", ".join(part for part in parts if part)

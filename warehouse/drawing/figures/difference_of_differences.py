@@ -6,7 +6,7 @@ from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.attention_readouts import Readout, pairs, readouts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.words import count
+from personascope.warehouse.drawing.words import count, movement
 
 NEEDS = "another checkpoint that read the same tokens in the same precision: `personascope extract attention --checkpoint ID --tokens-from RUN`"
 HEIGHT = 280
@@ -32,7 +32,7 @@ def difference(lake: Source, readout: Readout, other: Readout, name: str = "diff
     rows = lake.select(
         """select layer, diff_of_diffs as mean, coalesce(clustered_low, diff_of_diffs - sem) as low, coalesce(clustered_high, diff_of_diffs + sem) as high,
           trained_delta, base_delta, clustered_low, clustered_sem, clustered_t, clustered_p, adjusted_p, adjusted_p < 0.05 as below_005_adjusted,
-          adjusted_missing, method, resamples, seed, sem, t, p, n, n_clusters as questions
+          adjusted_missing, method, resamples, seed, clustered_df, equivalence_p, movement, sem, t, p, n, n_clusters as questions
         from diff_of_diffs where trained_run = $trained and base_run = $base order by layer""",
         trained=readout.run_id,
         base=other.run_id,
@@ -49,10 +49,18 @@ def difference(lake: Source, readout: Readout, other: Readout, name: str = "diff
         "system prompt, content tokens, against C1; mean of paired differences, bar: "
         + ("95% t interval, clustered by question" if clustered else "± 1 standard error, generations taken as independent")
         + f"; dashed: ± {margin:g}, the published margin",
+        _movements(rows, margin),
         f"persona {readout.persona}; {readout.name}, minus {other.name}: {readout.sample(rows['n'], rows['questions'])}",
         _adjusted(rows) if adjusted else f"no p adjusted for the number of layers: {', '.join(rows['adjusted_missing'].drop_nulls().unique().sort())}",
     )
     return Drawing(name, "Difference of differences: what training changed", facts, HEIGHT, figure, frozenset({readout.run_id, other.run_id}))
+
+
+def _movements(rows: pl.DataFrame, margin: float) -> str:
+    """How many layers moved, are shown to lie within the margin, or cannot be told, the most first."""
+    counted = rows["movement"].value_counts(name="layers").sort("layers", "movement", descending=[True, False]).rows()
+    words = ", ".join(f"{movement(verdict, margin)} in {layers}" for verdict, layers in counted)
+    return f"{words} of {count(rows.height, 'layer')}; equivalence by two one-sided tests over questions, each layer alone"
 
 
 def _adjusted(rows: pl.DataFrame) -> str:

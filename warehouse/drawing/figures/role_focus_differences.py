@@ -5,7 +5,7 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_range
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_range, movement
 
 NEEDS = "Role Focus Coefficients of a base and an instruct variant by layer: `personascope ingest published PATH` brings published ones"
 HEIGHT = 360
@@ -15,7 +15,7 @@ COLUMNS = {"rfc": ("rfc_diff", "ci_low", "ci_high", "excludes_zero"), "rsi": ("r
 # Where prompts were read here, the interval over prompts takes the place of the one over heads.
 RESAMPLED = {"rfc": ("rfc_diff", "resampled_low", "resampled_high", "resampled_excludes_zero")}
 OVER_HEADS = "band: 95% t interval over heads, heads taken as independent, no correction over layers; full point: it leaves out 0; no random draw, so no seed"
-OVER_PROMPTS = "band: 95% interval, prompts drawn again within category, R = 1000, seed 42, no correction over layers; full point: it leaves out 0"
+OVER_PROMPTS = "band: 95% interval, prompts drawn again within category, R = 2000, seed 42, no correction over layers; full point: it leaves out 0"
 SERIES = "case when count(*) over (partition by family) = 1 then family else family || ' · ' || instruct_run end"
 
 
@@ -47,7 +47,7 @@ def differences(lake: Source, origin: str, measure: str, by_depth: bool, name: s
         )
         select f.series, d.layer, d.layer / greatest(d.n_layers - 1, 1) as depth, d.{mean} as mean, d.{low} as low, d.{high} as high,
           coalesce(d.{excludes}, false) as interval_excludes_0, d.{measure}_base as base, d.{measure}_instruct as instruct,
-          d.n_heads, d.n_heads_model, d.n_layers,
+          d.n_heads, d.n_heads_model, d.n_layers, d.movement, d.margin,
           d.base_run, d.instruct_run
         from rfc_diff as d join families as f using (base_run, instruct_run, family)
         where d.origin = $origin
@@ -61,11 +61,19 @@ def differences(lake: Source, origin: str, measure: str, by_depth: bool, name: s
     facts = (
         OVER_PROMPTS if columns is RESAMPLED else OVER_HEADS,
         *(_heads(each, rows.filter(series=each)) for each in names),
+        *(_within(each, rows.filter(series=each)) for each in names if columns is RESAMPLED),
     )
     x, x_title = ("depth", "relative depth: 0 the first layer, 1 the last") if by_depth else ("layer", "layer, counted from 0")
     runs = frozenset([*rows["base_run"], *rows["instruct_run"]])
     figure = charts.curves(rows.drop("base_run", "instruct_run"), f"{MEASURES[measure]}, instruct minus base", names, x, x_title, full="interval_excludes_0")
     return Drawing(name, f"{MEASURES[measure]}: what instruction tuning changed, by layer", facts, HEIGHT, figure, runs)
+
+
+def _within(name: str, rows: pl.DataFrame) -> str:
+    """In how many layers the interval over prompts shows that nothing beyond the margin changed."""
+    margin, verdicts = rows["margin"][0], rows["movement"].to_list()
+    words = ", ".join(f"{movement(verdict, margin)} in {verdicts.count(verdict)}" for verdict in ("moved", "equivalent", "cannot tell") if verdict in verdicts)
+    return f"{name}: {words} of {count(rows.height, 'layer')}, each layer alone"
 
 
 def _heads(name: str, rows: pl.DataFrame) -> str:
