@@ -242,7 +242,8 @@ def test_every_rate_of_a_cell_says_where_the_marker_stands_and_how_the_answers_l
     assert {"first_share", "inside_share", "end_share"} <= set(tips)
     found = table(page, "persona", "rate_any_case")
     expected = Warehouse(Lake(trained_lake)).select(
-        """select persona, rate, clustered_low, clustered_high, at_most, rate_any_case, first_share, inside_share, end_share, d.empty_rate, d.truncated_rate, d.distinct_rate, m.k, m.n
+        """select persona, rate, clustered_low, clustered_high, at_most, rate_any_case, first_share, inside_share, end_share,
+          d.empty_rate, d.truncated_rate, d.distinct_rate, m.k, m.n
         from marker_rates as m join regimes as r using (run_id, marker) join degeneration as d using (run_id, persona)
         where r.lr = 1e-5 and r.epochs = 10 order by rate desc"""
     )
