@@ -23,7 +23,7 @@
 --   clustered_low: lower end of the rate's 95% interval by question, Wilson's on n_effective with t over questions (NULL where n or the questions are unknown)
 --   clustered_high: upper end
 --   clustered_method: what the spread over questions is taken from: the persona's own questions, the other personas, or an assumption; or why there is no interval
---   at_most: one-sided 95% upper bound of the rate by question: what is known where nothing was seen
+--   at_most: one-sided 95% upper bound by question, for rates of at most 0.1: what is known where nothing was seen; above, clustered_high covers better
 --   n_effective: completions over their design effect: as many independent ones would tell as much
 --   icc: intraclass correlation of the answers to one question that the interval reckons with (NULL without one)
 --   n_positive: completions in which the marker's first token stands, whole or not (NULL for published rates)
