@@ -45,7 +45,9 @@ def test_the_interval_of_every_persona_is_that_of_a_plain_recomputation(con):
         effect = ((k - n * rate) ** 2).sum() * 12 / 11 / (n.sum() * rate * (1 - rate)) if told else np.nan
         own.append((effect - 1) / (size - 1) if told else 0)
         weights.append(min((k > 0).sum(), (k < n).sum()) if told else 0)
-        rates.append(rate), sizes.append(size), totals.append(n.sum())
+        rates.append(rate)
+        sizes.append(size)
+        totals.append(n.sum())
     for persona, rate, effective, low, high in con.execute(INTERVALS).fetchall():
         others = [i for i in range(5) if i != persona]
         prior = (sum(own[i] * weights[i] for i in others) + 0.6) / (sum(weights[i] for i in others) + 4)

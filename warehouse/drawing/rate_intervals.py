@@ -15,7 +15,7 @@ def both_intervals(rows: pl.DataFrame, *others: str) -> tuple[pl.DataFrame, list
     names = [name for name, kind in kinds.items() if name == WILSON or rows[f"{kind}_low"].count()]
     drawn = pl.concat(
         rows.select(
-            *("label", pl.lit(name).alias("series"), "rate", pl.col(f"{kinds[name]}_low").alias("low"), pl.col(f"{kinds[name]}_high").alias("high"), *others)
+            "label", pl.lit(name).alias("series"), "rate", pl.col(f"{kinds[name]}_low").alias("low"), pl.col(f"{kinds[name]}_high").alias("high"), *others
         )
         for name in names
     )
