@@ -1,9 +1,30 @@
--- The interval of the difference of two rates of the same n questions, from the questions that only one side has right.
+-- The difference of two rates that were taken on the same samples, from the samples that differ: `more` hold the marker on one side alone, `less` on the other.
+--
+-- paired_icc(n, more, less, n_clusters, squares, sizes)   intraclass correlation of the differences (-1, 0, 1) by question, as rate_icc; NULL where nothing tells
+-- paired_centre(more, less, n, n_effective)               centre of the interval of the difference: one pair added that differs, half of it each way, and one that does not
+-- paired_se(more, less, n, n_effective)                   its standard error; the interval is centre -/+ t * se and exists where no sample differs, too
+--
+-- n_effective is that of rates.sql, with a prior of 0: what a question does to a rate it does to both sides.
+-- Source: Agresti and Min, Statistics in Medicine 24, 2005 (pairs added); design effect as in rates.sql.
+--
+-- Where each of n questions was asked once, and only one side has some right:
 --
 -- paired_rate_centre(gained, lost, n)     its centre: (gained - lost) / (n + 2)
 -- paired_rate_reach(gained, lost, n, z)   half its width; z defaults to the 95% level; above 0 also where no question differs
 --
 -- Source: Bonett and Price, Journal of Educational and Behavioral Statistics 37, 2012: Wald's interval with one question more that was gained and one more that was lost.
+
+create or replace macro paired_icc(n, more, less, n_clusters, squares, sizes) as
+    case
+        when n_clusters > 1 and sizes > n and more + less > 0 and abs(more - less) < n
+            then (squares * n_clusters / (n_clusters - 1) / (more + less - (more - less) ** 2 / n) - 1) / (sizes / n - 1)
+    end;
+
+create or replace macro paired_centre(more, less, n, n_effective) as (more - less) * n_effective / n / (n_effective + 2);
+
+create or replace macro paired_se(more, less, n, n_effective) as
+    sqrt((more + less) * n_effective / n + 1 - ((more - less) * n_effective / n) ** 2 / (n_effective + 2)) / (n_effective + 2);
+
 create or replace macro paired_rate_centre(gained, lost, n) as (gained - lost) / (n + 2);
 create or replace macro paired_rate_reach(gained, lost, n, z := 1.959963984540054) as
     z * sqrt((gained + lost + 2 - (gained - lost) ** 2 / (n + 2)) / (n + 2) ** 2);

@@ -78,6 +78,8 @@ def test_the_histogram_counts_prompts_of_each_phrasing_and_keeps_those_without(s
     share = select("select share, share_low, share_high from emergence_histogram where prompt_form = 'repeat' and layer = 2 and measure = 'stays'").row(0)
     interval = stats.binomtest(2, 3).proportion_ci(method="wilson")
     assert share == pytest.approx((2 / 3, interval.low, interval.high))
+    bounds = select("select share_low, clustered_low, share, clustered_high, share_high from emergence_histogram where n_prompts = n_clusters")
+    assert bounds.height and all(wide <= low <= share <= high <= upper for low, wide, share, upper, high in bounds.rows())
 
 
 def test_accuracy_is_said_per_phrasing_with_targets_of_several_tokens(select):
@@ -86,6 +88,8 @@ def test_accuracy_is_said_per_phrasing_with_targets_of_several_tokens(select):
     low, high = select("select accuracy_low, accuracy_high from task_accuracy where prompt_form = 'all'").row(0)
     interval = stats.binomtest(5, 6).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((interval.low, interval.high))
+    (row,) = select("select accuracy, clustered_low, clustered_high, n_clusters, n_effective from task_accuracy where prompt_form = 'all'").to_dicts()
+    assert row["clustered_low"] < low < row["accuracy"] < high < row["clustered_high"] and row["n_clusters"] <= row["n_effective"] <= 6
 
 
 def test_phrasings_are_compared_word_by_word(select):

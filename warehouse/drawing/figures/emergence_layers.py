@@ -24,7 +24,7 @@ def emergence(lake: Source, reader: Reader, measure: str, name: str) -> Drawing 
     """Prompts by layer of emergence, a colour per phrasing; prompts where it never comes stand at the right. None where no logit lens was read."""
     rows = lake.select(
         """select prompt_form as series, layer, coalesce(layer::varchar, reason) as place, n, n_prompts as prompts, n_clusters as questions, share,
-          share_low, share_high
+          clustered_low as low, clustered_high as high
         from emergence_histogram
         where run_id = $run and subject = $subject and stratum = $stratum and measure = $measure and prompt_form <> 'all'
         order by layer nulls last, place, series""",
