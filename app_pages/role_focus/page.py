@@ -227,7 +227,7 @@ def show_candidates(lake: Source, origin: str, pairs: pl.DataFrame) -> pl.DataFr
     family = address.select("Family", families, "family") if len(families) > 1 else families[0]
     rows = lake.select(
         f"""select rank_by_composite as place, layer, head, composite, did, did_log_ratio, consistency, n_pairs, sign_p_bonferroni, sign_p, self_diff,
-          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, flip_p_fdr, run_id, base_run,
+          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, bootstrap_t_p_max_t, flip_p_fdr, run_id, base_run,
           family as patching_family
         from patching_candidates
         where origin = $origin and {named} = $family and rank_by_composite <= {MOST_CANDIDATES} order by rank_by_composite, run_id""",
@@ -245,7 +245,10 @@ def show_candidates(lake: Source, origin: str, pairs: pl.DataFrame) -> pl.DataFr
         "consistency": st.column_config.NumberColumn("same sign", format="percent"),
         "n_pairs": "pairs",
         "sign_p_bonferroni": st.column_config.NumberColumn("sign test × heads", format="%.2g", help="Exact p times the heads searched (Bonferroni)."),
-        "flip_p_max_t": st.column_config.NumberColumn("sign flips, max-T", format="%.2g", help="p of the mean DiD, adjusted for all heads."),
+        "flip_p_max_t": st.column_config.NumberColumn(
+            "sign flips, max-T", format="%.2g", help="Mean DiD, adjusted for all heads; null: exchangeable in pairs."
+        ),
+        "bootstrap_t_p_max_t": st.column_config.NumberColumn("bootstrap-t, max-T", format="%.2g", help="The same without asking for symmetric differences."),
         "flip_p_fdr": st.column_config.NumberColumn("sign flips, FDR", format="%.2g", help="The same, Benjamini-Hochberg over all heads."),
         "sign_p": st.column_config.NumberColumn("sign test", format="%.2g"),
         "self_diff": st.column_config.NumberColumn("change, self", format="%+.4f"),

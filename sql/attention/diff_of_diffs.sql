@@ -22,8 +22,10 @@
 --   clustered_low: lower end of its 95% interval, Student t with n_clusters - 1 degrees of freedom
 --   clustered_high: upper end
 --   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom; not adjusted for the number of layers
---   flip_p: two-sided, share of the sign flips of questions whose |clustered_t| reaches that of the layer; not adjusted for the number of layers
+--   flip_p: two-sided, share of the sign flips of questions whose |clustered_t| reaches that of the layer; not adjusted for the number of layers;
+--     the null is that trained and base are exchangeable within a question, not that means are equal
 --   adjusted_p: the same with the largest |clustered_t| over layers of each flip: adjusted for all layers (NULL with adjusted_missing)
+--   bootstrap_t_adjusted_p: adjusted for all layers as well, of a mean of 0 whatever the shape of the differences: bootstrap-t over questions (Hall 1988)
 --   adjusted_missing: why there is no adjusted_p: questions unknown, one question, no variation, not computed or outdated (NULL where there is one)
 --   method: how adjusted_p was made
 with tests as (
@@ -96,6 +98,7 @@ matched as (
     t.is_current and t.n = r.n and t.n_clusters = r.n_clusters as is_valid,
     t.p as flip_p,
     t.adjusted_p,
+    t.bootstrap_t_adjusted_p,
     t.method,
     t.resamples,
     t.seed
@@ -126,6 +129,7 @@ final as (
     student_t_p(clustered_t, n_clusters - 1) as clustered_p,
     case when is_valid then flip_p end as flip_p,
     case when is_valid then adjusted_p end as adjusted_p,
+    case when is_valid then bootstrap_t_adjusted_p end as bootstrap_t_adjusted_p,
     why_missing(n_clusters, is_computed, is_valid, adjusted_p is not null) as adjusted_missing,
     case when is_valid then method end as method,
     case when is_valid then resamples end as resamples,
