@@ -21,5 +21,6 @@ from (
     ('published_trials_per_question', 30, 'published generation: trials of a question that did not'),
     ('near_zero_entropy', 0.05, 'role focus: a head whose entropy on neutral prompts is below this (nats) is left out where ratios are averaged without such heads'),
     ('autoencoder_unexplained', 0.5, 'audit: share of the squared activations that an autoencoder leaves unexplained, at least, for its features to be doubted'),
+    ('profile_reliability', 0.6, 'correlation of two profiles: below this reliability of either one it is too noisy to tell'),
     ('patching_epsilon', 0.05, 'patching candidates: share of the median self-referent base entropy that is added to entropies before their logarithm')
 ) as t(name, value, source)

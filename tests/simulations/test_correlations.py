@@ -1,0 +1,95 @@
+"""Correlations of profiles that are known with noise: corrected, they cover the truth, and where noise is most of a profile they say so."""
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from personascope.warehouse.analyses.attenuation import corrected_rank_correlation, halve
+from personascope.warehouse.asking.views import macros, views
+
+pytestmark = pytest.mark.slow(40)
+
+
+def asked(view: str, **tables: pl.DataFrame) -> pl.DataFrame:
+    """A view of the program over tables and views that are given as they would stand in a lake."""
+    with duckdb.connect() as connection:
+        connection.execute(macros())
+        for name, rows in tables.items():
+            connection.register(name, rows)
+        return connection.sql(views()[view].sql).pl()
+
+
+def true_profiles(generator: np.random.Generator, points: int, correlation: float) -> np.ndarray:
+    """Two profiles [2, points] of standard deviation 1 around this correlation."""
+    first, second = generator.normal(size=(2, points))
+    profiles = np.array([first, correlation * first + np.sqrt(1 - correlation**2) * second])
+    return (profiles - profiles.mean(axis=1, keepdims=True)) / profiles.std(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("heads", "reliability", "common", "experiments"), [(28, 0.9, 0.0, 400), (28, 0.9, 0.7, 400), (28, 0.8, 0.0, 400), (784, 0.9, 0.0, 40), (784, 0.8, 0.5, 40)]
+)
+def test_the_rank_correlation_of_noisy_worths_covers_the_true_one(heads, reliability, common, experiments):
+    """20 questions, true rank correlation about .87; `common` is the correlation of the two measures' errors at a question."""
+    generator, n = np.random.default_rng(1), 20
+    covered, plain = np.zeros((2, experiments), dtype=bool)
+    for trial in range(experiments):
+        profiles = true_profiles(generator, heads, 0.88)
+        truth = stats.spearmanr(*profiles).statistic
+        errors = np.sqrt((1 - reliability) / reliability * n) * generator.normal(size=(2, n, heads))
+        errors[1] = common * errors[0] + np.sqrt(1 - common**2) * errors[1]
+        one, other = profiles[:, None] + errors
+        found = corrected_rank_correlation(halve(one, np.arange(n), trial), halve(other, np.arange(n), trial), np.full(heads, True))
+        covered[trial] = found.low <= truth <= found.high
+        plain[trial] = abs(np.arctanh(stats.spearmanr(one.mean(axis=0), other.mean(axis=0)).statistic) - np.arctanh(truth)) < 1.96 / np.sqrt(heads - 3)
+    assert covered.mean() >= 0.90 - 2 * np.sqrt(0.9 * 0.1 / experiments)
+    if heads == 784:
+        assert plain.mean() < 0.5, "what noise takes from a correlation is no small matter"
+
+
+def certainties(experiments: int, layers: int, correlation: float, ratio: float) -> tuple[pl.DataFrame, np.ndarray]:
+    """`rfc_correlation_certainty` of pairs of families whose profiles vary `ratio` times as much as their standard error, and the true correlations."""
+    generator, n, resamples = np.random.default_rng(3), 30, 200
+    truth, points, draws = np.empty(experiments), [], []
+    times = generator.multinomial(n, np.full(n, 1 / n), size=resamples) / n
+    for trial in range(experiments):
+        profiles = true_profiles(generator, layers, correlation)
+        truth[trial] = np.corrcoef(profiles)[0, 1]
+        prompts = profiles[:, None] + np.sqrt(n) / ratio * generator.normal(size=(2, n, layers))
+        seen = prompts.mean(axis=1)
+        runs = {f"{part}_{side}": f"{part}{side}{trial:04}" for side in "ab" for part in ("base_run", "instruct_run")}
+        fixed = {"origin": "extracted", "family_a": "one", "family_b": "other", "alignment": "layer index", "share_a": 0.0, "share_b": 0.0}
+        columns = {"point": np.arange(layers), "low_a": np.arange(layers), "low_b": np.arange(layers), "rfc_diff_a": seen[0], "rfc_diff_b": seen[1]}
+        points.append(pl.DataFrame(columns).with_columns(**{name: pl.lit(value) for name, value in (fixed | runs).items()}))
+        for side, values in zip("ab", prompts, strict=True):
+            replicates = {"layer": np.arange(layers), "replicates": list((times @ values).T)}
+            names = {"base_run": runs[f"base_run_{side}"], "instruct_run": runs[f"instruct_run_{side}"], "run_id": "made"}
+            draws.append(pl.DataFrame(replicates).with_columns(n_prompts=pl.lit(n), **{name: pl.lit(value) for name, value in names.items()}))
+    found = asked(
+        "rfc_correlation_certainty",
+        rfc_profile_pairs=pl.concat(points),
+        rfc_intervals=pl.concat(draws),
+        analysis_standing=pl.DataFrame({"run_id": ["made"], "is_current": [True]}),
+        thresholds=pl.DataFrame({"name": ["profile_reliability"], "value": [0.6]}),
+    )
+    return found.sort("base_run_a"), truth
+
+
+@pytest.mark.parametrize(("layers", "ratio"), [(28, 3), (28, 2), (12, 3)])
+def test_the_correlation_of_noisy_differences_covers_the_true_one(layers, ratio):
+    found, truth = certainties(150, layers, 0.9, ratio)
+    told = found["corrected_missing"].is_null().to_numpy()
+    low, high = (found[name].to_numpy()[told] for name in ("corrected_low", "corrected_high"))
+    covered = (low <= truth[told]) & (truth[told] <= high)
+    assert told.mean() > 0.9 and covered.mean() >= 0.90 - 2 * np.sqrt(0.9 * 0.1 / told.sum())
+    assert found["reliability_a"].mean() == pytest.approx(ratio**2 / (1 + ratio**2), abs=0.02)
+    as_it_stands = (found["low"].to_numpy() <= truth) & (truth <= found["high"].to_numpy())
+    assert as_it_stands.mean() < 0.5
+
+
+def test_noise_alone_is_called_too_noisy_to_tell():
+    found, _ = certainties(60, 28, 0.9, 0.7)
+    assert (found["corrected_missing"] == "too noisy to tell").mean() > 0.9
+    assert found.filter(pl.col("corrected_missing").is_not_null())["corrected_low"].null_count() == (found["corrected_missing"].is_not_null()).sum()
