@@ -24,6 +24,8 @@
 --   clustered_t: mean_delta over clustered_sem
 --   clustered_p: two-sided, Student t with n_clusters - 1 degrees of freedom
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
+--   adjusted_p: two-sided, adjusted for all layers: sign flips of questions, max-T, as in attention_effects
+--   bootstrap_t_adjusted_p: the same without asking for symmetric differences
 with effects as (
   select * from attention_effects where control = 'C1'
 ),
@@ -92,7 +94,9 @@ final as (
     clustered_sem,
     clustered_t,
     clustered_p,
-    sign_test_p
+    sign_test_p,
+    adjusted_p,
+    bootstrap_t_adjusted_p
   from judged
 )
 select * from final

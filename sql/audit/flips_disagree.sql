@@ -1,6 +1,7 @@
 -- flips_disagree: a difference that sign flips call sure and a test without symmetry does not, or the other way round
 -- grain: subject
--- source: own; flips test exchangeability within a pair and reject skewed differences of mean 0, bootstrap-t (Hall 1988) tests the mean; both max-T over the family
+-- source: own; flips test exchangeability within a pair and reject skewed differences of mean 0, bootstrap-t (Hall 1988) tests the mean; both max-T over the family.
+--   With fewer than six pairs or questions no flip reaches 0.05, and nothing is compared
 -- severity: note
 -- page: marker_attention
 -- columns:
@@ -19,6 +20,7 @@ with tests as (
       sql_text(base_run)
     ) as evidence
   from diff_of_diffs
+  where n_clusters >= 6
   union all
   select
     family,
@@ -33,7 +35,7 @@ with tests as (
       sql_text(base_run)
     )
   from patching_candidates
-  where origin = 'extracted'
+  where origin = 'extracted' and n_pairs >= 6
 ),
 counted as (
   select

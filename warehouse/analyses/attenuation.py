@@ -10,7 +10,7 @@ FEWEST_CLUSTERS = 4  # halves of two
 
 @dataclass(frozen=True)
 class Halves:
-    """Means over each half [splits, 2, heads], over each question's own half without it [splits, questions, heads], and whose half that is [splits, questions]."""
+    """Means of each half [splits, 2, heads], of each question's own half without it [splits, questions, heads], and which half that is [splits, questions]."""
 
     whole: np.ndarray
     without: np.ndarray

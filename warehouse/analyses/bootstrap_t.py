@@ -51,3 +51,42 @@ def bootstrap_t(totals: np.ndarray, sizes: np.ndarray, resamples: int, seed: int
     p, adjusted_p = np.full((2, totals.shape[1]), np.nan)
     p[varies], adjusted_p[varies] = beyond / (resamples + 1), adjusted / (resamples + 1)
     return BootstrapT(p, adjusted_p, resamples)
+
+
+def two_sample_bootstrap_t(first: np.ndarray, first_sizes: np.ndarray, second: np.ndarray, second_sizes: np.ndarray, resamples: int, seed: int) -> BootstrapT:
+    """`bootstrap_t` of the difference of two means over the same clusters: sums [clusters, columns] and rows [clusters] of each sample.
+
+    A cluster may have rows in one of them only. The statistic is that of `end_of_answer_contrast`: both samples in one cluster-robust variance, each corrected for its own number of clusters.
+    """
+    sides = ((first, first_sizes), (second, second_sizes))
+    ones = np.ones((1, len(first)))
+    difference, spread = _two_means(ones, sides, np.zeros((2, first.shape[1])))
+    means = np.stack([totals.sum(axis=0) / sizes.sum() for totals, sizes in sides])
+    observed = np.abs(difference[0]) / np.where(spread[0] > _ROUNDING * np.abs(means).max(axis=0), spread[0], np.nan)
+    varies = np.isfinite(observed)
+    beyond, adjusted, reached = np.ones(varies.sum()), np.ones(varies.sum()), observed[varies] * (1 - 1e-9)
+    generator = np.random.default_rng(seed)
+    kept = tuple((totals[:, varies], sizes) for totals, sizes in sides)
+    for start in range(0, resamples, _CHUNK):
+        moved, spread = _two_means(cluster_draws(generator, len(first), min(_CHUNK, resamples - start)), kept, means[:, varies])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistics = np.nan_to_num(np.abs(moved) / spread, nan=np.inf)
+        beyond += (statistics >= reached).sum(axis=0)
+        adjusted += (statistics.max(axis=1, initial=0)[:, None] >= reached).sum(axis=0)
+    p, adjusted_p = np.full((2, first.shape[1]), np.nan)
+    p[varies], adjusted_p[varies] = beyond / (resamples + 1), adjusted / (resamples + 1)
+    return BootstrapT(p, adjusted_p, resamples)
+
+
+def _two_means(times: np.ndarray, sides: tuple[tuple[np.ndarray, np.ndarray], ...], centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of both means, each less its centre, and its standard error [draws, columns] where each cluster counts `times` [draws, clusters]."""
+    means, residuals = [], []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for (totals, sizes), centre in zip(sides, centres, strict=True):
+            rows, present = times @ sizes, times @ (sizes > 0)
+            mean = times @ (totals - sizes[:, None] * centre) / rows[:, None]
+            left = totals - sizes[:, None] * centre - sizes[:, None] * mean[:, None, :]
+            residuals.append(left * np.sqrt(present / (present - 1))[:, None, None] / rows[:, None, None])
+            means.append(mean)
+        spread = np.sqrt((times[..., None] * (residuals[0] - residuals[1]) ** 2).sum(axis=1))
+    return means[0] - means[1], spread
