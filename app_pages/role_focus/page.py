@@ -210,6 +210,7 @@ def _correlation(row: dict) -> str:
     return (
         f"**{plain(row['family_a'])} and {plain(row['family_b'])}**, {count(row['n'], 'layer')}\n\n"
         f"As it stands, with the noise in it: Pearson r = {signed(row['pearson_r'], 3)}\n"
+        f"- without a trend they share, changes from layer to layer: r = {signed(row['changes_r'], 3)}, {p_value(row['changes_p'])}\n"
         f"- neighbouring layers hang together: worth {layers}, {p_value(row['pearson_p_effective'])}\n"
         f"- without any one layer: r {signed(row['loo_r_min'], 3)} to {signed(row['loo_r_max'], 3)}, p up to {_plain_p(row['loo_p_max'])} "
         f"(layer {row['loo_p_max_point']} left out)\n\n"

@@ -93,3 +93,49 @@ def test_noise_alone_is_called_too_noisy_to_tell():
     found, _ = certainties(60, 28, 0.9, 0.7)
     assert (found["corrected_missing"] == "too noisy to tell").mean() > 0.9
     assert found.filter(pl.col("corrected_missing").is_not_null())["corrected_low"].null_count() == (found["corrected_missing"].is_not_null()).sum()
+
+
+SHAPES = {
+    "flat": lambda depth: 0 * depth,
+    "line": lambda depth: 2 * depth,
+    "bow": lambda depth: 8 * (depth - 0.5) ** 2,
+    "hump": lambda depth: 2 * np.exp(-(((depth - 0.6) / 0.15) ** 2)),
+    "wave": lambda depth: 1.5 * np.sin(2 * np.pi * depth),
+}
+
+
+@pytest.mark.parametrize(("shape", "layers"), [*((shape, 28) for shape in SHAPES), ("line", 12), ("hump", 12)])
+def test_a_common_trend_over_depth_is_no_agreement_layer_by_layer(shape, layers):
+    """Two families with independent noise of standard deviation 1 around one trend, 400 pairs in one query."""
+    generator, experiments = np.random.default_rng(4), 400
+    depth = np.linspace(0, 1, layers)
+    profiles = SHAPES[shape](depth) + generator.normal(size=(2, experiments, layers))
+    rows = pl.DataFrame({"point": np.tile(np.arange(layers), experiments), "rfc_diff_a": profiles[0].ravel(), "rfc_diff_b": profiles[1].ravel()})
+    names = np.repeat([f"pair {trial:03}" for trial in range(experiments)], layers)
+    fixed = {"origin": "extracted", "family_a": "one", "family_b": "other", "alignment": "layer index", "n_layers_a": layers, "n_layers_b": layers}
+    rows = rows.with_columns(
+        *(pl.lit(value).alias(name) for name, value in fixed.items()),
+        *(pl.Series(name, names) for name in ("base_run_a", "instruct_run_a", "base_run_b", "instruct_run_b")),
+    )
+    printed = {"run_id": pl.String, "family_a": pl.String, "family_b": pl.String, "layers_compared": pl.Int32, "analysis_timestamp": pl.String}
+    printed |= dict.fromkeys(("pearson_r", "pearson_p", "spearman_r", "spearman_p"), pl.Float64)
+    found = asked(
+        "rfc_correlation",
+        rfc_profile_pairs=rows,
+        published_rfc_correlations=pl.DataFrame(schema=printed),
+        runs=pl.DataFrame(schema={"run_id": pl.String, "finished": pl.Datetime}),
+    )
+    assert found.height == experiments and (found["changes_p"] < 0.05).mean() <= 0.08 + 2 * np.sqrt(0.08 * 0.92 / experiments)
+    if shape in ("bow", "wave"):
+        assert (found["pearson_p_effective"] < 0.05).mean() > 0.2
+
+
+def test_changes_that_two_families_share_are_seen():
+    generator = np.random.default_rng(5)
+    shared = generator.normal(size=(300, 28))
+    one, other = 2 * np.linspace(0, 1, 28) + shared, -2 * np.linspace(0, 1, 28) + 0.7 * shared + np.sqrt(0.51) * generator.normal(size=(300, 28))
+    with duckdb.connect() as connection:
+        connection.execute(macros())
+        r = np.array([np.corrcoef(np.diff(a), np.diff(b))[0, 1] for a, b in zip(one, other, strict=True)])
+        p = connection.sql(f"select pearson_p(unnest({r.tolist()}), effective_n(27, -0.5, -0.5))").fetchall()
+    assert np.mean(np.array(p) < 0.05) > 0.85

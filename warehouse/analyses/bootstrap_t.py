@@ -56,7 +56,8 @@ def bootstrap_t(totals: np.ndarray, sizes: np.ndarray, resamples: int, seed: int
 def two_sample_bootstrap_t(first: np.ndarray, first_sizes: np.ndarray, second: np.ndarray, second_sizes: np.ndarray, resamples: int, seed: int) -> BootstrapT:
     """`bootstrap_t` of the difference of two means over the same clusters: sums [clusters, columns] and rows [clusters] of each sample.
 
-    A cluster may have rows in one of them only. The statistic is that of `end_of_answer_contrast`: both samples in one cluster-robust variance, each corrected for its own number of clusters.
+    A cluster may have rows in one of them only. The statistic is that of `end_of_answer_contrast`: both samples in one cluster-robust variance, each corrected
+    for its own number of clusters.
     """
     sides = ((first, first_sizes), (second, second_sizes))
     ones = np.ones((1, len(first)))
