@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from personascope.warehouse.analyses.attenuation import corrected_rank_correlation, halve
+from personascope.warehouse.analyses.dyads import dyad_test
 from personascope.warehouse.asking.views import macros, views
 
 pytestmark = pytest.mark.slow(40)
@@ -139,3 +140,20 @@ def test_changes_that_two_families_share_are_seen():
         r = np.array([np.corrcoef(np.diff(a), np.diff(b))[0, 1] for a, b in zip(one, other, strict=True)])
         p = connection.sql(f"select pearson_p(unnest({r.tolist()}), effective_n(27, -0.5, -0.5))").fetchall()
     assert np.mean(np.array(p) < 0.05) > 0.85
+
+
+@pytest.mark.parametrize(("sources", "hub"), [(4, 1.0), (11, 1.0), (11, 2.0)])
+def test_hubs_among_personas_are_no_relation_of_closeness_and_leakage(sources, hub):
+    """11 personas, some of which take much from every source and some of which lie close to every source, the one unrelated to the other."""
+    generator, experiments, personas = np.random.default_rng(6), 200, 11
+    dyadic, naive = np.zeros((2, experiments))
+    for trial in range(experiments):
+        takes, close = hub * generator.normal(size=(2, personas))
+        cosine, rate = close + close[:, None] + generator.normal(size=(personas, personas)), takes + generator.normal(size=(personas, personas))
+        rows = [(f"p{s:02}", f"p{v:02}", cosine[s, v] + cosine[v, s], rate[s, v]) for s in range(sources) for v in range(personas) if s != v]
+        points = pl.DataFrame(rows, schema=["source", "persona", "cosine", "rate"], orient="row")
+        dyadic[trial] = dyad_test(points, 300, trial)["p"]
+        naive[trial] = stats.spearmanr(points["cosine"], points["rate"]).pvalue
+    assert (dyadic <= 0.05).mean() <= 0.07 + 2 * np.sqrt(0.07 * 0.93 / experiments)
+    if sources == 11:
+        assert (naive <= 0.05).mean() > 0.14
