@@ -12,7 +12,7 @@
 --   family_b: second family
 --   alignment: layer index or relative depth, as in rfc_profile_pairs
 --   n: points compared
---   reliability_a: share of the variance of family a's profile over layers that is not error of its prompts
+--   reliability_a: share of the variance of family a's profile over layers that is not error of its prompts, at least 0
 --   reliability_b: the same of family b
 --   corrected: Pearson correlation as it would be without these errors, the layers being those there are (NULL where errors are all of a profile)
 --   corrected_low: lower end of its 95% interval (NULL with corrected_missing)
@@ -137,11 +137,11 @@ final as (
     family_b,
     alignment,
     n,
-    reliability_a,
-    reliability_b,
-    least(1.0, greatest(-1.0, corrected)) as corrected,
-    case when not is_noisy then least(1.0, greatest(-1.0, corrected - half_width)) end as corrected_low,
-    case when not is_noisy then least(1.0, greatest(-1.0, corrected + half_width)) end as corrected_high,
+    case when reliability_a is not null then greatest(0.0, reliability_a) end as reliability_a,
+    case when reliability_b is not null then greatest(0.0, reliability_b) end as reliability_b,
+    case when corrected is not null then least(1.0, greatest(-1.0, corrected)) end as corrected,
+    case when not is_noisy and half_width is not null then least(1.0, greatest(-1.0, corrected - half_width)) end as corrected_low,
+    case when not is_noisy and half_width is not null then least(1.0, greatest(-1.0, corrected + half_width)) end as corrected_high,
     case when is_noisy then 'too noisy to tell' end as corrected_missing,
     low,
     high,

@@ -15,7 +15,7 @@ create table rank_agreement (
   n_heads integer, -- heads that are ranked
   low double, -- lower end of the percentile interval of the rank correlation of mean worths, which noise pulls towards 0 (NULL where one measure does not vary)
   high double, -- upper end
-  reliability_a double, -- of the means by measure_a: rank correlation of halves of the questions, averaged over splits, at full length (Spearman-Brown)
+  reliability_a double, -- of the means by measure_a: rank correlation of halves of the questions, averaged over splits, at full length (Spearman-Brown), at least 0
   reliability_b double, -- the same by measure_b (NULL with fewer than four questions)
   corrected double, -- rank correlation corrected for the noise of both (Spearman 1904), from opposite halves (NULL where a half does not repeat the other)
   corrected_low double, -- lower end of its 95% interval: jackknife over questions, Student t

@@ -102,6 +102,12 @@ def test_intervals_are_those_of_a_plain_bootstrap_of_prompts(select):
     for row in select("from rfc_correlation_certainty"):
         assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(correlations, (0.025, 0.975))), abs=1e-5)
         assert row["share_positive"] == pytest.approx(np.mean(np.array(correlations) > 0)) and row["n"] == planted.LAYERS
+        seen = {family: (rfc(family, "instruct") - rfc(family, "base")).mean(axis=1) for family in planted.FAMILIES}
+        scale = planted.PROMPTS / (planted.PROMPTS - 1)
+        left = {family: seen[family].var() - scale * (replicates[family] - seen[family]).var(axis=1).mean() for family in planted.FAMILIES}
+        found = [row["reliability_a"], row["reliability_b"]]
+        assert found == pytest.approx([max(0, left[family] / seen[family].var()) for family in planted.FAMILIES], abs=1e-4)
+        assert (row["corrected"] is None) == (min(left.values()) <= 0) and (row["corrected_low"] is None) == (row["corrected_missing"] is not None)
 
 
 def test_candidates_follow_the_published_rule_over_all_heads(select):

@@ -82,9 +82,10 @@ def _mean(products: np.ndarray) -> np.ndarray:
 
 
 def _disattenuated(crossed: np.ndarray, half_a: np.ndarray, half_b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Corrected correlation and both reliabilities; NaN where a profile does not repeat itself at all."""
+    """Corrected correlation, NaN where a profile does not repeat itself at all, and both reliabilities, at least 0."""
     scale = np.where((half_a > 0) & (half_b > 0), half_a * half_b, np.nan)
-    return crossed / np.sqrt(scale), 2 * half_a / (1 + half_a), 2 * half_b / (1 + half_b)
+    reliabilities = [2 * np.maximum(half, 0) / (1 + np.maximum(half, 0)) for half in (half_a, half_b)]
+    return crossed / np.sqrt(scale), *reliabilities
 
 
 def _jackknife(r: np.ndarray, drawn: np.ndarray) -> tuple[float | None, float | None]:
