@@ -42,14 +42,16 @@ def halve(values: np.ndarray, clusters: np.ndarray, seed: int) -> Halves | None:
     return Halves(sums / counts, (sums[at] - totals) / (counts[at] - sizes), own)
 
 
-def corrected_rank_correlation(first: Halves, second: Halves, heads: np.ndarray) -> Corrected:
+def corrected_rank_correlation(first: Halves | None, second: Halves | None, heads: np.ndarray) -> Corrected:
     """Spearman's correlation of two profiles over `heads` (a mask) as it would be without noise, from halves of the same questions.
 
     The correlation of one profile in one half with the other in the other half, whose errors are independent, over the root of the product of each profile's
     correlation between halves (Spearman 1904), each averaged over splits. Reliability is what the latter becomes at full length, 2 r / (1 + r) (Spearman 1910,
     Brown 1910). Interval: jackknife over questions, Student t with one degree of freedom less than questions, the heads being those there are. Noise may carry
-    the estimate beyond 1 or -1, which counts as that.
+    the estimate beyond 1 or -1, which counts as that. Nothing is known without halves.
     """
+    if first is None or second is None:
+        return Corrected(None, None, None, None, None)
     (a, a_out, a_rest), (b, b_out, b_rest) = (_ranked(halves, heads) for halves in (first, second))
     whole = [_mean(a[:, 0] * b[:, 1] + a[:, 1] * b[:, 0]) / 2, _mean(a[:, 0] * a[:, 1]), _mean(b[:, 0] * b[:, 1])]
     r, reliability_a, reliability_b = _disattenuated(*whole)

@@ -66,7 +66,7 @@ def _agreements(rows: pl.DataFrame) -> Rows:
             continue
         values = both.select(heads).to_numpy(), both.select(f"{name} b" for name in heads).to_numpy()
         drawn = [_drawn_means(each, clusters) for each in values]
-        halves = [halve(each, clusters, SEED) for each in values]
+        halves = halve(values[0], clusters, SEED), halve(values[1], clusters, SEED)
         layers = np.array([int(name.strip("{}").split(",")[0]) for name in heads])
         for layer in [None, *np.unique(layers).tolist()]:
             chosen = np.full(len(layers), True) if layer is None else layers == layer
@@ -77,7 +77,7 @@ def _agreements(rows: pl.DataFrame) -> Rows:
             prompt_spearman = float(np.nanmean(at_prompts)) if np.isfinite(at_prompts).any() else None
             counts = {"n": len(clusters), "n_clusters": int(clusters.max()) + 1, "n_heads": int(chosen.sum())}
             ends = {"low": low, "high": high, "prompt_spearman": prompt_spearman}
-            corrected = Corrected(None, None, None, None, None) if None in halves else corrected_rank_correlation(*halves, chosen)
+            corrected = corrected_rank_correlation(*halves, chosen)
             found.append({"measure_a": first, "measure_b": second, "layer": layer, **counts, **ends, **_columns(corrected)})
     return found
 

@@ -37,7 +37,7 @@ def family_rows(figure: str, sums: pl.DataFrame, family: Sequence[str]) -> Rows:
         if asked.sum() < 2:
             continue
         values = totals[np.ix_(kept, asked)].T
-        test, free = (of(values, usual[asked], RESAMPLES, SEED) for of in (max_t, bootstrap_t))
+        test, free = max_t(values, usual[asked], RESAMPLES, SEED), bootstrap_t(values, usual[asked], RESAMPLES, SEED)
         shared = {"figure": figure, **dict(zip(family, key, strict=True)), "n": int(usual.sum()), "n_clusters": int(asked.sum()), "n_members": int(kept.sum())}
         shared |= {"method": _METHOD[test.every], "resamples": test.resamples, "seed": SEED}
         for member, *each in zip(np.flatnonzero(kept), test.p, test.adjusted_p, free.p, free.adjusted_p, strict=True):
