@@ -73,7 +73,8 @@ def _effects(lake: Source, reader: Reader) -> list[str]:
 def _show_table(lake: Source, reader: Reader, form: str) -> None:
     """Every figure of every head, the studies side by side; a click on a column sorts by it."""
     rows = lake.select(
-        """select e.layer, e.head, e.zero, e.mean, e.resample, e.dla_margin, e.zero_margin, e.mean_margin, e.resample_margin, e.flips_zero, e.kl_zero,
+        """select e.layer, e.head, e.zero, e.zero_shrunken, e.zero_adjusted_p, e.mean, e.mean_adjusted_p, e.resample, e.dla_margin, e.dla_margin_adjusted_p,
+          e.zero_margin, e.mean_margin, e.resample_margin, e.flips_zero, e.kl_zero,
           e.kl_mean, e.kl_resample, e.zero_logit, e.mean_logit, e.resample_logit, e.dla, e.bos_fraction, e.attention_entropy, e.n_zero_layer_top3,
           e.n_dla_margin_layer_top3, e.n_zero_top3, e.n_dla_margin_top3, o.delta_c1, o.trained_minus_base, e.n
         from head_effects as e
@@ -94,6 +95,10 @@ def _show_table(lake: Source, reader: Reader, form: str) -> None:
     shown = with_values(rows.drop("n"))
     words = {
         "zero": ("zero", "Change of the target's log-probability when the head is set to zero, nats.", "%+.3f"),
+        "zero_shrunken": ("zero, shrunken", "The same drawn towards the mean of all heads by what noise makes of the largest of many.", "%+.3f"),
+        "zero_adjusted_p": ("p, zero", "Adjusted for all heads of the model: sign flips of questions, max-T.", "%.2g"),
+        "mean_adjusted_p": ("p, mean", "The same of mean ablation.", "%.2g"),
+        "dla_margin_adjusted_p": ("p, direct", "The same of direct attribution to the margin.", "%.2g"),
         "mean": ("mean", "The same when it is set to its mean over prompts.", "%+.3f"),
         "resample": ("resample", "The same when it is taken from another prompt.", "%+.3f"),
         "dla_margin": ("direct", "Direct contribution to the target's logit minus the runner-up's.", "%+.3f"),
@@ -120,4 +125,7 @@ def _show_table(lake: Source, reader: Reader, form: str) -> None:
     config: charts.Columns = {name: st.column_config.NumberColumn(label, help=help_words, format=kind) for name, (label, help_words, kind) in words.items()}
     st.markdown("**Every figure of every head**")
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown, MOST_ROWS), placeholder="–")
-    st.caption(f"Means over {n}, without a test; figures that the lake lacks are left out. A click on a column sorts. Views `head_effects` and `heads`.")
+    st.caption(
+        f"Means over {n}; heads that lead by rank are judged by p and the shrunken figure; figures that the lake lacks are left out. "
+        "A click on a column sorts. Views `head_effects` and `heads`."
+    )

@@ -34,8 +34,8 @@ def show_marker(lake: Source, reader: Reader) -> None:
     if drawing is not None:
         charts.show_drawing(drawing)
     rows = lake.select(
-        """select layer, trained_prob, base_prob, prob_difference, prob_low, prob_high, logit_difference, logit_low, logit_high, trained_rank, base_rank,
-          trained_top1, base_top1, n, n_clusters
+        """select layer, trained_prob, base_prob, prob_difference, prob_low, prob_high, prob_adjusted_p, logit_difference, logit_low, logit_high,
+          logit_adjusted_p, trained_rank, base_rank, trained_top1, base_top1, n, n_clusters
         from marker_lens where trained_run = $trained and base_run is not distinct from $base order by layer""",
         trained=pair["trained_run"],
         base=pair["base_run"],
@@ -48,4 +48,7 @@ def show_marker(lake: Source, reader: Reader) -> None:
         if any(part in name for part in formats)
     }
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown), placeholder="–")
-    st.caption(f"{plain(pair['name'])}; intervals 95% t over questions, each layer alone, not adjusted for the number of layers. View `marker_lens`.")
+    st.caption(
+        f"{plain(pair['name'])}; intervals 95% t over questions, each layer alone; p adjusted for all layers (max-T, sign flips of questions). "
+        "View `marker_lens`."
+    )

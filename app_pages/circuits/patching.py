@@ -47,9 +47,9 @@ def show_patching(lake: Source, reader: Reader) -> None:
 
 def _show_table(lake: Source, reader: Reader, run: str) -> None:
     rows = lake.select(
-        """select layer, site, head, restored_pooled_log_prob, log_prob_change, log_prob_change_low, log_prob_change_high, prob, base_prob, donor_prob,
-          restored_pooled, restored, restored_low, restored_high, logit_change, logit_change_low, logit_change_high,
-          kl_removed, kl, base_kl, n_restored, n, n_clusters
+        """select layer, site, head, restored_pooled_log_prob, log_prob_change, log_prob_change_shrunken, log_prob_change_adjusted_p,
+          log_prob_change_low, log_prob_change_high, prob, base_prob, donor_prob, restored_pooled, restored, restored_low, restored_high,
+          logit_change, logit_change_low, logit_change_high, kl_removed, kl, base_kl, n_restored, n, n_clusters
         from patch_effects where run_id = $run and stratum = $stratum and prompt_form = 'all'
         order by abs(log_prob_change) desc nulls last, layer, site, head""",
         run=run,
@@ -60,6 +60,8 @@ def _show_table(lake: Source, reader: Reader, run: str) -> None:
     numbers = {
         "restored_pooled_log_prob": ("restored", "Mean change of the log-probability over the mean distance between donor and base."),
         "log_prob_change": ("nats", "Mean change of the target's log-probability."),
+        "log_prob_change_shrunken": ("nats, shrunken", "That change drawn towards the mean of its site by what noise makes of the largest of many."),
+        "log_prob_change_adjusted_p": ("p", "Adjusted for all layers and heads of the site: sign flips of questions, max-T."),
         "log_prob_change_low": ("low, nats", "95% t interval over questions of that change, this place alone."),
         "log_prob_change_high": ("high, nats", "95% t interval over questions of that change, this place alone."),
         "restored_pooled": ("restored, raw logit", "Mean change of the raw logit over the mean distance between donor and base."),

@@ -109,7 +109,8 @@ def show_tests(lake: Source, place: dict) -> dict:
     else:
         st.markdown(
             f"**{count(pair['n_maxt'], 'feature')}** of {pair['n_tested']} differ at a family-wise 5% (sign flips, max-T), {pair['n_bh']} at an FDR of 5%, "
-            f"{pair['n_published']} by the published unpaired rule; {pair['n_silent']} silent ones were left out."
+            f"{pair['n_published']} by the published unpaired rule; {pair['n_silent']} silent ones were left out. "
+            "Flips test that the conditions are exchangeable within a question."
         )
     rows = lake.select(
         f"""select feature, difference, paired_effect, maxt_p, -log10(maxt_p) as minus_log10_p, bh_p, p, effect as published_effect, significant, n, n_distinct,

@@ -48,7 +48,7 @@ def _show_gap(lake: Source, readout: Readout) -> None:
 
 def _show_marker(lake: Source, readout: Readout) -> None:
     found = lake.select(
-        """select c.n_layers, c.gate_d, c.peak_delta, c.peak_layer, c.lowest_delta, c.lowest_layer, g.n, g.n_clusters, g.clustered_p,
+        """select c.n_layers, c.gate_d, c.peak_delta, c.peak_layer, c.lowest_delta, c.lowest_layer, g.n, g.n_clusters, g.adjusted_p,
           (select value from thresholds where name = 'gate_direction') as direction
         from gate_counts as c join attention_gates as g on g.run_id = c.run_id and g.subject = c.subject and g.layer = c.peak_layer
         where c.run_id = $run_id and c.subject = $subject""",
@@ -60,10 +60,13 @@ def _show_marker(lake: Source, readout: Readout) -> None:
         return
     row = found.row(0, named=True)
     passed = "Cannot be told" if row["gate_d"] is None else f"In {row['gate_d']} of {count(row['n_layers'], 'layer')}"
+    picked = (
+        f"{p_value(row['adjusted_p'])}, adjusted for all layers" if row["adjusted_p"] is not None else "picked as the largest, without a p that knows of it"
+    )
     st.markdown(
         f"### {passed}\n"
         f"which pass gates A to C: above 0 in ≥ {row['direction']:.0%} of generations, mean beyond one standard error, above user turn and answer.\n\n"
-        f"Largest {signed(row['peak_delta'])} at layer {row['peak_layer']} ({p_value(row['clustered_p'])}, clustered by question, that layer alone); "
+        f"Largest {signed(row['peak_delta'])} at layer {row['peak_layer']} ({picked}); "
         f"smallest {signed(row['lowest_delta'])} at layer {row['lowest_layer']}."
     )
     st.caption(f"Share of attention on the system prompt's content, marker minus C1; {readout.name}; {readout.sample([row['n']], [row['n_clusters']])}.")

@@ -16,11 +16,12 @@ Y_TITLE = "share of attention"
 def show_controls(lake: Source, readout: Readout) -> None:
     """Marker minus each of the other controls by layer, with the published form beside it, then the check of the segmentation."""
     rows = lake.select(
-        """select control, layer, estimate as mean, low, high, estimate_p as p, coalesce(separated, false) as separated,
+        """select control, layer, estimate as mean, low, high, estimate_p as p, estimate_adjusted_p as adjusted_p, coalesce(separated, false) as separated,
           n_compared, n_questions as questions, n_controls, n, n_clusters,
           published_mean, published_mean - published_sem as published_low, published_mean + published_sem as published_high,
           published_sem, sem_method, comparison,
           count(*) over controls as n_layers, count(low) over controls as n_intervals, count(*) filter (separated) over controls as n_separated,
+          count(*) filter (estimate > 0 and estimate_adjusted_p < 0.05) over controls as n_above, count(estimate_adjusted_p) over controls as n_adjusted,
           count(*) filter (passed) over controls as n_passed, count(*) filter (passed_published) over controls as n_passed_published,
           max(n_compared) over controls as most, max(n_controls) over controls as most_controls, max(n_questions) over controls as most_questions
         from ruleouts where run_id = $run_id and subject = $subject
@@ -43,9 +44,12 @@ def show_controls(lake: Source, readout: Readout) -> None:
 
 
 def _show_sound(readout: Readout, rows: pl.DataFrame, names: list[str]) -> None:
-    drawn = rows.select("series", "layer", "mean", "low", "high", "p", "separated", "n_compared", "n_controls", "questions", "comparison")
+    drawn = rows.select("series", "layer", "mean", "low", "high", "adjusted_p", "p", "separated", "n_compared", "n_controls", "questions", "comparison")
     figure = charts.curves(drawn, f"marker minus control, {Y_TITLE}", names, full="separated")
-    facts = ["band: 95% t interval over questions, one layer at a time; full point: it lies above 0", f"system prompt, content tokens; {_comparisons(rows)}"]
+    facts = [
+        "band: 95% t interval over questions, one layer at a time; full point: it lies above 0; p in the tooltip adjusted for all layers, and alone",
+        f"system prompt, content tokens; {_comparisons(rows)}",
+    ]
     charts.show(figure, "rule-outs", "Marker minus other controls", [*facts, readout.sample(rows["n_compared"], rows["questions"])], HEIGHT)
 
 
@@ -74,6 +78,7 @@ def _show_counts(rows: pl.DataFrame) -> None:
         "most_controls",
         "most_questions",
         "n_layers",
+        pl.when(pl.col("n_adjusted") > 0).then("n_above").alias("n_above"),
         "n_separated",
         "n_passed",
         "n_passed_published",
@@ -83,6 +88,9 @@ def _show_counts(rows: pl.DataFrame) -> None:
         "most_controls": st.column_config.NumberColumn("of the control", help="Generations that the control's positions come from."),
         "most_questions": "questions",
         "n_layers": "layers",
+        "n_above": st.column_config.NumberColumn(
+            "above, all layers", help="Layers above the control by p < 0.05 adjusted for all layers (max-T over questions)."
+        ),
         "n_separated": st.column_config.NumberColumn("interval above 0", help="Layers whose 95% interval over questions lies above 0."),
         "n_passed": st.column_config.NumberColumn("mean − SEM above 0", help="The test that was meant: marker minus control, generations as independent."),
         "n_passed_published": st.column_config.NumberColumn("as published", help="Control minus C1, less its standard error, above 0."),

@@ -91,7 +91,24 @@ def show_leakage(judged: Judged, lr: float, epochs: float) -> Reading | None:
         "Spearman's rho over pairs takes the cells of one persona as independent evidence on its one cosine; rho over personas has one point a persona, "
         "its mean rate."
     )
+    _show_over_sources(judged, row)
     return reading
+
+
+def _show_over_sources(judged: Judged, row: dict) -> None:
+    """The same place over the pairs of every source with every persona, where the lake has several sources."""
+    found = judged.lake.select(
+        """select rho_dyads, p_dyads, n_dyads from leakage_cosine
+        where source is null and run_id = $run_id and layer = $layer and stratum is not distinct from $stratum and site is not distinct from $site
+          and condition is not distinct from $condition and centered is not distinct from $centered and marker is not distinct from $marker
+          and category is null and p_dyads is not null""",
+        **{name: row[name] for name in ("run_id", "layer", "stratum", "site", "condition", "centered", "marker")},
+    )
+    for over in found.iter_rows(named=True):
+        st.caption(
+            f"Over all sources, layer {row['layer']}, {count(over['n_dyads'], 'pair')} of source and persona: {_rho(over['rho_dyads'], over['p_dyads'])}, "
+            "personas permuted as wholes (Mantel), since a persona's pairs with every source go together."
+        )
 
 
 def _name(row: dict) -> str:

@@ -179,7 +179,7 @@ def show_correlation(lake: Source, origin: str, alignment: str) -> None:
         figure = charts.scatter(rows, "rfc_diff_a", "rfc_diff_b", titles, words="layer")
         charts.show(figure, "families", f"{row['family_a']} against {row['family_b']}, layer by layer", facts, SCATTER_HEIGHT)
     sure = lake.select(
-        """select low, high, share_positive, resamples from rfc_correlation_certainty
+        """select corrected, corrected_low, corrected_high, corrected_missing, reliability_a, reliability_b from rfc_correlation_certainty
         where instruct_run_a = $instruct_a and instruct_run_b = $instruct_b and base_run_a = $base_a and base_run_b = $base_b and alignment = $alignment""",
         base_a=row["base_run_a"],
         instruct_a=row["instruct_run_a"],
@@ -189,12 +189,19 @@ def show_correlation(lake: Source, origin: str, alignment: str) -> None:
     )
     with right.container(border=True):
         if not sure.is_empty():
-            low, high, positive, resamples = sure.row(0)
-            st.markdown(
-                f"Prompts drawn again, the same for both families: r from **{signed(low, 3)}** to **{signed(high, 3)}** (95%, {resamples} draws), above 0 in "
-                f"{positive:.0%} of them."
-            )
+            st.markdown(_corrected(sure.row(0, named=True)))
         st.markdown(_correlation(row))
+
+
+def _corrected(sure: dict) -> str:
+    """The correlation that noise in both profiles hides, in words; nothing but that where it hides too much."""
+    reliable = f"Of the variance over layers {sure['reliability_a']:.0%} and {sure['reliability_b']:.0%} is no error of the prompts"
+    if sure["corrected_missing"] is not None:
+        return f"**Too noisy to tell.** {reliable}."
+    return (
+        f"Corrected for noise **r = {signed(sure['corrected'], 3)}**, 95% interval **{signed(sure['corrected_low'], 3)}** to "
+        f"**{signed(sure['corrected_high'], 3)}**, prompts drawn again, the same for both families. {reliable}."
+    )
 
 
 def _correlation(row: dict) -> str:
@@ -202,7 +209,8 @@ def _correlation(row: dict) -> str:
     layers = f"{row['n_effective']:.1f} independent layers" if row["n_effective"] is not None else "an unknown number of independent layers"
     return (
         f"**{plain(row['family_a'])} and {plain(row['family_b'])}**, {count(row['n'], 'layer')}\n\n"
-        f"Pearson **r = {signed(row['pearson_r'], 3)}**\n"
+        f"As it stands, with the noise in it: Pearson r = {signed(row['pearson_r'], 3)}\n"
+        f"- without a trend they share, changes from layer to layer: r = {signed(row['changes_r'], 3)}, {p_value(row['changes_p'])}\n"
         f"- neighbouring layers hang together: worth {layers}, {p_value(row['pearson_p_effective'])}\n"
         f"- without any one layer: r {signed(row['loo_r_min'], 3)} to {signed(row['loo_r_max'], 3)}, p up to {_plain_p(row['loo_p_max'])} "
         f"(layer {row['loo_p_max_point']} left out)\n\n"
@@ -227,7 +235,7 @@ def show_candidates(lake: Source, origin: str, pairs: pl.DataFrame) -> pl.DataFr
     family = address.select("Family", families, "family") if len(families) > 1 else families[0]
     rows = lake.select(
         f"""select rank_by_composite as place, layer, head, composite, did, did_log_ratio, consistency, n_pairs, sign_p_bonferroni, sign_p, self_diff,
-          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, flip_p_fdr, run_id, base_run,
+          neutral_diff, direction_conflict, self_base, did_iqr, n_heads_searched, flip_p_max_t, bootstrap_t_p_max_t, flip_p_fdr, run_id, base_run,
           family as patching_family
         from patching_candidates
         where origin = $origin and {named} = $family and rank_by_composite <= {MOST_CANDIDATES} order by rank_by_composite, run_id""",
@@ -245,7 +253,10 @@ def show_candidates(lake: Source, origin: str, pairs: pl.DataFrame) -> pl.DataFr
         "consistency": st.column_config.NumberColumn("same sign", format="percent"),
         "n_pairs": "pairs",
         "sign_p_bonferroni": st.column_config.NumberColumn("sign test × heads", format="%.2g", help="Exact p times the heads searched (Bonferroni)."),
-        "flip_p_max_t": st.column_config.NumberColumn("sign flips, max-T", format="%.2g", help="p of the mean DiD, adjusted for all heads."),
+        "flip_p_max_t": st.column_config.NumberColumn(
+            "sign flips, max-T", format="%.2g", help="Mean DiD, adjusted for all heads; null: exchangeable in pairs."
+        ),
+        "bootstrap_t_p_max_t": st.column_config.NumberColumn("bootstrap-t, max-T", format="%.2g", help="The same without asking for symmetric differences."),
         "flip_p_fdr": st.column_config.NumberColumn("sign flips, FDR", format="%.2g", help="The same, Benjamini-Hochberg over all heads."),
         "sign_p": st.column_config.NumberColumn("sign test", format="%.2g"),
         "self_diff": st.column_config.NumberColumn("change, self", format="%+.4f"),

@@ -24,6 +24,9 @@
 --   n_nonzero: examples with delta other than 0
 --   direction: n_positive over n
 --   sign_test_p: exact two-sided binomial p of n_positive of n_nonzero
+--   adjusted_p: two-sided, adjusted for all layers of the control: sign flips of questions, max-T; null: marker and control exchangeable within a question (NULL: not
+--     computed, questions unknown, one question or no variation). What a layer that was picked is told by
+--   bootstrap_t_adjusted_p: adjusted for all layers as well, of a mean of 0 whatever the shape of the differences (bootstrap-t over questions)
 with questions as (
   select
     run_id,
@@ -87,22 +90,25 @@ errors as (
 ratios as (
   select *, t_ratio(mean_delta, sem, lowest, highest) as t, t_ratio(mean_delta, clustered_sem, lowest, highest) as clustered_t from errors
 ),
+tested as (
+  select first_run as run_id, subject, stratum as control, layer, n, n_clusters, adjusted_p, bootstrap_t_adjusted_p from family_p where figure = 'attention_effects'
+),
 final as (
   select
-    run_id,
-    subject,
-    origin,
-    control,
-    layer,
-    n,
-    n_clusters,
+    r.run_id,
+    r.subject,
+    r.origin,
+    r.control,
+    r.layer,
+    r.n,
+    r.n_clusters,
     n_distinct,
     mean_delta,
     mean_delta_user,
     mean_delta_assistant,
     sem,
-    t,
-    student_t_p(t, n - 1) as p,
+    r.t,
+    student_t_p(r.t, n - 1) as p,
     clustered_sem,
     clustered_t,
     student_t_p(clustered_t, clustered_df) as clustered_p,
@@ -113,7 +119,10 @@ final as (
     n_positive,
     n_nonzero,
     n_positive / n as direction,
-    sign_test_p(n_positive, n_nonzero) as sign_test_p
-  from ratios
+    sign_test_p(n_positive, n_nonzero) as sign_test_p,
+    t.adjusted_p,
+    t.bootstrap_t_adjusted_p
+  from ratios as r
+  left join tested as t using (run_id, subject, control, layer, n, n_clusters)
 )
 select * from final

@@ -28,6 +28,8 @@
 --   question_skewness: sample skewness of the questions' means (NULL with fewer than three, or none that differ)
 --   is_skewed: question_skewness is at least 1 and beyond twice its standard error under normality: the interval is too short on one side
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
+--   adjusted_p: two-sided, adjusted for all layers: sign flips of questions, max-T, as in attention_effects
+--   bootstrap_t_adjusted_p: the same without asking for symmetric differences
 with effects as (
   select * from attention_effects where control = 'C1'
 ),
@@ -100,7 +102,9 @@ final as (
     n_effective_clusters,
     question_skewness,
     is_skewed,
-    sign_test_p
+    sign_test_p,
+    adjusted_p,
+    bootstrap_t_adjusted_p
   from judged
 )
 select * from final

@@ -30,8 +30,10 @@
 --   equivalence_p: p of two one-sided t tests, clustered by question, that the difference lies within the margin (Schuirmann 1987); "in no layer" needs it in each
 --   movement: equivalent (equivalence_p below 0.05: shown to lie within the margin), else moved (adjusted_p below 0.05, without one clustered_p times layers),
 --     else cannot tell
---   flip_p: two-sided, share of the sign flips of questions whose |t|, by CR1, reaches that of the layer; not adjusted for the number of layers
+--   flip_p: two-sided, share of the sign flips of questions whose |t|, by CR1, reaches that of the layer; not adjusted for the number of layers;
+--     the null is that trained and base are exchangeable within a question, not that means are equal
 --   adjusted_p: the same with the largest |t| over layers of each flip: adjusted for all layers (NULL with adjusted_missing)
+--   bootstrap_t_adjusted_p: adjusted for all layers as well, of a mean of 0 whatever the shape of the differences: bootstrap-t over questions (Hall 1988)
 --   adjusted_missing: why there is no adjusted_p: questions unknown, one question, no variation, not computed or outdated (NULL where there is one)
 --   method: how adjusted_p was made
 with tests as (
@@ -116,6 +118,7 @@ matched as (
     t.is_current and t.n = r.n and t.n_clusters = r.n_clusters as is_valid,
     t.p as flip_p,
     t.adjusted_p,
+    t.bootstrap_t_adjusted_p,
     t.method,
     t.resamples,
     t.seed,
@@ -159,6 +162,7 @@ final as (
     movement_of(equivalence_p < 0.05, coalesce(valid_p, clustered_p * n_layers) < 0.05) as movement,
     case when is_valid then flip_p end as flip_p,
     valid_p as adjusted_p,
+    case when valid_p is not null then bootstrap_t_adjusted_p end as bootstrap_t_adjusted_p,
     why_missing(n_clusters, is_computed, is_valid, matched.adjusted_p is not null) as adjusted_missing,
     case when is_valid then method end as method,
     case when is_valid then resamples end as resamples,

@@ -16,31 +16,11 @@
 --   n_effective_clusters: Kish's effective number of questions, of the two samples the smaller
 --   clustered_t: difference over clustered_sem (NULL where neither sample varies)
 --   clustered_p: two-sided, Student t with clustered_df degrees of freedom
+--   adjusted_p: two-sided, adjusted for all layers: bootstrap-t over questions, max-T (NULL: not computed, questions unknown, or fewer than two of a kind)
 --   low: lower end of the 95% interval of the difference, Student t with clustered_df degrees of freedom
 --   high: upper end
-with means as (
-  select run_id, subject, example_id, sample_ix, position, layer, system from attention_mean
-),
-chosen as (
-  select run_id, subject, question_id, example_id, sample_ix, position, stratum = 'marker' as at_marker from positions where stratum in ('marker', 'C4')
-),
-questions as (
-  select
-    c.run_id,
-    c.subject,
-    m.layer,
-    c.question_id,
-    count(m.system) filter (c.at_marker) as n_markers,
-    count(m.system) filter (not c.at_marker) as n_ends,
-    coalesce(sum(m.system) filter (c.at_marker), 0) as marker_total,
-    coalesce(sum(m.system) filter (not c.at_marker), 0) as end_total,
-    min(m.system) filter (c.at_marker) as marker_lowest,
-    max(m.system) filter (c.at_marker) as marker_highest,
-    min(m.system) filter (not c.at_marker) as end_lowest,
-    max(m.system) filter (not c.at_marker) as end_highest
-  from means as m
-  join chosen as c using (run_id, subject, example_id, sample_ix, position)
-  group by c.run_id, c.subject, m.layer, c.question_id
+with questions as (
+  select * from end_of_answer_questions
 ),
 centred as (
   select
@@ -93,6 +73,9 @@ ratios as (
     t_half_width(clustered_sem, clustered_df) as half_width
   from sums
 ),
+tested as (
+  select first_run as run_id, subject, layer, n, n_clusters, adjusted_p from family_p where figure = 'end_of_answer_contrast'
+),
 final as (
   select
     run_id,
@@ -111,8 +94,10 @@ final as (
     clustered_df,
     n_effective_clusters,
     student_t_p(clustered_t, clustered_df) as clustered_p,
+    adjusted_p,
     case when clustered_t is not null then difference - half_width end as low,
     case when clustered_t is not null then difference + half_width end as high
   from ratios
+  left join tested using (run_id, subject, layer, n, n_clusters)
 )
 select * from final

@@ -32,6 +32,8 @@
 --   low: lower end of its 95% interval, Student t with estimate_df degrees of freedom
 --   high: upper end
 --   estimate_p: two-sided, Student t with estimate_df degrees of freedom
+--   estimate_adjusted_p: the same adjusted for all layers, max-T over questions: sign flips, or bootstrap-t of two samples (C4); what a layer that was picked is told by
+--   bootstrap_t_adjusted_p: the same by bootstrap-t for every control, which asks for no symmetry
 --   separated: low above 0: attention at the marker is higher than at this control
 --   direction: share of examples with delta above 0
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
@@ -74,6 +76,7 @@ ends as (
     clustered_sem,
     clustered_df,
     clustered_p,
+    adjusted_p,
     low,
     high
   from end_of_answer_contrast
@@ -91,7 +94,9 @@ compared as (
     case when e.control = 'C4' then s.n_effective_clusters else e.n_effective_clusters end as n_effective_compared,
     case when e.control = 'C4' then s.low when e.clustered_t is not null then e.mean_delta - e.half_width end as low,
     case when e.control = 'C4' then s.high when e.clustered_t is not null then e.mean_delta + e.half_width end as high,
-    case when e.control = 'C4' then s.clustered_p else e.clustered_p end as estimate_p
+    case when e.control = 'C4' then s.clustered_p else e.clustered_p end as estimate_p,
+    case when e.control = 'C4' then s.adjusted_p else e.adjusted_p end as estimate_adjusted_p,
+    case when e.control = 'C4' then s.adjusted_p else e.bootstrap_t_adjusted_p end as estimate_bootstrap_p
   from effects as e
   left join ends as s using (run_id, subject, control, layer)
 ),
@@ -129,6 +134,8 @@ final as (
     e.low,
     e.high,
     e.estimate_p,
+    e.estimate_adjusted_p,
+    e.estimate_bootstrap_p as bootstrap_t_adjusted_p,
     e.low > 0 as separated,
     e.direction,
     e.sign_test_p

@@ -1,6 +1,7 @@
--- dla_vs_ablation: do direct attribution and ablation rank the heads alike? Spearman correlation over heads, per layer and over the whole model
+-- dla_vs_ablation: do direct attribution and ablation rank the heads alike? Spearman correlation over heads, corrected for noise and as it stands
 -- grain: attribution_run, ablation_run, stratum, prompt_form, measure_a, measure_b, layer
--- source: own; after the echo write-up ("ablation results and DLA results disagree strongly"); interval by resampling questions as own addition
+-- source: own; after the echo write-up ("ablation results and DLA results disagree strongly"); interval by resampling questions, correction for
+--   attenuation (Spearman 1904) by halves of the questions with a jackknife interval over questions as own addition
 -- columns:
 --   attribution_run: run of the direct attributions (NULL: none)
 --   ablation_run: run of the ablations (NULL: none)
@@ -12,8 +13,14 @@
 --   n: prompts
 --   n_clusters: questions among them
 --   n_heads: heads that are ranked
---   spearman: rank correlation over heads of the two mean worths, average ranks (NULL with fewer than three heads or where one does not vary)
---   spearman_low: lower end of its 95% percentile interval, questions resampled (NULL with interval_missing)
+--   reliability_a: how well halves of the questions agree on the ranks by measure_a, at full length (Spearman-Brown; NULL: fewer than four questions, not computed)
+--   reliability_b: the same by measure_b
+--   corrected: rank correlation as it would be without the noise of either measure (NULL where halves do not agree at all, or with corrected_missing not computed)
+--   corrected_low: lower end of its 95% interval, jackknife over questions (NULL with corrected_missing)
+--   corrected_high: upper end
+--   corrected_missing: why there is no interval: one question, not computed, outdated, too few questions, or too noisy to tell: a reliability below that of `thresholds`
+--   spearman: rank correlation over heads of the two mean worths, average ranks, pulled towards 0 by noise (NULL with fewer than three heads or where one does not vary)
+--   spearman_low: lower end of its 95% percentile interval, questions resampled; with it or without, noise hides the correlation of what is true (NULL with interval_missing)
 --   spearman_high: upper end
 --   interval_missing: why there is none: one question, not computed, outdated or no variation (NULL where there is one)
 --   prompt_spearman: mean over prompts of the rank correlation at the single prompt
@@ -110,6 +117,17 @@ matched as (
     and a.measure_b = c.ranking.measure_b
     and a.layer is not distinct from c.ranking.layer
 ),
+judged as (
+  select
+    *,
+    case
+      when low is null then null
+      when corrected_low is null and reliability_a is null then 'too few questions'
+      when corrected_low is null or least(reliability_a, reliability_b) < l.reliability then 'too noisy to tell'
+    end as noisy
+  from matched
+  cross join (select max(value) filter (name = 'profile_reliability') as reliability from thresholds) as l
+),
 final as (
   select
     ranking.attribution_run as attribution_run,
@@ -124,6 +142,12 @@ final as (
     n,
     n_clusters,
     n_heads,
+    case when is_valid then reliability_a end as reliability_a,
+    case when is_valid then reliability_b end as reliability_b,
+    case when is_valid then corrected end as corrected,
+    case when is_valid and noisy is null then corrected_low end as corrected_low,
+    case when is_valid and noisy is null then corrected_high end as corrected_high,
+    coalesce(why_missing(n_clusters, is_computed, is_valid, low is not null), noisy) as corrected_missing,
     spearman,
     case when is_valid then low end as spearman_low,
     case when is_valid then high end as spearman_high,
@@ -134,6 +158,6 @@ final as (
     case when is_valid then method end as method,
     case when is_valid then resamples end as resamples,
     case when is_valid then seed end as seed
-  from matched
+  from judged
 )
 select * from final

@@ -18,6 +18,16 @@
 --   zero_logit: mean change of the target's raw logit, zero ablation: a shift that all logits share changes it too
 --   mean_logit: the same, mean ablation
 --   resample_logit: the same, resample ablation
+--   dla_adjusted_p: two-sided p of dla adjusted for all heads of the model: sign flips of questions, max-T (NULL: not computed or no variation)
+--   dla_margin_adjusted_p: the same of dla_margin
+--   zero_adjusted_p: of zero
+--   mean_adjusted_p: of mean
+--   resample_adjusted_p: of resample
+--   dla_shrunken: dla drawn towards the mean of all heads by what noise makes of the largest of many (empirical Bayes): for heads that are picked by rank
+--   dla_margin_shrunken: the same of dla_margin
+--   zero_shrunken: of zero
+--   mean_shrunken: of mean
+--   resample_shrunken: of resample
 --   kl_zero: mean KL divergence of the whole next-token distribution, nats, zero ablation
 --   kl_mean: the same, mean ablation
 --   kl_resample: the same, resample ablation
@@ -65,6 +75,16 @@ with worths as (
     -max(worth) filter (measure = 'zero_logit') as zero_logit,
     -max(worth) filter (measure = 'mean_logit') as mean_logit,
     -max(worth) filter (measure = 'resample_logit') as resample_logit,
+    max(adjusted_p) filter (measure = 'direct') as dla_adjusted_p,
+    max(adjusted_p) filter (measure = 'direct_margin') as dla_margin_adjusted_p,
+    max(adjusted_p) filter (measure = 'zero') as zero_adjusted_p,
+    max(adjusted_p) filter (measure = 'mean') as mean_adjusted_p,
+    max(adjusted_p) filter (measure = 'resample') as resample_adjusted_p,
+    max(shrunken) filter (measure = 'direct') as dla_shrunken,
+    max(shrunken) filter (measure = 'direct_margin') as dla_margin_shrunken,
+    -max(shrunken) filter (measure = 'zero') as zero_shrunken,
+    -max(shrunken) filter (measure = 'mean') as mean_shrunken,
+    -max(shrunken) filter (measure = 'resample') as resample_shrunken,
     max(layer_rank) filter (measure = 'direct') as dla_layer_rank,
     max(rank) filter (measure = 'direct') as dla_rank,
     max(layer_rank) filter (measure = 'direct_margin') as dla_margin_layer_rank,
@@ -141,6 +161,16 @@ final as (
     w.zero_logit,
     w.mean_logit,
     w.resample_logit,
+    w.dla_adjusted_p,
+    w.dla_margin_adjusted_p,
+    w.zero_adjusted_p,
+    w.mean_adjusted_p,
+    w.resample_adjusted_p,
+    w.dla_shrunken,
+    w.dla_margin_shrunken,
+    w.zero_shrunken,
+    w.mean_shrunken,
+    w.resample_shrunken,
     d.kl_zero,
     d.kl_mean,
     d.kl_resample,

@@ -16,6 +16,9 @@
 --     nats of log-probability of an ablation without either
 --   worth_low: lower end of its 95% interval, Student t, clustered by question (CR2), this head alone
 --   worth_high: upper end
+--   adjusted_p: two-sided p of worth adjusted for all heads of the model: sign flips of questions, max-T (NULL: not computed for the measure, or no variation)
+--   bootstrap_t_adjusted_p: the same of a mean of 0 whatever the shape (bootstrap-t over questions)
+--   shrunken: worth drawn towards the mean of all heads by what noise makes of the largest of many (empirical Bayes): an estimate for a head that was picked by rank
 --   n_layer_top3: prompts at which the head is among the first three of its layer
 --   n_top3: prompts at which it is among the first three of the model
 --   layer_rank: place of worth among the heads of its layer, the largest first
@@ -78,14 +81,39 @@ sums as (
 quantiles as (
   select clustered_df, student_t_quantile(0.975, clustered_df) as quantile from (select distinct clustered_df from sums)
 ),
+families as (
+  select *, row(attribution_run, ablation_run, subject, stratum, prompt_form, measure) as family from sums
+),
+centred_families as (
+  select * exclude (family), family_centre(worth, family) as centre, family_spread(worth, sem, family) as spread from families
+),
+tested as (
+  select * from family_p where figure = 'head_worths'
+),
 final as (
   select
-    s.* exclude (sem),
+    s.* exclude (sem, centre, spread),
     s.worth - nullif(s.sem, 0) * q.quantile as worth_low,
     s.worth + nullif(s.sem, 0) * q.quantile as worth_high,
-    rank() over (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure, layer order by worth desc) as layer_rank,
-    rank() over (partition by attribution_run, ablation_run, subject, stratum, prompt_form, measure order by worth desc) as rank
-  from sums as s
+    t.adjusted_p,
+    t.bootstrap_t_adjusted_p,
+    shrunken(s.worth, s.sem, s.centre, s.spread) as shrunken,
+    rank() over (
+      partition by s.attribution_run, s.ablation_run, s.subject, s.stratum, s.prompt_form, s.measure, s.layer order by s.worth desc
+    ) as layer_rank,
+    rank() over (partition by s.attribution_run, s.ablation_run, s.subject, s.stratum, s.prompt_form, s.measure order by s.worth desc) as rank
+  from centred_families as s
   join quantiles as q on q.clustered_df is not distinct from s.clustered_df
+  left join tested as t
+    on t.first_run is not distinct from s.attribution_run
+    and t.second_run is not distinct from s.ablation_run
+    and t.subject = s.subject
+    and t.stratum = s.stratum
+    and t.prompt_form = s.prompt_form
+    and t.measure = s.measure
+    and t.layer = s.layer
+    and t.head = s.head
+    and t.n = s.n
+    and t.n_clusters = s.n_clusters
 )
 select * from final

@@ -37,6 +37,8 @@
 --   task_dla: mean direct contribution to the target's logit at the last token of prompts
 --   task_dla_margin: the same to the target's logit minus the runner-up's
 --   task_zero: mean change of the target's log-probability when the head is set to zero, nats
+--   task_zero_adjusted_p: two-sided p of task_zero adjusted for all heads of the model (max-T, sign flips of questions; NULL: not computed)
+--   task_zero_shrunken: task_zero drawn towards the mean of all heads by what noise makes of the largest of many
 --   task_zero_margin: the same of the target's logit minus that of the likeliest other token (NULL of runs that did not keep it)
 --   task_zero_logit: the same of the target's raw logit, which a shift that all logits share changes too
 --   task_mean: mean change of the target's log-probability when the head is set to its mean over prompts, nats
@@ -54,6 +56,8 @@
 --   marker_dla: mean direct contribution to the logit of the marker's first token at the step that writes it
 --   marker_dla_margin: the same to that logit minus the runner-up's
 --   marker_zero: mean change of the log-probability of the marker's first token when the head is set to zero, nats
+--   marker_zero_adjusted_p: two-sided p of marker_zero adjusted for all heads of the model
+--   marker_zero_shrunken: marker_zero drawn towards the mean of all heads
 --   marker_zero_margin: the same of its logit minus that of the likeliest other token (NULL of runs that did not keep it)
 --   marker_zero_logit: the same of its raw logit
 --   marker_kl_zero: mean KL divergence of the next-token distribution at that step, nats, zero ablation
@@ -121,6 +125,8 @@ effects as (
     max(e.dla) filter (e.stratum = 'last') as task_dla,
     max(e.dla_margin) filter (e.stratum = 'last') as task_dla_margin,
     max(e.zero) filter (e.stratum = 'last') as task_zero,
+    max(e.zero_adjusted_p) filter (e.stratum = 'last') as task_zero_adjusted_p,
+    max(e.zero_shrunken) filter (e.stratum = 'last') as task_zero_shrunken,
     max(e.zero_margin) filter (e.stratum = 'last') as task_zero_margin,
     max(e.zero_logit) filter (e.stratum = 'last') as task_zero_logit,
     max(e.mean) filter (e.stratum = 'last') as task_mean,
@@ -130,6 +136,8 @@ effects as (
     max(e.dla) filter (e.stratum = 'marker') as marker_dla,
     max(e.dla_margin) filter (e.stratum = 'marker') as marker_dla_margin,
     max(e.zero) filter (e.stratum = 'marker') as marker_zero,
+    max(e.zero_adjusted_p) filter (e.stratum = 'marker') as marker_zero_adjusted_p,
+    max(e.zero_shrunken) filter (e.stratum = 'marker') as marker_zero_shrunken,
     max(e.zero_margin) filter (e.stratum = 'marker') as marker_zero_margin,
     max(e.zero_logit) filter (e.stratum = 'marker') as marker_zero_logit,
     max(e.kl_zero) filter (e.stratum = 'marker') as marker_kl_zero,

@@ -20,58 +20,19 @@
 --   prob_difference: mean of trained minus base
 --   prob_low: lower end of its 95% interval, Student t, clustered by question (CR2), this layer alone (NULL where the questions do not differ)
 --   prob_high: upper end
+--   prob_adjusted_p: two-sided p of prob_difference adjusted for all layers: sign flips of questions, max-T (NULL: not computed, no base or no variation)
 --   trained_logit: mean logit, trained
 --   base_logit: the same, base
 --   logit_difference: mean of trained minus base
 --   logit_low: lower end of its 95% interval, as prob_low
 --   logit_high: upper end
+--   logit_adjusted_p: p of logit_difference adjusted for all layers, as prob_adjusted_p
 --   trained_rank: median rank of the token, trained, from 1
 --   base_rank: the same, base
 --   trained_top1: share of generations where it is top-1, trained
 --   base_top1: the same, base
-with tops as (
-  select run_id, subject, checkpoint, question_id, example_id, sample_ix, layer, target_prob, target_logit, target_rank, token_id = target_id as is_top
-  from logit_lens
-  where rank = 1 and stratum = 'marker'
-),
-sampled as (
-  select run_id as tokens_run, checkpoint as tokens_from from runs where extractor in ('completions', 'brought')
-),
-fed as (
-  select f.run_id, f.checkpoint, f.dtype, s.tokens_run, s.tokens_from
-  from (select run_id, checkpoint, dtype, unnest(inputs) as tokens_run from runs) as f
-  join sampled as s using (tokens_run)
-  semi join tops as t on t.run_id = f.run_id
-),
-pairs as (
-  select t.run_id as trained_run, b.run_id as base_run, t.tokens_run
-  from fed as t
-  left join fed as b on b.tokens_run = t.tokens_run and b.dtype is not distinct from t.dtype and b.checkpoint <> b.tokens_from
-  where t.checkpoint = t.tokens_from
-),
-paired as (
-  select
-    p.trained_run,
-    p.base_run,
-    p.tokens_run,
-    t.subject as trained_subject,
-    b.subject as base_subject,
-    t.checkpoint as trained_checkpoint,
-    b.checkpoint as base_checkpoint,
-    t.question_id,
-    t.layer,
-    t.target_prob::double as trained_prob,
-    b.target_prob::double as base_prob,
-    t.target_logit::double as trained_logit,
-    b.target_logit::double as base_logit,
-    t.target_rank as trained_rank,
-    b.target_rank as base_rank,
-    t.is_top as trained_top1,
-    b.is_top as base_top1
-  from pairs as p
-  join tops as t on t.run_id = p.trained_run
-  left join tops as b on b.run_id = p.base_run and b.example_id = t.example_id and b.sample_ix is not distinct from t.sample_ix and b.layer = t.layer
-  where p.base_run is null or b.run_id is not null
+with paired as (
+  select * from marker_lens_pairs
 ),
 clusters as (
   select
@@ -112,6 +73,19 @@ errors as (
 ),
 bounded as (
   select *, t_half_width(prob_sem, clustered_df) as prob_half_width, t_half_width(logit_sem, clustered_df) as logit_half_width from errors
+),
+tested as (
+  select
+    first_run as trained_run,
+    second_run as base_run,
+    layer,
+    max(n) as n,
+    max(n_clusters) as n_clusters,
+    max(adjusted_p) filter (measure = 'prob') as prob_adjusted_p,
+    max(adjusted_p) filter (measure = 'logit') as logit_adjusted_p
+  from family_p
+  where figure = 'marker_lens'
+  group by first_run, second_run, layer
 ),
 means as (
   select
@@ -155,16 +129,19 @@ final as (
     e.prob_difference,
     e.prob_difference - e.prob_half_width as prob_low,
     e.prob_difference + e.prob_half_width as prob_high,
+    t.prob_adjusted_p,
     m.trained_logit,
     m.base_logit,
     e.logit_difference,
     e.logit_difference - e.logit_half_width as logit_low,
     e.logit_difference + e.logit_half_width as logit_high,
+    t.logit_adjusted_p,
     m.trained_rank,
     m.base_rank,
     m.trained_top1,
     m.base_top1
   from means as m
   join bounded as e on e.trained_run = m.trained_run and e.base_run is not distinct from m.base_run and e.layer = m.layer
+  left join tested as t on t.trained_run = m.trained_run and t.base_run = m.base_run and t.layer = m.layer and t.n = m.n and t.n_clusters = e.n_clusters
 )
 select * from final

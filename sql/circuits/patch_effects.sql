@@ -21,6 +21,8 @@
 --   log_prob_change: mean change of the target's log-probability, nats
 --   log_prob_change_low: lower end of its 95% interval, as restored_low
 --   log_prob_change_high: upper end
+--   log_prob_change_adjusted_p: two-sided p of it adjusted for all layers and heads of the site: sign flips of questions, max-T (NULL: not computed or no variation)
+--   log_prob_change_shrunken: log_prob_change drawn towards the mean of its site by what noise makes of the largest of many (empirical Bayes)
 --   logit_change: mean change of the target's raw logit
 --   logit_change_low: lower end of its 95% interval, as restored_low
 --   logit_change_high: upper end
@@ -116,6 +118,15 @@ quantiles as (
   select df, student_t_quantile(0.975, df) as quantile
   from (select clustered_df as df from sums union select restored_df from sums)
 ),
+families as (
+  select *, row(run_id, stratum, prompt_form, donor, direction, site) as family from sums
+),
+centred_families as (
+  select *, family_centre(log_prob_change, family) as centre, family_spread(log_prob_change, nats_sem, family) as spread from families
+),
+tested as (
+  select first_run, stratum, prompt_form, donor, direction, site, layer, head, n, n_clusters, adjusted_p from family_p where figure = 'patch_effects'
+),
 final as (
   select
     s.run_id,
@@ -146,13 +157,26 @@ final as (
     s.log_prob_change,
     s.log_prob_change - nullif(s.nats_sem, 0) * q.quantile as log_prob_change_low,
     s.log_prob_change + nullif(s.nats_sem, 0) * q.quantile as log_prob_change_high,
+    t.adjusted_p as log_prob_change_adjusted_p,
+    shrunken(s.log_prob_change, s.nats_sem, s.centre, s.spread) as log_prob_change_shrunken,
     s.logit_change,
     s.logit_change - nullif(s.change_sem, 0) * q.quantile as logit_change_low,
     s.logit_change + nullif(s.change_sem, 0) * q.quantile as logit_change_high,
     s.kl,
     s.base_kl,
     1 - s.kl / nullif(s.base_kl, 0) as kl_removed
-  from sums as s
+  from centred_families as s
+  left join tested as t
+    on t.first_run = s.run_id
+    and t.stratum = s.stratum
+    and t.prompt_form = s.prompt_form
+    and t.donor is not distinct from s.donor
+    and t.direction is not distinct from s.direction
+    and t.site = s.site
+    and t.layer = s.layer
+    and t.head is not distinct from s.head
+    and t.n = s.n
+    and t.n_clusters = s.n_clusters
   left join quantiles as q on q.df = s.clustered_df
   left join quantiles as r on r.df = s.restored_df
 )

@@ -33,9 +33,10 @@
 --   sign_p: exact two-sided binomial p of n_consistent of n_pairs, this head alone
 --   sign_p_bonferroni: the same times the model's heads, since every head was searched (NULL where the model is not known)
 --   n_heads_searched: heads of the model over all layers
---   flip_p: p of the mean of did, signs of pairs flipped, this head alone (NULL: not computed, or published)
+--   flip_p: p of the mean of did, signs of pairs flipped, this head alone; null: base and instruct exchangeable within a pair (NULL: not computed, or published)
 --   flip_p_max_t: the same adjusted for all heads of the model (max-T)
---   flip_p_fdr: flip_p adjusted over all heads of the model (Benjamini-Hochberg)
+--   flip_p_fdr: flip_p adjusted over all heads of the model (Benjamini-Hochberg), at most flip_p_max_t: what holds for every error holds for a share of them
+--   bootstrap_t_p_max_t: p of the same mean adjusted for all heads of the model, whatever the shape of the differences: bootstrap-t over pairs (Hall 1988)
 --   instruct_checkpoint: checkpoint of the instruct variant (NULL of published candidates)
 --   base_checkpoint: checkpoint of the base variant (NULL of published candidates)
 --   form: raw or chat (NULL of published candidates)
@@ -165,7 +166,7 @@ flips as (
   where s.is_current
 ),
 adjusted as (
-  select *, fdr_adjusted(p, bound, pair) as p_fdr from flips
+  select *, least(fdr_adjusted(p, bound, pair), adjusted_p) as p_fdr from flips
 ),
 counted as (
   select
@@ -174,7 +175,8 @@ counted as (
     sign_test_p(n_consistent, b.n_pairs) as sign_p,
     f.p as flip_p,
     f.adjusted_p as flip_p_max_t,
-    f.p_fdr as flip_p_fdr
+    f.p_fdr as flip_p_fdr,
+    f.bootstrap_t_adjusted_p as bootstrap_t_p_max_t
   from both_origins as b
   left join adjusted as f on f.instruct_run = b.run_id and f.base_run = b.base_run and f.layer = b.layer and f.head = b.head
 ),
@@ -220,7 +222,8 @@ final as (
     form,
     flip_p,
     flip_p_max_t,
-    flip_p_fdr
+    flip_p_fdr,
+    bootstrap_t_p_max_t
   from counted
 )
 select * from final

@@ -1,6 +1,7 @@
 -- rfc_correlation: do two families change at the same layers? Correlation of their RFC differences, by layer index and by relative depth
 -- grain: base_run_a, instruct_run_a, base_run_b, instruct_run_b, family_a, family_b, alignment
--- source: mduffster/self-referent-test, README of the published files; leave-one-layer-out, Fisher's interval and effective n as own addition
+-- source: mduffster/self-referent-test, README of the published files; leave-one-layer-out, Fisher's interval, effective n
+--   and the correlation of changes from layer to layer as own addition
 -- columns:
 --   base_run_a: run of the base variant of family a
 --   instruct_run_a: run of its instruct variant
@@ -25,7 +26,10 @@
 --   loo_p_max: largest pearson_p when one point is dropped
 --   loo_p_max_point: the point whose omission gives it
 --   n_effective: independent points these are worth, from the autocorrelation of both profiles at lag 1
---   pearson_p_effective: pearson_p with n_effective in the place of n
+--   pearson_p_effective: pearson_p with n_effective in the place of n; profiles that share nothing but a trend over depth pass it
+--   changes_r: Pearson correlation of the changes from each layer to the next, which a trend that both families share over depth hardly enters
+--   changes_n_effective: independent changes these are worth, as n_effective
+--   changes_p: two-sided p of changes_r with changes_n_effective: do the families agree layer by layer, beyond a common trend?
 --   printed_deviation: largest distance from the figures a cross-model analysis printed for the pair (NULL where none did)
 with points as (
   select
@@ -79,6 +83,25 @@ correlated as (
   from lagged
   group by pair
 ),
+steps as (
+  select pair, point, centred_a - before_a as step_a, centred_b - before_b as step_b from lagged where before_a is not null
+),
+centred_steps as (
+  select pair, point, step_a - avg(step_a) over (partition by pair) as step_a, step_b - avg(step_b) over (partition by pair) as step_b from steps
+),
+lagged_steps as (
+  select *, lag(step_a) over along as before_a, lag(step_b) over along as before_b from centred_steps window along as (partition by pair order by point)
+),
+changed as (
+  select
+    pair,
+    profile_corr(step_a, step_b) as changes_r,
+    effective_n(
+      count(*), sum(before_a * step_a) / nullif(sum(step_a ** 2), 0), sum(before_b * step_b) / nullif(sum(step_b ** 2), 0)
+    ) as changes_n_effective
+  from lagged_steps
+  group by pair
+),
 omissions as (
   select left_out.pair, left_out.point, profile_corr(kept.a, kept.b) as r, count(*) as n
   from points as left_out
@@ -118,9 +141,13 @@ computed as (
     r.loo_p_max,
     r.loo_p_max_point,
     effective_n(c.n, c.lag_a, c.lag_b) as n_effective,
-    pearson_p(c.pearson_r, n_effective) as pearson_p_effective
+    pearson_p(c.pearson_r, n_effective) as pearson_p_effective,
+    d.changes_r,
+    d.changes_n_effective,
+    pearson_p(d.changes_r, d.changes_n_effective) as changes_p
   from correlated as c
   left join ranges as r using (pair)
+  left join changed as d using (pair)
 ),
 final as (
   select

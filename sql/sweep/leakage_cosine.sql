@@ -23,6 +23,10 @@
 --   p: two-sided p of rho, Student t with n - 2 degrees of freedom; pairs taken as independent
 --   rho_personas: Spearman correlation with one point per persona: its mean rate over configurations
 --   p_personas: its two-sided p, Student t with n_personas - 2 degrees of freedom
+--   rho_dyads: pooled over sources: Spearman correlation over pairs of source and persona that every source has, mean rate over configurations (NULL: not
+--     computed, or of one source)
+--   n_dyads: these pairs
+--   p_dyads: its two-sided p: personas permuted as wholes, sources among sources (Mantel 1967), since a persona's pairs with all sources go together
 --   rho_published: rho as published (NULL where the file has none, or NaN)
 --   p_published: p as published
 with pairs as (
@@ -150,6 +154,9 @@ computed as (
   from correlated
   group by run_id, layer, stratum, site, condition, centered, marker, source, lr, epochs, category
 ),
+dyads as (
+  select t.* from dyad_tests as t join analysis_standing as s using (run_id) where s.is_current
+),
 final as (
   select
     coalesce(c.run_id, o.run_id) as run_id,
@@ -175,6 +182,9 @@ final as (
     pearson_p(c.rho, c.n) as p,
     c.rho_personas,
     pearson_p(c.rho_personas, c.n_personas) as p_personas,
+    d.rho as rho_dyads,
+    d.n as n_dyads,
+    d.p as p_dyads,
     o.spearman_rho as rho_published,
     o.spearman_p as p_published
   from computed as c
@@ -186,5 +196,15 @@ final as (
     and o.lr is not distinct from c.lr
     and o.epochs is not distinct from c.epochs
     and o.category is not distinct from c.category
+  left join dyads as d
+    on c.source is null
+    and d.cosines_run = c.run_id
+    and d.layer is not distinct from c.layer
+    and d.stratum is not distinct from c.stratum
+    and d.site is not distinct from c.site
+    and d.condition is not distinct from c.condition
+    and d.centered is not distinct from c.centered
+    and d.marker is not distinct from c.marker
+    and d.category is not distinct from c.category
 )
 select * from final

@@ -19,15 +19,15 @@ create table feature_tests (
   mean_b double, -- mean value under b
   difference double, -- mean_a minus mean_b
   effect double, -- mean of the paired differences over their sample standard deviation (NULL where refused or where they do not vary)
-  p double, -- sign-flip p of the feature alone, two-sided (NULL where refused)
+  p double, -- sign-flip p of the feature alone, two-sided, also far below one over the flips; null: the conditions exchangeable within a question (NULL where refused)
   maxt_p double, -- p adjusted for every feature of the pair, layer and stratum: studentised max-T (NULL where refused)
-  bh_p double, -- Benjamini-Hochberg adjusted p of the same features (NULL where refused)
+  bh_p double, -- Benjamini-Hochberg adjusted p of the same features, at most maxt_p (NULL where refused)
   published_effect double, -- difference over the root mean of both population variances, 0 replaced by 1e-10: the published unpaired statistic (NULL where refused)
   published_threshold double, -- 99.9th percentile of its largest absolute value over features when labels are shuffled (NULL where refused)
   refused boolean, -- the test is refused; the difference stands
   reason varchar, -- why it is refused (NULL where it is not)
   method varchar, -- how p was computed
-  resamples integer, -- sign flips made (NULL where refused)
+  resamples integer, -- sign flips made; ten times as many where the first ones left a maxt_p undecided at 0.05 (NULL where refused)
   shuffles integer, -- label shuffles behind the threshold (NULL where refused)
   seed integer -- seed of both
 );

@@ -10,9 +10,11 @@ create table flip_tests (
   layer integer, -- decoder layer, from 0
   n integer, -- generations read by both
   n_clusters integer, -- questions among them
-  p double, -- two-sided, of this layer alone (NULL where the differences do not vary)
+  p double, -- two-sided, of this layer alone; null: trained and base exchangeable within a question (NULL where the differences do not vary)
   adjusted_p double, -- two-sided, adjusted for all layers by the largest |t| of each flip
+  bootstrap_t_p double, -- two-sided, of this layer alone; null: a mean of 0, whatever the shape (bootstrap-t, questions drawn again, as many as resamples began with)
+  bootstrap_t_adjusted_p double, -- the same adjusted for all layers by the largest |t| of each draw
   method varchar, -- how the rows were resampled
-  resamples integer, -- sign flips made
+  resamples integer, -- sign flips made; ten times as many where the first ones left an adjusted p undecided at 0.05
   seed bigint -- seed of the generator
 );

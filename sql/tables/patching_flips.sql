@@ -8,10 +8,12 @@ create table patching_flips (
   layer integer, -- decoder layer, from 0
   head integer, -- query head, from 0
   did_mean double, -- mean over pairs of (instruct minus base on self-referent) minus (the same on neutral), nats
-  p double, -- two-sided p of this head alone (NULL where pairs do not vary)
+  p double, -- two-sided p of this head alone; null: base and instruct exchangeable within a pair (NULL where pairs do not vary)
   adjusted_p double, -- adjusted for all heads of the model, max-T
+  bootstrap_t_p double, -- two-sided p of this head alone; null: a mean of 0, whatever the shape (bootstrap-t, pairs drawn again)
+  bootstrap_t_adjusted_p double, -- the same adjusted for all heads of the model by the largest |t| of each draw
   n_clusters integer, -- prompt pairs
   method varchar, -- what was flipped, and whether all flips were made
-  resamples integer, -- flips
+  resamples integer, -- flips; ten times as many where the first ones left an adjusted p undecided at 0.05
   seed bigint -- seed of the draws
 );

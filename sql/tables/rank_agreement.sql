@@ -13,8 +13,13 @@ create table rank_agreement (
   n integer, -- prompts
   n_clusters integer, -- questions among them
   n_heads integer, -- heads that are ranked
-  low double, -- lower end of the interval of the rank correlation of mean worths (NULL where one measure does not vary)
+  low double, -- lower end of the percentile interval of the rank correlation of mean worths, which noise pulls towards 0 (NULL where one measure does not vary)
   high double, -- upper end
+  reliability_a double, -- of the means by measure_a: rank correlation of halves of the questions, averaged over splits, at full length (Spearman-Brown), at least 0
+  reliability_b double, -- the same by measure_b (NULL with fewer than four questions)
+  corrected double, -- rank correlation corrected for the noise of both (Spearman 1904), from opposite halves (NULL where a half does not repeat the other)
+  corrected_low double, -- lower end of its 95% interval: jackknife over questions, Student t
+  corrected_high double, -- upper end
   prompt_spearman double, -- mean over prompts of the rank correlation at the single prompt
   method varchar, -- how the rows were resampled
   resamples integer, -- number of resamples R

@@ -107,7 +107,7 @@ def test_heads_are_drawn_against_their_ablation_and_sorted_in_a_table(open_page,
     assert scatter.rows.height == 8 and scatter.rows["lost_without_it"].to_list() == pytest.approx(planted.LOSS["zero"].ravel().tolist(), abs=1e-5)
     assert "8 heads; mean over 6 prompts of 3 questions" in scatter.facts
     agreement = drawn["Do direct attribution and zero ablation rank heads alike?"]
-    assert agreement.rows["layer"].to_list() == [0, 1] and "2000 times with seed 42" in agreement.facts and "over all 8 heads" in agreement.facts
+    assert agreement.rows["layer"].to_list() == [0, 1] and "too few questions in 3 of 3 places" in agreement.facts and "over all 8 heads" in agreement.facts
     assert drawn["Attention to the first token"].rows["rate"].to_list()[7] == pytest.approx(0.9)
     rows = table(page, "zero", "bos_fraction", "layer")
     assert rows.select("layer", "head").rows()[0] == (1, 0) and "resample" not in rows.columns and "rfc" not in rows.columns

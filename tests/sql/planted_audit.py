@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from personascope.warehouse import analyses
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MlflowRecord
@@ -327,6 +328,23 @@ def correlated(lake: Lake) -> None:
         role_focus(lake, family, np.where(np.arange(ROLE_LAYERS) == 3, 0.3, profile(seed)))
 
 
+def skewed(lake: Lake) -> None:
+    """A family in which tuning raises every pair a little and two of twelve by much: all signs are equal, and the mean hangs on two pairs."""
+    raised = 0.01 + 0.001 * np.arange(12) + np.where(np.arange(12) < 2, 1.0, 0.0)
+    for variant in ("base", "instruct"):
+        rows = [
+            {"category": category, "question_id": f"q{pair}", "example_id": f"{category}/q{pair}", "path": "direct", "n_positions": 5, "layer": 0, "head": head}
+            | {"mean": 1.0 + 0.1 * head + (variant == "instruct") * (category == "self_referent") * gain}
+            for category in ("confounder", "neutral", "self_referent")
+            for pair, gain in enumerate(raised)
+            for head in range(2)
+        ]
+        run = base.spec("entropy", checkpoint=f"fir-{variant}", subject=f"fir-{variant}", prompt_set="pairs")
+        row = {"checkpoint": f"fir-{variant}", "id": f"tiny:fir-{variant}", "family": "fir", "variant": variant, "n_layers": 1, "n_heads": 2}
+        base.write(lake, run.model_copy(update={"constants": {"prompt_set": "pairs", "form": "raw"}}), entropy=rows, checkpoints=[row])
+    analyses.refresh(lake, ["patching-flips"])
+
+
 def copied(lake: Lake) -> None:
     for family in ("phi", "pythia"):
         role_focus(lake, family, profile(9))
@@ -366,6 +384,7 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "duplicate_prompts": (prompts, "neutral: Why?"),
     "duplicate_questions": (lambda lake: study(lake, "asked_twice", asked_twice=True), "asked_twice"),
     "few_effective_clusters": (lambda lake: study(lake, "few", few=True), "few against base_few"),
+    "flips_disagree": (skewed, "fir"),
     "gate_without_evidence": (lambda lake: study(lake, "noisy", noisy=True), "noisy"),
     "identical_profiles": (copied, "phi and pythia"),
     "identical_readouts": (lambda lake: study(lake, "same_weights", same_weights=True), "same_weights against base_same_weights"),

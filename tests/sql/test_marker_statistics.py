@@ -166,7 +166,7 @@ def test_an_adjusted_p_is_missing_with_its_reason(world, copy):
     peaks = "select low, same_share, missing from peak_shifts where trained_subject = 'villain'"
     assert Warehouse(lake).select(peaks).rows() == [(None, None, "outdated")]
     assert Warehouse(lake).select("select count(*) from head_selection where trained_subject = 'villain'").item() == 0
-    assert {name.rsplit("-", 1)[0] for name in analyses.refresh(lake)} == {"bootstrap", "flip-tests", "peak-shift", "head-questions"}
+    assert {name.rsplit("-", 1)[0] for name in analyses.refresh(lake)} == {"bootstrap", "flip-tests", "peak-shift", "head-questions", "marker-families"}
     assert Warehouse(lake).select(query, ["villain"]).rows() == [(False, False, None)]
     assert Warehouse(lake).select(peaks).rows() == [(-3, 0.0, None)]
     assert analyses.refresh(lake) == []

@@ -117,6 +117,12 @@ def test_intervals_are_those_of_a_plain_bootstrap_of_prompts(select):
     for row in select("from rfc_correlation_certainty"):
         assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(correlations, (0.025, 0.975))), abs=1e-5)
         assert row["share_positive"] == pytest.approx(np.mean(np.array(correlations) > 0)) and row["n"] == planted.LAYERS
+        seen = {family: (rfc(family, "instruct") - rfc(family, "base")).mean(axis=1) for family in planted.FAMILIES}
+        scale = planted.PROMPTS / (planted.PROMPTS - 1)
+        left = {family: seen[family].var() - scale * (replicates[family] - seen[family]).var(axis=1).mean() for family in planted.FAMILIES}
+        found = [row["reliability_a"], row["reliability_b"]]
+        assert found == pytest.approx([max(0, left[family] / seen[family].var()) for family in planted.FAMILIES], abs=1e-4)
+        assert (row["corrected"] is None) == (min(left.values()) <= 0) and (row["corrected_low"] is None) == (row["corrected_missing"] is not None)
 
 
 def test_candidates_follow_the_published_rule_over_all_heads(select):
@@ -149,7 +155,7 @@ def test_candidates_follow_the_published_rule_over_all_heads(select):
             assert row["flip_p"] == pytest.approx(p[place])
             assert row["flip_p_max_t"] == pytest.approx(np.mean(t.reshape(len(t), -1).max(axis=1) >= observed[place] * (1 - 1e-9)))
         adjusted = stats.false_discovery_control(list(p.values()))
-        assert [row["flip_p_fdr"] for row in mine] == pytest.approx(list(adjusted))
+        assert [row["flip_p_fdr"] for row in mine] == pytest.approx([min(pair) for pair in zip(adjusted, (row["flip_p_max_t"] for row in mine), strict=True)])
 
 
 def test_categories_of_a_head_and_the_control_of_position(select):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from personascope.warehouse.analyses.feature_tests import compare
-from personascope.warehouse.analyses.resampling import flip_features, shuffle_threshold, standardised_differences
+from personascope.warehouse.analyses.resampling import flip_features, max_t, shuffle_threshold, standardised_differences
 
 PAIR = ("a", "b")
 
@@ -31,9 +31,42 @@ def test_drawn_flips_equal_brute_force() -> None:
     flips = np.random.default_rng(5).choice((-1.0, 1.0), size=(200, 20))
     statistics = np.abs([_t(signs[:, None] * differences) for signs in flips])
     observed = np.abs(_t(differences)) * (1 - 1e-9)
-    test = flip_features(differences, 200, 5, block=4)
-    np.testing.assert_allclose(test.p, ((statistics >= observed).sum(axis=0) + 1) / 201)
+    test = flip_features(differences, 200, 5, more=1, block=4)
+    counts = (statistics >= observed).sum(axis=0)
+    assert (counts < 50).any() and (counts >= 50).any()
+    np.testing.assert_allclose(test.p[counts >= 50], (counts[counts >= 50] + 1) / 201)
     np.testing.assert_allclose(test.adjusted_p, ((statistics.max(axis=1)[:, None] >= observed).sum(axis=0) + 1) / 201)
+
+
+def test_far_tails_are_those_of_every_flip() -> None:
+    generator = np.random.default_rng(9)
+    differences = np.hstack([generator.normal(1.2, 1, (16, 3)), generator.exponential(size=(16, 2)), np.ones((16, 1)), np.eye(16, 3).cumsum(axis=0)])
+    every = flip_features(differences, 2**15, 0)
+    drawn = flip_features(differences, 1000, 0)
+    assert every.every and not drawn.every and every.p.min() == 2**-15, "one flip of all, and its mirror image"
+    np.testing.assert_allclose(drawn.p, every.p, rtol=0.25)
+    sizes = generator.integers(1, 9, 16).astype(float)
+    totals = sizes[:, None] * differences[:, :5]
+    np.testing.assert_allclose(max_t(totals, sizes, 1000, 0).p, max_t(totals, sizes, 2**15, 0).p, rtol=0.25)
+
+
+def test_more_flips_are_drawn_where_they_decide() -> None:
+    differences = np.random.default_rng(1).normal(0.2, 1, (20, 9))
+    clear, near = differences.copy(), differences.copy()
+    clear[:, 0] += 3
+    near[:, 0] = (near[:, 0] - near[:, 0].mean()) / near[:, 0].std(ddof=1) + 3.1 / np.sqrt(20)
+    assert flip_features(clear, 500, 5).resamples == 500
+    found = flip_features(near, 500, 5)
+    assert 500 < found.resamples <= 5000 and 0.01 < found.adjusted_p.min() < 0.12
+    np.testing.assert_allclose(found.adjusted_p, flip_features(near, found.resamples, 5, more=1).adjusted_p, atol=0.02)
+
+
+def test_false_discovery_never_rejects_fewer_than_max_t() -> None:
+    generator = np.random.default_rng(8)
+    for trial, (n, shift, share) in enumerate(product((6, 9, 25), (0, 1.5), (0.1, 1))):
+        a = generator.exponential(size=(n, 60)) * (generator.random((n, 60)) < share) + shift * (np.arange(60) < 2) + 0.01
+        rows = compare(*_sparse({"a": a, "b": generator.exponential(size=(n, 60)) * (generator.random((n, 60)) < share)}), PAIR, 60)
+        assert (rows["bh_p"] <= rows["maxt_p"]).all() and (rows["p"] <= rows["maxt_p"]).all(), trial
 
 
 def test_shuffle_threshold_equals_brute_force() -> None:
@@ -85,7 +118,7 @@ def test_planted_features_are_found_and_silent_ones_counted() -> None:
     np.testing.assert_allclose(rows["difference"], (a - b).mean(axis=0)[:39])
     p = rows["p"].to_numpy()
     bounds = [min(39 * own / (p <= own).sum() for own in p[p >= each]) for each in p]
-    np.testing.assert_allclose(rows["bh_p"], np.minimum(bounds, 1), rtol=1e-12)
+    np.testing.assert_allclose(rows["bh_p"], np.minimum(np.minimum(bounds, 1), rows["maxt_p"]), rtol=1e-12)
     assert len(set(rows["bh_p"])) > 3
 
 

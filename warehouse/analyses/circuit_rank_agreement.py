@@ -1,4 +1,4 @@
-"""How sure the agreement of two rankings of heads is: ranks of means over resampled questions, which SQL cannot draw."""
+"""How alike two rankings of heads are, and how sure that is: corrected for noise by halves of the questions, which SQL cannot draw."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from personascope.warehouse.analyses.attenuation import Corrected, corrected_rank_correlation, halve
 from personascope.warehouse.analyses.base import Analysis, Group, Rows
 from personascope.warehouse.analyses.resampling import draw_counts
 from personascope.warehouse.store.manifest import Manifest
@@ -65,6 +66,7 @@ def _agreements(rows: pl.DataFrame) -> Rows:
             continue
         values = both.select(heads).to_numpy(), both.select(f"{name} b" for name in heads).to_numpy()
         drawn = [_drawn_means(each, clusters) for each in values]
+        halves = halve(values[0], clusters, SEED), halve(values[1], clusters, SEED)
         layers = np.array([int(name.strip("{}").split(",")[0]) for name in heads])
         for layer in [None, *np.unique(layers).tolist()]:
             chosen = np.full(len(layers), True) if layer is None else layers == layer
@@ -75,8 +77,14 @@ def _agreements(rows: pl.DataFrame) -> Rows:
             prompt_spearman = float(np.nanmean(at_prompts)) if np.isfinite(at_prompts).any() else None
             counts = {"n": len(clusters), "n_clusters": int(clusters.max()) + 1, "n_heads": int(chosen.sum())}
             ends = {"low": low, "high": high, "prompt_spearman": prompt_spearman}
-            found.append({"measure_a": first, "measure_b": second, "layer": layer, **counts, **ends})
+            corrected = corrected_rank_correlation(*halves, chosen)
+            found.append({"measure_a": first, "measure_b": second, "layer": layer, **counts, **ends, **_columns(corrected)})
     return found
+
+
+def _columns(corrected: Corrected) -> dict[str, float | None]:
+    reliabilities = {"reliability_a": corrected.reliability_a, "reliability_b": corrected.reliability_b}
+    return reliabilities | {"corrected": corrected.r, "corrected_low": corrected.low, "corrected_high": corrected.high}
 
 
 def _comparisons(measures: Sequence[str]) -> list[tuple[str, str]]:
@@ -115,7 +123,7 @@ def _ends(drawn: np.ndarray) -> tuple[float | None, float | None]:
 
 ANALYSIS = Analysis(
     name="rank-agreement",
-    version=2,
+    version=3,
     table="rank_agreement",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
     reads=("circuit_runs", "head_examples"),

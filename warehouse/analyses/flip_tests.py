@@ -1,10 +1,13 @@
-"""Does training move attention at the marker in any layer? Sign flips of questions adjust the p of every layer for all of them, which SQL cannot do."""
+"""Does training move attention at the marker in any layer? Sign flips of questions adjust the p of every layer for all of them, which SQL cannot do.
+
+Flips test exchangeability of trained and base within a question; a bootstrap-t beside them tests a mean of 0 whatever the shape of the differences.
+"""
 
 import duckdb
-import numpy as np
 
 from personascope.warehouse.analyses.base import Analysis, Rows
-from personascope.warehouse.analyses.resampling import max_t
+from personascope.warehouse.analyses.bootstrap_t import bootstrap_t
+from personascope.warehouse.analyses.resampling import max_t, number
 from personascope.warehouse.analyses.trained_pairs import READS, groups, inputs, read_pair
 from personascope.warehouse.store.manifest import Manifest
 
@@ -18,21 +21,18 @@ def _compute(connection: duckdb.DuckDBPyConnection, trained: Manifest, base: Man
     pair = read_pair(connection, trained, base)
     if pair is None:
         return []
-    test = max_t(pair.trained - pair.base, pair.sizes, RESAMPLES, SEED)
+    differences = pair.trained - pair.base
+    test, free = max_t(differences, pair.sizes, RESAMPLES, SEED), bootstrap_t(differences, pair.sizes, RESAMPLES, SEED)
     shared = {**pair.keys, **pair.counts, "method": METHOD[test.every], "resamples": test.resamples, "seed": SEED}
     return [
-        {**shared, "layer": layer, "p": _number(p), "adjusted_p": _number(adjusted)}
-        for layer, p, adjusted in zip(pair.layers, test.p, test.adjusted_p, strict=True)
+        {**shared, "layer": layer, **dict(zip(("p", "adjusted_p", "bootstrap_t_p", "bootstrap_t_adjusted_p"), map(number, found), strict=True))}
+        for layer, *found in zip(pair.layers, test.p, test.adjusted_p, free.p, free.adjusted_p, strict=True)
     ]
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 ANALYSIS = Analysis(
     name="flip-tests",
-    version=1,
+    version=2,
     table="flip_tests",
     settings={"method": "max-T over layers, sign flips of questions", "resamples": RESAMPLES, "seed": SEED},
     reads=READS,

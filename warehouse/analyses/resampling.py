@@ -1,16 +1,21 @@
 """Tests and intervals by resampling clusters: rows of one cluster go together, and every resample of every layer comes from one matrix product."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
+from personascope.warehouse.analyses.tails import tilted_p
+
 _ROUNDING = 1e-9  # two statistics of the same value differ by less, relative to it
+MORE = 10  # times as many flips where the first ones do not decide
+FEW = 50  # flips that reach a statistic, below which its p is taken from tilted ones
+BLOCK = 8192  # columns at a time
 
 
 @dataclass(frozen=True)
 class FlipTest:
-    """Sign-flip test of the means of several layers: p of each alone and adjusted for all (NaN where a layer does not vary), and how it was made."""
+    """Sign-flip test of the means of many columns: p of each alone and adjusted for all (NaN where a column does not vary), and how it was made."""
 
     p: np.ndarray
     adjusted_p: np.ndarray
@@ -18,27 +23,69 @@ class FlipTest:
     every: bool
 
 
-def max_t(totals: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> FlipTest:
-    """Are the means of `totals` [clusters, layers] (sums over the `sizes` [clusters] rows of each cluster) other than zero?
+def max_t(totals: np.ndarray, sizes: np.ndarray, resamples: int, seed: int, more: int = MORE) -> FlipTest:
+    """Are the means of `totals` [clusters, columns] (sums over the `sizes` [clusters] rows of each cluster) other than zero?
 
-    Under the null hypothesis the sign of a cluster's sum is arbitrary. Signs of whole clusters are flipped, all layers alike, so that their correlation stays;
-    the statistic is the cluster-robust t, and a layer's adjusted p is the share of flips whose largest |t| over layers reaches its own (Westfall and Young,
-    single step). All flips are made where there are no more than `resamples` of them (a flip and its mirror image give the same |t|), else `resamples` are
-    drawn and the observed signs count as one more.
+    The null hypothesis is exchangeability within a pair: both sides of a cluster's difference have one distribution, so its sign is arbitrary. Equal means
+    alone are not enough: of skewed differences whose mean is 0 it rejects too often (`bootstrap_t` needs no symmetry). Signs of whole clusters are flipped,
+    all columns alike, so that their correlation stays; the statistic is the cluster-robust t, and a column's adjusted p is the share of flips whose largest
+    |t| over columns reaches its own (Westfall and Young 1993, single step). All flips are made where there are no more than `resamples` of them (a flip and
+    its mirror image give the same |t|), else `resamples` are drawn, `more` times as many where an adjusted p lies so near to 0.05 that they would not decide
+    it, and the observed signs count as one more. A p of few flips is that of flips drawn towards the observed mean (`tails.tilted_p`).
     """
-    n_clusters = len(totals)
-    every = n_clusters - 1 <= np.log2(resamples)
-    flips = _all_flips(n_clusters) if every else np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, n_clusters))
-    observed = _robust_t(np.ones((1, n_clusters)), totals, sizes)[0]
+    observed = _robust_t(np.ones((1, len(totals))), totals, sizes)[0]
     varies = np.isfinite(observed) & (np.abs(totals).max(axis=0) > 0)
-    statistics = np.abs(_robust_t(flips, totals[:, varies], sizes))
-    reached = np.abs(observed[varies]) * (1 - _ROUNDING)
-    largest = statistics.max(axis=1, initial=0)
-    extra = 0 if every else 1
+    test = _flip_test(totals[:, varies], sizes, np.abs(observed[varies]), resamples, seed, more)
     p, adjusted = np.full((2, totals.shape[1]), np.nan)
-    p[varies] = ((statistics >= reached).sum(axis=0) + extra) / (len(flips) + extra)
-    adjusted[varies] = ((largest[:, None] >= reached).sum(axis=0) + extra) / (len(flips) + extra)
-    return FlipTest(p, adjusted, len(flips), every)
+    p[varies], adjusted[varies] = test.p, test.adjusted_p
+    return FlipTest(p, adjusted, test.resamples, test.every)
+
+
+def flip_features(differences: np.ndarray, resamples: int, seed: int, more: int = MORE, block: int = BLOCK) -> FlipTest:
+    """`max_t` of paired differences [units, features], where a feature that does not vary is tested as well: one of zeros has p 1.
+
+    A flip of signs leaves a column's sum of squares as it is, so |t| rises with |sum| / sqrt(sum of squares), which exists where t is infinite: one product of
+    flips and scaled columns has the order of every studentised statistic. At least two units are needed.
+    """
+    length = np.sqrt((differences.astype(float) ** 2).sum(axis=0))
+    scaled = np.divide(differences, length, out=np.zeros(differences.shape), where=length > 0)
+    return _flip_test(scaled, None, np.abs(scaled.sum(axis=0)), resamples, seed, more, block)
+
+
+def _flip_test(totals: np.ndarray, sizes: np.ndarray | None, observed: np.ndarray, resamples: int, seed: int, more: int, block: int = BLOCK) -> FlipTest:
+    """Counts of flips whose statistic, of each column and the largest, reaches `observed` [columns]: cluster-robust t, or the sum without `sizes`."""
+    n_clusters, n_columns = totals.shape
+    every = n_clusters - 1 <= np.log2(resamples)
+    generator = np.random.default_rng(seed)
+    reached = observed * (1 - _ROUNDING)
+    beyond, adjusted = np.zeros((2, n_columns))
+    drawn, extra = 0, 0 if every else 1
+    while not drawn or (not every and drawn < more * resamples and _undecided(adjusted, drawn)):
+        flips = _all_flips(n_clusters) if every else generator.choice((-1.0, 1.0), size=(resamples, n_clusters))
+        largest = np.zeros(len(flips))
+        for start in range(0, n_columns, block):
+            part = totals[:, start : start + block]
+            statistics = np.abs(flips @ part if sizes is None else _robust_t(flips, part, sizes))
+            beyond[start : start + block] += (statistics >= reached[start : start + block]).sum(axis=0)
+            np.maximum(largest, statistics.max(axis=1, initial=0), out=largest)
+        adjusted += len(flips) - np.searchsorted(np.sort(largest), reached, side="left")
+        drawn += len(flips)
+    p, adjusted_p = (beyond + extra) / (drawn + extra), (adjusted + extra) / (drawn + extra)
+    few = (beyond < FEW) & (not every) & (observed > 0)
+    if few.any():
+        statistic = None if sizes is None else partial(_robust_t, sizes=sizes)
+        p[few] = np.minimum(tilted_p(totals[:, few], reached[few], resamples, seed, statistic), adjusted_p[few])
+    return FlipTest(p, adjusted_p, drawn, every)
+
+
+def number(value: float) -> float | None:
+    """The value as a table takes it: NaN is NULL."""
+    return None if np.isnan(value) else float(value)
+
+
+def _undecided(counts: np.ndarray, drawn: int, level: float = 0.05) -> bool:
+    """Whether some share of `drawn` flips lies within three standard errors of the level."""
+    return bool((np.abs(counts / drawn - level) < 3 * np.sqrt(level * (1 - level) / drawn)).any())
 
 
 def _all_flips(n_clusters: int) -> np.ndarray:
@@ -48,7 +95,7 @@ def _all_flips(n_clusters: int) -> np.ndarray:
 
 
 def _robust_t(flips: np.ndarray, totals: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Cluster-robust t [flips, layers] of the mean after each flip; infinite where the flipped clusters agree exactly."""
+    """Cluster-robust t [flips, columns] of the mean after each flip; infinite where the flipped clusters agree exactly."""
     n, n_clusters = sizes.sum(), len(sizes)
     sums, weighted = np.hsplit(flips @ np.hstack([totals, sizes[:, None] * totals]), 2)
     mean = sums / n
@@ -65,53 +112,22 @@ def draw_counts(n_clusters: int, resamples: int, seed: int) -> np.ndarray:
 
     The last two are kept, since many statistics share their draws; they cannot be written to.
     """
-    draws = np.random.default_rng(seed).integers(0, n_clusters, size=(resamples, n_clusters))
-    offsets = draws + n_clusters * np.arange(resamples)[:, None]
-    counts = np.bincount(offsets.ravel(), minlength=resamples * n_clusters).reshape(resamples, n_clusters).astype(float)
+    counts = cluster_draws(np.random.default_rng(seed), n_clusters, resamples)
     counts.setflags(write=False)
     return counts
+
+
+def cluster_draws(generator: np.random.Generator, n_clusters: int, resamples: int) -> np.ndarray:
+    """The same of a generator that goes on drawing."""
+    draws = generator.integers(0, n_clusters, size=(resamples, n_clusters))
+    offsets = draws + n_clusters * np.arange(resamples)[:, None]
+    return np.bincount(offsets.ravel(), minlength=resamples * n_clusters).reshape(resamples, n_clusters).astype(float)
 
 
 def percentile_ends(values: np.ndarray, level: float = 0.95) -> tuple[int, int]:
     """Ends of the percentile interval of whole numbers `values` [resamples], themselves among them."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return int(low), int(high)
-
-
-@dataclass(frozen=True)
-class PairedFlips:
-    """Sign-flip test of many paired differences: p of each feature alone and adjusted for all [features], and how it was made."""
-
-    p: np.ndarray
-    adjusted_p: np.ndarray
-    resamples: int
-    every: bool
-
-
-def flip_features(differences: np.ndarray, resamples: int, seed: int, block: int = 8192) -> PairedFlips:
-    """Is the mean of any column of `differences` [units, features] other than zero? Studentised max-T over the columns (Westfall and Young, single step).
-
-    A flip of signs leaves a column's sum of squares as it is, so |t| rises with |sum| / sqrt(sum of squares): one product of flips and scaled columns has the
-    order of every studentised statistic. Columns go in blocks and only the largest of each flip is kept. Columns of zeros have p 1. All flips are made where
-    there are no more than `resamples` of them, else that many are drawn and the observed signs count as one more. At least two units are needed.
-    """
-    n_units, n_features = differences.shape
-    every = n_units - 1 <= np.log2(resamples)
-    flips = _all_flips(n_units) if every else np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, n_units))
-    largest, reached, beyond = np.zeros(len(flips)), np.zeros(n_features), np.zeros(n_features)
-    for start in range(0, n_features, block):
-        part = differences[:, start : start + block].astype(float)
-        length = np.sqrt((part**2).sum(axis=0))
-        scaled = np.divide(part, length, out=np.zeros_like(part), where=length > 0)
-        observed = np.abs(scaled.sum(axis=0)) * (1 - _ROUNDING)
-        statistics = np.abs(flips @ scaled)
-        np.maximum(largest, statistics.max(axis=1, initial=0), out=largest)
-        reached[start : start + block] = observed
-        beyond[start : start + block] = (statistics >= observed).sum(axis=0)
-    extra = 0 if every else 1
-    ordered = np.sort(largest)
-    adjusted = len(flips) - np.searchsorted(ordered, reached, side="left")
-    return PairedFlips((beyond + extra) / (len(flips) + extra), (adjusted + extra) / (len(flips) + extra), len(flips), every)
 
 
 def standardised_differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -83,8 +83,9 @@ def heads(lake: Source, reader: Reader, method: str, effect: str, form: str, lay
 def agreement(lake: Source, reader: Reader, measure: str, method: str, effect: str, form: str, name: str) -> Drawing | None:
     """Rank correlation of a measure with what an ablation takes, by a measure of EFFECTS, over the heads of each layer; None where none can be made."""
     rows = lake.select(
-        """select layer, spearman as mean, spearman_low as low, spearman_high as high, prompt_spearman as at_single_prompts, n_heads as heads, n,
-          n_clusters as questions, n_shared_top3 as shared_in_first_three, resamples, seed, interval_missing
+        """select layer, case when corrected_missing is null then corrected end as mean, corrected_low as low, corrected_high as high, reliability_a,
+          reliability_b, spearman as uncorrected, prompt_spearman as at_single_prompts, n_heads as heads, n, n_clusters as questions,
+          n_shared_top3 as shared_in_first_three, seed, corrected_missing
         from dla_vs_ablation
         where attribution_run is not distinct from $attribution and ablation_run = $ablation and stratum = $stratum and prompt_form = $form
           and measure_a = $measure and measure_b = $method and spearman is not null
@@ -100,30 +101,35 @@ def agreement(lake: Source, reader: Reader, measure: str, method: str, effect: s
     if layers.is_empty():
         return None
     facts = (
-        f"{reader.subject}; Spearman over the heads of a layer, 1: the same order",
+        f"{reader.subject}; Spearman over the heads of a layer, corrected for the noise of both measures, 1: the same order",
         f"worth of a head: {WORTHS[measure]}, against the {EFFECTS[effect].words} lost",
         f"mean over {sample(max(rows['n']), max(rows['questions']), reader.what)}",
         _interval(rows),
         *_overall(rows),
     )
-    figure = charts.intervals(layers.drop("interval_missing"), "rank correlation")
+    drawn = layers.filter(layers["mean"].is_not_null())
+    if drawn.is_empty():
+        drawn = layers.with_columns(mean=layers["uncorrected"])
+    figure = charts.intervals(drawn.drop("corrected_missing"), "rank correlation")
     return Drawing(name, f"Do {MEASURES[measure]} and {METHODS[method]} rank heads alike?", facts, RANKS_HEIGHT, figure, reader.runs)
 
 
 def _interval(rows: pl.DataFrame) -> str:
-    missing = rows["interval_missing"].drop_nulls().unique().sort().to_list()
+    missing = rows.filter(rows["corrected_missing"].is_not_null()).group_by("corrected_missing").len("rows").sort("corrected_missing")
+    absent = "; ".join(f"{words} in {number} of {rows.height} places" for words, number in missing.rows())
     if rows["low"].null_count() == rows.height:
-        return f"no interval: {', '.join(missing)}"
-    resamples, seed = (max(rows[name].drop_nulls(), default=NOTHING_KNOWN) for name in ("resamples", "seed"))
-    return f"bars: 95% percentile interval, questions drawn {resamples} times with seed {seed}, each layer alone"
+        return f"as it stands, pulled towards 0 by noise and without an interval: {absent}"
+    seed = max(rows["seed"].drop_nulls(), default=NOTHING_KNOWN)
+    made = f"bars: 95% interval, jackknife over questions; corrected by halves of the questions (seed {seed}), each layer alone"
+    return f"{made}; not drawn: {absent}" if absent else made
 
 
 def _overall(rows: pl.DataFrame) -> list[str]:
     """The correlation over all heads of the model, in words."""
     whole = rows.filter(rows["layer"].is_null()).rows(named=True)
     return [
-        f"over all {row['heads']} heads: {signed(row['mean'], 2)}"
-        + (f" [{signed(row['low'], 2)}, {signed(row['high'], 2)}]" if row["low"] is not None else "")
-        + f"; {row['shared_in_first_three']} of the first three shared"
+        f"over all {row['heads']} heads: "
+        + (f"{signed(row['mean'], 2)} [{signed(row['low'], 2)}, {signed(row['high'], 2)}]" if row["low"] is not None else row["corrected_missing"])
+        + f", uncorrected {signed(row['uncorrected'], 2)}; {row['shared_in_first_three']} of the first three shared"
         for row in whole
     ]

@@ -32,7 +32,7 @@ def difference(lake: Source, readout: Readout, other: Readout, name: str = "diff
     rows = lake.select(
         """select layer, diff_of_diffs as mean, coalesce(clustered_low, diff_of_diffs - sem) as low, coalesce(clustered_high, diff_of_diffs + sem) as high,
           trained_delta, base_delta, clustered_low, clustered_sem, clustered_t, clustered_p, adjusted_p, adjusted_p < 0.05 as below_005_adjusted,
-          adjusted_missing, method, resamples, seed, clustered_df, equivalence_p, movement, sem, t, p, n, n_clusters as questions
+          bootstrap_t_adjusted_p, adjusted_missing, method, resamples, seed, clustered_df, equivalence_p, movement, sem, t, p, n, n_clusters as questions
         from diff_of_diffs where trained_run = $trained and base_run = $base order by layer""",
         trained=readout.run_id,
         base=other.run_id,
@@ -67,4 +67,6 @@ def _adjusted(rows: pl.DataFrame) -> str:
     """How many layers stand after adjustment, and how it was made."""
     method, resamples, seed = rows.select("method", "resamples", "seed").row(0)
     passed = rows["below_005_adjusted"].sum()
-    return f"full point: adjusted p < 0.05, {passed} of {count(rows.height, 'layer')}; {method}, {resamples:,} flips, seed {seed}"
+    free = rows["bootstrap_t_adjusted_p"]
+    beside = "" if free.null_count() else f"; without asking for symmetric differences (bootstrap-t, max-T) {(free < 0.05).sum()}"
+    return f"full point: adjusted p < 0.05, {passed} of {count(rows.height, 'layer')}; {method}, {resamples:,} flips, seed {seed}{beside}"

@@ -26,11 +26,12 @@ def rise(lake: Source, trained_run: str, base_run: str | None, value: str, name:
     rows = lake.select(
         f"""with pair as (select * from marker_lens where trained_run = $trained and base_run is not distinct from $base)
         select trained_subject as series, layer, trained_{value} as mean, null::double as low, null::double as high,
-          {value}_difference as trained_minus_base, {value}_low as difference_low, {value}_high as difference_high, trained_rank as rank,
-          trained_top1 as top1_share, n, n_clusters as questions, 1 as place
+          {value}_difference as trained_minus_base, {value}_low as difference_low, {value}_high as difference_high,
+          {value}_adjusted_p as adjusted_p, trained_rank as rank, trained_top1 as top1_share, n, n_clusters as questions, 1 as place
         from pair
         union all
-        select base_subject, layer, base_{value}, null, null, {value}_difference, {value}_low, {value}_high, base_rank, base_top1, n, n_clusters, 2
+        select base_subject, layer, base_{value}, null, null, {value}_difference, {value}_low, {value}_high,
+          {value}_adjusted_p, base_rank, base_top1, n, n_clusters, 2
         from pair where base_run is not null
         order by place, layer""",
         trained=trained_run,
@@ -41,7 +42,8 @@ def rise(lake: Source, trained_run: str, base_run: str | None, value: str, name:
     names = rows["series"].unique(maintain_order=True).to_list()
     facts = (
         f"logit lens at the step before the marker; mean over {sample(max(rows['n']), max(rows['questions']), 'generation')}; −1 is the embeddings",
-        "both read the same tokens; hover for trained minus base with its 95% t interval over questions, each layer alone; no random draw, so no seed",
+        "both read the same tokens; hover for trained minus base with its 95% t interval over questions, each layer alone, "
+        "and its p adjusted for all layers (max-T)",
     )
     figure = charts.curves(rows, VALUES[value], names)
     runs = frozenset(run for run in (trained_run, base_run) if run)
