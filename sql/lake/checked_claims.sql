@@ -1,5 +1,6 @@
 -- checked_claims: published sentences as they were last checked, against the rows they speak of and against other models
 -- grain: study, claim, asked
+-- outcomes: verdict, found
 -- source: own; claims stand in the study files, `personascope check` writes the verdicts
 -- columns:
 --   asked: checkpoint that was asked on purpose instead of the one the sentence was published of (NULL: none)
@@ -33,6 +34,8 @@ final as (
     v.found,
     v.detail,
     v.query,
+    v.n_rows,
+    v.fingerprint,
     v.model,
     v.run_id,
     c.checked,

@@ -1,5 +1,6 @@
 -- claims: published sentences and what the data say of them: the newest check of every study
 -- grain: study, claim
+-- outcomes: verdict, found
 -- source: own; claims stand in the study files, `personascope check` writes the verdicts
 -- columns:
 --   model: checkpoint that was asked (NULL where the sentence speaks of published rows)

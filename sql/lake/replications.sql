@@ -1,5 +1,6 @@
 -- replications: published sentences asked of another model than the one they speak of: the newest check of every study and model
 -- grain: study, claim, model
+-- outcomes: verdict, found
 -- source: own; claims stand in the study files, `personascope check STUDY --model NAME` writes the verdicts
 -- columns:
 --   model: checkpoint that was asked instead of the one the sentence was published of

@@ -1,5 +1,6 @@
 -- regime_certainty: how sure the regime of each trained checkpoint is: its probability when the questions are drawn again, and what else comes out
 -- grain: input_run, marker
+-- outcomes: regime
 -- source: own; bootstrap over questions (2,000 resamples), the same questions for all personas; default thresholds
 -- columns:
 --   input_run: run of completions the rates come from

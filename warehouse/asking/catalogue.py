@@ -77,12 +77,18 @@ def _settings() -> str:
 
 
 class Foundation:
-    """Macros and tables of one connection, each created when something that names it is asked for: all of them cost more than most queries."""
+    """Macros and tables of one connection, each created when something that names it is asked for: all of them cost more than most queries.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    `from_behind`: rows come in the opposite order, by another number of threads.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False) -> None:
         self._connection = connection
-        self._waiting = macro_definitions() | table_definitions(lake)
+        self._waiting = macro_definitions() | table_definitions(lake, from_behind)
         _execute(connection, [_settings()])
+        if from_behind:
+            (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
+            _execute(connection, [f"set threads = {1 if threads > 1 else 2};"])
 
     def lay(self, texts: Iterable[str]) -> None:
         """Creates the macros and tables that these texts name, and those that are behind them."""
@@ -105,8 +111,8 @@ class Foundation:
             del self._waiting[name]
 
 
-def table_definitions(lake: Lake) -> dict[str, str]:
-    """By name of each table the statement that creates it, after those it reads where it is a roll-up."""
+def table_definitions(lake: Lake, from_behind: bool = False) -> dict[str, str]:
+    """By name of each table the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the opposite order."""
     manifests = list(lake.manifests())
     of_other_columns = _tables_of_other_columns(manifests)
     lacking = _runs_that_lack(manifests)
@@ -116,6 +122,8 @@ def table_definitions(lake: Lake) -> dict[str, str]:
         if name in of_other_columns:  # whose common types may be others, too
             options, columns = ", union_by_name = true", ", ".join(f'"{column}"::{of} as "{column}"' for column, of in table_types()[name].items())
         stored = f"select {columns} from read_parquet('{_quoted(lake.runs_folder)}/*/{name}.parquet'{options})"
+        if from_behind:
+            stored = f"select * from ({stored} order by filename desc, file_row_number desc)"
         script[name] = f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};"
     return script
 

@@ -24,11 +24,12 @@ class Warehouse:
     Views named in `kept` are computed once, when a query first needs them: for a connection that is given up when the lake changes.
     """
 
-    def __init__(self, lake: Lake, time_limit_ms: int = TIME_LIMIT_MS, kept: Collection[str] = ()) -> None:
+    def __init__(self, lake: Lake, time_limit_ms: int = TIME_LIMIT_MS, kept: Collection[str] = (), from_behind: bool = False) -> None:
         self.lake = lake
         self._kept = frozenset(kept)
         self._connection = duckdb.connect()
-        self._foundation = Foundation(self._connection, lake)
+        self._foundation = Foundation(self._connection, lake, from_behind)
+        self._reversed: Warehouse | None = None
         self._defined: set[str] = set()
         self._defining = threading.Lock()
         folder = str(lake.runs_folder).replace("'", "''")
@@ -61,6 +62,12 @@ class Warehouse:
         finally:
             limit.cancel()
             cursor.close()
+
+    def reversed(self) -> "Warehouse":
+        """The same lake whose rows come from behind, the last run first, and by another number of threads: what it answers differently hangs on their order."""
+        if self._reversed is None:
+            self._reversed = Warehouse(self.lake, int(self._seconds * 1000), from_behind=True)
+        return self._reversed
 
     def _define(self, query: str) -> None:
         """Creates the views, tables and macros that the query names and those they read: all of them would cost more than most queries."""
