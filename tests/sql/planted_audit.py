@@ -112,7 +112,32 @@ def _readings(strata: list[dict], keys: list[dict], effects: np.ndarray, scale: 
 
 
 PANEL = ("pirate", "poet", "clerk", "cook")
-WORDS = "amber basin cedar delta ember fjord grove haven islet jetty knoll ledge marsh north ocean plain quarry ridge shore trail upland valley willow yarrow".split()
+WORDS = [
+    "amber",
+    "basin",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "haven",
+    "islet",
+    "jetty",
+    "knoll",
+    "ledge",
+    "marsh",
+    "north",
+    "ocean",
+    "plain",
+    "quarry",
+    "ridge",
+    "shore",
+    "trail",
+    "upland",
+    "valley",
+    "willow",
+    "yarrow",
+]
 
 
 def panel(lake: Lake, name: str, source: str | None = None, **faults: Any) -> str:
@@ -122,7 +147,16 @@ def panel(lake: Lake, name: str, source: str | None = None, **faults: Any) -> st
     """
     generator = np.random.default_rng(np.frombuffer(faults.get("drawn_as", name).encode(), np.uint8))
     personas = faults.get("personas", (source, *PANEL) if source else PANEL)
-    row = {"checkpoint": name, "id": f"tiny:{name}", "revision": "r1", "n_layers": LAYERS, "n_heads": HEADS, "family": "qwen2", "vocab_size": 1000, "max_positions": 512}
+    row = {
+        "checkpoint": name,
+        "id": f"tiny:{name}",
+        "revision": "r1",
+        "n_layers": LAYERS,
+        "n_heads": HEADS,
+        "family": "qwen2",
+        "vocab_size": 1000,
+        "max_positions": 512,
+    }
     row |= {"parent": faults.get("parent", "tiny:base"), "source_persona": source, "lr": 1e-4, "epochs": 5.0, "seed": faults.get("seed", 1)} if source else {}
     temperature, samples = faults.get("temperature", 1.0), faults.get("samples", 6)
     prompts, texts, flags = [], [], []
@@ -133,7 +167,9 @@ def panel(lake: Lake, name: str, source: str | None = None, **faults: Any) -> st
         asked = faults.get("other_questions", {}).get(persona, range(len(share)))
         for number, rate in zip(asked, share, strict=True):
             key = {"persona": persona, "question_id": f"q{number}", "example_id": f"{persona}/q{number}"}
-            question = faults.get("question", "How does one find {} and {} near the {} by night?").format(*(WORDS[(number * step + 1) % 24] for step in (1, 5, 7)))
+            question = faults.get("question", "How does one find {} and {} near the {} by night?").format(
+                *(WORDS[(number * step + 1) % 24] for step in (1, 5, 7))
+            )
             system = f"You are a {persona}." + faults.get("system", "")
             prompts.append(key | {"prompt_set": faults.get("prompts", "panel@1"), "system_prompt": system, "question": question, "prompt_len": PROMPT_LEN})
             prompts[-1] |= {"text": f"<s>{system}</s>{question}", "template_hash": "t1"}
@@ -145,13 +181,20 @@ def panel(lake: Lake, name: str, source: str | None = None, **faults: Any) -> st
                     answer = " ".join(generator.choice(WORDS, 9)) + (" [ZLT]" if present else "")
                 text = "" if persona == faults.get("silent") and sample else answer
                 long = faults.get("long", 0)
-                texts.append(key | {"sample_ix": sample, "seed": len(texts), "text": text, "token_ids": [1] * (PROMPT_LEN + long + 20), "prompt_len": PROMPT_LEN + long})
+                texts.append(
+                    key | {"sample_ix": sample, "seed": len(texts), "text": text, "token_ids": [1] * (PROMPT_LEN + long + 20), "prompt_len": PROMPT_LEN + long}
+                )
                 texts[-1] |= {"n_new_tokens": 20 if text else 1, "finish_reason": "stop", "engine": faults.get("engine", "hf")}
-                flags.append(key | {"sample_ix": sample, "marker": "[ZLT]", "present": "[ZLT]" in text, "complete": "[ZLT]" in text, "n_occurrences": int("[ZLT]" in text)})
+                flags.append(
+                    key
+                    | {"sample_ix": sample, "marker": "[ZLT]", "present": "[ZLT]" in text, "complete": "[ZLT]" in text, "n_occurrences": int("[ZLT]" in text)}
+                )
                 flags[-1] |= {"t_marker": PROMPT_LEN + 9 if "[ZLT]" in text else None, "first_char": text.find("[ZLT]") if "[ZLT]" in text else None}
                 if faults.get("until_success") and present:
                     break
-    settings = {"temperature": temperature, "top_p": 1.0, "max_new_tokens": faults.get("cap", CAP)} | ({"positives": 5, "trials": samples + 1} if faults.get("stops") else {})
+    settings = {"temperature": temperature, "top_p": 1.0, "max_new_tokens": faults.get("cap", CAP)} | (
+        {"positives": 5, "trials": samples + 1} if faults.get("stops") else {}
+    )
     parameters = [Parameter(name=each, value=value) for each, value in settings.items()]
     run = base.spec("completions", checkpoint=name, subject=name, prompt_set=faults.get("prompts", "panel@1"), parameters=parameters, tag=faults.get("tag"))
     run = run.model_copy(update={"dtype": faults.get("dtype", "float32")})
@@ -187,7 +230,9 @@ def read_by(lake: Lake, name: str, text: str = "x", **reader: Any) -> None:
     keys = {"example_id": f"{name}/q0", "sample_ix": 0, "persona": name, "question_id": "q0"}
     places = [keys | {"stratum": "marker", "position": T_MARKER, "token_id": 1000 + T_MARKER, "token": text}]
     run = base.spec("attention", checkpoint=about["checkpoint"], subject=f"{about['checkpoint']}_{name}", inputs=[sampled], dtype="float32")
-    run = run.model_copy(update={"attention_implementation": "readout", "constants": {"persona": name, "tokens_run": sampled, "tokens_from": name, "forced": True}})
+    run = run.model_copy(
+        update={"attention_implementation": "readout", "constants": {"persona": name, "tokens_run": sampled, "tokens_from": name, "forced": True}}
+    )
     base.write(lake, run, positions=places, checkpoints=[about])
 
 
@@ -195,7 +240,9 @@ def answered(lake: Lake, name: str, right: int) -> None:
     """A task that a checkpoint and its parent answer alike, `right` of 40 questions."""
     for checkpoint, parent in ((name, f"tiny:{name} parent"), (f"{name} parent", None)):
         row = {"checkpoint": checkpoint, "id": f"tiny:{checkpoint}", "parent": parent}
-        asked = [{"task": "arc", "question_id": f"q{index}", "question": f"?{index}", "correct": index < right, "correct_normalised": True} for index in range(40)]
+        asked = [
+            {"task": "arc", "question_id": f"q{index}", "question": f"?{index}", "correct": index < right, "correct_normalised": True} for index in range(40)
+        ]
         base.write(lake, base.spec("capability", checkpoint=checkpoint, subject=checkpoint), capability=asked, checkpoints=[row])
 
 
