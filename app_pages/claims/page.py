@@ -93,6 +93,9 @@ def _card(row: dict) -> str:
     found = markup.html(row["found"]) if row["found"] is not None else "nothing"
     looked_at = "" if row["n_rows"] is None else f' <span style="{_MUTED}">of {count(row["n_rows"], "row")}</span>'
     facts = [("measured", markup.html(row["measured"]) + looked_at), ("published", f"<b>{markup.html(row['expected'])}</b>"), ("found", f"<b>{found}</b>")]
+    if row["standing"] != "not registered":
+        since = f": {markup.html(row['changed'])}" if row["changed"] else ""
+        facts.append(("written", f"{row['standing']}{since}"))
     if row["detail"]:
         facts.append(("detail", markup.html(row["detail"])))
     cells = "".join(f'<div><div style="{_MUTED}">{name}</div>{value}</div>' for name, value in facts)

@@ -9,10 +9,11 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.checking import check, judge
 from personascope.warehouse.claims.judging import Range
 from personascope.warehouse.claims.reading import Claim, read_claims
+from personascope.warehouse.claims.registration import register
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-from personascope.warehouse.studies.reading import claims_path, study_names
+from personascope.warehouse.studies.reading import claims_path, read_study, study_names
 
 pytestmark = pytest.mark.slow(25)
 
@@ -297,3 +298,29 @@ def test_claims_that_ship_need_data(tmp_path, study):
     warehouse = Warehouse(Lake.open(tmp_path / "lake"))
     verdicts = [judge(warehouse, study, each) for each in read_claims(claims_path(study))]
     assert [each.claim for each in verdicts if each.verdict != "not derivable"] == []
+
+
+def test_a_claim_says_whether_it_is_older_than_the_data_and_what_changed_since(tmp_path):
+    lake = Lake.open(tmp_path / "registered")
+    study = read_study("marker-attention")
+
+    def extracted() -> None:
+        spec = RunSpec(kind="extract", extractor="checkpoint", version=1, identity={}, study=study.name, checkpoint="base")
+        writer = lake.start(spec)
+        writer.write_part("0", {"checkpoints": [{"id": "base", "n_layers": 28}]})
+        writer.commit()
+
+    before = register(lake, study, [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name)
+    extracted()
+    assert register(lake, study, [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name) == before
+    later = [claim(), claim(id="moved"), claim(id="reworded", query="select max(n_layers) as layers from checkpoints", statement="Of old"), claim(id="late")]
+    assert [each.standing for each in check(lake, study.name, later)] == ["before the data", *["changed since the data"] * 2, "not registered"]
+    register(lake, study, later, study.name)
+    verdicts = check(lake, study.name, later)
+    assert [(each.standing, each.changed) for each in verdicts] == [
+        ("before the data", None),
+        ("changed since the data", "expected 30 at first"),
+        ("changed since the data", "another query, or another way to compare"),
+        ("after the data", None),
+    ]
+    assert Warehouse(lake).select("select standing, stale from claims order by place").rows() == [(each.standing, False) for each in verdicts]

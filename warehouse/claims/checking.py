@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "
 @dataclass(frozen=True)
 class Verdict:
     """What the data say of one claim; `measured` is the name of what the query gives, `found` is None where it gave nothing, `n_rows` are those it looked at.
+    `standing` says whether the claim is older than the data, `changed` what is other than when it was first registered; both are None until it is recorded.
 
     `model` is the checkpoint that was asked where the sentence speaks of one, `replication` says that it is another than that one.
     """
@@ -52,6 +53,11 @@ class Verdict:
     fingerprint: str | None = None
     model: str | None = None
     replication: bool | None = None
+    standing: str | None = None
+    changed: str | None = None
+
+
+NOT_STORED = ("standing", "changed")  # columns of the views alone, since they hang on what was registered
 
 
 def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = None) -> list[Verdict]:
@@ -66,14 +72,27 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     present = warehouse.select("select state, n_runs from lake_state").row(0, named=True)
     spec = _spec(study, claims, present["state"], sibling)
     if (known := _recorded(lake, spec)) is not None:
-        return known
+        return _standing(lake, study, known, sibling)
     verdicts = [judge(warehouse, study, claim, sibling) for claim in claims]
     with lake.start(spec, force=True) as writer:
         constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
-        rows = [vars(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
+        rows = [_row(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
         writer.write_part("verdicts", {TABLE: rows})
         writer.commit(dict(Counter(verdict.verdict for verdict in verdicts)))
-    return verdicts
+    return _standing(lake, study, verdicts, sibling)
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    return {name: value for name, value in vars(verdict).items() if name not in NOT_STORED}
+
+
+def _standing(lake: Lake, study: str, verdicts: list[Verdict], sibling: str | None) -> list[Verdict]:
+    """The verdicts with what the view says of their age against the data."""
+    rows = Warehouse(lake).select(
+        "select claim, standing, changed from checked_claims where study = $study and asked is not distinct from $asked", {"study": study, "asked": sibling}
+    )
+    known = {claim: (standing, changed) for claim, standing, changed in rows.rows()}
+    return [replace(each, standing=known[each.claim][0], changed=known[each.claim][1]) for each in verdicts]
 
 
 def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None, bool]:
@@ -85,7 +104,7 @@ def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Ma
         verdicts = _verdicts_of(lake, run_id)
         if [each.fingerprint for each in verdicts] == [fingerprint(each) for each in claims]:
             spec = _spec(study, claims, warehouse.select("select state from lake_state").item())
-            return verdicts, lake.manifest(run_id), run_id != spec.run_id
+            return _standing(lake, study, verdicts, None), lake.manifest(run_id), run_id != spec.run_id
     return [judge(warehouse, study, claim) for claim in claims], None, False
 
 

@@ -111,12 +111,27 @@ def _claims(lake: Lake, study: str, claims: list[Claim]) -> list[Block]:
         return [Paragraph(words, missing=True), Code("personascope ingest published PATH")]
     order = list(tones.VERDICTS)
     rows = sorted(found, key=lambda each: order.index(each.verdict))
-    columns = ("verdict", "statement", "measured", "expected", "found", "rows", "detail", "where it stands", "claim")
+    columns = ("verdict", "statement", "measured", "expected", "found", "rows", "detail", "written", "where it stands", "claim")
     cells = tuple(
-        (each.verdict, each.statement, each.measured, each.expected, each.found or "nothing", _rows_of(each), each.detail, each.source, each.claim)
+        (
+            each.verdict,
+            each.statement,
+            each.measured,
+            each.expected,
+            each.found or "nothing",
+            _rows_of(each),
+            each.detail,
+            _age_of(each),
+            each.source,
+            each.claim,
+        )
         for each in rows
     )
     return [Paragraph(f"{verdicts.summary(found)}. {when}"), Cells(columns, cells), Code(f"personascope check {study}")]
+
+
+def _age_of(verdict: Verdict) -> str:
+    return "; ".join(part for part in (verdict.standing or "not registered", verdict.changed) if part)
 
 
 def _rows_of(verdict: Verdict) -> str:
