@@ -99,7 +99,7 @@ def run(
         _plan(StudyState(found, lake.absolute(), options))
         return
     execution = StudyRun(found, lake, options)
-    register(Lake.open(lake), found, read_claims(claims_path(study)), study_path(study).stem)
+    register(Lake.open(lake), found.name, found.model_dump(mode="json"), read_claims(claims_path(study)), study_path(study).stem)
     execution.run()
     _show_headline(found.headline, lake)
     if found.report:

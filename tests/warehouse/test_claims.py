@@ -310,12 +310,19 @@ def test_a_claim_says_whether_it_is_older_than_the_data_and_what_changed_since(t
         writer.write_part("0", {"checkpoints": [{"id": "base", "n_layers": 28}]})
         writer.commit()
 
-    before = register(lake, study, [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name)
+    before = register(
+        lake, study.name, study.model_dump(mode="json"), [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name
+    )
     extracted()
-    assert register(lake, study, [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name) == before
+    assert (
+        register(
+            lake, study.name, study.model_dump(mode="json"), [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name
+        )
+        == before
+    )
     later = [claim(), claim(id="moved"), claim(id="reworded", query="select max(n_layers) as layers from checkpoints", statement="Of old"), claim(id="late")]
     assert [each.standing for each in check(lake, study.name, later)] == ["before the data", *["changed since the data"] * 2, "not registered"]
-    register(lake, study, later, study.name)
+    register(lake, study.name, study.model_dump(mode="json"), later, study.name)
     verdicts = check(lake, study.name, later)
     assert [(each.standing, each.changed) for each in verdicts] == [
         ("before the data", None),

@@ -1,6 +1,7 @@
 """Registers what a study says before its first extraction: the hash of its file and of every claim, so that nothing written later passes for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from personascope.warehouse.claims.checking import fingerprint
 from personascope.warehouse.claims.judging import show
@@ -8,21 +9,20 @@ from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-from personascope.warehouse.studies.model import StudyFile
 
 EXTRACTOR = "registration"
 VERSION = 1
 TABLE = "registrations"
 
 
-def register(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: str) -> str:
+def register(lake: Lake, study: str, file: Mapping[str, Any], claims: Sequence[Claim], claimed_as: str) -> str:
     """The run of kind `analysis` that holds the hashes of a study and its claims; one that is there stays as it is, with the time at which it was first made.
 
-    `claimed_as` is the name under which `personascope check` records the study's claims.
+    `study` is the name its runs bear, `file` what the study file says, as JSON has it, and `claimed_as` the name under which `personascope check` records the study's claims.
     """
-    study_hash = stable_hash(study.model_dump(mode="json"))
+    study_hash = stable_hash(dict(file))
     marks = [fingerprint(claim) for claim in claims]
-    spec = RunSpec(kind="analysis", extractor=EXTRACTOR, version=VERSION, identity={"study": claimed_as, "file": study_hash, "claims": marks}, study=study.name)
+    spec = RunSpec(kind="analysis", extractor=EXTRACTOR, version=VERSION, identity={"study": claimed_as, "file": study_hash, "claims": marks}, study=study)
     writer = lake.start(spec)
     if writer is not None:
         with writer:
