@@ -18,7 +18,8 @@ TABLE = "registrations"
 def register(lake: Lake, study: str, file: Mapping[str, Any], claims: Sequence[Claim], claimed_as: str) -> str:
     """The run of kind `analysis` that holds the hashes of a study and its claims; one that is there stays as it is, with the time at which it was first made.
 
-    `study` is the name its runs bear, `file` what the study file says, as JSON has it, and `claimed_as` the name under which `personascope check` records the study's claims.
+    `study` is the name its runs bear, `file` what the study file says, as JSON has it, and `claimed_as` the name under which `personascope check` records the
+    study's claims.
     """
     study_hash = stable_hash(dict(file))
     marks = [fingerprint(claim) for claim in claims]
