@@ -66,7 +66,7 @@ class Warehouse:
     def reversed(self) -> "Warehouse":
         """The same lake whose rows come from behind, the last run first, and by another number of threads: what it answers differently hangs on their order."""
         if self._reversed is None:
-            self._reversed = Warehouse(self.lake, int(self._seconds * 1000), from_behind=True)
+            self._reversed = Warehouse(self.lake, int(self._seconds * 1000), self._kept, from_behind=True)
         return self._reversed
 
     def _define(self, query: str) -> None:

@@ -27,6 +27,7 @@ EXTRACTOR = "claims"
 VERSION = 3
 TABLE = "claim_verdicts"
 CANNOT_TELL = "cannot tell"
+MANY = 3  # claims of one view that are worth computing it as a whole
 VerdictWord = Literal["confirmed", "imprecise", "contradicted", "not derivable"]
 VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "not derivable")
 
@@ -66,7 +67,7 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     With `sibling`, a checkpoint of the lake, the sentences that speak of a model are asked of that one instead: replications, recorded apart. Raises
     PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected.
     """
-    warehouse = Warehouse(lake)
+    warehouse = _warehouse(lake, claims)
     if sibling is not None:
         claims = _of_sibling(warehouse, study, claims, sibling)
     present = warehouse.select("select state, n_runs from lake_state").row(0, named=True)
@@ -95,10 +96,16 @@ def _standing(lake: Lake, study: str, verdicts: list[Verdict], sibling: str | No
     return [replace(each, standing=known[each.claim][0], changed=known[each.claim][1]) for each in verdicts]
 
 
+def _warehouse(lake: Lake, claims: list[Claim]) -> Warehouse:
+    """The lake with the views that many claims ask kept once they are computed: each claim asks several questions of them."""
+    named = Counter(word for claim in claims for word in set(re.findall(r"\w+", claim.query)) & views().keys())
+    return Warehouse(lake, kept=[view for view, n in named.items() if n >= MANY])
+
+
 def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None, bool]:
     """Verdicts for those who read them, recording none: those of the last check of these claims, as the view `claims` gives them, with its manifest and whether
     the lake has changed since; fresh ones where these claims were not checked."""
-    warehouse = Warehouse(lake)
+    warehouse = _warehouse(lake, claims)
     run_id = _last_check(lake, study, None)
     if run_id is not None:
         verdicts = _verdicts_of(lake, run_id)
