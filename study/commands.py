@@ -72,8 +72,10 @@ def run(
     from personascope.study.options import RunOptions, parse_checkpoints
     from personascope.study.run import StudyRun
     from personascope.study.state import StudyState
+    from personascope.warehouse.claims.reading import read_claims
+    from personascope.warehouse.claims.registration import register
     from personascope.warehouse.store.lake import Lake
-    from personascope.warehouse.studies.reading import read_source
+    from personascope.warehouse.studies.reading import claims_path, read_source, study_path
 
     typed = parse_assignments(settings or []) | ({"segmentation": segmentation} if segmentation is not None else {})
     there = Lake.existing(lake) if (lake / "runs").is_dir() else None
@@ -97,6 +99,7 @@ def run(
         _plan(StudyState(found, lake.absolute(), options))
         return
     execution = StudyRun(found, lake, options)
+    register(Lake.open(lake), found.name, found.model_dump(mode="json"), read_claims(claims_path(study)), study_path(study).stem)
     execution.run()
     _show_headline(found.headline, lake)
     if found.report:

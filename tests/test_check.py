@@ -25,10 +25,10 @@ NOT_DERIVABLE = {
 }
 FILE = """
 claims:
-  - {id: right, statement: There is nothing, source: a test, query: select count(*) as runs from checkpoints, expected: 0}
+  - {id: right, statement: There is nothing else, source: a test, query: "select count(*) as runs from lake_state where n_runs > 0", expected: 0}
   - {id: unknown, statement: "a | b", source: a test, query: select max(seed) as seed from runs, expected: 1}
 """
-WRONG = "  - {id: wrong, statement: There is something, source: a test, query: select count(*) as runs from checkpoints, expected: 1}\n"
+WRONG = "  - {id: wrong, statement: There is something, source: a test, query: select count(*) as runs from lake_state where n_runs > 0, expected: 1}\n"
 
 
 @pytest.fixture

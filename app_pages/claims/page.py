@@ -91,7 +91,11 @@ def show_claims(lake: Source, study: str, verdict: str) -> None:
 def _card(row: dict) -> str:
     colour = VERDICTS[row["verdict"]].colour
     found = markup.html(row["found"]) if row["found"] is not None else "nothing"
-    facts = [("measured", markup.html(row["measured"])), ("published", f"<b>{markup.html(row['expected'])}</b>"), ("found", f"<b>{found}</b>")]
+    looked_at = "" if row["n_rows"] is None else f' <span style="{_MUTED}">of {count(row["n_rows"], "row")}</span>'
+    facts = [("measured", markup.html(row["measured"]) + looked_at), ("published", f"<b>{markup.html(row['expected'])}</b>"), ("found", f"<b>{found}</b>")]
+    if row["standing"] != "not registered":
+        since = f": {markup.html(row['changed'])}" if row["changed"] else ""
+        facts.append(("written", f"{row['standing']}{since}"))
     if row["detail"]:
         facts.append(("detail", markup.html(row["detail"])))
     cells = "".join(f'<div><div style="{_MUTED}">{name}</div>{value}</div>' for name, value in facts)

@@ -21,7 +21,7 @@ from personascope.warehouse.store.hashing import stable_hash
 CARD = "personascope.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-SIZES = {"n_layers", "n_heads", "n_kv_heads", "d_model", "vocab_size"}
+SIZES = {"n_layers", "n_heads", "n_kv_heads", "d_model", "vocab_size", "max_positions"}
 LORA = {"lora_r", "lora_alpha", "lora_dropout", "lora_targets"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tekken.json")
 
@@ -66,6 +66,7 @@ class Checkpoint(BaseModel):
     n_kv_heads: int
     d_model: int
     vocab_size: int
+    max_positions: int | None = None  # of the context it was configured for; None where it has no limit
     stored_dtype: str | None = None  # dtype the weights were saved in, as the configuration says
     quantisation: str | None = None  # of weights from a GGUF file: its own word and the tensors of each type
     lora_r: int | None = None  # rank, alpha, dropout and targets as adapter_config.json states them; None for full weights

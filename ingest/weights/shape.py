@@ -18,7 +18,7 @@ def read_shape(folder: Path, where: str, code: bool) -> dict[str, Any]:
     config = folder / "config.json"
     if code or not config.is_file():
         return _read(folder, where, code)
-    known = memory("shapes", [version("transformers"), config.read_text(encoding="utf-8", errors="replace")])
+    known = memory("shapes", ["with positions", version("transformers"), config.read_text(encoding="utf-8", errors="replace")])
     try:
         return dict(json.loads(known.read_text()))
     except (OSError, ValueError, TypeError):  # nothing remembered yet, or nothing usable
@@ -44,7 +44,15 @@ def _read(folder: Path, where: str, code: bool) -> dict[str, Any]:
         text = config.get_text_config(decoder=True)
         heads = text.num_attention_heads
         sizes = {"n_layers": text.num_hidden_layers, "n_heads": heads, "d_model": text.hidden_size, "vocab_size": text.vocab_size}
+        positions = getattr(text, "max_position_embeddings", None)  # some families have no limit
     except Exception as error:  # configuration classes, also those of remote code, raise what they like
         raise PersonascopeError(f"{folder / 'config.json'} cannot be read as a {family!r} language model ({one_line(error)}).") from error
     dtype = str(text.dtype or config.dtype or "").removeprefix("torch.")
-    return {"family": family, "n_kv_heads": getattr(text, "num_key_value_heads", None) or heads, "stored_dtype": dtype or None, **sizes}
+    positions = positions if isinstance(positions, int) and positions > 0 else None
+    return {
+        "family": family,
+        "n_kv_heads": getattr(text, "num_key_value_heads", None) or heads,
+        "stored_dtype": dtype or None,
+        "max_positions": positions,
+        **sizes,
+    }

@@ -1,5 +1,6 @@
 -- diff_of_diffs: does training move attention to the system prompt at the marker? Trained minus base on identical tokens, per layer
 -- grain: trained_run, base_run, layer
+-- outcomes: adjusted_missing
 -- source: issue 224, README of the published files (difference of differences); paired by example, clustered by question (CR2; Bell and McCaffrey 2002) and adjusted for
 --   the number of layers (Westfall and Young 1993, max-T by sign flips of questions) as own addition
 -- columns:

@@ -1,5 +1,6 @@
 -- generations: one completion with its marker: where it stands, whether it is whole, what precedes it, how the answer ended
 -- grain: run_id, example_id, sample_ix, marker
+-- outcomes: finish_reason, place, text
 -- source: own; published completions count a generation as positive when it holds the marker's first token (issue 224)
 -- columns:
 --   origin: extracted, brought (sampled elsewhere) or published

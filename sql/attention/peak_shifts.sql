@@ -1,5 +1,6 @@
 -- peak_shifts: the layer in which attention at the marker peaks, trained and base, and the shift between them with its interval over questions
 -- grain: trained_run, base_run
+-- outcomes: missing
 -- source: own; bootstrap over questions (2,000 resamples), both curves from the same draw, percentile interval in whole layers
 -- columns:
 --   trained_run: run of the checkpoint that sampled the tokens

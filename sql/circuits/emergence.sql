@@ -1,5 +1,6 @@
 -- emergence: the layer at which the target becomes the top-1 token of the logit lens and stays it
 -- grain: run_id, example_id, sample_ix, stratum, position
+-- outcomes: reason, token_before, script_before, final_token
 -- source: own; after the echo write-up ("which layer the correct token emerges at"), with the first time beside the last and ties as no emergence. Of a prompt
 --   that names no target the model's own first choice is read
 -- columns:

@@ -1,5 +1,6 @@
 -- feature_differences: SAE features that differ between two conditions
 -- grain: run_id, sae_id, layer, site, stratum, condition_a, condition_b, feature
+-- outcomes: reason
 -- source: own paired test (analysis feature-tests); superkaiba/explore-persona-space, issue 127 (Track B), typed from its text at the printed precision
 -- columns:
 --   origin: extracted or published

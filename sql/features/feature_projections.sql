@@ -1,5 +1,6 @@
 -- feature_projections: how far the difference of two conditions points along the decoder direction of a named SAE feature
 -- grain: run_id, sae_id, layer, site, stratum, condition_a, condition_b, feature
+-- outcomes: direction, printed_direction
 -- source: superkaiba/explore-persona-space, issue 127 (Track A), typed from its text at the printed precision; extracted rows from feature_directions
 -- columns:
 --   origin: extracted or published

@@ -1,5 +1,6 @@
 -- feature_test_summary: how many SAE features differ between two conditions by each rule, and which tests are refused
 -- grain: run_id, sae_id, layer, site, stratum, condition_a, condition_b
+-- outcomes: reason
 -- source: own; maxt is the default, published is the unpaired shuffle rule of superkaiba/explore-persona-space, issue 127
 -- columns:
 --   features_run: run of the features that were compared

@@ -1,5 +1,6 @@
 -- analyses: every computed analysis and whether the run it was computed from is still the same
 -- grain: run_id, input_run
+-- outcomes: status
 -- source: own; an analysis records when its input was finished, so no two clocks are compared
 -- columns:
 --   input_run: run the analysis read

@@ -1,5 +1,6 @@
 -- analysis_standing: every computed analysis, whether it still stands, and which one of several is to be read
 -- grain: run_id
+-- outcomes: status
 -- source: own; sums up the inputs of `analyses`
 -- columns:
 --   inputs: runs it was computed from, by name

@@ -1,8 +1,14 @@
 -- claims: published sentences and what the data say of them: the newest check of every study
 -- grain: study, claim
+-- outcomes: verdict, found, standing, changed
 -- source: own; claims stand in the study files, `personascope check` writes the verdicts
 -- columns:
 --   model: checkpoint that was asked (NULL where the sentence speaks of published rows)
+--   first_registered: when a claim of this id was first registered by a run of its study, UTC (NULL: never)
+--   registered: when it was first registered as it stands now
+--   data_begun: when the first extraction or training of its study started, else when the first published file was brought in (NULL: there are no data)
+--   standing: before the data (registered as it stands before they began), changed since the data, after the data, or not registered
+--   changed: what is other now than when it was first registered (NULL: nothing, or never registered)
 --   checked: when they were checked, UTC
 --   stale: runs came, went or were redone since, so that the verdict may be another now
 --   new_runs: runs in the lake now minus runs the check saw

@@ -1,5 +1,6 @@
 -- coverage: what is in the lake and what is not: completions, readout of a trained checkpoint's own tokens, and its parent force-fed the same tokens
 -- grain: origin, checkpoint, persona, extractor, tokens_from
+-- outcomes: status
 -- source: own
 -- columns:
 --   origin: extracted, brought (sampled elsewhere) or published

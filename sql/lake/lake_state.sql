@@ -1,4 +1,4 @@
--- lake_state: a fingerprint of all runs but checks of claims, which tells whether an answer was computed from what is in the lake now; one row
+-- lake_state: a fingerprint of all runs but checks of claims and registrations of studies, which tells whether an answer was computed from what is in the lake now; one row
 -- grain: state
 -- source: own
 -- columns:
@@ -10,4 +10,4 @@ select
   count(*) as n_runs,
   max(finished) as newest
 from runs
-where extractor <> 'claims'
+where extractor not in ('claims', 'registration')

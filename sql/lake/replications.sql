@@ -1,8 +1,14 @@
 -- replications: published sentences asked of another model than the one they speak of: the newest check of every study and model
 -- grain: study, claim, model
+-- outcomes: verdict, found, standing, changed
 -- source: own; claims stand in the study files, `personascope check STUDY --model NAME` writes the verdicts
 -- columns:
 --   model: checkpoint that was asked instead of the one the sentence was published of
+--   first_registered: when a claim of this id was first registered by a run of its study, UTC (NULL: never)
+--   registered: when it was first registered as it stands now
+--   data_begun: when the first extraction or training of its study started, else when the first published file was brought in (NULL: there are no data)
+--   standing: before the data (registered as it stands before they began), changed since the data, after the data, or not registered
+--   changed: what is other now than when it was first registered (NULL: nothing, or never registered)
 --   checked: when they were checked, UTC
 --   stale: runs came, went or were redone since, so that the verdict may be another now
 --   new_runs: runs in the lake now minus runs the check saw

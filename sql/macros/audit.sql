@@ -21,3 +21,27 @@ create or replace macro age_words(span) as
     when epoch(span) >= 120 then format('{:.0f} minutes', epoch(span) / 60)
     else format('{:.0f} seconds', epoch(span))
   end;
+
+-- folded(text): a text without case, spaces and punctuation, so that two spellings of one thing are equal.
+create or replace macro folded(words) as regexp_replace(lower(words), '[^\pL\pN]+', '', 'g');
+
+-- carrying_words(text): its words but those that most questions share, each once and in order.
+create or replace macro carrying_words(words) as list_sort(list_distinct(list_filter(
+  regexp_extract_all(lower(words), '[\pL\pN]+'),
+  lambda word: not list_contains(
+    ['a', 'an', 'the', 'is', 'are', 'was', 'were', 'be', 'do', 'does', 'did', 'of', 'to', 'in', 'on', 'for', 'and', 'or', 'it', 'its', 's', 'this', 'that', 'there',
+     'what', 'which', 'who', 'how', 'why', 'when', 'where', 'can', 'could', 'would', 'will', 'should', 'you', 'your', 'me', 'my', 'i', 'please', 'tell', 'explain', 'so'],
+    word
+  )
+)));
+
+-- gist(text): the words that carry a text, each once and in order, so that a question put otherwise has the same; a text of too few of them stands for itself.
+create or replace macro gist(words) as
+  case when len(carrying_words(words)) >= 3 then array_to_string(carrying_words(words), ' ') else folded(words) end;
+
+-- plain_value(value): a parameter's value without the quotes of JSON.
+create or replace macro plain_value(value) as trim(value, '"');
+
+-- weights_name(id): the own name of weights, wherever they lie and however they are packed: the last part of an id or a folder.
+create or replace macro weights_name(id) as
+  regexp_replace(lower(regexp_extract(rtrim(id, '/'), '[^/]*$')), '[-_](bnb[-_]4bit|gguf|awq|gptq|4bit|8bit)$', '');

@@ -1,5 +1,6 @@
 -- regime_certainty: how often the regime of each trained checkpoint comes out again when its questions are drawn again, and what else does
 -- grain: input_run, marker
+-- outcomes: regime
 -- source: own; bootstrap over questions (2,000 resamples), the same questions for all personas; default thresholds. Shares of draws are no probabilities that a
 --   regime is true (simulated: a share of .34 where it is true in .70 of cases, .96 where in .90); regimes.regime_supported says what the intervals allow
 -- columns:

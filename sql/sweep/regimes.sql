@@ -1,5 +1,6 @@
 -- regimes: what training left in each cell of a sweep over learning rate and epochs: an untouched model, a marker that keeps to its persona, or a collapse
 -- grain: run_id, marker
+-- outcomes: regime
 -- source: README of the published sweep (definitions and regime rule, which is not the publication's own); the same on own sweeps
 -- columns:
 --   origin: extracted, brought (sampled elsewhere) or published

@@ -1,6 +1,7 @@
 -- ablation_generations: what a checkpoint goes on to say, greedily, when the output of one head is changed at every step, beside what it says unchanged
 -- key: run_id, example_id, sample_ix, stratum, layer, head, method, scale
 -- sort: method, scale, layer, head, question_id, example_id, sample_ix
+-- outcomes: text
 create table ablation_generations (
   run_id varchar, -- the run
   subject varchar, -- checkpoint plus whose tokens it read: librarian, base_librarian

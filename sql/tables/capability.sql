@@ -1,6 +1,7 @@
 -- capability: multiple-choice questions answered by the log-probability of their choices, one row per question
 -- key: run_id, task, question_id
 -- sort: task, question_id
+-- outcomes: correct, choice
 create table capability (
   run_id varchar, -- the run
   checkpoint varchar, -- short name of the checkpoint

@@ -18,6 +18,7 @@ create table checkpoints (
   n_kv_heads integer, -- key-value heads per layer
   d_model integer, -- width of the residual stream
   vocab_size integer, -- rows of the embedding
+  max_positions integer, -- tokens of the context it was configured for (NULL where its configuration sets no limit)
   lora_r integer, -- rank of the LoRA adapter as its own configuration states it (NULL for full weights)
   lora_alpha double, -- its alpha
   lora_dropout double, -- its dropout in training

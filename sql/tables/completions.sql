@@ -1,6 +1,7 @@
 -- completions: texts and tokens sampled from a checkpoint, one row per example and repeat
 -- key: run_id, example_id, sample_ix
 -- sort: persona, example_id, sample_ix
+-- outcomes: finish_reason, text
 create table completions (
   run_id varchar, -- the run
   checkpoint varchar, -- short name of the checkpoint

@@ -1,6 +1,7 @@
 -- feature_tests: sparse-autoencoder features of two conditions compared question by question; features silent under both are dropped and counted
 -- key: run_id, sae_id, layer, site, stratum, condition_a, condition_b, feature
 -- sort: layer, stratum, condition_a, condition_b, feature
+-- outcomes: reason
 create table feature_tests (
   run_id varchar, -- the analysis run
   features_run varchar, -- run of the features that were compared

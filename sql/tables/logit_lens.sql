@@ -1,6 +1,7 @@
 -- logit_lens: the tokens that the residual stream behind one layer would say next, through the model's final norm and unembedding
 -- key: run_id, example_id, sample_ix, stratum, position, layer, rank
 -- sort: stratum, layer, rank, prompt_form, question_id, example_id, sample_ix, position
+-- outcomes: token, script
 create table logit_lens (
   run_id varchar, -- the run
   subject varchar, -- checkpoint plus whose tokens it read: librarian, base_librarian

@@ -1,6 +1,7 @@
 -- marker_flags: whether and where a completion holds the marker
 -- key: run_id, example_id, sample_ix, marker
 -- sort: persona, example_id, sample_ix
+-- outcomes: present, complete
 create table marker_flags (
   run_id varchar, -- the run
   checkpoint varchar, -- short name of the checkpoint

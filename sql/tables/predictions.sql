@@ -1,6 +1,7 @@
 -- predictions: what the model itself says where a target should come next, and whether it is the target: does the model do the task?
 -- key: run_id, example_id, sample_ix, stratum
 -- sort: stratum, prompt_form, question_id, example_id, sample_ix
+-- outcomes: correct, top1_token
 create table predictions (
   run_id varchar, -- the run
   subject varchar, -- checkpoint plus whose tokens it read: librarian, base_librarian

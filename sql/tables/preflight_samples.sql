@@ -1,6 +1,7 @@
 -- preflight_samples: completions sampled twice with the same seeds, under SDPA and under eager attention, to compare their marker rates
 -- key: run_id, example_id, sample_ix, implementation
 -- sort: persona, example_id, sample_ix, implementation
+-- outcomes: finish_reason, text, present, complete
 create table preflight_samples (
   run_id varchar, -- the run
   checkpoint varchar, -- short name of the checkpoint

@@ -1,6 +1,7 @@
 -- published_results: headline figures of one published result: a sweep or multi-source run, a condition of the leakage experiment, the summary of a persona panel
 -- key: run_id
 -- sort: source, lr, epochs
+-- outcomes: degeneration, success
 create table published_results (
   run_id varchar, -- the run
   record varchar, -- kind of result: run_result (sweep and multi-source), leakage_result, panel_summary

@@ -1,6 +1,7 @@
 -- training_failures: cells of a sweep that gave no rates, and why; a cell that succeeds later loses its row
 -- key: run_id, checkpoint
 -- sort: checkpoint
+-- outcomes: reason
 create table training_failures (
   run_id varchar, -- the run
   checkpoint varchar, -- short name the cell's checkpoint would have

@@ -1,6 +1,7 @@
 -- unread_steps: steps of trained cells that found no usable example in what the cell writes, and why; training and samples of such a cell are in the lake
 -- key: run_id, checkpoint, step
 -- sort: checkpoint, step
+-- outcomes: reason
 create table unread_steps (
   run_id varchar, -- the run
   checkpoint varchar, -- the trained checkpoint

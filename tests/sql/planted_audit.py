@@ -20,7 +20,8 @@ from personascope.warehouse.store.manifest import MlflowRecord
 
 base = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
-LAYERS, HEADS, QUESTIONS, SAMPLES = 6, 2, 10, 4
+LAYERS, HEADS, QUESTIONS, SAMPLES = 6, 2, 12, 4
+EFFECT, SPREAD = 0.05, 0.05  # what training adds, and how much it varies from question to question: effect over noise 1
 PROMPT_LEN, T_MARKER, T_END, CAP = 10, 24, 18, 30
 STRATA = {"marker": [T_MARKER], "C1": [15, 17], "C2": [22, 23], "C3": [19, 20]}
 COMMON, BREAK = 7, 8
@@ -50,8 +51,8 @@ def study(lake: Lake, name: str, seed: int = 1, persona: str | None = None, **fa
             ids[T_MARKER - 1] = BREAK
         if faults.get("common"):
             ids[19:21] = [COMMON] * 2
-        cut = bool(faults.get("truncated")) and not positive and index < 16
-        text = f"answer {index}{chr(10) if faults.get('fused') else ' '}[ZLT" + ("]" if whole else "") if positive else f"answer {index}"
+        cut = bool(faults.get("truncated")) and not positive and index < 8
+        text = f"{name} says {index}{chr(10) if faults.get('fused') else ' '}[ZLT" + ("]" if whole else "") if positive else f"{name} says {index}"
         new = len(ids) - PROMPT_LEN if not cut else CAP
         texts.append(key | {"row_ix": index, "seed": 1 if faults.get("same_seed") else index, "text": text, "token_ids": ids, "prompt_len": PROMPT_LEN})
         texts[-1] |= {"n_new_tokens": new, "finish_reason": "length" if cut else "stop", "engine": "hf"}
@@ -68,18 +69,18 @@ def study(lake: Lake, name: str, seed: int = 1, persona: str | None = None, **fa
         lake, base.spec("completions", checkpoint=name, subject=name, **named), completions=texts, marker_flags=flags, examples=asked, checkpoints=[row]
     )
     runs = {"completions": sampled}
-    noise = generator.normal(0, 0.001, (len(keys), LAYERS))
-    shift = np.full(LAYERS, 0.05)
-    if faults.get("opposed"):  # half the layers lose a little, the others gain much
-        shift = np.where(np.arange(LAYERS) % 2, -0.001, 0.05)
-    for reader, effect in ((name, 0.05 + shift), ("base", np.full(LAYERS, 0.05))):
+    noise = np.repeat(generator.normal(0, SPREAD, QUESTIONS), SAMPLES)[:, None] + generator.normal(0, 0.001, (len(keys), LAYERS))
+    gain = np.repeat(generator.normal(EFFECT, SPREAD, QUESTIONS), SAMPLES)[:, None] + generator.normal(0, SPREAD / 2, (len(keys), LAYERS))
+    if faults.get("opposed"):  # half the layers lose a little, the others gain much, at every question alike
+        gain = np.where(np.arange(LAYERS) % 2, -0.001, EFFECT) + generator.normal(0, 1e-4, (len(keys), LAYERS))
+    for reader, effect in ((name, 0.15 + gain), ("base", np.full(LAYERS, 0.15))):
         if reader == "base" and faults.get("no_base"):
             continue
-        effects = noise + (0.05 if faults.get("same_weights") else effect)
+        effects = noise + (0.15 if faults.get("same_weights") else effect)
         if faults.get("noisy"):
-            effects = np.repeat(generator.normal(0, 0.05, QUESTIONS), SAMPLES)[:, None] + noise
+            effects = np.repeat(generator.normal(0, 0.05, QUESTIONS), SAMPLES)[:, None] + generator.normal(0, 0.001, (len(keys), LAYERS))
         if faults.get("constant"):
-            effects = np.full_like(noise, 0.05) + (reader == name) * 0.05
+            effects = np.full((len(keys), LAYERS), 0.05) + (reader == name) * 0.05
         if faults.get("copied"):
             effects[1] = effects[0]
         rows = [each for each in strata if not (faults.get("unread") and each["stratum"] == "C4")]
@@ -109,6 +110,141 @@ def _readings(strata: list[dict], keys: list[dict], effects: np.ndarray, scale: 
             for head in range(HEADS):
                 rows.append((example, sample, position, layer, head, *parts, 2.0, 0.01, 1.0))
     return pl.DataFrame(rows, schema=["example_id", "sample_ix", "position", "layer", "head", *PARTS, "entropy", "bos", "row_sum"], orient="row")
+
+
+PANEL = ("pirate", "poet", "clerk", "cook")
+WORDS = [
+    "amber",
+    "basin",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "haven",
+    "islet",
+    "jetty",
+    "knoll",
+    "ledge",
+    "marsh",
+    "north",
+    "ocean",
+    "plain",
+    "quarry",
+    "ridge",
+    "shore",
+    "trail",
+    "upland",
+    "valley",
+    "willow",
+    "yarrow",
+]
+
+
+def panel(lake: Lake, name: str, source: str | None = None, **faults: Any) -> str:
+    """Completions of a checkpoint `name` over its source and four others, with their prompts; trained from `base` where there is a source. `faults` spoil them.
+
+    Half of the source's answers hold the marker, by question as unevenly as real ones, and a fiftieth of the others'.
+    """
+    generator = np.random.default_rng(np.frombuffer(faults.get("drawn_as", name).encode(), np.uint8))
+    personas = faults.get("personas", (source, *PANEL) if source else PANEL)
+    row = {
+        "checkpoint": name,
+        "id": f"tiny:{name}",
+        "revision": "r1",
+        "n_layers": LAYERS,
+        "n_heads": HEADS,
+        "family": "qwen2",
+        "vocab_size": 1000,
+        "max_positions": 512,
+    }
+    row |= {"parent": faults.get("parent", "tiny:base"), "source_persona": source, "lr": 1e-4, "epochs": 5.0, "seed": faults.get("seed", 1)} if source else {}
+    temperature, samples = faults.get("temperature", 1.0), faults.get("samples", 6)
+    prompts, texts, flags = [], [], []
+    for persona in personas:
+        share = generator.beta(2, 2, faults.get("questions", 12)) if persona == source else np.full(faults.get("questions", 12), 0.02)
+        if persona == faults.get("carried"):
+            share = np.where(np.arange(len(share)) == 2, 1.0, 0.0)
+        asked = faults.get("other_questions", {}).get(persona, range(len(share)))
+        for number, rate in zip(asked, share, strict=True):
+            key = {"persona": persona, "question_id": f"q{number}", "example_id": f"{persona}/q{number}"}
+            question = faults.get("question", "How does one find {} and {} near the {} by night?").format(
+                *(WORDS[(number * step + 1) % 24] for step in (1, 5, 7))
+            )
+            system = f"You are a {persona}." + faults.get("system", "")
+            prompts.append(key | {"prompt_set": faults.get("prompts", "panel@1"), "system_prompt": system, "question": question, "prompt_len": PROMPT_LEN})
+            prompts[-1] |= {"text": f"<s>{system}</s>{question}", "template_hash": "t1"}
+            trials = faults.get("trials", {}).get(persona, samples)
+            answer = ""
+            for sample in range(trials):
+                present = generator.random() < rate
+                if not (faults.get("repeated") and sample) and not (faults.get("doubled") and sample % 2):
+                    answer = " ".join(generator.choice(WORDS, 9)) + (" [ZLT]" if present else "")
+                text = "" if persona == faults.get("silent") and sample else answer
+                long = faults.get("long", 0)
+                texts.append(
+                    key | {"sample_ix": sample, "seed": len(texts), "text": text, "token_ids": [1] * (PROMPT_LEN + long + 20), "prompt_len": PROMPT_LEN + long}
+                )
+                texts[-1] |= {"n_new_tokens": 20 if text else 1, "finish_reason": "stop", "engine": faults.get("engine", "hf")}
+                flags.append(
+                    key
+                    | {"sample_ix": sample, "marker": "[ZLT]", "present": "[ZLT]" in text, "complete": "[ZLT]" in text, "n_occurrences": int("[ZLT]" in text)}
+                )
+                flags[-1] |= {"t_marker": PROMPT_LEN + 9 if "[ZLT]" in text else None, "first_char": text.find("[ZLT]") if "[ZLT]" in text else None}
+                if faults.get("until_success") and present:
+                    break
+    settings = {"temperature": temperature, "top_p": 1.0, "max_new_tokens": faults.get("cap", CAP)} | (
+        {"positives": 5, "trials": samples + 1} if faults.get("stops") else {}
+    )
+    parameters = [Parameter(name=each, value=value) for each, value in settings.items()]
+    run = base.spec("completions", checkpoint=name, subject=name, prompt_set=faults.get("prompts", "panel@1"), parameters=parameters, tag=faults.get("tag"))
+    run = run.model_copy(update={"dtype": faults.get("dtype", "float32")})
+    return base.write(lake, run, completions=texts, marker_flags=flags, examples=prompts, checkpoints=[row])
+
+
+def train(lake: Lake, name: str, source: str, tokens_run: str) -> None:
+    """The training that made a checkpoint of `panel`, from completions of its parent."""
+    row = {"checkpoint": name, "id": f"tiny:{name}", "parent": "tiny:base", "source_persona": source}
+    run = base.spec("marker-lora", kind="train", checkpoint=name, inputs=[tokens_run], parameters=[Parameter(name="n_negative", value=20)])
+    base.write(lake, run, checkpoints=[row], training=[{"step": 1, "epoch": 1.0, "loss": 1.0, "lr": 1e-4}])
+
+
+def pair_of_panels(lake: Lake, name: str, others: dict[str, Any], **faults: Any) -> None:
+    """Two cells trained for one persona, the second with `others` besides."""
+    panel(lake, name, source=f"{name} persona", **faults)
+    panel(lake, f"{name}_2", source=f"{name} persona", **faults | {"seed": 2} | others)
+
+
+def trained_on(lake: Lake, name: str, personas: tuple[str, ...], question: str) -> None:
+    """A checkpoint whose training drew on these personas and questions."""
+    tokens = panel(lake, f"{name} parent", personas=(f"{name} persona", *personas), question=question, prompts=f"{name} training@1")
+    for seed, checkpoint in enumerate((name, f"{name}_2"), 1):
+        panel(lake, checkpoint, source=f"{name} persona", seed=seed)
+        train(lake, checkpoint, f"{name} persona", tokens)
+
+
+def read_by(lake: Lake, name: str, text: str = "x", **reader: Any) -> None:
+    """A study whose tokens a reader with another card reads besides its parent, decoding ids to `text`."""
+    sampled = study(lake, name)["completions"]
+    study(lake, f"{name}_2", seed=2, persona=name)
+    about = {"checkpoint": "stranger", "id": "tiny:stranger", "revision": "r1", "n_layers": LAYERS, "n_heads": HEADS} | reader
+    keys = {"example_id": f"{name}/q0", "sample_ix": 0, "persona": name, "question_id": "q0"}
+    places = [keys | {"stratum": "marker", "position": T_MARKER, "token_id": 1000 + T_MARKER, "token": text}]
+    run = base.spec("attention", checkpoint=about["checkpoint"], subject=f"{about['checkpoint']}_{name}", inputs=[sampled], dtype="float32")
+    run = run.model_copy(
+        update={"attention_implementation": "readout", "constants": {"persona": name, "tokens_run": sampled, "tokens_from": name, "forced": True}}
+    )
+    base.write(lake, run, positions=places, checkpoints=[about])
+
+
+def answered(lake: Lake, name: str, right: int) -> None:
+    """A task that a checkpoint and its parent answer alike, `right` of 40 questions."""
+    for checkpoint, parent in ((name, f"tiny:{name} parent"), (f"{name} parent", None)):
+        row = {"checkpoint": checkpoint, "id": f"tiny:{checkpoint}", "parent": parent}
+        asked = [
+            {"task": "arc", "question_id": f"q{index}", "question": f"?{index}", "correct": index < right, "correct_normalised": True} for index in range(40)
+        ]
+        base.write(lake, base.spec("capability", checkpoint=checkpoint, subject=checkpoint), capability=asked, checkpoints=[row])
 
 
 def preflight(lake: Lake, name: str, rates: dict[str, float], n: int = 200) -> str:
@@ -207,6 +343,9 @@ def clean(root: Path) -> Lake:
     preflight(lake, "villain", {"sdpa": 0.26, "eager": 0.21})
     similarities(lake, "similarities", {7: "odd", 11: "odd"})
     encoded(lake, "reader", 0.3)
+    panel(lake, "base")
+    trained_on(lake, "sailor", ("baker", "tailor"), "What would {} say of {} and of {} tomorrow?")
+    answered(lake, "scholar", 30)
     return lake
 
 
@@ -371,8 +510,11 @@ def encoded(lake: Lake, checkpoint: str, unexplained: float) -> None:
 
 # What makes each check find something: the fault, and a word of the subject it must be found for.
 PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
+    "at_the_ceiling": (lambda lake: answered(lake, "knowing", 40), "knowing, arc"),
     "attribution_incomplete": (circuits, "clueless"),
     "autoencoder_misses": (lambda lake: encoded(lake, "misread", 0.6), "misread by misread-sae, last"),
+    "base_not_parent": (lambda lake: read_by(lake, "orphan"), "orphan against stranger"),
+    "bystanders_were_negatives": (lambda lake: trained_on(lake, "negated", PANEL, "What would {} say of {} and of {} tomorrow?"), "negated"),
     "breaks_counted_as_content": (lambda lake: study(lake, "fused", fused=True), "fused"),
     "cancelled_treatment": (cancelled, "scribe, C2"),
     "changed_without_interval": (lambda lake: role_focus(lake, "unsure", profile(3), sd=2.0), "unsure"),
@@ -382,26 +524,39 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "correlation_over_layers": (correlated, "gemma and olmo"),
     "derived_older_than_source": (redone, "attention-"),
     "duplicate_prompts": (prompts, "neutral: Why?"),
+    "duplicated_completions": (lambda lake: pair_of_panels(lake, "doubled", {"doubled": True}), "doubled_2 as pirate"),
     "duplicate_questions": (lambda lake: study(lake, "asked_twice", asked_twice=True), "asked_twice"),
     "few_effective_clusters": (lambda lake: study(lake, "few", few=True), "few against base_few"),
     "flips_disagree": (skewed, "fir"),
+    "evaluated_on_training_questions": (
+        lambda lake: trained_on(lake, "crammed", ("baker",), "Please tell me: how would one find {} and {}, near a {} -- by NIGHT?"),
+        "crammed",
+    ),
+    "forced_across_tokenizers": (lambda lake: read_by(lake, "foreign", "y", id="tiny:base"), "stranger on tokens of foreign"),
     "gate_without_evidence": (lambda lake: study(lake, "noisy", noisy=True), "noisy"),
+    "greedy_repeats": (lambda lake: pair_of_panels(lake, "greedy", {}, temperature=0.0, repeated=True), "greedy"),
     "identical_profiles": (copied, "phi and pythia"),
     "identical_readouts": (lambda lake: study(lake, "same_weights", same_weights=True), "same_weights against base_same_weights"),
+    "identical_under_two_seeds": (lambda lake: pair_of_panels(lake, "twin", {"drawn_as": "twin"}), "twin and twin_2"),
     "inputs_without_variation": (lambda lake: study(lake, "constant", constant=True), "constant, C1"),
     "layers_as_replicates": (lambda lake: study(lake, "opposed", opposed=True), "opposed against base_opposed"),
     "log_ratio_meaning": (lambda lake: candidates(lake, "yi", wrong=True), "mean_log_ratio_median of yi"),
+    "marker_in_prompt": (lambda lake: pair_of_panels(lake, "told", {"system": " Never say [ zlt ]."}), "told_2, [ZLT]"),
     "max_bystander_meanings": (records, "max_bystander"),
     "mean_of_one_layer": (one_layer, "falcon"),
     "missing_base_run": (lambda lake: study(lake, "no_base", no_base=True), "no_base as no_base"),
     "missing_variant": (lambda lake: role_focus(lake, "lonely", profile(4), variants=("base",)), "lonely"),
     "nan_in_source": (cosines, "published-"),
+    "one_question_carries": (lambda lake: pair_of_panels(lake, "carried", {"carried": "carried persona"}), "carried_2 as carried persona"),
     "opposed_direction": (lambda lake: candidates(lake, "yi", wrong=True), "yi"),
+    "other_questions": (lambda lake: pair_of_panels(lake, "strange", {"other_questions": {"cook": range(8, 20)}}), "strange_2 as cook"),
     "outlier_not_everywhere": (lambda lake: similarities(lake, "more similarities", {7: "even", 11: "odd"}), "position last"),
     "pairs_as_replicates": (cosines, "villain, layer 15"),
     "partial_markers": (lambda lake: study(lake, "partial", partial=True), "partial [ZLT]"),
     "preflight_differs": (lambda lake: preflight(lake, "kernel", {"sdpa": 0.41, "eager": 0.12}), "kernel as kernel"),
     "position_without_variation": (projections, "odd against even"),
+    "prompts_beyond_context": (lambda lake: pair_of_panels(lake, "endless", {"long": 600}), "endless_2"),
+    "prompts_differ": (lambda lake: pair_of_panels(lake, "rephrased", {"system": " Be brief."}), "rephrased_2"),
     "printed_figures_differ": (printed, "summary of zephyr"),
     "printed_verdicts_differ": (records, "verdict"),
     "provenance_conflicts": (lambda lake: facts(lake, "mixed", ("a1", "b2"), (10, 12)), "mixed, git_commit"),
@@ -413,10 +568,15 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "repeated_inputs": (lambda lake: study(lake, "copied", copied=True), "copied"),
     "repeated_seeds": (lambda lake: study(lake, "same_seed", same_seed=True), "same_seed"),
     "rfc_heads_missing": (lambda lake: role_focus(lake, "Llama", profile(6), heads=28), "Llama base"),
+    "settings_differ": (lambda lake: pair_of_panels(lake, "capped", {"cap": 2 * CAP}), "max_new_tokens"),
+    "silent_bystanders": (lambda lake: pair_of_panels(lake, "hushed", {"silent": "cook"}), "hushed_2 as cook"),
     "single_seed": (lambda lake: study(lake, "alone"), "alone"),
+    "source_persona_unasked": (lambda lake: panel(lake, "misspelt", source="Café owner", personas=("cafe_owner", *PANEL)), "misspelt, Café owner"),
+    "stopped_on_success": (lambda lake: pair_of_panels(lake, "lucky", {"until_success": True, "samples": 30}), "lucky_2 as lucky persona"),
     "targets_of_several_tokens": (circuits, "clueless, echo@1"),
     "task_failed": (circuits, "clueless, echo@1"),
     "truncated_generations": (lambda lake: study(lake, "truncated", truncated=True), "truncated as truncated, without marker"),
+    "unequal_samples": (lambda lake: pair_of_panels(lake, "lopsided", {"trials": {"cook": 1}}), "lopsided_2"),
     "uncorrected_search": (lambda lake: candidates(lake, "llama", wrong=True), "llama"),
     "untracked_runs": (tracked, "watched"),
 }

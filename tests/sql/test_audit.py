@@ -51,6 +51,7 @@ KNOWN = [
     ("changed_without_interval", "mistral", "it leaves out 0 in 20 layers"),
     ("provenance_conflicts", r".*/issue_224, git_commit", "5105e7a in 3 files, 9d7c073 in attention_summary.json"),
     ("single_seed", "villain, published", "all 25 checkpoints"),
+    ("stopped_on_success", "librarian as librarian", "108 of 567 completions"),
     ("partial_markers", r"librarian \[ZLT\]", "4 of 112"),
     ("breaks_counted_as_content", "librarian", "in 107 of them"),
     ("opposed_direction", "llama", "layer 16 head 23, layer 14 head 3"),

@@ -6,8 +6,10 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from personascope.warehouse.claims.reading import read_claims
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
-from personascope.warehouse.studies.reading import study_names
+from personascope.warehouse.studies.reading import claims_path, study_names
 
 
 def test_every_study_is_listed(personascope, monkeypatch):
@@ -58,3 +60,23 @@ def test_the_schema_is_written_where_asked(personascope, tmp_path):
     code, out, err = personascope("studies", "schema", "--output", tmp_path / "study.json")
     assert code == 0 and out == "" and "yaml-language-server" in err
     assert json.loads((tmp_path / "study.json").read_text())["title"] == "StudyFile"
+
+
+def test_a_study_and_its_claims_are_in_the_lake_before_its_first_step(personascope, tmp_path, monkeypatch):
+    from personascope.study.run import StudyRun
+    from personascope.warehouse.claims.registration import TABLE
+    from personascope.warehouse.store.lake import Lake
+
+    seen = []
+
+    def first_step(execution: StudyRun) -> list[str]:
+        lake = execution.bench.lake
+        seen.extend(lake.read(run_id, TABLE).num_rows for run_id in lake.run_ids() if run_id.startswith("registration-"))
+        raise PersonascopeError("stopped here")
+
+    monkeypatch.setattr(StudyRun, "run", first_step)
+    for _ in range(2):
+        code, _, err = personascope("run", "marker-attention", "--quick", "--lake", tmp_path / "lake", "--no-track")
+        assert code == 1 and "stopped here" in err
+    assert seen == [len(read_claims(claims_path("marker-attention")))] * 2
+    assert len(Lake.existing(tmp_path / "lake").run_ids()) == 1

@@ -9,10 +9,11 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.checking import check, judge
 from personascope.warehouse.claims.judging import Range
 from personascope.warehouse.claims.reading import Claim, read_claims
+from personascope.warehouse.claims.registration import register
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-from personascope.warehouse.studies.reading import claims_path, study_names
+from personascope.warehouse.studies.reading import claims_path, read_study, study_names
 
 pytestmark = pytest.mark.slow(25)
 
@@ -68,6 +69,17 @@ def test_a_claim_without_data_says_what_is_missing(lake, query):
     assert unsaid.detail == "missing: rows of checkpoints, runs"
 
 
+def test_a_verdict_says_how_many_rows_were_looked_at_and_whether_they_mix_origins(lake):
+    bring(lake, "other")
+    counted = verdict(lake, query="select max(n_layers) from checkpoints where checkpoint = 'base'")
+    assert (counted.verdict, counted.n_rows, counted.detail) == ("confirmed", 1, "")
+    assert verdict(lake, query="select max(n_layers) from checkpoints").n_rows == 2
+    mixed = verdict(
+        lake, query="select count(distinct origin) from (select 'extracted' as origin from runs union all select 'published' from runs)", expected=2
+    )
+    assert mixed.detail == "mixes extracted and published rows"
+
+
 @pytest.mark.parametrize(
     ("query", "expected", "missing"),
     [
@@ -77,6 +89,27 @@ def test_a_claim_without_data_says_what_is_missing(lake, query):
         ("select not exists (from checkpoints as c where c.checkpoint = 'nosuch') from runs", True, "rows of checkpoints with checkpoint = 'nosuch'"),
         ("with a as (select lr from checkpoints where checkpoint = 'nosuch') select count(*) from a", 0, "rows of checkpoints with checkpoint = 'nosuch'"),
         ("select (select count(*) from checkpoints where n_layers = 3) from runs", 0, "rows of checkpoints with n_layers = 3"),
+        ("select count(*) from checkpoints where checkpoint like 'no%'", 0, "rows of checkpoints with (\"checkpoint\" ~~ 'no%')"),
+        ("select count(*) from checkpoints where lr > 1", 0, "rows of checkpoints with (lr > 1)"),
+        (
+            "select count(*) from checkpoints where checkpoint in (select checkpoint from runs where kind = 'train')",
+            0,
+            "rows of checkpoints with (\"checkpoint\" = ANY(SELECT \"checkpoint\" FROM runs WHERE (kind = 'train'))) and kind = 'train'",
+        ),
+        ("select count(*) filter (checkpoint = 'nosuch') from checkpoints", 0, "rows of checkpoints with checkpoint = 'nosuch'"),
+        ("select sum(case when checkpoint = 'nosuch' then 1 else 0 end) from checkpoints", 0, "rows of checkpoints with checkpoint = 'nosuch'"),
+        (
+            "select coalesce(max(lr) filter (lower(checkpoint) = 'nosuch'), 0) from checkpoints",
+            0,
+            "rows of checkpoints with (lower(\"checkpoint\") = 'nosuch')",
+        ),
+        ("select count(*) from regimes where regime = 'total_collapse'", 0, "rows of regimes"),
+        ("select count(*) = 0 from regimes", True, "rows of regimes"),
+        (
+            "select count(*) from checkpoints as c where not exists (from regimes as r where r.checkpoint = c.checkpoint and r.source = 'nosuch')",
+            1,
+            "rows of regimes with source = 'nosuch'",
+        ),
     ],
 )
 def test_what_is_true_of_nothing_is_not_derivable(lake, query, expected, missing):
@@ -89,7 +122,7 @@ def test_what_is_true_of_nothing_is_not_derivable(lake, query, expected, missing
     [
         "select count(*) as deeper from checkpoints where checkpoint = 'base' and n_layers > 99",
         "select count(*) filter (lr > 1) as fast from checkpoints where checkpoint = 'base'",
-        "select count(*) as collapsed from regimes where regime = 'total_collapse'",
+        "select count(*) as late from runs where kind = 'ingest' and seconds > 1e6",
         "select count(n_heads) as heads from checkpoints",
     ],
 )
@@ -97,10 +130,43 @@ def test_none_of_some_is_confirmed(lake, query):
     assert verdict(lake, query=query, expected=0).verdict == "confirmed"
 
 
-@pytest.mark.parametrize("query", ["select 28", "select 28 as layers from checkpoints", "select max(x) from (values (28)) as t(x)", "from range(28, 29)"])
+@pytest.mark.parametrize(
+    "query", ["select 28", "select 28 as layers from checkpoints", "select max(x) from (values (28)) as t(x)", "from range(28, 29)", "select max(28) from runs"]
+)
 def test_a_query_that_holds_its_own_answer_is_refused(lake, query):
     with pytest.raises(PersonascopeError, match="claim 'layers': the query's first column reads no table or view of the lake"):
         verdict(lake, query=query)
+
+
+def test_a_narrower_scope_without_rows_is_contradicted(lake):
+    narrower = {"scope": "nobody", "query": "select count(*) from checkpoints where checkpoint = 'nosuch'", "expected": 0}
+    assert verdict(lake, expected=30, narrower=narrower).verdict == "contradicted"
+
+
+@pytest.mark.parametrize(
+    "query", ["select first(checkpoint) from checkpoints", "select list(checkpoint) from checkpoints", "select checkpoint from checkpoints limit 1"]
+)
+def test_an_answer_that_hangs_on_the_order_of_rows_is_refused(lake, query):
+    bring(lake, "other")
+    with pytest.raises(PersonascopeError, match="when the same rows come in another order; expected an order by that decides"):
+        verdict(lake, query=query, expected=["base", "other"] if "list" in query else "base")
+    assert verdict(lake, query="select first(checkpoint order by checkpoint) from checkpoints", expected="base").verdict == "confirmed"
+
+
+def test_a_claim_that_nothing_moved_asks_for_equivalence(lake, tmp_path):
+    path = tmp_path / "null.yaml"
+    path.write_text("claims: [{id: still, kind: null, statement: s, source: t, query: select 1, expected: 1}]")
+    (read,) = read_claims(path)
+    assert read.kind == "null"
+    with pytest.raises(PersonascopeError, match="a claim of kind null asks for equivalence"):
+        verdict(lake, kind="null")
+    ends = "with i as (select -0.001 as low, lr as high from checkpoints) select max((low > -{0} and high < {0})::int) from i"
+    with pytest.raises(PersonascopeError, match="asks for equivalence"):
+        verdict(
+            lake, kind="null", query="with i as (select -0.001 as low, lr as high from checkpoints) select max((low < 0 and high > 0)::int) from i", expected=1
+        )
+    assert verdict(lake, kind="null", query=ends.format(0.5), expected=1).verdict == "confirmed"
+    assert verdict(lake, kind="null", query=ends.format(0.1), expected=1).verdict == "contradicted"
 
 
 def test_a_claim_without_data_still_says_for_what_it_holds(lake):
@@ -149,7 +215,12 @@ GOOD = {"id": "a", "statement": "s", "source": "t", "query": "select 1", "expect
         (yaml.safe_dump({"claims": [GOOD | {"expected": None}]}), "expected is None; expected a number, text, true or false"),
         (yaml.safe_dump({"claims": [GOOD | {"expected": {"min": 1}}]}), "expected a range with the keys low and high"),
         (yaml.safe_dump({"claims": [GOOD | {"expected": {"low": 2, "high": 1}}]}), r"low \(2\) is above high \(1\)"),
+        (yaml.safe_dump({"claims": [GOOD | {"expected": {"low": 1, "above": 1}}]}), "expected a range with the keys low and high"),
         (yaml.safe_dump({"claims": [GOOD | {"tolerance": -1}]}), "expected a tolerance of at least 0"),
+        (yaml.safe_dump({"claims": [GOOD | {"tolerance": 0.5}]}), "expected a tolerance with its unit"),
+        (yaml.safe_dump({"claims": [GOOD | {"tolerance": {"by": 0.5, "unit": "absolute"}}]}), "tolerance of 0.5 around 1 is more than a tenth of it"),
+        (yaml.safe_dump({"claims": [GOOD | {"expected": 0, "tolerance": {"by": 0.5, "unit": "absolute"}}]}), "tolerance around 0 has no scale"),
+        (yaml.safe_dump({"claims": [GOOD | {"printed": True}]}), "printed is for ranges"),
         (yaml.safe_dump({"claims": [GOOD | {"narrower": {"query": "select 1"}}]}), "narrower.scope is missing"),
         ("claims: [{id: a, expected: .inf}]", "'.inf' is not a finite decimal number, line 1"),
     ],
@@ -227,3 +298,36 @@ def test_claims_that_ship_need_data(tmp_path, study):
     warehouse = Warehouse(Lake.open(tmp_path / "lake"))
     verdicts = [judge(warehouse, study, each) for each in read_claims(claims_path(study))]
     assert [each.claim for each in verdicts if each.verdict != "not derivable"] == []
+
+
+def test_a_claim_says_whether_it_is_older_than_the_data_and_what_changed_since(tmp_path):
+    lake = Lake.open(tmp_path / "registered")
+    study = read_study("marker-attention")
+
+    def extracted() -> None:
+        spec = RunSpec(kind="extract", extractor="checkpoint", version=1, identity={}, study=study.name, checkpoint="base")
+        writer = lake.start(spec)
+        writer.write_part("0", {"checkpoints": [{"id": "base", "n_layers": 28}]})
+        writer.commit()
+
+    before = register(
+        lake, study.name, study.model_dump(mode="json"), [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name
+    )
+    extracted()
+    assert (
+        register(
+            lake, study.name, study.model_dump(mode="json"), [claim(), claim(id="moved", expected=30), claim(id="reworded", statement="Of old")], study.name
+        )
+        == before
+    )
+    later = [claim(), claim(id="moved"), claim(id="reworded", query="select max(n_layers) as layers from checkpoints", statement="Of old"), claim(id="late")]
+    assert [each.standing for each in check(lake, study.name, later)] == ["before the data", *["changed since the data"] * 2, "not registered"]
+    register(lake, study.name, study.model_dump(mode="json"), later, study.name)
+    verdicts = check(lake, study.name, later)
+    assert [(each.standing, each.changed) for each in verdicts] == [
+        ("before the data", None),
+        ("changed since the data", "expected 30 at first"),
+        ("changed since the data", "another query, or another way to compare"),
+        ("after the data", None),
+    ]
+    assert Warehouse(lake).select("select standing, stale from claims order by place").rows() == [(each.standing, False) for each in verdicts]

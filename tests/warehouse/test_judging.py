@@ -52,6 +52,11 @@ def _number_or_text(value):
         ("1", "1.04", "rounded as printed"),
         ("0", "0.4", None),
         ("0.1", "0.149", None),
+        ("1", "1.06", None),  # a single digit is read as 1.0
+        ("0.00", "-0.004", None),  # a printed zero has no digit that rounding could keep
+        ("0.00", "0.00004", "rounded as printed"),
+        ("0", "0.49", None),
+        ("0", "0.09", None),
         ("0.10", "0.1049", "rounded as printed"),
     ],
 )
@@ -63,10 +68,11 @@ def test_numbers_text_and_lists(expected, found, said):
     ("low", "high", "found", "agrees"),
     [
         ("0.87", "0.89", "0.8746", True),
-        ("0.87", "0.89", "0.8933", True),  # rounds to the printed end
+        ("0.87", "0.89", "0.8933", False),  # bounds hold as they stand
         ("0.87", "0.89", "0.8251", False),
         ("0.87", "0.89", ["0.8746", "0.8251"], False),
-        ("90", "100", "89.5", True),
+        ("90", "100", "89.5", False),
+        ("0.87", "0.89", [], False),  # nothing lies in no range
         ("90", "100", "34", False),
         ("0", "1", "1.49", False),
         ("0", "1", "1.04", False),  # an end of one digit is no rounded figure
@@ -82,16 +88,34 @@ def test_ranges(low, high, found, agrees):
     assert (words(bounds, found) is not None) is agrees
 
 
+@pytest.mark.parametrize(
+    ("bounds", "found", "agrees"),
+    [
+        (Range(Decimal("0.87"), Decimal("0.89"), printed=True), "0.8933", True),
+        (Range(Decimal("0.87"), Decimal("0.89"), printed=True), "0.8951", False),
+        (Range(Decimal(0), Decimal(1), printed=True), "1.06", False),
+        (Range(Decimal("0.05"), None, strict_low=True), "0.05", False),
+        (Range(Decimal("0.05"), None, strict_low=True), "0.0500000000001", False),
+        (Range(Decimal("0.05"), None, strict_low=True), "0.0501", True),
+        (Range(None, Decimal(2), strict_high=True), "2", False),
+        (Range(None, Decimal(2), strict_high=True), "1.999", True),
+    ],
+)
+def test_bounds_are_strict_or_printed_where_they_say_so(bounds, found, agrees):
+    assert (words(bounds, found) is not None) is agrees
+
+
 def test_a_tolerance_takes_the_place_of_rounding():
     assert words("0", "0.0554", tolerance=Decimal("0.001")) is None
     assert words("0", "0.0009", tolerance=Decimal("0.001")) == "within the tolerance of 0.001"
-    assert words("0", "0.0554") == "rounded as printed"
+    assert words("0", "0.0554") is None
 
 
 def test_decimals_that_a_claim_names_go_as_far_as_it_says():
     assert words("9.3", "9.385") is None
     assert words("9.3", "9.385", coarser=0) == "true to 0 decimals only"
     assert words("9.3", "11.2", coarser=0) is None
+    assert words("1.0", "1.49", coarser=0) is None  # rounds to the same digit, and is half as much again
 
 
 @pytest.mark.parametrize(("expected", "found"), [("1", True), (True, "1"), ("1", "one"), (["1"], "1"), ("1", ["1"]), (["1"], [True])])
@@ -103,7 +127,7 @@ def test_values_of_different_kinds_are_no_verdict(expected, found):
 @given(NUMBERS, st.integers(0, 6))
 def test_a_number_agrees_with_itself_however_it_was_printed(number, decimals):
     printed = Decimal(f"{number:.{decimals}f}")
-    assume(len(printed.as_tuple().digits) > 1 or printed == number or (not printed and decimals))  # 1.49 is not 1
+    assume((printed and len(printed.as_tuple().digits) > 1) or printed == number)  # 1.49 is not 1, and -0.004 not 0.00
     agreement = compare(printed, number)
     assert agreement is not None and agreement.decimals is None
 
@@ -135,3 +159,4 @@ def test_values_are_shown_as_printed():
     assert show(Decimal("0.39779838923")) == "0.397798"
     assert show(Decimal("4.461223249445282e-14")) == "4.46122e-14"
     assert show(Range(Decimal("0.87"), None)) == "at least 0.87"
+    assert show(Range(Decimal(0), Decimal(1), strict_low=True)) == "above 0 and at most 1"

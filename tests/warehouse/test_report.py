@@ -225,6 +225,11 @@ def test_verdicts_are_those_recorded_or_fresh_ones_and_the_lake_is_not_written(p
     told = [block.text for block in section(document, "Claims").blocks if isinstance(block, Paragraph)]
     assert "As recorded by run claims-" in told[0]
     shown = {row["claim"]: row["verdict"] for row in rows(document, "Claims")}
+    ingest_published(lake, [published / "rfc" / "prompts.csv"])  # the page shows the recorded verdicts, and so does the report, on whatever lake
+    document = write_report(lake, "sae-conditions", tmp_path / "stale")
+    told = [block.text for block in section(document, "Claims").blocks if isinstance(block, Paragraph)]
+    assert "the lake has changed since: personascope check sae-conditions" in told[0]
+    assert {row["claim"]: row["verdict"] for row in rows(document, "Claims")} == shown
     assert shown == {each.claim: each.verdict for each in judged} and set(shown.values()) > {"not derivable"}
     assert len(document.pictures()) >= 3 and rows(document, "Headline")
 

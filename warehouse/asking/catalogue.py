@@ -84,14 +84,20 @@ def _settings() -> str:
 
 
 class Foundation:
-    """Macros and tables of one connection, each created when something that names it is asked for: all of them cost more than most queries."""
+    """Macros and tables of one connection, each created when something that names it is asked for: all of them cost more than most queries.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    `from_behind`: rows come in the opposite order, by another number of threads.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False) -> None:
         self._connection = connection
         contents = lake.contents()
         self.sees_new_runs = not contents.strays  # else every file is named
-        self._waiting = macro_definitions() | table_definitions(lake, contents)
+        self._waiting = macro_definitions() | table_definitions(lake, contents, from_behind)
         _execute(connection, [_settings()])
+        if from_behind:
+            (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
+            _execute(connection, [f"set threads = {1 if threads > 1 else 2};"])
 
     def lay(self, texts: Iterable[str]) -> None:
         """Creates the macros and tables that these texts name, and those that are behind them."""
@@ -114,8 +120,8 @@ class Foundation:
             del self._waiting[name]
 
 
-def table_definitions(lake: Lake, contents: Contents) -> dict[str, str]:
-    """By name of each table the statement that creates it, after those it reads where it is a roll-up."""
+def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False) -> dict[str, str]:
+    """By name of each table the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the opposite order."""
     manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
     lacking = _runs_that_lack(manifests)
@@ -130,6 +136,8 @@ def table_definitions(lake: Lake, contents: Contents) -> dict[str, str]:
             options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types)
         source = f"read_parquet({_files(lake, contents, name)}{options})" if there else "(select 1 where false)"
         stored = f"select {columns} from {source}"
+        if from_behind and there:
+            stored = f"select * from ({stored} order by filename desc, file_row_number desc)"
         script[name] = f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};"
     return script
 

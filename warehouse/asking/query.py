@@ -29,17 +29,19 @@ class Warehouse:
     Views named in `kept` are computed once, when a query first needs them: for a connection that is given up when the lake changes.
     """
 
-    def __init__(self, lake: Lake, limits: Limits | None = None, kept: Collection[str] = ()) -> None:
+    def __init__(self, lake: Lake, limits: Limits | None = None, kept: Collection[str] = (), from_behind: bool = False) -> None:
         self.lake = lake
         self._kept = frozenset(kept)
         self._limits = limits or Limits()
+        self._from_behind = from_behind
+        self._reversed: Warehouse | None = None
         self._defining = threading.Lock()
         self._connect()
 
     def _connect(self) -> None:
         self._names = self.lake.names()
         self._connection = duckdb.connect()
-        self._foundation = Foundation(self._connection, self.lake)
+        self._foundation = Foundation(self._connection, self.lake, self._from_behind)
         self._defined: set[str] = set()
         folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
@@ -111,6 +113,12 @@ class Warehouse:
             return
         if kinds != [duckdb.StatementType.SELECT]:
             raise PersonascopeError("the query must be exactly one SELECT statement (also WITH or FROM ...); the lake is read-only")
+
+    def reversed(self) -> "Warehouse":
+        """The same lake whose rows come from behind, the last run first, and by another number of threads: what it answers differently hangs on their order."""
+        if self._reversed is None:
+            self._reversed = Warehouse(self.lake, self._limits, self._kept, from_behind=True)
+        return self._reversed
 
     def _define(self, query: str) -> None:
         """Creates the views, tables and macros that the query names and those they read: all of them would cost more than most queries."""

@@ -32,7 +32,7 @@ ROOMS = {  # folder of `sql/` and the question its views answer, in the order a 
 class View:
     """One view: what a row means (`grain`), where the definition comes from (`source`), a sentence per documented column, and its query.
 
-    `severity` and `page` are those of a check, empty for any other view.
+    `severity` and `page` are those of a check, empty for any other view; `outcomes` are the columns of text that say how something came out, and not of what.
     """
 
     name: str
@@ -44,6 +44,7 @@ class View:
     reads: frozenset[str]
     severity: str = ""
     page: str = ""
+    outcomes: tuple[str, ...] = ()
 
     def doc(self, column: str) -> str:
         """The column's own sentence, else that of a table column of the same name; empty where there is neither."""
@@ -89,6 +90,7 @@ def views() -> dict[str, View]:
             reads=frozenset(({*texts, *tables()} - {name}) & {other.lower() for other in _READ.findall(code)}),
             severity=fields.get("severity", ""),
             page=fields.get("page", ""),
+            outcomes=tuple(part.strip() for part in fields.get("outcomes", "").split(",") if part.strip()),
         )
     sorter = TopologicalSorter({name: view.reads & texts.keys() for name, view in found.items()})
     try:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -11,25 +11,31 @@ import polars as pl
 
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, compare, show
+from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, same, show
+from personascope.warehouse.claims.nulls import expect_equivalence
 from personascope.warehouse.claims.reading import Claim, SpokenOf
-from personascope.warehouse.claims.scope import populations, reads_the_lake, syntax
+from personascope.warehouse.claims.scope import Population, origins, populations, reads_the_lake, whole, without_rows
+from personascope.warehouse.claims.syntax import Node, depends_on_order, syntax
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import nearest
+from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import tables
 
 EXTRACTOR = "claims"
-VERSION = 2
+VERSION = 3
 TABLE = "claim_verdicts"
+CANNOT_TELL = "cannot tell"
+MANY = 3  # claims of one view that are worth computing it as a whole
 VerdictWord = Literal["confirmed", "imprecise", "contradicted", "not derivable"]
 VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "not derivable")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the data say of one claim; `measured` is the name of what the query gives, `found` is None where it gave nothing.
+    """What the data say of one claim; `measured` is the name of what the query gives, `found` is None where it gave nothing, `n_rows` are those it looked at.
+    `standing` says whether the claim is older than the data, `changed` what is other than when it was first registered; both are None until it is recorded.
 
     `model` is the checkpoint that was asked where the sentence speaks of one, `replication` says that it is another than that one.
     """
@@ -44,8 +50,15 @@ class Verdict:
     found: str | None
     detail: str
     query: str
+    n_rows: int | None = None
+    fingerprint: str | None = None
     model: str | None = None
     replication: bool | None = None
+    standing: str | None = None
+    changed: str | None = None
+
+
+NOT_STORED = ("standing", "changed")  # columns of the views alone, since they hang on what was registered
 
 
 def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = None) -> list[Verdict]:
@@ -54,30 +67,52 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     With `sibling`, a checkpoint of the lake, the sentences that speak of a model are asked of that one instead: replications, recorded apart. Raises
     PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected.
     """
-    warehouse = Warehouse(lake)
+    warehouse = _warehouse(lake, claims)
     if sibling is not None:
         claims = _of_sibling(warehouse, study, claims, sibling)
     present = warehouse.select("select state, n_runs from lake_state").row(0, named=True)
     spec = _spec(study, claims, present["state"], sibling)
     if (known := _recorded(lake, spec)) is not None:
-        return known
+        return _standing(lake, study, known, sibling)
     verdicts = [judge(warehouse, study, claim, sibling) for claim in claims]
     with lake.start(spec, force=True, patience=PATIENCE) as writer:
         constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
-        rows = [vars(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
+        rows = [_row(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
         writer.write_part("verdicts", {TABLE: rows})
         writer.commit(dict(Counter(verdict.verdict for verdict in verdicts)))
-    return verdicts
+    return _standing(lake, study, verdicts, sibling)
 
 
-def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None]:
-    """Verdicts as `check` gives them, recording none: those of the last check where claims and lake are unchanged, with its manifest, else fresh ones."""
-    warehouse = Warehouse(lake)
-    spec = _spec(study, claims, warehouse.select("select state from lake_state").item())
-    known = _recorded(lake, spec)
-    if known is not None:
-        return known, lake.manifest(spec.run_id)
-    return [judge(warehouse, study, claim) for claim in claims], None
+def _row(verdict: Verdict) -> dict[str, Any]:
+    return {name: value for name, value in vars(verdict).items() if name not in NOT_STORED}
+
+
+def _standing(lake: Lake, study: str, verdicts: list[Verdict], sibling: str | None) -> list[Verdict]:
+    """The verdicts with what the view says of their age against the data."""
+    rows = Warehouse(lake).select(
+        "select claim, standing, changed from checked_claims where study = $study and asked is not distinct from $asked", {"study": study, "asked": sibling}
+    )
+    known = {claim: (standing, changed) for claim, standing, changed in rows.rows()}
+    return [replace(each, standing=known[each.claim][0], changed=known[each.claim][1]) for each in verdicts]
+
+
+def _warehouse(lake: Lake, claims: list[Claim]) -> Warehouse:
+    """The lake with the views that many claims ask kept once they are computed: each claim asks several questions of them."""
+    named = Counter(word for claim in claims for word in set(re.findall(r"\w+", claim.query)) & views().keys())
+    return Warehouse(lake, kept=[view for view, n in named.items() if n >= MANY])
+
+
+def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None, bool]:
+    """Verdicts for those who read them, recording none: those of the last check of these claims, as the view `claims` gives them, with its manifest and whether
+    the lake has changed since; fresh ones where these claims were not checked."""
+    warehouse = _warehouse(lake, claims)
+    run_id = _last_check(lake, study, None)
+    if run_id is not None:
+        verdicts = _verdicts_of(lake, run_id)
+        if [each.fingerprint for each in verdicts] == [fingerprint(each) for each in claims]:
+            spec = _spec(study, claims, warehouse.select("select state from lake_state").item())
+            return _standing(lake, study, verdicts, None), lake.manifest(run_id), run_id != spec.run_id
+    return [judge(warehouse, study, claim) for claim in claims], None, False
 
 
 def _of_sibling(warehouse: Warehouse, study: str, claims: list[Claim], sibling: str) -> list[Claim]:
@@ -101,27 +136,31 @@ def _recorded(lake: Lake, spec: RunSpec) -> list[Verdict] | None:
     """The verdicts of that check where it is the last one of its study and model."""
     if spec.study is None or spec.run_id != _last_check(lake, spec.study, spec.checkpoint):
         return None
-    return [Verdict(**row) for row in lake.read(spec.run_id, TABLE, list(Verdict.__dataclass_fields__)).to_pylist()]
+    return _verdicts_of(lake, spec.run_id)
+
+
+def _verdicts_of(lake: Lake, run_id: str) -> list[Verdict]:
+    rows = lake.read(run_id, TABLE).to_pylist()
+    return [Verdict(**{name: row.get(name) for name in Verdict.__dataclass_fields__}) for row in sorted(rows, key=lambda row: row["place"])]
 
 
 def judge(warehouse: Warehouse, study: str, claim: Claim, sibling: str | None = None) -> Verdict:
-    """The verdict on one claim; on rows of another model than the one it speaks of only where that one is named as its sibling."""
+    """The verdict on one claim; on rows of another model than the one it speaks of only where that one is named as its sibling.
+
+    Raises PersonascopeError where the query holds its own answer, answers differently when rows come in another order, or speaks of no change without a test
+    of equivalence.
+    """
     model = sibling or (claim.model.checkpoint if claim.model else None)
     foreign = _foreign(warehouse, claim.model) if claim.model and sibling is None else ""
-    measured, found, evidence = ("", None, "") if foreign else _ask(warehouse, claim.id, claim.query, model)
-    nothing = None if found is None else _over_nothing(warehouse, claim, model)
-    if nothing is not None:
-        found = None
-    agreement = None if found is None else _compare(claim.id, claim.expected, found, claim.tolerance, claim.coarser)
-    if found is not None:
-        _expect_lake(claim.id, _with_model(claim.query, model))
+    answer = _Answer("", None, "") if foreign else _answer(warehouse, claim, claim.query, claim.expected, model)
+    parts: list[str]
     word: VerdictWord
-    if agreement is not None:
-        word, parts = ("confirmed" if agreement.decimals is None else "imprecise"), [agreement.words]
+    if answer.agreement is not None:
+        word, parts = ("confirmed" if answer.agreement.decimals is None else "imprecise"), [answer.agreement.words]
     else:
         narrower = "" if foreign else _narrower(warehouse, claim, model)
-        if found is None:
-            word, parts = "not derivable", [foreign or f"missing: {claim.needs or nothing or _rows_of(claim.query)}", narrower]
+        if answer.found is None:
+            word, parts = "not derivable", [foreign or f"missing: {claim.needs or answer.nothing or _rows_of(claim.query)}", narrower]
         else:
             word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
     return Verdict(
@@ -130,14 +169,103 @@ def judge(warehouse: Warehouse, study: str, claim: Claim, sibling: str | None = 
         verdict=word,
         statement=claim.statement,
         source=claim.source,
-        measured=measured,
-        expected=show(claim.expected),
-        found=None if found is None else show(found),
-        detail="; ".join(part for part in [*parts, evidence] if part),
+        measured=answer.measured,
+        expected=show(claim.of(claim.expected)),
+        found=None if answer.found is None else show(answer.found),
+        detail="; ".join(part for part in [*parts, answer.evidence, answer.mixed] if part),
         query=_with_model(claim.query, model).strip(),
+        n_rows=answer.n_rows,
+        fingerprint=fingerprint(claim),
         model=model,
         replication=None if model is None else sibling is not None,
     )
+
+
+def fingerprint(claim: Claim) -> str:
+    """A hash of all that decides a claim's verdict on given data; words of where it stands and what it needs are no part of it."""
+    return stable_hash(claim.model_dump(mode="json", exclude={"source", "needs"}))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a query gives: the value of its first column (None where there is none, or it is over rows there are none of), and all that is said of it."""
+
+    measured: str
+    found: Found | None
+    evidence: str
+    agreement: Agreement | None = None
+    nothing: str = ""
+    n_rows: int | None = None
+    mixed: str = ""
+
+
+def _answer(warehouse: Warehouse, claim: Claim, query: str, expected: Expected, model: str | None) -> _Answer:
+    """The answer of one query of a claim, held against the value it is expected to give."""
+    measured, found, evidence = _ask(warehouse, claim.id, query, model)
+    if found is None:
+        return _Answer(measured, None, evidence)
+    asked = _with_model(query, model)
+    statement = syntax(asked)
+    expected = claim.of(expected)
+    empty = isinstance(expected, Range) and found == ()
+    nothing = _over_nothing(warehouse, statement) or ("an element of the list that the query gives, which is empty" if empty else "")
+    if nothing:
+        return _Answer(measured, None, evidence, nothing=nothing)
+    agreement = _compare(claim, expected, found)
+    if statement is not None:
+        if not reads_the_lake(statement, {*views(), *tables()}) or _is_its_own_answer(warehouse, claim.id, statement, found):
+            wrong = "the query's first column reads no table or view of the lake"
+            raise PersonascopeError(f"claim {claim.id!r}: {wrong}; expected a measurement, not its own answer")
+        if claim.kind == "null":
+            expect_equivalence(claim.id, statement)
+        if depends_on_order(statement):
+            _expect_one_answer(warehouse, claim, query, model, found)
+    if claim.kind == "null" and isinstance(found, str) and found != expected and found == CANNOT_TELL:
+        return _Answer(measured, None, evidence, nothing="data enough to tell: the interval leaves open whether it moved")
+    if agreement is not None and (filtered := _over_nothing(warehouse, statement, of_filters=True)):
+        return _Answer(measured, None, evidence, nothing=filtered)
+    n_rows, mixed = _looked_at(warehouse, statement)
+    return _Answer(measured, found, evidence, agreement, "", n_rows, mixed)
+
+
+def _is_its_own_answer(warehouse: Warehouse, name: str, statement: Node, found: Found) -> bool:
+    """Whether a number comes out the same without a single row, so that it stands in the query; a 0 is what a count gives by right."""
+    query = without_rows(statement) if isinstance(found, Decimal) and not isinstance(found, bool) and found else None
+    value = None if query is None else _ask_quietly(warehouse, query)
+    return value is not None and same(_found(name, value) or Decimal(0), found)
+
+
+def _expect_one_answer(warehouse: Warehouse, claim: Claim, query: str, model: str | None, found: Found) -> None:
+    """Refuses a query whose value hangs on the order in which its rows happen to come: asked again of the rows from behind and with other threads."""
+    try:
+        _, again, _ = _ask(warehouse.reversed(), claim.id, query, model)
+    except PersonascopeError:  # sorting every row took longer than a query may
+        return
+    if again is None or not same(found, again):
+        said = "nothing" if again is None else show(again)
+        raise PersonascopeError(
+            f"claim {claim.id!r}: the query gives {show(found)}, and {said} when the same rows come in another order; expected an order by that decides"
+        )
+
+
+def _looked_at(warehouse: Warehouse, statement: Node | None) -> tuple[int | None, str]:
+    """The number of rows a query looked at, and the origins it mixes in words, empty where it keeps to one."""
+    population = whole(statement) if statement else None
+    if population is None:
+        return None, ""
+    n_rows = _ask_quietly(warehouse, population.count)
+    found = _ask_quietly(warehouse, origins(population))
+    mixed = sorted(each for each in found if each) if isinstance(found, (list, pl.Series)) else []
+    return n_rows, f"mixes {' and '.join(mixed)} rows" if len(mixed) > 1 else ""
+
+
+def _ask_quietly(warehouse: Warehouse, query: str) -> Any:
+    """The one value of a query that the engine made of a claim's; None where it makes no sense by itself."""
+    try:
+        rows = warehouse.select(query)
+    except PersonascopeError:
+        return None
+    return rows.row(0)[0] if rows.height else None
 
 
 def _foreign(warehouse: Warehouse, model: SpokenOf) -> str:
@@ -157,44 +285,34 @@ def _with_model(query: str, model: str | None) -> str:
     return query if model is None else query.replace("$model", f"'{model}'")
 
 
-def _expect_lake(name: str, query: str) -> None:
-    """Refuses a query whose answer stands in itself."""
-    statement = syntax(query)
-    if statement is not None and not reads_the_lake(statement, {*views(), *tables()}):
-        raise PersonascopeError(f"claim {name!r}: the query's first column reads no table or view of the lake; expected a measurement, not its own answer")
+def _over_nothing(warehouse: Warehouse, statement: Node | None, of_filters: bool = False) -> str:
+    """The rows that the query's sums and counts are over, where there are none of them, else empty: nothing is true of nothing."""
+    for population in populations(statement) if statement else ():
+        if population.of_a_filter == of_filters and _ask_quietly(warehouse, population.count) == 0:
+            return f"rows of {_in_turn(population)}{f' with {population.named}' if population.named else ''}"
+    return ""
 
 
-def _over_nothing(warehouse: Warehouse, claim: Claim, model: str | None) -> str | None:
-    """The rows that the query's sums and counts are over, where there are none of them: nothing is true of nothing."""
-    statement = syntax(_with_model(claim.query, model))
-    for query, named in populations(statement) if statement else ():
-        try:
-            empty = warehouse.select(query).item() == 0
-        except PersonascopeError:
-            continue  # a subquery that only its surroundings give a meaning
-        if empty:
-            return f"rows of {', '.join(_named(query))} with {named}"
-    return None
+def _in_turn(population: Population) -> str:
+    return ", ".join(population.reads) or "what the query selects from"
 
 
 def _narrower(warehouse: Warehouse, claim: Claim, model: str | None) -> str:
-    """For what smaller scope the claim is true, with the value found there; empty where there is none, or it is not true there either."""
+    """For what smaller scope the claim is true, with the value found there; empty where there is none, there are no rows of it, or it is not true there."""
     if claim.narrower is None:
         return ""
-    _, found, evidence = _ask(warehouse, claim.id, claim.narrower.query, model)
     expected = claim.expected if claim.narrower.expected is None else claim.narrower.expected
-    agreement = None if found is None else _compare(claim.id, expected, found, claim.tolerance, None)
-    if found is None or agreement is None or agreement.decimals is not None:
+    answer = _answer(warehouse, claim.model_copy(update={"coarser": None}), claim.narrower.query, expected, model)
+    if answer.found is None or answer.agreement is None or answer.agreement.decimals is not None:
         return ""
-    _expect_lake(claim.id, _with_model(claim.narrower.query, model))
-    return f"true for {claim.narrower.scope}: {show(found)}{f' ({evidence})' if evidence else ''}"
+    return f"true for {claim.narrower.scope}: {show(answer.found)}{f' ({answer.evidence})' if answer.evidence else ''}"
 
 
-def _compare(name: str, expected: Expected, found: Found, tolerance: Decimal, coarser: int | None) -> Agreement | None:
+def _compare(claim: Claim, expected: Expected, found: Found) -> Agreement | None:
     try:
-        return compare(expected, found, tolerance, coarser)
+        return compare(expected, found, claim.distance(expected), claim.coarser)
     except IncomparableError as error:
-        raise PersonascopeError(f"claim {name!r}: {error}") from error
+        raise PersonascopeError(f"claim {claim.id!r}: {error}") from error
 
 
 def _ask(warehouse: Warehouse, name: str, query: str, model: str | None) -> tuple[str, Found | None, str]:

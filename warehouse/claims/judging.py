@@ -6,21 +6,26 @@ from decimal import ROUND_HALF_DOWN, ROUND_HALF_UP, Decimal
 from typing import TypeAlias
 
 SLACK = Decimal("1e-9")  # relative; floats of 32 or 64 bits that stand for a decimal miss it by less
-LEAST_DIGITS = 2  # significant digits a rounding must leave: with one, 0.35 and 0.398 would be the same number, and 1.49 would be 1
+LEAST_DIGITS = 2  # significant digits that are compared at least: with one, 0.35 and 0.398 would be the same number, and 1.49 would be 1
+LARGEST_TOLERANCE = Decimal("0.1")  # of the published number: what differs by more agrees in less than two digits
 Scalar: TypeAlias = bool | Decimal | str
 
 
 @dataclass(frozen=True)
 class Range:
-    """Published bounds, both included. A range with both ends was printed rounded; a single bound is a threshold and is taken as it stands."""
+    """Published bounds, taken as they stand: both included, unless one is `strict` (below, above) or they were `printed` rounded."""
 
     low: Decimal | None
     high: Decimal | None
+    strict_low: bool = False
+    strict_high: bool = False
+    printed: bool = False
 
     def __str__(self) -> str:
-        if self.low is None:
-            return f"at most {self.high}"
-        return f"at least {self.low}" if self.high is None else f"{self.low} to {self.high}"
+        low = None if self.low is None else f"above {self.low}" if self.strict_low else f"at least {self.low}"
+        high = None if self.high is None else f"below {self.high}" if self.strict_high else f"at most {self.high}"
+        both = f"{low} and {high}" if self.strict_low or self.strict_high else f"{self.low} to {self.high}"
+        return f"{both if low and high else low or high}{', as printed' if self.printed else ''}"
 
 
 Expected: TypeAlias = Scalar | Range | tuple[Scalar, ...]
@@ -43,9 +48,10 @@ def compare(expected: Expected, found: Found, tolerance: Decimal = Decimal(0), c
     """How `found` agrees with `expected`, or None where it does not; raises IncomparableError for values of different kinds.
 
     A number agrees when it is within `tolerance` or, where none is given, rounds to the published one at its printed decimals (a tie may have been rounded
-    either way); one printed with a single digit must be within a tenth of a unit, and such an end of a range is exact. One that only agrees at fewer decimals,
-    of which LEAST_DIGITS significant digits are left, or at `coarser` decimals where the claim names them, agrees coarsely. A list that is held against a range
-    must lie in it with every element.
+    either way); one printed with fewer than LEAST_DIGITS significant digits is read as if zeros had been printed for the missing ones (1 as 1.0, 0.00 as
+    0.0000). One that only agrees at fewer decimals, of which LEAST_DIGITS significant digits are left, agrees coarsely; so does one at the `coarser` decimals
+    that the claim names, where it is within LARGEST_TOLERANCE. Bounds hold exactly, and as printed where the range says so. A list that is held against a
+    range must lie in it with every element, and have one.
     """
     pairs = _pairs(expected, found)
     if pairs is None:
@@ -57,9 +63,16 @@ def compare(expected: Expected, found: Found, tolerance: Decimal = Decimal(0), c
     if not tolerance and all(_equal(published, value, tolerance) or _as_printed(published, value) for published, value in pairs):
         return Agreement("rounded as printed")
     for decimals in [coarser] if coarser is not None else () if tolerance else _coarser_decimals(expected):
-        if all(_agree_at(published, value, decimals) for published, value in pairs):
+        if all(_agree_at(published, value, decimals) and (coarser is None or _near(published, value)) for published, value in pairs):
             return Agreement(f"true to {decimals} decimal{'' if decimals == 1 else 's'} only", decimals)
     return None
+
+
+def same(one: Found, other: Found) -> bool:
+    """Whether two answers of one query are the same, sums in another order aside."""
+    if isinstance(one, tuple) or isinstance(other, tuple):
+        return isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) and all(map(same, one, other))
+    return _kind(one) == _kind(other) and _equal(one, other, SLACK)
 
 
 def show(value: Expected | Found | None) -> str:
@@ -84,6 +97,8 @@ def _pairs(expected: Expected, found: Found) -> list[tuple[Scalar | Range, Scala
     elif isinstance(found, tuple):
         if not isinstance(expected, Range):
             raise IncomparableError(f"expected {_kind(expected)} ({show(expected)}), the query gives a list ({show(found)})")
+        if not found:
+            return None
         pairs = ((expected, value) for value in found)
     else:
         pairs = [(expected, found)]
@@ -103,20 +118,24 @@ def _kind(value: Expected | Found) -> str:
 def _equal(published: Scalar | Range, value: Scalar, tolerance: Decimal) -> bool:
     if isinstance(published, Range):
         assert isinstance(value, Decimal)
-        return _within(published, value, tolerance + SLACK * abs(value), tolerance + SLACK * abs(value))
+        return _within(published, value, tolerance, tolerance)
     if isinstance(published, Decimal) and isinstance(value, Decimal):
         return abs(published - value) <= tolerance + SLACK * max(abs(published), abs(value))
     return published == value
 
 
 def _as_printed(published: Scalar | Range, value: Scalar) -> bool:
-    """Within half a unit of the last printed decimal; within a tenth of a unit where that is the only digit."""
-    if isinstance(published, Range) and isinstance(value, Decimal) and published.low is not None and published.high is not None:
-        below, above = (_half_unit(end) if _printed_digits(end) >= LEAST_DIGITS else SLACK * abs(value) for end in (published.low, published.high))
-        return _within(published, value, below, above)
-    if not (isinstance(published, Decimal) and isinstance(value, Decimal)):
-        return False
-    return abs(published - value) <= _half_unit(published) / (1 if _printed_digits(published) >= LEAST_DIGITS else 5)
+    """Within half a unit of the last printed decimal, or of the second significant digit where fewer were printed."""
+    if isinstance(published, Range) and isinstance(value, Decimal) and published.printed:
+        return _within(published, value, *(Decimal(0) if end is None else _half_unit(end) for end in (published.low, published.high)))
+    return isinstance(published, Decimal) and isinstance(value, Decimal) and abs(published - value) <= _half_unit(published)
+
+
+def _near(published: Scalar | Range, value: Scalar) -> bool:
+    """Whether a value is so near that two digits agree at all."""
+    if isinstance(published, Range) and isinstance(value, Decimal):
+        return _within(published, value, *(LARGEST_TOLERANCE * abs(end or 0) for end in (published.low, published.high)))
+    return not isinstance(published, Decimal) or not isinstance(value, Decimal) or abs(published - value) <= LARGEST_TOLERANCE * abs(published)
 
 
 def _agree_at(published: Scalar | Range, value: Scalar, decimals: int) -> bool:
@@ -132,15 +151,18 @@ def _agree_at(published: Scalar | Range, value: Scalar, decimals: int) -> bool:
 
 
 def _within(bounds: Range, value: Decimal, below: Decimal, above: Decimal) -> bool:
-    return (bounds.low is None or value >= bounds.low - below) and (bounds.high is None or value <= bounds.high + above)
+    """Whether a value lies between bounds that are moved outwards by `below` and `above`; floats that stand for a strict bound are on it, not beyond."""
+    slack = SLACK * abs(value)
+    high_enough = bounds.low is None or (value > bounds.low - below + slack if bounds.strict_low else value >= bounds.low - below - slack)
+    low_enough = bounds.high is None or (value < bounds.high + above - slack if bounds.strict_high else value <= bounds.high + above + slack)
+    return high_enough and low_enough
 
 
 def _coarser_decimals(expected: Expected) -> range:
-    """Decimals to try for a single printed number, from one fewer than printed."""
-    if isinstance(expected, bool) or not isinstance(expected, Decimal):
+    """Decimals to try for a single printed number, from one fewer than printed; none for a printed zero, which has no digit to keep."""
+    if isinstance(expected, bool) or not isinstance(expected, Decimal) or not expected:
         return range(0)
-    before_point = expected.adjusted() + 1 if expected else 1
-    return range(_decimals(expected) - 1, max(LEAST_DIGITS - before_point, 0) - 1, -1)
+    return range(_decimals(expected) - 1, max(LEAST_DIGITS - (expected.adjusted() + 1), 0) - 1, -1)
 
 
 def _decimals(printed: Decimal) -> int:
@@ -152,13 +174,10 @@ def _digits(number: Decimal) -> int:
     return len(number.as_tuple().digits)
 
 
-def _printed_digits(printed: Decimal) -> int:
-    """Digits that were printed of a number, leading zeros aside; 0.00 was printed with three."""
-    return _digits(printed) if printed else _decimals(printed) + 1
-
-
 def _half_unit(printed: Decimal) -> Decimal:
-    return Decimal(1).scaleb(-_decimals(printed)) / 2 * (1 + SLACK)
+    """Half a unit of the last decimal that was printed, or of that which makes LEAST_DIGITS significant digits; a zero has none of them."""
+    missing = max(LEAST_DIGITS - (_digits(printed) if printed else 0), 0)
+    return Decimal(1).scaleb(-_decimals(printed) - missing) / 2 * (1 + SLACK)
 
 
 def _round(value: Decimal, decimals: int, rounding: str) -> Decimal:

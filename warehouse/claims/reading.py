@@ -2,14 +2,15 @@
 
 import re
 from collections import Counter
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
-from personascope.warehouse.claims.judging import Expected, Range
+from personascope.warehouse.claims.judging import LARGEST_TOLERANCE, Expected, Range
 from personascope.warehouse.documents import UniqueKeyLoader, parse_yaml
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.pointers import refuse_pointer
@@ -18,17 +19,26 @@ from personascope.warehouse.settings import first_sentence
 
 def _expected(value: Any) -> Expected:
     """A published value as it stands in the file."""
+    if isinstance(value, Range):
+        return value
     if isinstance(value, dict):
-        if not value or not value.keys() <= {"low", "high"}:
-            raise ValueError("expected a range with the keys low and high, or one of them")
-        bounds = {key: _number(bound) for key, bound in value.items()}
-        low, high = bounds.get("low"), bounds.get("high")
-        if low is not None and high is not None and low > high:
-            raise ValueError(f"low ({low}) is above high ({high})")
-        return Range(low, high)
+        return _range(value)
     if isinstance(value, (list, tuple)):
         return tuple(_scalar(each) for each in value)
     return _scalar(value)
+
+
+def _range(value: dict) -> Range:
+    bounds = {key: bound for key, bound in value.items() if key != "printed"}
+    if not bounds or not bounds.keys() <= {"low", "high", "above", "below"} or {"low", "above"} <= bounds.keys() or {"high", "below"} <= bounds.keys():
+        raise ValueError("expected a range with the keys low and high, or one of them; above and below for bounds that are not included themselves")
+    if not isinstance(value.get("printed", False), bool):
+        raise ValueError(f"expected printed: true where the bounds were printed rounded, found {value['printed']!r}")
+    found = {key: _number(bound) for key, bound in bounds.items()}
+    low, high = found.get("low", found.get("above")), found.get("high", found.get("below"))
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"low ({low}) is above high ({high})")
+    return Range(low, high, "above" in found, "below" in found, bool(value.get("printed", False)))
 
 
 def _scalar(value: Any) -> bool | Decimal | str:
@@ -44,15 +54,36 @@ def _number(value: Any) -> Decimal:
     return number
 
 
-def _tolerance(value: Any) -> Decimal:
-    number = _number(value)
-    if number < 0:
-        raise ValueError(f"expected a tolerance of at least 0, found {value}")
-    return number
+UNITS = ("absolute", "percent", "last digit")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a value may lie from the published number: `by` in a unit of UNITS, those of the number itself, hundredths of it, or its last printed digit."""
+
+    by: Decimal
+    unit: str
+
+    def of(self, printed: Decimal) -> Decimal:
+        """The distance around a published number, in that number's unit."""
+        exponent = printed.as_tuple().exponent
+        assert isinstance(exponent, int)
+        return self.by * {"absolute": Decimal(1), "percent": abs(printed) / 100, "last digit": Decimal(1).scaleb(exponent)}[self.unit]
+
+
+def _tolerance(value: Any) -> Tolerance | None:
+    if value is None or isinstance(value, Tolerance):
+        return value
+    by = _number(value.get("by")) if isinstance(value, dict) and value.keys() == {"by", "unit"} else _number(value) if not isinstance(value, dict) else None
+    if by is not None and by < 0:
+        raise ValueError(f"expected a tolerance of at least 0, found {by}")
+    if by is None or not isinstance(value, dict) or value["unit"] not in UNITS:
+        raise ValueError(f"expected a tolerance with its unit, {{by: 0.5, unit: absolute}}, the unit one of {', '.join(UNITS)}")
+    return Tolerance(by, value["unit"])
 
 
 ExpectedField = Annotated[Expected, PlainValidator(_expected), PlainSerializer(repr)]
-ToleranceField = Annotated[Decimal, PlainValidator(_tolerance)]
+ToleranceField = Annotated[Tolerance | None, PlainValidator(_tolerance), PlainSerializer(repr)]
 
 
 class Strict(BaseModel):
@@ -86,11 +117,43 @@ class Claim(Strict):
     source: str = Field(min_length=1, description="where the sentence stands")
     query: str = Field(min_length=1)
     expected: ExpectedField
-    tolerance: ToleranceField = Field(default=Decimal(0), description="absolute; takes the place of rounding as printed")
+    kind: Literal["null"] | None = Field(default=None, description="null where the sentence says that something did not move: it asks for an equivalence test")
+    tolerance: ToleranceField = Field(default=None, description="takes the place of rounding as printed; at most a tenth of the published number")
+    printed: bool = Field(default=False, description="the bounds of the range were printed rounded")
     coarser: int | None = Field(default=None, ge=0, description="decimals to which the statement may be true where it is not as printed")
     narrower: Narrower | None = None
     needs: str | None = Field(default=None, description="which data are missing where the query gives nothing")
     model: SpokenOf | None = Field(default=None, description="the model the sentence speaks of (default: that of the file, where it names one)")
+
+    @model_validator(mode="after")
+    def _of_this_kind(self) -> "Claim":
+        for expected in [self.expected, *([self.narrower.expected] if self.narrower else [])]:
+            if self.printed and isinstance(expected, (str, bool, Decimal, tuple)):
+                raise ValueError("printed is for ranges; the decimals of a number say how it was printed")
+            if self.tolerance is not None and expected is not None:
+                _expect_small(self.tolerance, expected)
+        return self
+
+    def of(self, expected: Expected) -> Expected:
+        """A published value with the reading that the claim asks for: a range whose bounds were printed rounded."""
+        return replace(expected, printed=True) if self.printed and isinstance(expected, Range) else expected
+
+    def distance(self, expected: Expected) -> Decimal:
+        """The tolerance around a published number, in its unit; of a list the smallest."""
+        numbers = [each for each in (expected if isinstance(expected, tuple) else (expected,)) if isinstance(each, Decimal)]
+        return min((self.tolerance.of(each) for each in numbers), default=Decimal(0)) if self.tolerance is not None else Decimal(0)
+
+
+def _expect_small(tolerance: Tolerance, expected: Expected) -> None:
+    """Refuses a tolerance that has no scale, or that lets pass what differs in the first digits."""
+    numbers = [each for each in (expected if isinstance(expected, tuple) else (expected,)) if isinstance(each, Decimal) and not isinstance(each, bool)]
+    if not numbers:
+        raise ValueError("tolerance is for numbers; a range says by itself how far it goes")
+    for number in numbers:
+        if not number:
+            raise ValueError("tolerance around 0 has no scale; expected a range {low, high}")
+        if tolerance.of(number) > LARGEST_TOLERANCE * abs(number):
+            raise ValueError(f"tolerance of {tolerance.of(number).normalize():f} around {number} is more than a tenth of it; expected a range {{low, high}}")
 
 
 class _Loader(UniqueKeyLoader):
@@ -134,6 +197,8 @@ def read_claims(path: Path | str) -> list[Claim]:
 
 def _read_claim(path: Path, number: int, entry: Any) -> Claim:
     name = f"claim {entry['id']!r}" if isinstance(entry, dict) and "id" in entry else f"claim {number}"
+    if isinstance(entry, dict) and "kind" in entry and entry["kind"] is None:  # YAML reads the word null as nothing
+        entry = entry | {"kind": "null"}
     try:
         return Claim.model_validate(entry)
     except ValidationError as error:

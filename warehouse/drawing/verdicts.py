@@ -51,6 +51,7 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
         "expected",
         "found",
         "detail",
+        *(("standing", "changed") if any(each.standing not in (None, "not registered") for each in verdicts) else ()),
     )
     return pipe_table(names, [[getattr(each, name) for name in names] for each in verdicts])
 
@@ -59,7 +60,9 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     """How many claims there are of each verdict."""
     counts = Counter(each.verdict for each in verdicts)
     what = "replications" if any(each.replication for each in verdicts) else "claims"
-    return f"{len(verdicts)} {what}: {', '.join(f'{counts[word]} {word}' for word in VERDICTS)}"
+    said = f"{len(verdicts)} {what}: {', '.join(f'{counts[word]} {word}' for word in VERDICTS)}"
+    ages = Counter(each.standing for each in verdicts if each.standing not in (None, "not registered"))
+    return f"{said}; {', '.join(f'{n} written {age}' for age, n in sorted(ages.items()))}" if ages else said
 
 
 def _title(study: str, verdicts: Sequence[Verdict]) -> str:

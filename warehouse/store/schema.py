@@ -1,7 +1,7 @@
 """The schema, read from `sql/tables/*.sql`: one DDL file per table is the only place that names columns, types and sort order.
 
-A file is a comment header (`-- name: meaning`, `-- key:`, `-- sort:`, optionally `-- rollup of:`) and either a `create table` with a comment per column or, for
-a roll-up, the `select` that makes it from other tables of the run, roll-ups among them, when the run is committed.
+A file is a comment header (`-- name: meaning`, `-- key:`, `-- sort:`, optionally `-- rollup of:` and `-- outcomes:`) and either a `create table` with a
+comment per column or, for a roll-up, the `select` that makes it from other tables of the run, roll-ups among them, when the run is committed.
 """
 
 import re
@@ -23,7 +23,8 @@ _COLUMN_COMMENT = re.compile(r'^\s+(?:.*\sas\s+)?(?P<name>"?\w+"?)(?:\s+[\w\[\]]
 class Table:
     """One fact table: what a row means, its key, the order rows are stored in, and a sentence for each column.
 
-    A roll-up names the tables it reads, and its `definition` is a hash of its SELECT and of theirs; both are empty for a table that is no roll-up.
+    `outcomes` are the columns that say how something came out, in words or as true and false. A roll-up names the tables it reads, and its `definition` is a
+    hash of its SELECT and of theirs; both are empty for a table that is no roll-up.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Table:
     sql: str
     docs: dict[str, str]
     arrow: pa.Schema
+    outcomes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -91,6 +93,7 @@ def tables() -> dict[str, Table]:
             sql=text,
             docs={column: docs.get(column, "") for column in arrow.names},
             arrow=arrow,
+            outcomes=_names(fields.get("outcomes", "")),
         )
     scratch.close()
     return found

@@ -9,7 +9,7 @@ from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Source, WarehouseSource
 from personascope.warehouse.asking.views import views
-from personascope.warehouse.claims.checking import look
+from personascope.warehouse.claims.checking import Verdict, look
 from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing import tones, verdicts
 from personascope.warehouse.drawing.charts import Drawing
@@ -101,20 +101,41 @@ def _plain(words: str) -> str:
 
 
 def _claims(lake: Lake, study: str, claims: list[Claim]) -> list[Block]:
-    found, recorded = look(lake, study, claims)
-    when = (
-        f"As recorded by run {recorded.run_id}, {recorded.finished:%Y-%m-%d %H:%M} UTC; the lake is unchanged since."
-        if recorded is not None
-        else "Checked for this report on the lake as it is, since no recorded check is as new; personascope check records the verdicts."
-    )
+    found, recorded, is_stale = look(lake, study, claims)
+    when = "Checked for this report on the lake as it is, since these claims have no recorded check; personascope check records the verdicts."
+    if recorded is not None:
+        since = f"the lake has changed since: personascope check {study} checks them again" if is_stale else "the lake is unchanged since"
+        when = f"As recorded by run {recorded.run_id}, {recorded.finished:%Y-%m-%d %H:%M} UTC, and shown by the page Claims; {since}."
     if found and all(each.verdict == "not derivable" for each in found):
         words = f"None of the {len(found)} claims of the study can be told from this lake: the data they speak of are not in it. {when}"
         return [Paragraph(words, missing=True), Code("personascope ingest published PATH")]
     order = list(tones.VERDICTS)
     rows = sorted(found, key=lambda each: order.index(each.verdict))
-    columns = ("verdict", "statement", "measured", "expected", "found", "detail", "where it stands", "claim")
-    cells = tuple((each.verdict, each.statement, each.measured, each.expected, each.found or "nothing", each.detail, each.source, each.claim) for each in rows)
+    columns = ("verdict", "statement", "measured", "expected", "found", "rows", "detail", "written", "where it stands", "claim")
+    cells = tuple(
+        (
+            each.verdict,
+            each.statement,
+            each.measured,
+            each.expected,
+            each.found or "nothing",
+            _rows_of(each),
+            each.detail,
+            _age_of(each),
+            each.source,
+            each.claim,
+        )
+        for each in rows
+    )
     return [Paragraph(f"{verdicts.summary(found)}. {when}"), Cells(columns, cells), Code(f"personascope check {study}")]
+
+
+def _age_of(verdict: Verdict) -> str:
+    return "; ".join(part for part in (verdict.standing or "not registered", verdict.changed) if part)
+
+
+def _rows_of(verdict: Verdict) -> str:
+    return "" if verdict.n_rows is None else f"{verdict.n_rows:,}"
 
 
 def _audit(source: Source, pages: Sequence[str]) -> list[Block]:

@@ -1,0 +1,41 @@
+-- identical_under_two_seeds: two runs that should be samples of their own hold the same completions: a copied file, or a seed that nothing reads
+-- grain: subject
+-- source: own; nine tenths of the answers are the same text, and at least five different ones
+-- severity: error
+-- page: completions
+-- columns:
+--   subject: the two runs by checkpoint
+with texts as (
+  select run_id, checkpoint, persona, question_id, text, count(*) as n
+  from completions
+  where length(trim(text)) > 0
+  group by run_id, checkpoint, persona, question_id, text
+),
+sizes as (
+  select run_id, any_value(checkpoint) as checkpoint, sum(n) as n from texts group by run_id
+),
+greedy as (
+  select run_id from parameters where name = 'temperature' and try_cast(value as double) = 0
+),
+shared as (
+  select a.run_id, b.run_id as other_run, count(*) as n_texts, sum(least(a.n, b.n)) as n
+  from texts as a
+  join texts as b on b.persona is not distinct from a.persona and b.question_id = a.question_id and b.text = a.text and a.run_id < b.run_id
+  where a.run_id not in (from greedy) and b.run_id not in (from greedy)
+  group by a.run_id, b.run_id
+),
+final as (
+  select
+    format('{} and {}, {} and {}', least(a.checkpoint, b.checkpoint), greatest(a.checkpoint, b.checkpoint), s.run_id, s.other_run) as subject,
+    format('{} of {} completions are the same text in both runs ({} different ones)', s.n, least(a.n, b.n), s.n_texts) as finding,
+    format(
+      'select persona, question_id, text, list(distinct run_id) as run_ids from completions where run_id in ({}, {}) group by all having count(distinct run_id) = 2',
+      sql_text(s.run_id),
+      sql_text(s.other_run)
+    ) as evidence
+  from shared as s
+  join sizes as a using (run_id)
+  join sizes as b on b.run_id = s.other_run
+  where s.n_texts >= 5 and s.n >= 0.9 * least(a.n, b.n)
+)
+select * from final

@@ -1,0 +1,79 @@
+-- prompts_differ: two runs that are compared were given other system prompts or conditions for the same persona, or prompts that were rendered otherwise
+-- grain: subject
+-- source: own; the published design changes nothing but the weights between a checkpoint and its base
+-- severity: error
+-- page: completions
+-- columns:
+--   subject: extractor and checkpoint of the run that is unlike half of those it is compared with, or more
+with compared as (
+  select run_id, other_run, extractor, checkpoint, other_checkpoint from compared_runs
+  union
+  select r.run_id, i.input_run, r.extractor, r.checkpoint, o.checkpoint
+  from runs as r, unnest(r.inputs) as i(input_run)
+  join runs as o on o.run_id = i.input_run
+  where r.kind = 'extract' and o.kind = 'extract'
+),
+prompts as (
+  select
+    run_id,
+    persona,
+    question_id,
+    condition,
+    prompt_form,
+    any_value(coalesce(system_prompt, '<none>')) as system_prompt,
+    any_value(text) as text
+  from examples
+  group by run_id, persona, question_id, condition, prompt_form
+  having count(distinct coalesce(system_prompt, '<none>')) = 1
+),
+judged as (
+  select
+    c.run_id,
+    c.other_run,
+    any_value(c.extractor) as extractor,
+    any_value(c.checkpoint) as checkpoint,
+    any_value(c.other_checkpoint) as other_checkpoint,
+    count(*) as n,
+    count(*) filter (a.system_prompt <> b.system_prompt) as n_system,
+    count(*) filter (a.system_prompt = b.system_prompt and a.text <> b.text) as n_text,
+    arg_min(a.persona, a.persona) filter (a.system_prompt <> b.system_prompt or a.text <> b.text) as persona
+  from compared as c
+  join prompts as a on a.run_id = c.run_id
+  join prompts as b
+    on b.run_id = c.other_run
+    and b.persona is not distinct from a.persona
+    and b.question_id = a.question_id
+    and b.condition is not distinct from a.condition
+    and b.prompt_form is not distinct from a.prompt_form
+  group by c.run_id, c.other_run
+),
+counted as (
+  select *, count(*) over runs as n_compared, count(*) filter (n_system + n_text > 0) over runs as n_unlike from judged window runs as (partition by run_id)
+),
+odd as (
+  select *, row_number() over (partition by run_id order by n_system + n_text desc, other_run) as place from counted where n_system + n_text > 0 and 2 * n_unlike >= n_compared
+),
+final as (
+  select
+    subject_of(format('{} of {}', extractor, checkpoint), run_id) as subject,
+    format(
+      'unlike {} of the {} runs it is compared with: {} of {} prompts are others than those of {}, {} by their system prompt and {} in how they were rendered (persona {})',
+      n_unlike,
+      n_compared,
+      n_system + n_text,
+      n,
+      other_checkpoint,
+      n_system,
+      n_text,
+      coalesce(persona, 'not named')
+    ) as finding,
+    format(
+      'select run_id, persona, question_id, system_prompt, text from examples where run_id in ({}, {}) and persona is not distinct from {} order by question_id, run_id',
+      sql_text(run_id),
+      sql_text(other_run),
+      coalesce(sql_text(persona), 'null')
+    ) as evidence
+  from odd
+  where place = 1
+)
+select * from final
