@@ -12,6 +12,7 @@ from personascope.app_pages.regimes.leakage import show_leakage
 from personascope.app_pages.regimes.personas import choose_order, show_matrix
 from personascope.app_pages.regimes.sweep import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.choices import show_clean_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
 from personascope.warehouse.drawing.tables import with_values
@@ -57,6 +58,7 @@ def main() -> None:
     show_cell(judged, lr, epochs)
     st.subheader("Regimes and the clean band", divider="gray")
     show_tables(judged)
+    show_clean_choices(lake, **sweep.values)
     st.subheader("Cosine and leakage", divider="gray")
     reading = show_leakage(judged, lr, epochs)
     st.subheader("Personas", divider="gray")

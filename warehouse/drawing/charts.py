@@ -149,7 +149,7 @@ def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[s
     rows = rows.with_columns(symbol=pl.col("state").replace_strict({state: symbol for state, (_, symbol) in looks.items()}))
     used = [state for state in looks if state in set(rows["state"])]
     base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:O", title=x_title, sort=order, axis=alt.Axis(labelAngle=angle, labelLimit=220)),
+        x=alt.X(f"{x}:O", title=x_title, sort=order, axis=alt.Axis(labelAngle=angle, labelLimit=220, labelOverlap=counted)),
         y=alt.Y(f"{y}:N", title=None, sort=list(y_order), axis=alt.Axis(labelLimit=420)),
     )
     cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
