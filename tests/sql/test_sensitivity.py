@@ -124,3 +124,47 @@ def test_the_figures_hold_every_choice_and_say_how_many_keep_the_conclusion(ware
         True,
         False,
     ]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory) -> Warehouse:
+    """Planted role focus and planted features with their tests."""
+    from personascope.warehouse import analyses
+
+    lake = Lake.open(tmp_path_factory.mktemp("others"))
+    for name in ("planted_role_focus", "planted_features"):
+        runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))["build"](lake)
+    analyses.refresh(lake, ["feature-tests"])
+    return Warehouse(lake)
+
+
+def test_compression_is_the_mean_over_the_chosen_layers(others):
+    layers = others.select("select base_run, instruct_run, layer, rfc_diff, rsi_diff from rfc_diff where origin = 'extracted' order by layer")
+    found = others.select("from sensitivity_rfc where origin = 'extracted'")
+    assert found.height and set(found["measure"]) >= {"rfc", "rsi", "ratio of means", "nats"}
+    for pair in layers.partition_by("base_run", "instruct_run"):
+        of = found.filter(base_run=pair["base_run"][0], instruct_run=pair["instruct_run"][0])
+        for measure in ("rfc", "rsi"):
+            values = pair[f"{measure}_diff"].to_numpy()
+            rest = np.delete(values, np.abs(values).argmax())
+            expected = {"all": values, "all but the largest": rest} if len(rest) else {"all": values}
+            for chosen, expects in expected.items():
+                (row,) = of.filter(measure=measure, layers=chosen).to_dicts()
+                assert (row["estimate"], row["n_layers"], row["n_below"]) == (pytest.approx(expects.mean()), len(expects), (expects < 0).sum())
+                assert row["conclusion"] == ("compressed" if expects.mean() < 0 else "not compressed")
+
+
+def test_features_differ_under_a_rule_where_it_names_one(others):
+    found = others.select("from sensitivity_features where stratum = 'last'")
+    counted = others.select(
+        """select run_id, sae_id, layer, site, condition_a, condition_b, n_maxt, n_bh, n_published
+        from feature_test_summary where stratum = 'last' and not refused"""
+    )
+    keys = ["run_id", "sae_id", "layer", "site", "condition_a", "condition_b"]
+    rules = {"max-T": "n_maxt", "false discovery rate": "n_bh", "published": "n_published"}
+    checked = 0
+    for rule, column in rules.items():
+        rows = found.filter(pl.col("rule") == rule, pl.col("level") != 0.01).join(counted, on=keys)
+        assert rows["estimate"].to_list() == rows[column].to_list() and ((rows["conclusion"] == "differ") == (rows[column] > 0)).all()
+        checked += rows.height
+    assert checked == 3 * counted.height > 0
