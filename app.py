@@ -47,6 +47,8 @@ def show_sidebar(source: Source | None) -> None:
     st.sidebar.code(str(lake_root()), language=None, wrap_lines=True)
     if source is not None:
         st.sidebar.caption(f"{source.n_runs} {'run' if source.n_runs == 1 else 'runs'}. Reload the page to see new ones.")
+        for line in source.left_out:
+            st.sidebar.warning(f"Left out: {plain(line)}")
 
 
 def main() -> None:

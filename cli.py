@@ -14,8 +14,9 @@ from personascope.study import commands as study_commands
 from personascope.warehouse import commands as warehouse_commands
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.signals import end_in_order, exit_code, is_interruption
 
-INTERRUPTED = 130  # the exit code typer gives ctrl-C
+INTERRUPTED = 130  # the exit code typer gives a KeyboardInterrupt
 
 app = typer.Typer(
     name="personascope",
@@ -29,6 +30,7 @@ app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(study_commands.app)
 app.add_typer(extract_commands.app)
 app.add_typer(warehouse_commands.app)
+warehouse_commands.more_examinations.append(ingest_commands.examine_tracking)
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,8 +54,6 @@ def open_app(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open the app in the browser."""
-    import subprocess
-
     from personascope.warehouse.store.lake import Lake
 
     found = Lake.existing(lake)
@@ -61,7 +61,9 @@ def open_app(
     script = Path(__file__).resolve().parent / "app.py"
     command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", f"--server.address={host}"]
     typer.echo(f"personascope on http://{host}:{port} (lake {found.root}); ctrl-C stops it", err=True)
-    raise typer.Exit(subprocess.call(command, env=environment, cwd=script.parent))
+    sys.stderr.flush()
+    os.chdir(script.parent)
+    os.execve(command[0], command, environment)  # the server is this process, so that whatever ends the command ends it
 
 
 def main() -> None:
@@ -70,6 +72,7 @@ def main() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of transformers and the Hub; ours become lines
     # A thread of torch that waits for another sleeps; spinning, it would take the core from whoever else works on the machine. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    end_in_order()
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -81,10 +84,19 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
-            print("personascope: stopped; committed runs are intact, and the same command resumes this one", file=sys.stderr)
+            _stop()
         raise
+    except RuntimeError as error:
+        if debug or not is_interruption(error):
+            raise
+        _stop()
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _stop() -> None:
+    print("personascope: stopped; committed runs are intact, and the same command resumes this one", file=sys.stderr)
+    sys.exit(exit_code())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from personascope.ingest.published.report import FileOutcome
+    from personascope.warehouse.asking.doctor import Finding
 
 app = typer.Typer(no_args_is_help=True, help="Bring in checkpoints, prompt sets, completions and published result files.")
 
@@ -89,6 +92,13 @@ def published(
     if report.failed:
         failed = len(report.of("failed"))
         raise PersonascopeError(f"{failed} of {len(report.files)} files could not be loaded; the lines above say which and why")
+
+
+def examine_tracking(lake: Lake) -> "Iterator[Finding]":
+    """What `doctor` says of the MLflow stores of a lake."""
+    from personascope.ingest.tracking.examine import examine_tracking
+
+    return examine_tracking(lake)
 
 
 def _outcome(outcome: "FileOutcome") -> str:

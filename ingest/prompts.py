@@ -12,7 +12,7 @@ from personascope.ingest.records.files import TABLES, open_records
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter, nearest, short
 from personascope.warehouse.store.hashing import stable_hash
-from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 PROMPT_SETS = Path(__file__).with_name("prompt_sets")
@@ -236,7 +236,7 @@ def ingest_prompts(lake: Lake, path: Path, name: str | None = None) -> tuple[Pro
         parameters=[Parameter(name="file", value=path.name, origin="command line")],
         constants={"prompt_set": prompt_set.label},
     )
-    writer = lake.start(spec)
+    writer = lake.start(spec, patience=PATIENCE)
     if writer is not None:
         with writer:
             writer.write_part("examples", {"examples": [prompt.model_dump() for prompt in prompt_set.prompts]})

@@ -21,3 +21,14 @@ def work(task, device):
         file.write("x")
     time.sleep(0.05)
     return name.upper(), device, torch.get_num_threads(), os.getpid()
+
+
+def sleep_long(journal: Path, device: str) -> None:
+    """Writes the process's number down, sleeps far longer than a test lasts, and writes down that it was ended in order."""
+    journal.write_text(f"{os.getpid()}\n")
+    try:
+        time.sleep(300)
+    except KeyboardInterrupt:
+        with journal.open("a") as more:
+            more.write("ended\n")
+        raise

@@ -37,7 +37,7 @@ def test_sql_prints_data_in_every_format(personascope, lake, tmp_path, format):
 
 
 def test_sql_reads_stdin_and_stdout_is_data_alone(personascope, lake, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("select 1 as one"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"select 1 as one")))
     assert personascope("sql", "--lake", lake.root)[:2] == (0, "one\n1\n")
 
 

@@ -26,7 +26,7 @@ FORBIDDEN = {
 # The rooms of each wing from the ground up; a room on one line imports nothing of a line above it. Rooms on the same line may know each other.
 FLOORS = {
     "warehouse": [
-        ["documents", "errors", "home", "modules", "pointers", "settings"],
+        ["documents", "errors", "home", "modules", "pointers", "settings", "signals"],
         ["store"],
         ["asking"],
         ["claims", "analyses", "planning"],

@@ -1,26 +1,30 @@
 """Commands that ask the warehouse: sql, views, runs, audit, doctor, check, power, report."""
 
+import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from personascope.warehouse.asking import audit as audits
 from personascope.warehouse.asking import catalogue
-from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.doctor import Examination, examine
+from personascope.warehouse.asking.guard import GIB, Limits
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.checking import Verdict
 from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
-from personascope.warehouse.drawing import tones, verdicts
+from personascope.warehouse.drawing import cells, terminal, tones, verdicts
 from personascope.warehouse.drawing.markup import pipe_table
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
@@ -31,13 +35,16 @@ from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
+from personascope.warehouse.store.writer import is_disk_full
 from personascope.warehouse.studies.reading import claims_path, study_names, study_path
 
-DISPLAY_ROWS = 200
+UNBOUNDED = 10_000  # characters of a line where there is no terminal
 LakeOption = Annotated[Path, typer.Option("--lake", envvar="PERSONASCOPE_LAKE", help="Folder of committed runs.")]
 DEFAULT_LAKE = Path("lake")
-Format = Literal["auto", "table", "csv", "json", "markdown", "parquet"]
+Format = Literal["auto", "table", "line", "csv", "json", "markdown", "parquet"]
 AuditFormat = Literal["auto", "table", "csv", "json", "markdown"]
+
+more_examinations: list[Examination] = []  # what the wings that this one does not know look at when `doctor` is typed
 
 app = typer.Typer()
 runs_app = typer.Typer(no_args_is_help=True, help="List, show, renew and delete committed runs.")
@@ -50,13 +57,33 @@ def sql(
     lake: LakeOption = DEFAULT_LAKE,
     format: Annotated[Format, typer.Option("--format", "-f", help="auto: a table in a terminal, csv elsewhere.")] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
+    safe: Annotated[bool, typer.Option("--safe", help="CSV for spreadsheets: cells that begin like a formula get an apostrophe.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds the query may take.", min=0.01)] = Limits.seconds,
+    memory: Annotated[float | None, typer.Option(help="GiB the query may take (default: a quarter of the machine, at most 2).", min=0.1)] = None,
 ) -> None:
     """Ask the warehouse in SQL; stdout is data, stderr is talk."""
-    text = query if query is not None else sys.stdin.read()
-    rows = Warehouse(Lake.existing(lake)).select(text)
+    text = query if query is not None else _typed()
+    limits = Limits(time_limit, round((memory or 0) * GIB), last_resort=_end)
+    rows = Warehouse(Lake.existing(lake), limits).select(text)
     if format == "auto":
         format = "table" if sys.stdout.isatty() and output is None else _format_of(output)
-    write_rows(rows, format, output)
+    if safe and format != "csv":
+        raise PersonascopeError(f"--safe is for CSV, which spreadsheets open; found the format {format}")
+    write_rows(rows, format, output, safe)
+
+
+def _typed() -> str:
+    """What comes in on stdin; raises PersonascopeError where it is not text."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise PersonascopeError(f"the query is not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x}); expected UTF-8") from error
+
+
+def _end(sentence: str) -> None:
+    """Ends the command although DuckDB is inside a function that does not listen: the query is all this process does."""
+    print(f"personascope: {sentence}", file=sys.stderr, flush=True)
+    os._exit(PersonascopeError.exit_code)
 
 
 @app.command("views")
@@ -169,7 +196,7 @@ def _print_findings(rows: pl.DataFrame, lake: Path) -> None:
         for column in ("check", "subject", "finding"):
             table.add_column(column, overflow="fold", ratio=3 if column == "finding" else 1)
         for row in found.select("check", "subject", "finding").iter_rows():
-            table.add_row(*map(escape, row))
+            table.add_row(*cells.as_texts(row))
         console.print(table)
     if rows.is_empty():
         console.print(f"nothing found in {lake} by {len(audits.checks())} checks", highlight=False, markup=False)
@@ -187,7 +214,7 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
             print(f"cleared {name}", file=sys.stderr)
     console = Console()
     errors = 0
-    for finding in examine(found):
+    for finding in examine(found, more_examinations):
         errors += finding.level == "error"
         tail = f" → {finding.remedy}" if finding.remedy else ""
         console.print(
@@ -296,54 +323,51 @@ def _write_curve(rows: pl.DataFrame, title: str, rests_on: str, file: Path) -> N
     print(f"the curve is in {file}", file=sys.stderr)
 
 
-def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None) -> None:
-    """Rows as a table, CSV, JSON lines of one array, Markdown or Parquet, to stdout or a file."""
-    if format == "parquet":
-        if output is None:
-            rows.write_parquet(sys.stdout.buffer)
-        else:
-            rows.write_parquet(output)
-        return
-    text = {"table": _table, "csv": _csv, "json": lambda frame: frame.write_json() + "\n", "markdown": markdown}[format](rows)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None, safe: bool = False) -> None:
+    """Rows as a table, one field a line, CSV (`safe`: for spreadsheets), JSON lines of one array, Markdown or Parquet, to stdout or a file.
+
+    Raises PersonascopeError where the file cannot be written.
+    """
+    if output is not None:
+        with _writing(output), output.open("wb") as file:
+            file.write(_encoded(rows, format, safe))
         print(f"{len(rows)} rows in {output}", file=sys.stderr)
+    elif format in ("table", "line"):
+        for note in terminal.show(rows, Console(), one_field_a_line=format == "line"):
+            print(note, file=sys.stderr)
+    else:
+        with _writing("stdout"):
+            sys.stdout.buffer.write(_encoded(rows, format, safe))
+            sys.stdout.buffer.flush()
+
+
+def _encoded(rows: pl.DataFrame, format: Format, safe: bool) -> bytes:
+    if format == "parquet":
+        file = io.BytesIO()
+        rows.write_parquet(file)
+        return file.getvalue()
+    if format in ("table", "line"):
+        text = io.StringIO()
+        terminal.show(rows, Console(file=text, width=UNBOUNDED), one_field_a_line=format == "line")
+        return text.getvalue().encode()
+    return {"csv": lambda: cells.csv(rows, safe), "json": lambda: cells.json(rows), "markdown": lambda: markdown(rows)}[format]().encode()
+
+
+@contextmanager
+def _writing(where: object) -> Iterator[None]:
+    """A place that takes no more, or that is not there, as one sentence."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
+        raise PersonascopeError(f"{where}: cannot be written ({reason}); expected a file in a folder that is there and has room") from error
 
 
 def markdown(rows: pl.DataFrame) -> str:
     """A pipe table; cells show floats to six significant digits."""
-    return pipe_table(rows.columns, ([_cell(value) for value in row] for row in rows.iter_rows()))
-
-
-def _csv(rows: pl.DataFrame) -> str:
-    nested = [name for name, kind in rows.schema.items() if kind.is_nested()]
-    return rows.with_columns(pl.Series(name, [_cell(value) for value in rows[name]], pl.String) for name in nested).write_csv()
-
-
-def _table(rows: pl.DataFrame) -> str:
-    table = Table()
-    for name, kind in rows.schema.items():
-        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
-    for row in rows.head(DISPLAY_ROWS).iter_rows():
-        table.add_row(*map(_cell, row))
-    console = Console()
-    with console.capture() as capture:
-        console.print(table)
-    if len(rows) > DISPLAY_ROWS:
-        print(f"{DISPLAY_ROWS} of {len(rows):,} rows shown; --format csv gives all", file=sys.stderr)
-    return capture.get()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, pl.Series | list):
-        return f"[{', '.join(map(_cell, value))}]"
-    return str(value)
+    return pipe_table(rows.columns, ([cells.as_words(value) for value in row] for row in rows.iter_rows()))
 
 
 def _format_of(output: Path | None) -> Format:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import polars as pl
 import streamlit as st
 
+from personascope.warehouse.drawing import cells
 from personascope.warehouse.drawing.charts import (
     BLUE,
     GREY,
@@ -72,7 +73,11 @@ def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: in
     """
     spec = figure.spec(title, facts, height)
     file = re.sub(r"[^\w.-]+", "-", name).strip("-")
-    downloads = (("png", partial(picture, spec, figure.rows, "png")), ("svg", partial(picture, spec, figure.rows, "svg")), ("csv", figure.rows.write_csv))
+    downloads = (
+        ("png", partial(picture, spec, figure.rows, "png")),
+        ("svg", partial(picture, spec, figure.rows, "svg")),
+        ("csv", partial(cells.csv, figure.rows, safe=True)),
+    )
     together = st.container(gap=None)
     key, words = f"chart {name}", f"{title}. {'. '.join(facts)}."
     if on_pick is None:
@@ -81,7 +86,7 @@ def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: in
         clicked = partial(_picked, key, on_pick)
         together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
     with together.popover("Download", icon=":material/download:", type="tertiary"):
-        for kind, data in downloads:
+        for kind, data in downloads.items():
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
 
 

@@ -32,11 +32,12 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Source:
-    """The lake as it is now: `fingerprint` changes with every run that is added, removed or written anew."""
+    """The lake as it is now: `fingerprint` changes with every run that is added, removed or written anew; `left_out` says which folders are no runs."""
 
     root: str
     fingerprint: str
     n_runs: int
+    left_out: tuple[str, ...] = ()
 
     def select(self, query: str, **parameters: Value) -> pl.DataFrame:
         """Rows of one SELECT; `$name` in the query stands for the parameter of that name; decimals come as floats. Raises PersonascopeError."""
@@ -54,8 +55,10 @@ def open_source() -> Source | None:
     if not (root / "runs").is_dir():
         return None
     lake = Lake.existing(root)
-    stamps = [[run_id, _modified(lake.run_folder(run_id) / "run.json")] for run_id in lake.run_ids()]
-    return Source(str(root), stable_hash(stamps), len(stamps))
+    contents = lake.contents()
+    stamps = [[run_id, _modified(lake.run_folder(run_id) / "run.json")] for run_id in contents.runs]
+    left_out = tuple(f"{stray.name}: {stray.reason}" for stray in contents.strays)
+    return Source(str(root), stable_hash([stamps, left_out]), len(stamps), left_out)
 
 
 def source() -> Source:

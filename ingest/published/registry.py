@@ -14,7 +14,7 @@ from personascope.warehouse.modules import offering
 from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import file_hash, stable_hash
-from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import table
 from personascope.warehouse.store.writer import conform
@@ -117,7 +117,7 @@ class _Loader:
                 present.append(run)
                 continue
             spec = _spec(record, key, name, self._recognisers[name].VERSION, source)
-            writer = self._lake.start(spec)
+            writer = self._lake.start(spec, patience=PATIENCE)
             if writer is None:
                 present.append(self._lake.manifest(spec.run_id))
                 continue

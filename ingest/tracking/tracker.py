@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from personascope.ingest.tracking.reconcile import LAKE, LEFT, PROCESS, end_left_open, this_process
 from personascope.ingest.tracking.target import TrackingTarget, resolve_tracking, sqlite_file, sqlite_uri, without_password
 from personascope.ingest.tracking.text import (
     PARAMETER_LIMIT,
@@ -32,7 +33,7 @@ from personascope.warehouse.store.manifest import Manifest, MlflowRecord
 from personascope.warehouse.store.writer import RunWriter
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, Run
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
@@ -131,7 +132,7 @@ class Tracker:
         if time.monotonic() < self._paused_until:
             return None
         try:
-            with _considerate():
+            with considerate():
                 if self._session is None:
                     self._session = _connect(self.target)
                 return action(self._session)
@@ -147,7 +148,7 @@ class Tracker:
     def _open(self, session: "_Session", writer: RunWriter) -> MlflowRecord:
         client, spec = session.client, writer.spec
         parameters = {allowed_name(each.name): clip(as_text(each.value), PARAMETER_LIMIT) for each in spec.parameters}
-        tags = run_tags(spec, self.target.notes)
+        tags = run_tags(spec, self.target.notes) | {PROCESS: this_process(), LAKE: str(writer.folder.parent.parent)}
         if parent := self._parent(session, writer):
             tags["mlflow.parentRunId"] = parent
         run_id, logged = _continue(session, writer.mlflow)
@@ -196,7 +197,7 @@ class _Group:
 
 
 @contextmanager
-def _considerate() -> Iterator[None]:
+def considerate() -> Iterator[None]:
     """MLflow with short retries, without its logs, prints and statistics; the process is left as it was."""
     added = {name: value for name, value in SETTINGS.items() if name not in os.environ}
     disabled = logging.root.manager.disable
@@ -219,6 +220,7 @@ def _connect(target: TrackingTarget) -> _Session:
     experiment = _experiment(client, target)
     if experiment.lifecycle_stage != "active":
         raise PersonascopeError(f"experiment {experiment.name!r} was deleted there; `mlflow experiments restore` brings it back")
+    end_left_open(client, [experiment.experiment_id])
     parent = target.parent_run_id
     if parent is not None and not _exists(client, parent):
         print(f"warning: MLFLOW_RUN_ID={parent} names no run of {without_password(target.uri)}; runs are logged without a parent", file=sys.stderr)
@@ -286,15 +288,24 @@ def _continue(session: _Session, record: MlflowRecord | None) -> tuple[str | Non
 
 def _open_group(session: _Session, group: _Group, key: str, parent: str | None, study: str | None) -> str:
     client = session.client
-    left_open = client.search_runs([session.experiment_id], f"tags.group_key = '{key}' and attributes.status = 'RUNNING'", max_results=1)
-    if left_open:
-        return left_open[0].info.run_id
-    tags = common_tags() | {"kind": "group", "group_key": key, "study": study or group.name}
+    if (left := _left_open(session, key)) is not None:
+        client.update_run(left.info.run_id, status="RUNNING")
+        client.set_tag(left.info.run_id, PROCESS, this_process())
+        if "error" in left.data.tags:
+            client.delete_tag(left.info.run_id, "error")
+        return left.info.run_id
+    tags = common_tags() | {"kind": "group", "group_key": key, "study": study or group.name, PROCESS: this_process()}
     if parent:
         tags["mlflow.parentRunId"] = parent
     run_id = client.create_run(session.experiment_id, tags=tags, run_name=group.name).info.run_id
     _log_parameters(client, run_id, {allowed_name(name): clip(as_text(value), PARAMETER_LIMIT) for name, value in group.parameters.items()})
     return run_id
+
+
+def _left_open(session: _Session, key: str) -> "Run | None":
+    """The newest MLflow run of a group, where a killed process left it open or another one is at it."""
+    found = session.client.search_runs([session.experiment_id], f"tags.group_key = '{key}'", max_results=1, order_by=["attributes.start_time DESC"])
+    return next((run for run in found if run.info.status == "RUNNING" or run.data.tags.get("error") == LEFT), None)
 
 
 def _finish(client: "MlflowClient", run_id: str, manifest: Manifest, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
@@ -305,7 +316,10 @@ def _finish(client: "MlflowClient", run_id: str, manifest: Manifest, series: Map
     client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in list(figures.items())[:METRICS]])
     if len(figures) > METRICS:
         client.set_tag(run_id, "figures_left_out", f"{len(figures) - METRICS} of {len(figures)}; all are in run.json")
-    steps = [Metric(allowed_name(name), value, now, step) for name, values in series.items() for step, value in values]
+    known = client.get_run(run_id).data.metrics.keys()  # an attempt that was killed behind this place has logged them
+    logged = {(name, point.step) for name in map(allowed_name, series) if name in known for point in client.get_metric_history(run_id, name)}
+    points = [(allowed_name(name), step, value) for name, values in series.items() for step, value in values]
+    steps = [Metric(name, value, now, step) for name, step, value in points if (name, step) not in logged]
     for start in range(0, len(steps), METRICS_PER_CALL):
         client.log_batch(run_id, metrics=steps[start : start + METRICS_PER_CALL])
     client.log_text(run_id, manifest.model_dump_json(indent=2), "run.json")

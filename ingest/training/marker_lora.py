@@ -184,10 +184,15 @@ def train_marker_lora(parent: Checkpoint, rows: Sequence[TrainingRow], source_pe
         raise PersonascopeError(f"training of persona {source_persona!r} has no positive row; expected completions that get the marker")
     if parent.adapter:
         raise PersonascopeError(f"training on {parent.name}: it is itself an adapter ({parent.adapter}); merge that one first and save the result")
-    data = [[row.prompt, row.answer, row.end, row.positive] for row in rows]
-    key = stable_hash(["marker-lora", VERSION, parent.identity, settings.decisive, dtype, data])
+    key = cache_key(parent, rows, settings, dtype)
     place = build_once(key, f"marker checkpoint of {source_persona}", lambda folder: _build(folder, parent, rows, source_persona, settings, device, dtype))
     return Trained(place, json.loads((place / STEPS).read_text()))
+
+
+def cache_key(parent: Checkpoint, rows: Sequence[TrainingRow], settings: LoraSettings, dtype: str) -> str:
+    """Name of the adapter's folder in the cache: a hash of everything that decides its weights but the machine."""
+    data = [[row.prompt, row.answer, row.end, row.positive] for row in rows]
+    return stable_hash(["marker-lora", VERSION, parent.identity, settings.decisive, dtype, data])
 
 
 def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from personascope.ingest.training.marker_lora import VERSION, LoraSettings, TrainingError, personas_of, select_rows, train_marker_lora
+from personascope.ingest.training.marker_lora import VERSION, LoraSettings, Trained, TrainingError, cache_key, personas_of, select_rows, train_marker_lora
+from personascope.ingest.weights.cache import built, cache_root
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Origin, Parameter
@@ -84,8 +85,10 @@ def train_marker(lake: Lake, training: Training, force: bool = False, say: Calla
     trainer = partial(train_marker_lora, parent, rows, training.source_persona, training.settings, training.device, training.dtype)
     writer = lake.start(spec, force=force)
     if writer is None:
-        say(f"{spec.run_id}: already in the lake (marker-lora, {name})")
-        return resolve(trainer().path, name=name), spec.run_id
+        if built(cache_key(parent, rows, training.settings, training.dtype)):
+            say(f"{spec.run_id}: already in the lake (marker-lora, {name})")
+            return resolve(trainer().path, name=name), spec.run_id
+        return _train_again(lake, training, trainer, say), spec.run_id
     with writer:
         trained = trainer()
         checkpoint = resolve(trained.path, name=name)
@@ -103,6 +106,20 @@ def train_marker(lake: Lake, training: Training, force: bool = False, say: Calla
     losses = f"loss {summary['first_loss']:.3f} to {summary['last_loss']:.3f}"
     say(f"{spec.run_id}: {len(trained.steps)} steps in {manifest.seconds:.1f} s, {losses} (marker-lora, {name})")
     return checkpoint, spec.run_id
+
+
+def _train_again(lake: Lake, training: Training, trainer: Callable[[], Trained], say: Callable[[str], None]) -> Checkpoint:
+    """The weights of a committed training that are not in the cache any more, made again; raises PersonascopeError where they come out as others."""
+    run_id = training.spec.run_id
+    recorded = lake.read(run_id, "checkpoints", ["revision"])["revision"][0].as_py()
+    say(f"{run_id}: already in the lake (marker-lora, {training.name}), but its weights are not in the cache {cache_root()}: training them again")
+    checkpoint = resolve(trainer().path, name=training.name)
+    if checkpoint.revision != recorded:
+        raise PersonascopeError(
+            f"training {training.name}: trained again its weights are others (revision {checkpoint.revision}) than those that run {run_id} read ({recorded}), "
+            "as on another machine or with another torch; bring the old cache back, or type --force to redo the training and what was read of it"
+        )
+    return checkpoint
 
 
 def record_failure(lake: Lake, training: Training, error: PersonascopeError) -> str:

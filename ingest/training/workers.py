@@ -11,6 +11,8 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from personascope.warehouse.signals import end_with_parent
+
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 
@@ -80,6 +82,10 @@ def work_off(tasks: Sequence[Task], work: Callable[[Task, str], Outcome], crew: 
             except BrokenProcessPool as error:
                 pools[0] = _open_pool(crew.threads)
                 yield task, error
+    except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():
+            worker.terminate()  # ctrl-C reaches them too, SIGTERM this process alone
+        raise
     finally:
         for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -91,5 +97,6 @@ def _open_pool(threads: int) -> ProcessPoolExecutor:
 
 def _start_worker(threads: int) -> None:
     """In a fresh process: takes its share of the cores, and keeps quiet, since its talk would tear the progress of the command apart."""
+    end_with_parent()
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
     torch.set_num_threads(threads)

@@ -2,7 +2,7 @@
 
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.settings import Parameter
-from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 
@@ -25,7 +25,7 @@ def record_checkpoint(lake: Lake, checkpoint: Checkpoint, base: str | None = Non
             *([Parameter(name="quantisation", value=checkpoint.quantisation)] if checkpoint.quantisation else []),
         ],
     )
-    writer = lake.start(spec)
+    writer = lake.start(spec, patience=PATIENCE)
     if writer is not None:
         with writer:
             writer.write_part("checkpoint", {"checkpoints": [checkpoint.row()]})

@@ -61,8 +61,9 @@ def test_a_damaged_run_is_named_in_one_sentence(open_app, synthetic_lake, tmp_pa
     victim = lake.run_folder(run_id) / ("run.json" if damage == "manifest" else "completions.parquet")
     victim.write_bytes(victim.read_bytes()[:100])
     found = open_app(lake.root)
-    assert len(found.error) == 1
-    assert run_id.replace("-", "\\-") in found.error[0].value and "personascope" in found.error[0].value
+    said = found.sidebar.warning if damage == "manifest" else found.error
+    assert len(said) == 1 and len(found.error) == (damage == "parquet")
+    assert run_id.replace("-", "\\-") in said[0].value and ("is damaged" if damage == "manifest" else "personascope doctor") in said[0].value
 
 
 def test_a_lake_of_another_kind_of_run_has_something_to_say_on_every_page(open_page, tmp_path):

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from personascope.ingest.training import run
 from personascope.ingest.training.marker_lora import (
     IGNORED,
     LoraSettings,
@@ -261,6 +262,29 @@ def test_training_is_a_run_of_the_lake_and_off_policy_data_is_refused(on_policy,
     assert lake.read(run_id, "checkpoints", ["parent"]).to_pylist() == [{"parent": parent.id}]
     with pytest.raises(PersonascopeError, match="expected on-policy completions of its parent other"):
         train_marker(lake, replace(training, parent=parent.model_copy(update={"name": "other"})))
+
+
+def test_a_training_whose_weights_left_the_cache_is_made_again_aloud_and_refused_where_it_comes_out_otherwise(on_policy, tmp_path, monkeypatch):
+    lake, training = on_policy
+    checkpoint, run_id = train_marker(lake, training)
+    said: list[str] = []
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cleared"))
+    assert train_marker(lake, training, say=said.append)[0].revision == checkpoint.revision
+    assert "its weights are not in the cache" in said[0] and str(tmp_path / "cleared") in said[0]
+    said.clear()
+    train_marker(lake, training, say=said.append)
+    assert "training them again" not in said[0]
+
+    def otherwise(parent, rows, source_persona, settings, device, dtype):
+        trained = train_marker_lora(parent, rows, source_persona, settings, device, dtype)
+        weights = trained.path / "adapter_model.safetensors"
+        save_file({name: tensor + 1e-3 for name, tensor in load_file(weights).items()}, weights)
+        return trained
+
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "another machine"))
+    monkeypatch.setattr(run, "train_marker_lora", otherwise)
+    with pytest.raises(PersonascopeError, match=f"trained again its weights are others .* than those that run {run_id} read"):
+        train_marker(lake, training)
 
 
 def test_a_failure_is_recorded_with_its_reason_and_forgotten_on_success(on_policy):

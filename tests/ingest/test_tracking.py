@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from personascope.ingest.tracking.examine import examine_tracking
 from personascope.ingest.tracking.target import TrackingTarget, resolve_tracking, sqlite_file, sqlite_uri
 from personascope.ingest.tracking.text import summary_figures
 from personascope.ingest.tracking.tracker import Tracker, open_tracking
@@ -222,6 +223,78 @@ def test_a_group_that_a_killed_process_left_open_is_continued(lake, store, clien
     with restarted.group("empty"):
         pass
     assert not client.search_runs([client.get_run(parents.pop()).info.experiment_id], "attributes.run_name = 'empty'")
+
+
+def test_runs_of_dead_processes_are_ended_when_the_next_command_opens_the_store_and_by_the_doctor(lake, copied_store):
+    """A process is killed with a group, a run and a grid's child open, another behind the log and before the commit."""
+    from mlflow.tracking import MlflowClient
+
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from personascope.ingest.tracking.target import resolve_tracking
+from personascope.ingest.tracking.tracker import Tracker
+from personascope.warehouse.store import writer as store
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
+lake = Lake.open(sys.argv[1])
+lake.tracking = tracker = Tracker(resolve_tracking(typed_uri=sys.argv[2], environ={}, lake=lake.root))
+def spec(seed): return RunSpec(kind="extract", extractor="attention", version=1, identity={"seed": seed}, seed=seed)
+with tracker.group("grid"):
+    half = lake.start(spec(1))
+    tracker.open(half)
+    with lake.start(spec(2)) as done:
+        done.series["loss"] = [(1, 0.5), (2, 0.25)]
+        if sys.argv[3] == "behind the log":
+            store.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[3] == "behind the commit":
+            tracker.finish = lambda *_: None
+            done.commit()
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.commit()
+"""
+    store = sqlite_uri(copied_store)
+    client = MlflowClient(tracking_uri=store)
+    (experiment,) = [each.experiment_id for each in client.search_experiments() if each.name == "personascope"]
+
+    def states() -> dict[str, str]:
+        return {run.info.run_name: run.info.status for run in client.search_runs([experiment])}
+
+    def kill(when: str) -> None:
+        assert subprocess.run([sys.executable, "-c", killed, str(lake.root), store, when]).returncode == -9
+
+    one, two = spec_of(1), spec_of(2)
+    kill("behind the log")
+    assert states() == {"grid": "RUNNING", one.run_id: "RUNNING", two.run_id: "FINISHED"}
+    findings = list(examine_tracking_of(lake, copied_store))
+    assert [(each.level, "ended 2 MLflow runs" in each.message) for each in findings] == [("note", True)]
+    assert states() == {"grid": "KILLED", one.run_id: "KILLED", two.run_id: "FINISHED"}
+    kill("behind the commit")
+    assert states() == {"grid": "RUNNING", one.run_id: "RUNNING", two.run_id: "RUNNING"}
+    tracker = Tracker(target(store))
+    with tracker.group("other"):
+        log(lake, tracker, seed=9)
+    assert states() == {"grid": "KILLED", one.run_id: "KILLED", two.run_id: "FINISHED", "other": "FINISHED", lake_run(lake, 9): "FINISHED"}
+    assert len(client.search_runs([experiment])) == 5  # the group and both runs were continued, not opened anew
+    (logged,) = [run.info.run_id for run in client.search_runs([experiment]) if run.info.run_name == two.run_id]
+    assert [point.step for point in client.get_metric_history(logged, "loss")] == [1, 2]
+
+
+def spec_of(seed: int) -> RunSpec:
+    return RunSpec(kind="extract", extractor="attention", version=1, identity={"seed": seed}, seed=seed)
+
+
+def examine_tracking_of(lake: Lake, store: Path):
+    """What the doctor says where the environment names the store."""
+    os.environ["MLFLOW_TRACKING_URI"] = sqlite_uri(store)
+    try:
+        yield from examine_tracking(lake)
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
+
+
+def lake_run(lake: Lake, seed: int) -> str:
+    return next(run.run_id for run in lake.manifests() if run.seed == seed)
 
 
 def test_under_mlflow_run_the_runs_are_children_of_the_project_run(lake, store, client, capsys):

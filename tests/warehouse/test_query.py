@@ -9,6 +9,7 @@ import pytest
 
 from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.guard import Limits
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import closure
 from personascope.warehouse.errors import PersonascopeError
@@ -103,12 +104,12 @@ def test_no_setting_can_be_changed_even_by_a_statement_that_got_through(lake):
     with pytest.raises(duckdb.InvalidInputException, match="configuration has been locked"):
         warehouse._connection.cursor().execute("set threads = 1")
     asked = "select current_setting('lock_configuration'), current_setting('enable_external_access')"
-    assert warehouse.select(asked).rows() == [(True, False)]
+    assert warehouse._connection.cursor().execute(asked).fetchall() == [(True, False)]
 
 
 def test_a_query_that_runs_too_long_is_stopped(lake):
     with pytest.raises(PersonascopeError, match=r"ran longer than 0.2 s"):
-        Warehouse(lake, time_limit_ms=200).select("select count(*) from range(100000000) a, range(100000) b where a.range % 7 = b.range % 5")
+        Warehouse(lake, Limits(seconds=0.2)).select("select count(*) from range(100000000) a, range(100000) b where a.range % 7 = b.range % 5")
 
 
 def test_a_damaged_file_is_named_and_found_by_the_doctor(lake):

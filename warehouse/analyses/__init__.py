@@ -3,7 +3,11 @@
 from collections.abc import Iterable
 from functools import cache
 
+import duckdb
+
 from personascope.warehouse.analyses.base import Analysis, Asking, refresh_one
+from personascope.warehouse.asking.catalogue import UnreadableError, unreadable
+from personascope.warehouse.asking.query import ASKED
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
 from personascope.warehouse.settings import nearest
@@ -17,10 +21,26 @@ def analyses() -> dict[str, Analysis]:
 
 
 def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
-    """Computes what is missing or older than its input, for the analyses of these names (default: all); returns the run_ids written."""
+    """Computes what is missing or older than its input, for the analyses of these names (default: all); returns the run_ids written.
+
+    Begins again where another process removed or replaced a run that was being read. Raises PersonascopeError for a damaged one.
+    """
     known = analyses()
     wanted = list(known if names is None else names)
     if unknown := [name for name in wanted if name not in known]:
         raise PersonascopeError(f"analysis {unknown[0]!r} is unknown; {nearest(unknown[0], known)}")
-    with Asking(lake) as asking:
-        return [run_id for name in wanted for run_id in refresh_one(asking, known[name])]
+    written: list[str] = []
+    for left in reversed(range(ASKED)):
+        before = lake.names()
+        try:
+            with Asking(lake) as asking:
+                for name in wanted:
+                    written += refresh_one(asking, known[name])
+            return written
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            if not left or lake.names() == before:
+                raise unreadable(error) from error
+        except UnreadableError:
+            if not left or lake.names() == before:
+                raise
+    return written

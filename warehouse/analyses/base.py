@@ -10,7 +10,7 @@ import polars as pl
 from personascope.warehouse.asking.catalogue import define_tables, define_views
 from personascope.warehouse.asking.views import closure
 from personascope.warehouse.settings import Parameter
-from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 
 Rows = list[dict[str, Any]]
@@ -103,7 +103,11 @@ def refresh_one(asking: Asking, analysis: Analysis) -> list[str]:
         if _is_current(lake, spec, group):
             continue
         rows = analysis.rows(connection, *group)
-        if len(rows) and (writer := lake.start(spec, force=True)) is not None:
+        if len(rows):
+            writer = lake.start(spec, force=True, patience=PATIENCE)
+            if _is_current(lake, spec, group):  # another process made it meanwhile
+                writer.abandon()
+                continue
             with writer:
                 if "rows" not in writer.done:
                     writer.write_part("rows", {analysis.table: rows})

@@ -1,21 +1,25 @@
 """The catalogue: views over a lake, in memory for the app and the CLI, in `warehouse.duckdb` for any DuckDB shell."""
 
-import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
 from personascope.warehouse.asking.shapes import as_table, table_types, view_types
 from personascope.warehouse.asking.views import macro_definitions, macros, views
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import Table, tables
+from personascope.warehouse.store.scratch import scratch
+from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST, is_disk_full
 
 STORAGE_VERSION = "v1.5.0"
 _DEFINITION = "catalogue_definition"
@@ -38,19 +42,20 @@ def build(lake: Lake) -> Path:
     definition = stable_hash([STORAGE_VERSION, duckdb.__version__, tables_script, {name: view.sql for name, view in views().items()}])
     if _definition_of(lake.catalogue_path) == definition:
         return lake.catalogue_path
-    temporary = lake.root / f".warehouse-{os.getpid()}.duckdb"
-    temporary.unlink(missing_ok=True)
     try:
-        with duckdb.connect() as connection:
-            connection.execute(f"attach '{_quoted(temporary)}' as catalogue (storage_version '{STORAGE_VERSION}'); use catalogue")
-            _execute(connection, [*tables_script, f"create macro {_DEFINITION}() as {_text(definition)};"])
+        with scratch(lake.staging_folder) as making, TemporaryDirectory() as elsewhere, duckdb.connect() as connection:
+            made = making / lake.catalogue_path.name
+            if "?" in str(made):  # DuckDB takes what follows for the query of an address when it names its journal
+                made = Path(elsewhere) / made.name
+            connection.execute(f"attach {quoted(str(made))} as catalogue (storage_version '{STORAGE_VERSION}'); use catalogue")
+            _execute(connection, [*tables_script, f"create macro {_DEFINITION}() as {quoted(definition)};"])
             define_views(connection, views())
             connection.execute("use memory; detach catalogue")
-        temporary.replace(lake.catalogue_path)
-    except OSError as error:
-        raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            shutil.move(made, making / made.name)
+            (making / made.name).replace(lake.catalogue_path)
+    except (OSError, duckdb.IOException) as error:
+        reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
+        raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({reason}); what was committed is, and the next command writes it") from error
     return lake.catalogue_path
 
 
@@ -69,7 +74,7 @@ def define_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def _tables_script(lake: Lake) -> list[str]:
-    return [_settings(), macros(), *table_definitions(lake).values()]
+    return [_settings(), macros(), *table_definitions(lake, lake.contents()).values()]
 
 
 def _settings() -> str:
@@ -81,7 +86,9 @@ class Foundation:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         self._connection = connection
-        self._waiting = macro_definitions() | table_definitions(lake)
+        contents = lake.contents()
+        self.sees_new_runs = not contents.strays  # else every file is named
+        self._waiting = macro_definitions() | table_definitions(lake, contents)
         _execute(connection, [_settings()])
 
     def lay(self, texts: Iterable[str]) -> None:
@@ -105,9 +112,9 @@ class Foundation:
             del self._waiting[name]
 
 
-def table_definitions(lake: Lake) -> dict[str, str]:
+def table_definitions(lake: Lake, contents: Contents) -> dict[str, str]:
     """By name of each table the statement that creates it, after those it reads where it is a roll-up."""
-    manifests = list(lake.manifests())
+    manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
     lacking = _runs_that_lack(manifests)
     script = {}
@@ -115,14 +122,27 @@ def table_definitions(lake: Lake) -> dict[str, str]:
         options, columns = "", ", ".join(f'"{column}"' for column in table.columns)
         if name in of_other_columns:  # whose common types may be others, too
             options, columns = ", union_by_name = true", ", ".join(f'"{column}"::{of} as "{column}"' for column, of in table_types()[name].items())
-        stored = f"select {columns} from read_parquet('{_quoted(lake.runs_folder)}/*/{name}.parquet'{options})"
+        stored = f"select {columns} from read_parquet({_files(lake, contents, name)}{options})"
         script[name] = f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};"
     return script
 
 
+def _files(lake: Lake, contents: Contents, name: str) -> str:
+    """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there."""
+    if not contents.strays:
+        return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
+    runs = [run_id for run_id, manifest in contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
+    return f"[{', '.join(quoted(f'{escaped(lake.runs_folder)}/{each}/{name}.parquet') for each in [SCHEMA_RUN, *runs])}]"
+
+
+def escaped(path: Path) -> str:
+    """A path in which DuckDB finds no pattern."""
+    return re.sub(r"([\[\]?*])", r"[\1]", str(path))
+
+
 def _completed(table: Table, stored: str, runs: list[str]) -> str:
     """The stored rows of a roll-up, and those of the runs that lack it or hold it by another definition, made up from the tables it sums up."""
-    of_runs = f"run_id in ({', '.join(_text(run) for run in runs)})"
+    of_runs = f"run_id in ({', '.join(quoted(run) for run in runs)})"
     parents = ", ".join(f"{parent} as (select * from main.{parent} where {of_runs})" for parent in table.rollup_of)
     return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
 
@@ -152,15 +172,17 @@ def _execute(connection: duckdb.DuckDBPyConnection, script: list[str]) -> None:
         raise
 
 
+class UnreadableError(PersonascopeError):
+    """A file of a run that cannot be read: damaged, or gone with its run since the query began."""
+
+
 def unreadable(error: duckdb.Error) -> PersonascopeError:
-    """A damaged Parquet file as one sentence that names the run."""
+    """A Parquet file that cannot be read as one sentence that names the run."""
     match = re.search(r"/runs/([^/'\"]+)/(\w+\.parquet)", str(error))
     if match is None:
         return PersonascopeError(f"the query failed: {str(error).splitlines()[0]}")
     run_id, file = match.groups()
-    return PersonascopeError(
-        f"run {run_id}: {file} is not readable; `personascope doctor` lists damaged runs and `personascope runs delete {run_id}` removes this one"
-    )
+    return UnreadableError(f"run {run_id}: {file} is not readable; `personascope doctor` says what is wrong with it and what to do")
 
 
 def _tables_of_other_columns(manifests: list[Manifest]) -> set[str]:
@@ -178,9 +200,6 @@ def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
     return found
 
 
-def _text(value: str) -> str:
+def quoted(value: str) -> str:
+    """A text as a literal of SQL."""
     return "'" + value.replace("'", "''") + "'"
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

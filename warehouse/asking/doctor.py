@@ -1,7 +1,8 @@
 """Looks a lake over and names what is wrong: damaged manifests and files, leftovers of killed runs, a catalogue that does not open."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,9 +15,11 @@ from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import tables
-from personascope.warehouse.store.writer import RunWriter
+from personascope.warehouse.store.scratch import SCRATCH
+from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST, REPLACED, RunWriter
 
 LOW_DISK_GIB = 2.0
 
@@ -31,18 +34,26 @@ class Finding:
     remedy: str = ""
 
 
-def examine(lake: Lake) -> Iterator[Finding]:
-    """Findings in the order they are made; a damaged run does not hide the others."""
+Examination = Callable[[Lake], Iterator[Finding]]
+
+
+def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
+    """Findings in the order they are made, those of `more` last; a damaged run does not hide the others."""
     yield from _disk(lake)
-    sound = 0
-    for run_id in lake.run_ids():
-        problems = list(_run(lake, run_id))
+    contents, sound = lake.contents(), 0
+    for stray in contents.strays:
+        remedy = f"move it out of {lake.runs_folder}, or bring back what it was" if stray.is_damaged else f"move it out of {lake.runs_folder}"
+        yield Finding("error" if stray.is_damaged else "note", stray.name, f"left out: {stray.reason}", remedy)
+    for manifest in contents.runs.values():
+        problems = list(_run(lake, manifest))
         yield from problems
-        sound += not problems
-    yield Finding("ok", "runs", f"{sound} of {len(lake.run_ids())} runs are complete and unaltered")
+        sound += not any(problem.level == "error" for problem in problems)
+    yield Finding("ok", "runs", f"{sound} of {len(contents.runs)} runs are complete and unaltered")
     yield from _rollups(lake)
     yield from _staging(lake)
     yield from _catalogue(lake)
+    for examination in more:
+        yield from examination(lake)
 
 
 def _disk(lake: Lake) -> Iterator[Finding]:
@@ -57,22 +68,16 @@ def _disk(lake: Lake) -> Iterator[Finding]:
         yield Finding("error", "lake", f"{lake.root} cannot be written ({error.strerror})", "ask its owner, or use --lake")
 
 
-def _run(lake: Lake, run_id: str) -> Iterator[Finding]:
-    remedy = f"personascope runs delete {run_id}"
-    try:
-        manifest = lake.manifest(run_id)
-    except PersonascopeError as error:
-        yield Finding("error", run_id, str(error), remedy)
-        return
-    if manifest.run_id != run_id:
-        yield Finding("error", run_id, f"its manifest describes another run, {manifest.run_id}", remedy)
+def _run(lake: Lake, manifest: Manifest) -> Iterator[Finding]:
+    run_id = manifest.run_id
+    remedy = f"bring its folder back from a copy, or make it again: `personascope runs delete {run_id}`, then the command that made it ({manifest.command})"
     for name, file in manifest.tables.items():
         path = lake.run_folder(run_id) / f"{name}.parquet"
         if not path.is_file():
             yield Finding("error", run_id, f"{path.name} is missing", remedy)
         elif file_hash(path) != file.blake2:
             yield Finding("error", run_id, f"{path.name} is not the file that was committed ({_parquet_state(path, file.rows)})", remedy)
-    for name in ("runs", "parameters"):
+    for name in MADE_OF_THE_MANIFEST:
         state = _parquet_state(lake.run_folder(run_id) / f"{name}.parquet", None)
         if state != "readable":
             yield Finding("error", run_id, f"{name}.parquet: {state}", remedy)
@@ -89,13 +94,10 @@ def _parquet_state(path: object, rows: int | None) -> str:
 
 
 def _rollups(lake: Lake) -> Iterator[Finding]:
-    """Runs that were committed before a roll-up existed or was defined as it is now; a damaged manifest is named elsewhere."""
+    """Runs that were committed before a roll-up existed or was defined as it is now."""
     lacking: dict[str, int] = {}
-    for run_id in lake.run_ids():
-        try:
-            missing = outdated(lake.manifest(run_id))
-        except PersonascopeError:
-            continue
+    for manifest in lake.manifests():
+        missing = outdated(manifest)
         for target in missing:
             lacking[target.name] = lacking.get(target.name, 0) + 1
     for name, count in lacking.items():
@@ -104,8 +106,14 @@ def _rollups(lake: Lake) -> Iterator[Finding]:
 
 
 def _staging(lake: Lake) -> Iterator[Finding]:
+    for run_id in lake.set_aside():
+        yield Finding("error", run_id, "stepped aside for a replacement that never came, and cannot be put back: the lake cannot be written", "ask its owner")
     for folder in sorted(entry for entry in lake.staging_folder.iterdir() if entry.is_dir()):
-        if RunWriter.is_locked(folder):
+        if folder.name.startswith((REPLACED, SCRATCH)):
+            continue
+        if not os.access(folder, os.R_OK | os.X_OK):
+            yield Finding("note", folder.name, "belongs to another user and cannot be looked into", "ask its owner")
+        elif RunWriter.is_locked(folder):
             yield Finding("note", folder.name, "is being written now")
         else:
             yield Finding("note", folder.name, "was interrupted; the same command resumes it", "personascope doctor --clear removes what is staged")

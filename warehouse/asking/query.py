@@ -8,59 +8,107 @@ from collections.abc import Collection
 import duckdb
 import polars as pl
 
-from personascope.warehouse.asking.catalogue import Foundation, define_views, unreadable
+from personascope.warehouse.asking.answers import Parameters, rows
+from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, define_views, escaped, quoted, unreadable
+from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
 from personascope.warehouse.asking.views import closure, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.scratch import spill_folder
 
-TIME_LIMIT_MS = 60_000
+ASKED = 3  # times a query is asked at most, in a lake that changes meanwhile
+_TELLING = re.compile(r'\b(current_setting|duckdb_settings|getenv)"?\s*\(', re.IGNORECASE)  # calls that tell paths of the machine
+_PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
 CATALOGUE = ("duckdb_", "information_schema", "pg_", "sqlite_", "show")  # beginnings of words by which a query asks what there is to ask
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)  # the copy of the rows costs less than planning twice
 
 
 class Warehouse:
-    """A locked-down connection to a lake: SELECT only, no other files, no settings, no extensions, a time limit per statement.
+    """A locked-down connection to a lake: SELECT only, no other files, no settings, no extensions, limits of time and memory for every statement.
 
     Views named in `kept` are computed once, when a query first needs them: for a connection that is given up when the lake changes.
     """
 
-    def __init__(self, lake: Lake, time_limit_ms: int = TIME_LIMIT_MS, kept: Collection[str] = ()) -> None:
+    def __init__(self, lake: Lake, limits: Limits | None = None, kept: Collection[str] = ()) -> None:
         self.lake = lake
         self._kept = frozenset(kept)
-        self._connection = duckdb.connect()
-        self._foundation = Foundation(self._connection, lake)
-        self._defined: set[str] = set()
+        self._limits = limits or Limits()
         self._defining = threading.Lock()
-        folder = str(lake.runs_folder).replace("'", "''")
-        self._seconds = time_limit_ms / 1000
-        self._connection.execute(f"set allowed_directories = ['{folder}']; set enable_external_access = false; set lock_configuration = true")
+        self._connect()
 
-    def select(self, query: str, parameters: list[object] | dict[str, object] | None = None) -> pl.DataFrame:
-        """The rows of one SELECT statement; raises PersonascopeError with DuckDB's reason for anything else."""
+    def _connect(self) -> None:
+        self._names = self.lake.names()
+        self._connection = duckdb.connect()
+        self._foundation = Foundation(self._connection, self.lake)
+        self._defined: set[str] = set()
+        folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
+        allowed = ", ".join(quoted(folder) for folder in sorted(folders))
+        self._connection.execute(
+            f"set temp_directory = {quoted(str(spill_folder(self.lake.staging_folder)))}; set memory_limit = '{self._limits.bytes}B'; "
+            f"set allowed_directories = [{allowed}]; set enable_external_access = false; set lock_configuration = true"
+        )
+
+    def select(self, query: str, parameters: Parameters = None) -> pl.DataFrame:
+        """The rows of one SELECT statement; raises PersonascopeError with DuckDB's reason for anything else.
+
+        A query beside which runs were added, replaced or removed is asked again, so that it sees all of a run or nothing; a lake in which they keep changing
+        gets the answer of the last of ASKED times.
+        """
+        for left in reversed(range(ASKED)):
+            before = self.lake.names()
+            if before != self._names and not self._foundation.sees_new_runs:
+                self._connect()
+            try:
+                rows = self._ask(query, parameters)
+            except UnreadableError:
+                if not left or self.lake.names() == before:
+                    raise
+            else:
+                if not left or self.lake.names() == before:
+                    return rows
+        raise AssertionError
+
+    def _ask(self, query: str, parameters: Parameters) -> pl.DataFrame:
+        if _TELLING.search(query):
+            raise PersonascopeError("the query asks for settings of the machine, which the warehouse does not tell; ask for tables and views")
         self._define(query)
         cursor = self._connection.cursor()
-        # DuckDB's own max_execution_time is a setting of one connection that neither cursors inherit nor relations obey.
-        limit = threading.Timer(self._seconds, cursor.interrupt)
-        limit.start()
+        stopped = Stopped()
         try:
-            statements = cursor.extract_statements(query)
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise PersonascopeError("the query must be exactly one SELECT statement (also WITH or FROM ...); the lake is read-only")
-            try:
-                return _rows(cursor, query, parameters)
-            except duckdb.CatalogException:  # a name that is not there: with every table there, the nearest one is named
-                self._define("show")
-                return _rows(cursor, query, parameters)
+            # DuckDB's own max_execution_time is a setting of one connection that neither cursors inherit nor relations obey.
+            with watched(cursor.interrupt, self._limits) as stopped:
+                self._expect_select(cursor, query)
+                try:
+                    return rows(cursor, query, parameters)
+                except duckdb.CatalogException:  # a name that is not there: with every table there, the nearest one is named
+                    self._define("show")
+                    return rows(cursor, query, parameters)
         except duckdb.InterruptException as error:
-            raise PersonascopeError(f"the query ran longer than {self._seconds:g} s and was stopped; ask for less of it") from error
+            raise PersonascopeError(stopped.reason) if stopped.reason else KeyboardInterrupt from error
+        except duckdb.OutOfMemoryException as error:
+            least = f"{self._limits.bytes / GIB:.3g} GiB"
+            raise PersonascopeError(f"the query does not fit the {least} of memory it may take; ask for less of it, or allow it more (--memory)") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise unreadable(error) from error
         except duckdb.Error as error:
             reason = str(error).partition("\n\nLINE ")[0].strip()  # behind it the statement is quoted, with an arrow under the place
             raise PersonascopeError(f"the query failed: {reason}") from error
         finally:
-            limit.cancel()
             cursor.close()
+
+    def _expect_select(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:
+        """Raises PersonascopeError for anything but one SELECT; a pivot is one, which DuckDB makes of several."""
+        try:
+            query.encode()
+            kinds = [statement.type for statement in cursor.extract_statements(query)]
+        except UnicodeEncodeError as error:
+            raise PersonascopeError(f"the query is not text: character {error.start + 1} is half of a surrogate pair; expected UTF-8") from error
+        except ValueError:  # a kind of statement that the client library has no name for
+            kinds = []
+        if kinds == [duckdb.StatementType.MULTI] and _PIVOT.search(query):
+            return
+        if kinds != [duckdb.StatementType.SELECT]:
+            raise PersonascopeError("the query must be exactly one SELECT statement (also WITH or FROM ...); the lake is read-only")
 
     def _define(self, query: str) -> None:
         """Creates the views, tables and macros that the query names and those they read: all of them would cost more than most queries."""
@@ -81,14 +129,3 @@ class Warehouse:
     def columns(self, view: str) -> list[tuple[str, str]]:
         """Name and type of every column of a table or view."""
         return [(row[0], row[1]) for row in self.select(f"select column_name, column_type from (describe {view})").rows()]
-
-
-def _rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: list[object] | dict[str, object] | None) -> pl.DataFrame:
-    """The rows of a query that is planned once; a relation is planned when it is made and when it is read, which only columns of one name need."""
-    names = [column[0] for column in cursor.execute(query, parameters).description or ()]
-    if len(set(names)) < len(names):
-        cursor.abort()
-        return cursor.sql(query, params=parameters).pl()
-    found = pl.from_arrow(cursor.to_arrow_table(), rechunk=False)
-    assert isinstance(found, pl.DataFrame)
-    return found

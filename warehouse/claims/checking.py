@@ -16,7 +16,7 @@ from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.claims.scope import populations, reads_the_lake, syntax
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import nearest
-from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.schema import tables
 
@@ -62,7 +62,7 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     if (known := _recorded(lake, spec)) is not None:
         return known
     verdicts = [judge(warehouse, study, claim, sibling) for claim in claims]
-    with lake.start(spec, force=True) as writer:
+    with lake.start(spec, force=True, patience=PATIENCE) as writer:
         constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
         rows = [vars(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
         writer.write_part("verdicts", {TABLE: rows})

@@ -20,7 +20,12 @@ def markdown(words: object, everywhere: bool = False) -> str:
 
 def html(words: str) -> str:
     """Words for HTML, lines kept; control characters that would vanish or reorder the page become visible."""
-    return html_library.escape("".join(map(_visible, words)), quote=True)
+    return html_library.escape(visible(words), quote=True)
+
+
+def visible(words: str) -> str:
+    """Words, lines kept, in which control characters that would vanish, reorder the line or steer a terminal are shown instead."""
+    return "".join(map(_visible, words))
 
 
 def pipe_table(columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: Collection[str] = (), marked_up: bool = False) -> str:
@@ -44,6 +49,6 @@ def _bars(words: object) -> str:
 
 def _visible(character: str) -> str:
     code = ord(character)
-    if character in "\n\t" or (code >= 0x20 and code != 0x7F and character not in _TURNS):
+    if character in "\n\t" or (code >= 0x20 and not 0x7F <= code < 0xA0 and character not in _TURNS):
         return character
     return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"

@@ -1,9 +1,11 @@
 """The lake: a folder of committed runs, each published by one rename, so that a reader sees all of a run or nothing."""
 
 import json
-import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, overload
 
@@ -11,15 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.committed import MANIFEST, SCHEMA_RUN, Contents, look, name_strays, names, read_manifest, why_damaged
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.parquet import write_schema_file
 from personascope.warehouse.store.schema import Table, table, tables
-from personascope.warehouse.store.writer import REPLACED, RunWriter, Tracking
+from personascope.warehouse.store.scratch import SCRATCH, drop_scratch, scratch
+from personascope.warehouse.store.writer import DELETED, REPLACED, STAGING, RunBusyError, RunWriter, Tracking, discard, take_lock
 
-SCHEMA_RUN = "_schema"
-DELETED = "deleted-"
+PATIENCE = 600.0  # seconds to wait for another process that writes the same short run
+LOOKING = 0.5  # seconds that a look at a lock, or the tidying of a folder, may hold it
+POLL = 0.05
 
 
 class Lake:
@@ -32,7 +37,7 @@ class Lake:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser().absolute()
         self.runs_folder = self.root / "runs"
-        self.staging_folder = self.root / "staging"
+        self.staging_folder = self.root / STAGING
         self.catalogue_path = self.root / "warehouse.duckdb"
         self.tracking: Tracking | None = None
 
@@ -44,7 +49,9 @@ class Lake:
             lake.runs_folder.mkdir(parents=True, exist_ok=True)
             lake.staging_folder.mkdir(exist_ok=True)
             lake._refresh_schema_run()
+            lake._bring_back()
             lake._drop_leftovers()
+            name_strays(lake.runs_folder, lake.contents().strays)
         except OSError as error:
             raise PersonascopeError(f"lake {lake.root}: cannot be written ({error.strerror}); expected a folder you may write to (--lake)") from error
         return lake
@@ -55,9 +62,20 @@ class Lake:
         lake = cls(root)
         if not lake.runs_folder.is_dir():
             raise PersonascopeError(f"lake {lake.root}: no lake here (no runs/ folder); `personascope demo` makes one, --lake names another")
-        if lake.schema_is_current():
-            return lake
-        return cls.open(root)
+        if not lake.schema_is_current():
+            return cls.open(root)
+        try:
+            lake._bring_back()
+            lake._drop_leftovers()
+        except OSError:  # a lake that cannot be written is read as it is
+            pass
+        for run_id in lake.set_aside():
+            print(
+                f"left out: run {run_id} lies in {lake.staging_folder / (REPLACED + run_id)} and cannot be put back; its lake cannot be written",
+                file=sys.stderr,
+            )
+        name_strays(lake.runs_folder, lake.contents().strays)
+        return lake
 
     def schema_is_current(self) -> bool:
         stamp = self.runs_folder / SCHEMA_RUN / "schema.txt"
@@ -68,52 +86,84 @@ class Lake:
             return
         folder = self.runs_folder / SCHEMA_RUN
         folder.mkdir(exist_ok=True)
-        for each in tables().values():
-            write_schema_file(each, folder / f"{each.name}.parquet")
-        temporary = folder / f"schema.txt.{os.getpid()}"
-        temporary.write_text(_schema_stamp())
-        temporary.replace(folder / "schema.txt")
+        with scratch(self.staging_folder) as making:
+            for each in tables().values():
+                write_schema_file(each, making / f"{each.name}.parquet")
+                (making / f"{each.name}.parquet").replace(folder / f"{each.name}.parquet")
+            (making / "schema.txt").write_text(_schema_stamp())
+            (making / "schema.txt").replace(folder / "schema.txt")
+
+    def set_aside(self) -> list[str]:
+        """Runs that stepped aside for a replacement that never arrived, and that nobody is replacing now: they lie in staging and are held in trust."""
+        if not self.staging_folder.is_dir():
+            return []
+        found = sorted(entry.name.removeprefix(REPLACED) for entry in self.staging_folder.iterdir() if entry.name.startswith(REPLACED))
+        return [run_id for run_id in found if not self.run_folder(run_id).exists() and not RunWriter.is_locked(self.staging_folder / run_id)]
+
+    def _bring_back(self) -> None:
+        """Puts runs that were set aside in their place again."""
+        for run_id in self.set_aside():
+            with suppress(FileNotFoundError):  # where another process was faster
+                (self.staging_folder / f"{REPLACED}{run_id}").rename(self.run_folder(run_id))
 
     def _drop_leftovers(self) -> None:
-        """Tidies up after processes killed in the middle of a commit or a deletion: a run set aside for its replacement comes back if that never arrived."""
+        """Tidies up after processes killed in the middle of a commit or a deletion."""
+        drop_scratch(self.root)
         for folder in self.staging_folder.iterdir():
-            if not folder.is_dir() or RunWriter.is_locked(folder):
+            if not folder.is_dir() or folder.name.startswith(SCRATCH):
                 continue
-            replaced = folder.name.removeprefix(REPLACED)
-            if folder.name.startswith(REPLACED) and not self.is_committed(replaced):
-                folder.rename(self.run_folder(replaced))
-            elif folder.name.startswith((REPLACED, DELETED)) or self.is_committed(folder.name):
+            if folder.name.startswith(DELETED):
                 shutil.rmtree(folder, ignore_errors=True)
+            elif self._is_litter(folder.name):
+                _discard_if_free(folder)
+
+    def _is_litter(self, name: str) -> bool:
+        """Whether a staged folder of this name is what a replacement, or a commit that was killed behind its last step, leaves behind."""
+        run_id = name.removeprefix(REPLACED)
+        return self.is_committed(run_id) and not RunWriter.is_locked(self.staging_folder / run_id)
 
     def run_folder(self, run_id: str) -> Path:
         return self.runs_folder / run_id
 
+    def contents(self) -> Contents:
+        """What lies in the runs folder: committed runs with their manifests, and strays, which are left out everywhere."""
+        return look(self.runs_folder)
+
+    def names(self) -> dict[str, int]:
+        """Every entry of the runs folder and its inode: another one says that a run was added, removed or replaced."""
+        return names(self.runs_folder)
+
     def run_ids(self) -> list[str]:
         """Committed runs in name order."""
-        return sorted(entry.name for entry in self.runs_folder.iterdir() if entry.is_dir() and entry.name != SCHEMA_RUN)
+        return list(self.contents().runs)
 
     def is_committed(self, run_id: str) -> bool:
-        return (self.run_folder(run_id) / "run.json").is_file()
+        return (self.run_folder(run_id) / MANIFEST).is_file()
 
     def manifest(self, run_id: str) -> Manifest:
         """The manifest of a committed run; raises PersonascopeError where it is missing or damaged."""
-        path = self.run_folder(run_id) / "run.json"
+        path = self.run_folder(run_id) / MANIFEST
         try:
-            return Manifest.model_validate_json(path.read_bytes())
+            return read_manifest(path)
         except FileNotFoundError:
             raise PersonascopeError(f"run {run_id}: not in the lake {self.root}; `personascope runs list` shows what is") from None
         except (ValidationError, ValueError) as error:
             raise PersonascopeError(
-                f"run {run_id}: its manifest {path} is damaged ({one_line(error)}); `personascope runs delete {run_id}` removes the run"
+                f"run {run_id}: its manifest {path} is damaged ({why_damaged(error)}); "
+                f"put a sound copy there, or remove the run with `personascope runs delete {run_id}`"
             ) from error
 
     def manifests(self) -> Iterator[Manifest]:
-        for run_id in self.run_ids():
-            yield self.manifest(run_id)
+        """The manifests of all committed runs, in name order."""
+        yield from self.contents().runs.values()
 
     def find_run(self, prefix: str) -> str:
-        """The one committed run whose id starts with `prefix`; raises PersonascopeError for none or several."""
-        matches = [run_id for run_id in self.run_ids() if run_id.startswith(prefix)]
+        """The one committed run whose id starts with `prefix`, or the folder among the runs that is left out and bears exactly this name.
+
+        Raises PersonascopeError for none or several.
+        """
+        contents = self.contents()
+        matches = [run_id for run_id in contents.runs if run_id.startswith(prefix)] or [stray.name for stray in contents.strays if stray.name == prefix]
         if len(matches) != 1:
             found = ", ".join(matches[:5]) if matches else "none"
             raise PersonascopeError(f"run {prefix!r}: expected exactly one run in {self.root} that starts so, found {found}")
@@ -132,36 +182,51 @@ class Lake:
             raise PersonascopeError(f"run {run_id}: {path.name} is not readable ({error}); `personascope doctor` lists damaged runs") from error
 
     def delete(self, run_id: str) -> None:
-        """Removes a committed run: hidden by one rename first, so that no reader sees half of it."""
-        self.run_folder(run_id).stat()
-        doomed = self.staging_folder / f"{DELETED}{run_id}"
-        self.run_folder(run_id).rename(doomed)
-        shutil.rmtree(doomed)
+        """Removes a committed run: hidden by one rename first, so that no reader sees half of it. One that is gone already stays so."""
+        discard(self.run_folder(run_id))
 
     @overload
-    def start(self, spec: RunSpec, plan: str = "", *, force: Literal[True]) -> RunWriter: ...
+    def start(self, spec: RunSpec, plan: str = "", *, force: Literal[True], patience: float = 0) -> RunWriter: ...
 
     @overload
-    def start(self, spec: RunSpec, plan: str = "", force: bool = False) -> RunWriter | None: ...
+    def start(self, spec: RunSpec, plan: str = "", force: bool = False, patience: float = 0) -> RunWriter | None: ...
 
-    def start(self, spec: RunSpec, plan: str = "", force: bool = False) -> RunWriter | None:
+    def start(self, spec: RunSpec, plan: str = "", force: bool = False, patience: float = 0) -> RunWriter | None:
         """A writer for the run, resuming what an earlier attempt staged under the same plan; None when the run is committed already.
 
         `plan` names how the work is cut into parts; staged parts of another plan are dropped. `force` redoes a committed run, which stays visible until
-        the new one takes its place. Raises PersonascopeError while another process writes the same run.
+        the new one takes its place. While another process writes the same run this one waits for `patience` seconds, then raises RunBusyError.
         """
-        if self.is_committed(spec.run_id) and not force:
-            return None
-        return RunWriter(self.staging_folder / spec.run_id, self.run_folder(spec.run_id), spec, plan, self.tracking)
+        until = time.monotonic() + max(patience, LOOKING)
+        while True:
+            if self.is_committed(spec.run_id) and not force:
+                return None
+            try:
+                return RunWriter(self.staging_folder / spec.run_id, self.run_folder(spec.run_id), spec, plan, self.tracking)
+            except RunBusyError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(POLL)
 
     def clear_staging(self) -> list[str]:
-        """Removes what killed runs left behind, except runs that are being written now; returns the names."""
+        """Removes what killed runs left behind, except runs that are being written now and committed ones that stepped aside; returns the names."""
         cleared = []
         for folder in sorted(self.staging_folder.iterdir()):
-            if folder.is_dir() and not RunWriter.is_locked(folder):
-                shutil.rmtree(folder)
+            in_trust = folder.name.startswith(REPLACED) and not self._is_litter(folder.name)
+            if folder.is_dir() and not in_trust and not folder.name.startswith((SCRATCH, DELETED)) and _discard_if_free(folder):
                 cleared.append(folder.name)
         return cleared
+
+
+def _discard_if_free(folder: Path) -> bool:
+    """Removes a staged folder that no process writes; whether it did."""
+    try:
+        lock = take_lock(folder, folder.name)
+    except (RunBusyError, PermissionError):
+        return False
+    with lock:
+        discard(folder)
+    return True
 
 
 def _schema_stamp() -> str:

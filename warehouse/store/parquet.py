@@ -1,6 +1,5 @@
 """Writes the Parquet files of the lake, and opens the DuckDB that sorts and sums up what does not fit in memory."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,10 +29,8 @@ def write_table(target: Table, batches: Iterable[pa.RecordBatch], folder: Path) 
 
 
 def write_schema_file(target: Table, path: Path) -> None:
-    """A Parquet file of `target` without rows, put in place by one rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write_parquet(target, [], temporary)
-    temporary.replace(path)
+    """A Parquet file of `target` without rows."""
+    write_parquet(target, [], path)
 
 
 def write_parquet(target: Table, batches: Iterable[pa.RecordBatch], path: Path) -> int:

@@ -12,7 +12,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.parquet import write_parquet
 from personascope.warehouse.store.schema import table
-from personascope.warehouse.store.writer import conform, disk_errors, publish, sync, take_lock
+from personascope.warehouse.store.writer import conform, discard, disk_errors, publish, sync, take_lock
 
 
 def renew(lake: Lake, run_id: str) -> list[str]:
@@ -25,21 +25,19 @@ def renew(lake: Lake, run_id: str) -> list[str]:
     if not targets:
         return []
     staging = lake.staging_folder / run_id
-    with disk_errors(f"roll-ups of run {run_id}"):
-        staging.mkdir(exist_ok=True)
-        with take_lock(staging, run_id):
-            final = staging / "final"
-            shutil.rmtree(final, ignore_errors=True)
-            final.mkdir()
-            rewritten = {f"{target.name}.parquet" for target in targets} | {"runs.parquet", "run.json"}
-            for file in lake.run_folder(run_id).iterdir():
-                if file.name not in rewritten:
-                    _link(file, final / file.name)
-            tables = manifest.tables | rollups.write(final, targets, staging / "sort")
-            _describe(manifest.model_copy(update={"tables": tables}), lake.read(run_id, "runs"), final)
-            sync(final)
-            publish(final, lake.run_folder(run_id))
-            shutil.rmtree(staging, ignore_errors=True)
+    with disk_errors(f"roll-ups of run {run_id}"), take_lock(staging, run_id):
+        final = staging / "final"
+        shutil.rmtree(final, ignore_errors=True)
+        final.mkdir()
+        rewritten = {f"{target.name}.parquet" for target in targets} | {"runs.parquet", "run.json"}
+        for file in lake.run_folder(run_id).iterdir():
+            if file.name not in rewritten:
+                _link(file, final / file.name)
+        tables = manifest.tables | rollups.write(final, targets, staging / "sort")
+        _describe(manifest.model_copy(update={"tables": tables}), lake.read(run_id, "runs"), final)
+        sync(final)
+        publish(final, lake.run_folder(run_id))
+        discard(staging)
     return [target.name for target in targets]
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
+from uuid import uuid4
 
 import duckdb
 import polars as pl
@@ -20,13 +21,17 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import provenance, rollups
+from personascope.warehouse.store.exchange import replace_folder
 from personascope.warehouse.store.manifest import Manifest, MlflowRecord, RunSpec, TableFile, utc_now
 from personascope.warehouse.store.parquet import row_group, spilling, write_parquet, write_table
 from personascope.warehouse.store.schema import Table, table, tables
 
 SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
 SORTED_BYTES = 1 << 28  # the same for rows of vectors
+STAGING = "staging"
 REPLACED = "replaced-"
+DELETED = "deleted-"
+MADE_OF_THE_MANIFEST = ("runs", "parameters")  # tables that every run has and its manifest does not list
 Rows: TypeAlias = pa.Table | pl.DataFrame | list[dict[str, Any]]
 
 
@@ -36,6 +41,10 @@ class Tracking(Protocol):
     def open(self, writer: "RunWriter") -> None: ...
     def finish(self, writer: "RunWriter", manifest: Manifest) -> None: ...
     def fail(self, writer: "RunWriter", error: BaseException) -> None: ...
+
+
+class RunBusyError(PersonascopeError):
+    """Another process is writing the same run."""
 
 
 class RunWriter:
@@ -52,7 +61,6 @@ class RunWriter:
         self._destination = destination
         self._parts = folder / "parts"
         with disk_errors(f"staging of run {spec.run_id}"):
-            folder.mkdir(parents=True, exist_ok=True)
             self._lock = take_lock(folder, spec.run_id)
             state = _read_state(folder)
             if state.get("plan") != plan:
@@ -98,7 +106,7 @@ class RunWriter:
             self._save_state()
 
     def write_part(self, part: str, rows: Mapping[str, Rows]) -> None:
-        """Stages the rows of one part for every table in `rows`, all or nothing.
+        """Stages the rows of one part for every table in `rows`, all or nothing, in place of what an earlier attempt staged under that name.
 
         Columns that are missing are filled from the spec's constants, else with NULL; unknown columns and wrong types raise PersonascopeError.
         """
@@ -115,6 +123,7 @@ class RunWriter:
             (temporary / "nan.json").write_text(json.dumps(nulled))
             self._state["seconds"] += self._lap()
             self._save_state()
+            shutil.rmtree(self._parts / part, ignore_errors=True)
             temporary.rename(self._parts / part)
 
     def read_staged(self, name: str) -> pa.Table:
@@ -146,13 +155,13 @@ class RunWriter:
             if self._tracking is not None:
                 self._tracking.finish(self, manifest)
             publish(final, self._destination)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            discard(self.folder)
         self.close()
         return manifest
 
     def abandon(self) -> None:
         """Drops everything that was staged."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        discard(self.folder)
         self.close()
 
     def close(self) -> None:
@@ -162,15 +171,14 @@ class RunWriter:
 
     @staticmethod
     def is_locked(folder: Path) -> bool:
-        """Whether a living process writes the staged run in `folder`."""
-        path = folder / "lock"
-        if not path.is_file():
-            return False
-        with open(path) as handle:
-            try:
+        """Whether a living process writes the staged run in `folder`; one of another user that cannot be looked into counts as such."""
+        try:
+            with open(folder / "lock") as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except (BlockingIOError, PermissionError):
+            return True
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         return False
 
     def _lap(self) -> float:
@@ -299,13 +307,42 @@ def _read_state(folder: Path) -> dict[str, Any]:
 
 
 def take_lock(folder: Path, run_id: str) -> Any:
-    handle = open(folder / "lock", "a")  # noqa: SIM115 - held until the run is committed or let go
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    """The open lock file of a staging folder, which is made where it is not there; raises RunBusyError while another process holds it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = open(folder / "lock", "a")  # noqa: SIM115 - held until the run is committed or let go
+        except FileNotFoundError:  # discarded since
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise RunBusyError(f"run {run_id}: another process is writing it now ({folder}); wait for it or stop it") from None
+        if _is_still(folder / "lock", handle):
+            return handle
         handle.close()
-        raise PersonascopeError(f"run {run_id}: another process is writing it now ({folder}); wait for it or stop it") from None
-    return handle
+
+
+def _is_still(path: Path, handle: Any) -> bool:
+    """Whether the file of this name is the one that was opened: a folder may be discarded before its lock is taken."""
+    try:
+        return path.stat().st_ino == os.fstat(handle.fileno()).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder of staging or runs: by one rename first, so that nobody meets half of it; one that is gone stays so. Raises OSError."""
+    doomed = folder.parent.parent / STAGING / f"{DELETED}{folder.name}-{uuid4().hex[:8]}"
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        return
+    if doomed.is_symlink():
+        doomed.unlink()
+    else:
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def sync(folder: Path) -> None:
@@ -315,13 +352,16 @@ def sync(folder: Path) -> None:
 
 
 def publish(final: Path, destination: Path) -> None:
-    """Puts a finished run folder in its place by one rename; a run that is there already steps aside first."""
+    """Puts a finished run folder in its place by one rename; with a run that is there already it changes places, and that one is removed."""
     replaced = final.parent.parent / f"{REPLACED}{destination.name}"
     if destination.exists():
-        destination.rename(replaced)
-    final.rename(destination)
+        replace_folder(final, destination, replaced)
+    else:
+        final.rename(destination)
     _sync(destination.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    shutil.rmtree(final, ignore_errors=True)
+    if replaced.exists():
+        discard(replaced)
 
 
 def _sync(path: Path) -> None:
@@ -338,6 +378,10 @@ def disk_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        reason = "the disk is full" if full else str(error)
+        reason = "the disk is full" if is_disk_full(error) else str(error)
         raise PersonascopeError(f"{what}: {reason}; committed runs are intact, and the same command resumes this one") from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error of the system, of DuckDB or of Arrow says that there is no space left."""
+    return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)

@@ -1,0 +1,93 @@
+"""Signals: SIGTERM and a closed terminal end a command as ctrl-C does, a query too; workers and the app's server end with the command they belong to."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from personascope.warehouse.store.lake import Lake
+
+pytestmark = pytest.mark.slow(30)
+
+ENDLESS = "select count(*) from range(100000000) a, range(100000) b where a.range % 7 = b.range % 5"
+CREW = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from pool_tasks import sleep_long
+from personascope.ingest.training.workers import Crew, work_off
+from personascope.warehouse.signals import end_in_order
+if __name__ == "__main__":
+    end_in_order()
+    list(work_off([Path(sys.argv[1])], sleep_long, Crew(["cpu"], 1, "")))
+"""
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "personascope", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment)
+
+
+def until(happens, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if happens():
+            return True
+        time.sleep(0.05)
+    return bool(happens())
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_query_with_one_sentence(tmp_path, number, code):
+    lake = Lake.open(tmp_path / "lake")
+    command = start("sql", ENDLESS, "--lake", lake.root)
+    assert until(lambda: len([*Path(f"/proc/{command.pid}/task").iterdir()]) > 1, 30)  # DuckDB's threads are there
+    time.sleep(1)
+    command.send_signal(number)
+    out, err = command.communicate(timeout=20)
+    assert (command.returncode, out) == (code, "")
+    assert err == "personascope: stopped; committed runs are intact, and the same command resumes this one\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_in_order_with_the_process_they_work_for(tmp_path, number):
+    script = tmp_path / "crew.py"
+    script.write_text(CREW.format(tests=str(Path(__file__).parent)))
+    journal = tmp_path / "journal"
+    crew = subprocess.Popen([sys.executable, str(script), str(journal)], stderr=subprocess.DEVNULL)
+    assert until(journal.is_file, 60)
+    worker = int(journal.read_text())
+    assert alive(worker)
+    crew.send_signal(number)
+    crew.wait(timeout=20)
+    assert until(lambda: not alive(worker), 15)
+    assert journal.read_text().split() == [str(worker), "ended"]
+
+
+def test_the_server_of_the_app_is_the_command_and_goes_with_it(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def answers() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    command = start("app", "--port", port, "--lake", lake.root, STREAMLIT_SERVER_HEADLESS="true")
+    assert until(answers, 60)
+    command.kill()
+    command.wait(timeout=10)
+    assert until(lambda: not answers(), 5)

@@ -1,0 +1,86 @@
+"""An orderly end on the signals that ask for one: what schedulers, containers and closed terminals send ends a command as ctrl-C does."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from types import FrameType
+
+GRACE = 10.0  # seconds a worker has for its own end when its parent is gone
+ECHO = 1.0  # seconds in which a signal may come twice: to the process and to its group
+STOPPED = 128  # plus the signal's number: the exit code of a process that a signal ended
+_ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+_querying: set[Callable[[], None]] = set()
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end: `signal_number` says by which signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+class _Received:
+    """The signal that asked this process to end, where one did; 0 else."""
+
+    number = 0
+    at = 0.0
+
+
+def end_in_order() -> None:
+    """From now on SIGINT, SIGTERM and SIGHUP raise Terminated in the main thread; a second one ends at once. One that is ignored (nohup) stays so."""
+    _Received.number = 0
+    for each in _ENDING:
+        if signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(each, _raise)
+
+
+@contextmanager
+def interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """Inside, a signal that ends the process calls `stop` first: a library that works in threads of its own would come to its end before it listens."""
+    _querying.add(stop)
+    try:
+        yield
+    finally:
+        _querying.discard(stop)
+
+
+def exit_code() -> int:
+    """The exit code of a process that was interrupted: 143 behind SIGTERM, 129 behind SIGHUP, 130 behind ctrl-C."""
+    return STOPPED + (_Received.number or signal.SIGINT)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is how a library passes a signal on: DuckDB makes a RuntimeError of it."""
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, RuntimeError) and str(error) == "Query interrupted")
+
+
+def end_with_parent() -> None:
+    """In a worker process: as `end_in_order`, and when the parent is gone the worker ends too, by SIGTERM and after GRACE seconds in any case."""
+    end_in_order()
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True, name="watch of the parent").start()
+
+
+def _watch(sentinel: int) -> None:
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(GRACE)
+    os._exit(STOPPED + signal.SIGTERM)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    if _Received.number:
+        if time.monotonic() - _Received.at > ECHO:  # somebody will not wait for the orderly end; what is staged is durable
+            os._exit(STOPPED + number)
+        return
+    _Received.number, _Received.at = number, time.monotonic()
+    for stop in list(_querying):
+        stop()
+    raise Terminated(number)
