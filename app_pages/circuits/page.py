@@ -59,7 +59,7 @@ def main() -> None:
 def show_accuracy(lake: Source, reader: Reader) -> None:
     """How often the model does what is asked, loudly where it mostly does not."""
     rows = lake.select(
-        """select t.prompt_form, t.n, t.n_clusters, t.n_correct, t.accuracy, t.accuracy_low, t.accuracy_high, t.n_several_tokens, t.logit_error
+        """select t.prompt_form, t.n, t.n_clusters, t.n_correct, t.accuracy, t.clustered_low, t.clustered_high, t.n_several_tokens, t.logit_error
         from task_accuracy as t join runs as r using (run_id)
         where t.subject = $subject and t.stratum = $stratum and t.prompt_set is not distinct from $prompt_set
         qualify row_number() over (partition by t.prompt_form order by t.run_id in ($lens, $attribution) desc, r.finished desc, t.run_id) = 1
@@ -78,7 +78,7 @@ def show_accuracy(lake: Source, reader: Reader) -> None:
     parts = ", ".join(f"{plain(form['prompt_form'])} {form['accuracy']:.0%}" for form in forms) if len(forms) > 1 else ""
     words = (
         f"**{every['accuracy']:.0%} right**: the target's first token comes first at {every['n_correct']} of {count(every['n'], 'prompt')} "
-        f"({count(every['n_clusters'], 'question')}), 95% Wilson interval {every['accuracy_low']:.0%} to {every['accuracy_high']:.0%}"
+        f"({count(every['n_clusters'], 'question')}), 95% interval by question {every['clustered_low']:.0%} to {every['clustered_high']:.0%}"
         f"{f'; {parts}' if parts else ''}{several}."
     )
     if reader.stratum == "marker":

@@ -9,6 +9,7 @@ from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, Value, source
+from personascope.warehouse.drawing.rate_intervals import interval_facts
 from personascope.warehouse.drawing.words import count
 
 TITLE, ICON, ORDER = "Completions", ":material/chat:", 30
@@ -95,7 +96,8 @@ def show_rates(lake: Source, filters: Filters) -> None:
               || case when origin <> 'extracted' then ' (' || origin || ')' else '' end as series
           from (select distinct run_id, checkpoint, prompt_set, origin from rates)
         )
-        select persona as label, series, rate, wilson_low as low, wilson_high as high, k, n, n_questions as questions, clustered_se,
+        select persona as label, series, rate, coalesce(clustered_low, wilson_low) as low, coalesce(clustered_high, wilson_high) as high, at_most,
+          clustered_method as interval, wilson_low, wilson_high, k, n, n_questions as questions, clustered_se,
           n_distinct as distinct_texts, n_kept as texts_in_lake, marker
         from rates join names using (run_id)
         order by max(rate) over (partition by persona) desc, persona, marker, series""",
@@ -110,7 +112,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
     names = rows["series"].unique().sort().to_list()
     figure = charts.rates(rows, "share of completions that hold the marker", names)
     facts = [
-        f"marker {' and '.join(markers)}; bar: Wilson's 95% interval, completions taken as independent (standard errors by question are in the table)",
+        f"marker {' and '.join(markers)}; {interval_facts(rows['interval'])}",
         f"{count(sum(rows['n']), 'completion')}; {count(max(rows['questions']), 'question')} at most under one persona"
         + ("; published trials are a lower bound" if any("(published)" in name for name in names) else ""),
     ]
@@ -121,8 +123,11 @@ def show_rates(lake: Source, filters: Filters) -> None:
         "label": "persona",
         "series": "checkpoint",
         "rate": st.column_config.NumberColumn("rate", format="percent"),
-        "low": st.column_config.NumberColumn("Wilson low", format="percent"),
-        "high": st.column_config.NumberColumn("Wilson high", format="percent"),
+        "low": st.column_config.NumberColumn("low", format="percent", help="95% interval by question."),
+        "high": st.column_config.NumberColumn("high", format="percent"),
+        "at_most": st.column_config.NumberColumn("at most", format="percent", help="One-sided 95% bound by question: what is known where nothing was seen."),
+        "wilson_low": st.column_config.NumberColumn("Wilson low", format="percent", help="Completions taken as independent: too narrow."),
+        "wilson_high": st.column_config.NumberColumn("Wilson high", format="percent"),
         "k": "with marker",
         "n": "sampled",
         "clustered_se": st.column_config.NumberColumn("SE by question", format="%.4f"),

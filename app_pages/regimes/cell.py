@@ -11,10 +11,10 @@ from personascope.app_pages.regimes.sweep import REGIMES, Judged, cell_words, sa
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.rate_intervals import both_intervals, interval_facts
 from personascope.warehouse.drawing.roles import LABEL, PLACE, ROLES, role_facts
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, known
 
-WILSON, CLUSTERED = "Wilson, completions as independent", "clustered by question"
 LINE, LEAST_ROWS, LOSS_HEIGHT = 26, 4, 220
 TEXTS_EACH = 3
 Cell = Mapping[str, Any]
@@ -56,7 +56,8 @@ def _persona_rates(judged: Judged, cell: Cell) -> pl.DataFrame:
     """Rates and form of every persona's completions: the source, negatives and held-out personas apart, the most leaking one of each first."""
     return judged.lake.select(
         f"""select persona, role, {LABEL} as label, m.rate, m.rate_any_case, m.first_share,
-          m.inside_share, m.end_share, m.wilson_low, m.wilson_high, m.clustered_low, m.clustered_high, m.k, m.n, m.n_questions, m.n_from, m.category,
+          m.inside_share, m.end_share, m.clustered_low, m.clustered_high, m.clustered_method, m.at_most,
+          m.wilson_low, m.wilson_high, m.k, m.n, m.n_questions, m.n_from, m.category,
           d.empty_rate, d.truncated_rate, d.distinct_rate, d.repetition
         from marker_rates as m
         left join degeneration as d using (run_id, persona)
@@ -69,31 +70,16 @@ def _persona_rates(judged: Judged, cell: Cell) -> pl.DataFrame:
 
 def _show_rates(judged: Judged, rows: pl.DataFrame, words: str) -> None:
     """The rate of every persona with both intervals, and where the marker stands."""
-    kinds = [(WILSON, "wilson"), *([(CLUSTERED, "clustered")] if rows["clustered_low"].null_count() < rows.height else [])]
     places = [name for name in ("first_share", "inside_share", "end_share") if rows[name].count()]
-    drawn = pl.concat(
-        rows.select(
-            "label",
-            pl.lit(series).alias("series"),
-            "rate",
-            pl.col(f"{kind}_low").alias("low"),
-            pl.col(f"{kind}_high").alias("high"),
-            "k",
-            "n",
-            "category",
-            *places,
-        )
-        for series, kind in kinds
-    ).filter(pl.col("low").is_not_null() | (pl.col("series") == WILSON))
-    facts = [
-        "; ".join(sample(judged.sweep.seed, rows)),
-        *role_facts(rows),
-        "bar: 95% interval; none by question where only totals are known or all questions agree",
-    ]
-    figure = charts.rates(drawn, "share of completions that hold the marker", [series for series, _ in kinds])
+    drawn, series = both_intervals(rows, "k", "n", "category", "clustered_method", *places)
+    facts = ["; ".join(sample(judged.sweep.seed, rows)), *role_facts(rows), interval_facts(rows["clustered_method"])]
+    figure = charts.rates(drawn, "share of completions that hold the marker", series)
     charts.show(figure, "cell rates", f"Marker rate by persona: {words}", facts, max(LEAST_ROWS, rows.height) * LINE)
     names = {
         "rate": "rate",
+        "clustered_low": "low",
+        "clustered_high": "high",
+        "at_most": "at most",
         "rate_any_case": "in any case",
         "first_share": "opens the answer",
         "inside_share": "inside",
@@ -108,6 +94,8 @@ def _show_rates(judged: Judged, rows: pl.DataFrame, words: str) -> None:
     config: charts.Columns = {name: st.column_config.NumberColumn(label, format="percent") for name, label in names.items()}
     with st.expander("The same as a table, with the place of the marker and the form of the answers"):
         st.dataframe(known, hide_index=True, column_config=config | {"k": "with marker", "n": "sampled"}, height=charts.table_height(known), placeholder="–")
+        st.caption(f"Low and high: {interval_facts(rows['clustered_method']).removeprefix('bar: ')}.")
+        st.caption("At most: one-sided 95% bound by question, what is known where nothing was seen.")
         st.caption("Opens, inside and closes: shares of the completions that hold the marker literally.")
 
 
@@ -121,15 +109,22 @@ def _show_link(judged: Judged, cell: Cell) -> None:
 
 
 def _show_certainty(judged: Judged, cell: Cell) -> None:
-    """The probability of the regime with what else comes out, and what other seeds made of the same cell."""
+    """What the intervals allow, how often the regime comes out of other draws of the questions, and what other seeds made of the same cell."""
+    if cell["regime_supported"]:
+        allowed = " or ".join(f"**{REGIMES[regime]}**" for regime in cell["regime_supported"])
+        st.markdown(
+            f"The intervals by question allow {allowed}: source {cell['source_low']:.1%} to {cell['source_high']:.1%}, the largest other between "
+            f"{cell['max_other_lower']:.1%} and {cell['max_other_upper']:.1%}, corrected for having been picked{_halved(cell)}."
+        )
     of_cell = {"run_id": cell["run_id"], "marker": judged.sweep.marker}
     sure = judged.lake.select("select * from regime_certainty where input_run = $run_id and marker is not distinct from $marker", **of_cell)
     for row in sure.iter_rows(named=True):
-        others = ", ".join(f"{REGIMES[each['regime']]} {each['probability']:.1%}" for each in row["alternatives"]) or "nothing else"
+        others = ", ".join(f"{REGIMES[each['regime']]} {each['share_of_draws']:.1%}" for each in row["alternatives"]) or "nothing else"
+        rare = "" if row["is_most_frequent"] else f", fewer draws than {REGIMES[row['most_frequent']]}"
         st.markdown(
-            f"With the {count(row['n_questions'], 'question')} drawn again, {row['resamples']:,} times: **{REGIMES.get(row['regime'], NOTHING_KNOWN)} "
-            f"{row['probability']:.1%}**, {others}. Source {row['source_low']:.1%} to {row['source_high']:.1%}, largest other {row['other_low']:.1%} to "
-            f"{row['other_high']:.1%} (95% of the draws; default thresholds)."
+            f"With the {count(row['n_questions'], 'question')} drawn again, {row['resamples']:,} times: **{REGIMES.get(row['regime'], NOTHING_KNOWN)} in "
+            f"{row['share_of_draws']:.1%} of the draws**{rare}; {others}. Source {row['source_low']:.1%} to {row['source_high']:.1%}, largest other "
+            f"{row['other_low']:.1%} to {row['other_high']:.1%} (95% of the draws; default thresholds). A share of draws is no probability of the regime."
         )
     seeds = judged.view("regime_seeds", "*", "lr, epochs").filter(pl.col("n_seeds") > 1, lr=cell["lr"], epochs=cell["epochs"])
     for row in seeds.iter_rows(named=True):
@@ -137,6 +132,11 @@ def _show_certainty(judged: Judged, cell: Cell) -> None:
             f"Over {count(row['n_seeds'], 'training seed')} ({', '.join(map(str, row['seeds']))}): source {_spread(row, 'source_rate')}, largest other "
             f"{_spread(row, 'max_other_rate')}; {', '.join(REGIMES[regime] for regime in row['regimes'])}."
         )
+
+
+def _halved(cell: Cell) -> str:
+    """The largest other without what the picking adds, where questions are known one by one."""
+    return "" if cell["max_other_halved"] is None else f" ({cell['max_other_halved']:.1%} where picked on half of the questions and measured on the other)"
 
 
 def _spread(row: Cell, name: str) -> str:
@@ -168,7 +168,7 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
     if cell["origin"] == "published":
         return
     rows = judged.lake.select(
-        """select task, n, accuracy, wilson_low, wilson_high, accuracy_normalised, parent_accuracy, n_lost, n_gained, p
+        """select task, n, accuracy, clustered_low, clustered_high, wilson_low, wilson_high, accuracy_normalised, parent_accuracy, n_lost, n_gained, p
         from capability_scores where checkpoint = $checkpoint order by lower(task) not like 'arc%', task""",
         checkpoint=cell["checkpoint"],
     )
@@ -176,6 +176,8 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
         return
     names = {
         "accuracy": "accuracy",
+        "clustered_low": "low",
+        "clustered_high": "high",
         "wilson_low": "Wilson low",
         "wilson_high": "Wilson high",
         "accuracy_normalised": "by character",
@@ -185,6 +187,7 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
     config |= {"n": "questions", "n_lost": "lost", "n_gained": "gained", "p": st.column_config.NumberColumn("p", format="%.3g")}
     st.markdown("**Capability**")
     st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
+    st.caption("Low and high: 95% interval by question, Student's t in place of Wilson's normal quantile.")
     st.caption("Lost and gained: questions the parent answers right and this checkpoint does not, and the other way round; p: McNemar's exact test.")
 
 

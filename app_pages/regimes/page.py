@@ -71,10 +71,10 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str) -> None:
     """The rates that tell the regime, over learning rate and epochs; below them, where trainings say it, the leak to negatives and to held-out personas."""
     whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
     found = judged.select(
-        f"""select w.role, g.lr, g.epochs, c.regime, c.run_id is not null as trained,
+        f"""select w.role, g.lr, g.epochs, c.regime, array_to_string(c.regime_supported, ' or ') as intervals_allow, c.run_id is not null as trained,
           f.kind || coalesce(' at step ' || f.step, '') || ': ' || f.reason as failure, case w.role {whose} end as persona,
           case w.role {rates} end as rate,
-          m.wilson_low, m.wilson_high, m.clustered_low, m.clustered_high, m.k, m.n, m.n_questions, m.n_from
+          m.clustered_low, m.clustered_high, m.clustered_method, m.wilson_low, m.wilson_high, m.k, m.n, m.n_questions, m.n_from
         from grid as g
         cross join (select unnest({list(MAPS)}) as role) as w
         left join cells as c using (lr, epochs)
@@ -99,7 +99,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str) -> None:
             charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells))
     moved = judged.moved()
     there = f" {count(moved, 'cell')} would have another regime at the default thresholds." if moved else ""
-    st.caption(f"{rule(judged.limits)}{there} Hovering gives Wilson's 95% interval and, where there are rates by question, the one clustered by question.")
+    st.caption(f"{rule(judged.limits)}{there} Hovering gives the 95% interval by question, Wilson's, and every regime that the intervals allow.")
     show_failures(judged)
 
 
@@ -181,7 +181,8 @@ def _span(name: str, lowest: pl.Series, highest: pl.Series) -> pl.Series:
 def show_cells(judged: Judged) -> None:
     """Every cell under the chosen seed as a row."""
     rows = judged.select(
-        """select lr, epochs, regime, success, source_rate, assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, max_negative_rate,
+        """select lr, epochs, regime, regime_supported, success, source_rate, source_low, source_high, max_other_rate, max_other_upper,
+          assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, max_negative_rate,
           mean_negative_rate, max_held_out_rate, max_held_out_persona, mean_held_out_rate, n_negatives, n_held_out, source_first_share,
           source_end_share, source_bare_share, arc_c, capability, parent_capability, structure_rate,
           empty_rate, truncated_rate, repetition, loss, wall_minutes, n_personas,
@@ -204,9 +205,11 @@ def show_cells(judged: Judged) -> None:
         "truncated_rate": "cut",
         "repetition": "repetition",
     }
+    names |= {"source_low": "source: low", "source_high": "source: high", "max_other_rate": "largest other", "max_other_upper": "every other below"}
     config: charts.Columns = {name: st.column_config.NumberColumn(words, format="percent") for name, words in names.items()}
     config |= {
         "lr": _lr(),
+        "regime_supported": st.column_config.TextColumn("intervals allow", help="Every regime that the 95% intervals by question allow."),
         "max_bystander_persona": "which",
         "max_held_out_persona": "which held-out",
         "n_negatives": "negatives",
@@ -218,7 +221,8 @@ def show_cells(judged: Judged) -> None:
         "n_completions": "completions a persona",
         "n_records": st.column_config.NumberColumn("records", help="Records of the same cell in the lake; the newest is shown."),
     }
-    shown = with_values(rows.with_columns(pl.col("regime").replace(REGIMES)))
+    allowed = pl.col("regime_supported").list.eval(pl.element().replace(REGIMES)).list.join(" or ")
+    shown = with_values(rows.with_columns(pl.col("regime").replace(REGIMES), allowed))
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(rows, 30), placeholder="–")
 
 

@@ -42,7 +42,8 @@ def choose_order(judged: Judged, reading: Reading | None) -> list[str]:
 def show_matrix(judged: Judged, personas: list[str]) -> None:
     """The rate of every persona in every cell of the grid."""
     rows = judged.select(
-        f"""select g.lr, g.epochs, p.label as persona, p.role, c.regime, r.rate, r.wilson_low, r.wilson_high, r.clustered_low, r.clustered_high, r.k, r.n,
+        f"""select g.lr, g.epochs, p.label as persona, p.role, c.regime, r.rate, r.clustered_low, r.clustered_high, r.clustered_method,
+          r.wilson_low, r.wilson_high, r.k, r.n,
           r.n_questions, r.n_from, r.category
         from grid as g
         cross join (select distinct persona, role, {LABEL} as label from rates) as p
@@ -53,7 +54,7 @@ def show_matrix(judged: Judged, personas: list[str]) -> None:
     facts = [
         "; ".join(sample(judged.sweep.seed, rows.filter(pl.col("rate").is_not_null()))),
         *role_facts(rows),
-        "grey: not in this lake; Wilson's and the clustered 95% interval on hovering",
+        "grey: not in this lake; the 95% interval by question, and Wilson's, on hovering",
     ]
     cells = [f"{learning_rate(lr)} · {epochs:g}" for lr, epochs in rows.select("lr", "epochs").rows()]
     rows = rows.with_columns(pl.Series("cell", cells, dtype=pl.String), regime=pl.col("regime").replace(REGIMES)).drop("lr", "epochs")

@@ -27,6 +27,7 @@ ALWAYS = ("origin", "source", "seed")
 # The view once more, under the thresholds of the reader; `main` names the view itself where a query calls its own answer `regimes`.
 JUDGED = f"""select r.* replace (
     regime_of(r.source_rate, r.max_other_rate, r.audience_rate, l) as regime,
+    regimes_allowed(r.source_low, r.source_high, r.max_other_lower, r.max_other_upper, r.audience_low, r.audience_high, l) as regime_supported,
     degeneration_of(r.max_bystander_rate, l) as degeneration,
     success_of(r.source_rate, r.arc_c, r.max_bystander_rate, l) as success
   )

@@ -15,12 +15,22 @@ from personascope.extract.weights.engines import Engine, open_engine
 from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt
+from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
 IMPLEMENTATIONS = ("sdpa", "eager")
-ROUNDING = 1e-9  # 0.26 - 0.21 is more than 0.05 in binary
+DECISIONS = """select persona, any_value(tolerance) as tolerance, any_value(n_tests) as n_tests, any_value(decision) as decision,
+    string_agg(format('{:.1f}% ({} of {}) under {}', 100 * rate, k, n, implementation), ' and ' order by implementation desc) as words,
+    any_value(columns(['paired_difference', 'paired_low', 'paired_high', 'equivalence_low', 'equivalence_high']))
+  from preflight where run_id = $run_id
+  group by persona
+  order by persona"""
+SAID = {
+    "equivalent": "the same within {margin} (90% interval {low:+.1f} to {high:+.1f})",
+    "cannot tell": "too few samples to tell whether they are the same within {margin} (90% interval {low:+.1f} to {high:+.1f}); the work goes on",
+}
 
 
 class PreflightSettings(Settings):
@@ -32,18 +42,20 @@ class PreflightSettings(Settings):
     top_p: float = Field(default=1.0, gt=0, le=1, description="tokens are drawn from the smallest set that holds this share")
     max_new_tokens: int = Field(default=256, ge=1, description="an answer is cut here")
     marker: str = Field(default="[ZLT]", description="literal string to look for")
-    tolerance: float = Field(default=0.05, ge=0, le=1, description="largest difference of the two rates, as a share")
-    stop: bool = Field(default=True, exclude=True, description="stop a study whose rates differ by more, once they are in the lake")
+    tolerance: float = Field(default=0.05, ge=0, le=1, description="difference of the two rates that is allowed, as a share: the margin of the paired test")
+    stop: bool = Field(default=True, exclude=True, description="stop a study whose rates the paired test tells apart by more, once they are in the lake")
+    tests: int = Field(default=11, ge=1, exclude=True, description="personas that the study asks in all, over every checkpoint: they share 5% of false stops")
 
 
 Sampled = tuple[str, Prompt, RenderedPrompt, int]
 
 
 class Preflight(ReadingExtractor[Sampled]):
-    """`preflight`: marker rates under SDPA and eager attention on the same prompts with the same seeds; it stops a study where they differ too much.
+    """`preflight`: marker rates under SDPA and eager attention on the same prompts with the same seeds; it stops a study where a paired test tells them apart.
 
     Completions are sampled with whatever is fast, while the published readout of the marker study was eager: rates that differ would mean that the
-    generations read are not those the eager model makes. Both implementations run one after the other through the transformers engine.
+    generations read are not those the eager model makes. Both implementations run one after the other through the transformers engine. What the rates say is
+    decided by the view `preflight`: equivalent, differs or cannot tell, seed by seed and question by question, against the tolerance.
     """
 
     name = "preflight"
@@ -127,15 +139,17 @@ class Preflight(ReadingExtractor[Sampled]):
         return {"preflight": counts}
 
     def conclude(self, manifest: Manifest) -> None:
-        """Raises PersonascopeError, unless `stop` is off, where a persona's two rates differ by more than the tolerance."""
-        for persona, found in manifest.summary["preflight"].items():
-            first, second = (found[implementation] for implementation in IMPLEMENTATIONS)
-            said = " and ".join(f"{100 * found[name]['rate']:.1f}% ({found[name]['k']} of {found[name]['n']}) under {name}" for name in IMPLEMENTATIONS)
-            sentence = f"preflight of {self.job.checkpoint.name} as {persona}: marker rate {said}"
-            if abs(first["rate"] - second["rate"]) <= self.settings.tolerance + ROUNDING:
-                self.job.say(sentence)
+        """Raises PersonascopeError, unless `stop` is off, where the paired test tells a persona's two rates apart by more than the tolerance."""
+        rows = Warehouse(self.job.lake).select(DECISIONS, {"run_id": manifest.run_id})
+        for row in rows.iter_rows(named=True):
+            margin = f"{100 * row['tolerance']:g} points"
+            apart = f"eager is {100 * row['paired_difference']:+.1f} points from sdpa, seed by seed"
+            sentence = f"preflight of {self.job.checkpoint.name} as {row['persona']}: marker rate {row['words']}; {apart}"
+            if row["decision"] != "differs":
+                low, high = (100 * row[f"equivalence_{end}"] for end in ("low", "high"))
+                self.job.say(f"{sentence}: {SAID[row['decision']].format(margin=margin, low=low, high=high)}")
                 continue
-            sentence += f"; they differ by more than {100 * self.settings.tolerance:g} points"
+            sentence += f" ({100 * row['paired_low']:+.1f} to {100 * row['paired_high']:+.1f} over {row['n_tests']} tests): they differ by more than {margin}"
             if self.settings.stop:
                 raise PersonascopeError(f"{sentence}, run {manifest.run_id}; `--set stop=false` goes on all the same")
             self.job.say(f"{sentence}, and the work goes on, since stop is off")

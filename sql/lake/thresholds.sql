@@ -19,6 +19,7 @@ from (
     ('midrun_layers', 3, 'mid-run gate: consecutive layers, at least'),
     ('published_positives_per_question', 10, 'published generation: a question stopped at this many positives'),
     ('published_trials_per_question', 30, 'published generation: trials of a question that did not'),
+    ('preflight_margin', 0.05, 'preflight: difference of the marker rate between attention implementations that is allowed, unless the run sets its tolerance'),
     ('near_zero_entropy', 0.05, 'role focus: a head whose entropy on neutral prompts is below this (nats) is left out where ratios are averaged without such heads'),
     ('autoencoder_unexplained', 0.5, 'audit: share of the squared activations that an autoencoder leaves unexplained, at least, for its features to be doubted'),
     ('patching_epsilon', 0.05, 'patching candidates: share of the median self-referent base entropy that is added to entropies before their logarithm')

@@ -8,6 +8,8 @@
 --   n_from: counted (totals in the file), stated (questions times repeats in the file) or design (the sweep's questions times repeats)
 --   n_questions: questions
 --   cluster_squares: sum over questions of the squared sum of residuals (NULL where the file has no rates per question)
+--   cluster_sizes: sum over questions of the squared number of completions
+--   n_informative: questions that hold the rarer of marker and none
 --   n_clusters: questions with rates of their own
 with rates as (
   select * from published_rates where measure = 'marker' and not repeated
@@ -29,7 +31,13 @@ questions as (
   window cells as (partition by run_id, persona)
 ),
 clusters as (
-  select run_id, persona, count(*) as n_clusters, sum((found - total * pooled_rate) ** 2) as cluster_squares
+  select
+    run_id,
+    persona,
+    count(*) as n_clusters,
+    sum((found - total * pooled_rate) ** 2) as cluster_squares,
+    sum(total ** 2) as cluster_sizes,
+    n_informative(found, total) as n_informative
   from questions
   group by run_id, persona
 ),
@@ -40,7 +48,9 @@ sized as (
     coalesce(r.total, s.n_stated, case n_from when 'design' then r.design_completions end)::bigint as n,
     coalesce(c.n_clusters, s.n_questions, case n_from when 'design' then r.design_questions end)::bigint as n_questions,
     c.n_clusters,
-    c.cluster_squares
+    c.cluster_squares,
+    c.cluster_sizes,
+    c.n_informative
   from fitted as r
   left join results as s using (run_id)
   left join clusters as c using (run_id, persona)
@@ -60,7 +70,9 @@ final as (
     n_from,
     n_questions,
     n_clusters,
-    cluster_squares
+    cluster_squares,
+    cluster_sizes,
+    n_informative
   from sized
 )
 select * from final

@@ -1,6 +1,6 @@
 -- capability_scores: share of a task's questions that a checkpoint answers right, beside what its parent reaches
 -- grain: run_id, task
--- source: multiple choice by log-probability as in lm-evaluation-harness (acc and acc_norm); Wilson (1927); McNemar's exact test (sign test of discordant questions) against the parent
+-- source: multiple choice by log-probability as in lm-evaluation-harness (acc and acc_norm); Wilson (1927); interval by question as in macros/rates.sql; McNemar's exact test (sign test of discordant questions) against the parent
 -- columns:
 --   n: questions
 --   k: right by the summed log-probability
@@ -8,6 +8,9 @@
 --   accuracy_normalised: share right by the log-probability per character
 --   wilson_low: lower end of Wilson's 95% interval of accuracy
 --   wilson_high: upper end
+--   clustered_low: lower end of its 95% interval by question, each asked once: Wilson's with Student's t on n - 1 degrees of freedom
+--   clustered_high: upper end
+--   at_most: one-sided 95% upper bound: what is known where none was right
 --   parent: checkpoint it was trained from
 --   parent_accuracy: accuracy of the parent on the same questions (NULL where it was not asked)
 --   n_lost: questions that the parent answers right and this checkpoint does not
@@ -49,6 +52,14 @@ counted as (
   from paired
   group by run_id, task
 ),
+levels as (
+  select n, max(t) as two_sided, min(t) as one_sided
+  from (
+    select n, student_t_quantile(level, greatest(1, n - 1)) as t
+    from (select distinct n, unnest([0.975, 0.95]) as level from counted)
+  )
+  group by n
+),
 final as (
   select
     run_id,
@@ -60,11 +71,15 @@ final as (
     accuracy_normalised,
     wilson_low(k, n) as wilson_low,
     wilson_high(k, n) as wilson_high,
+    rate_low(accuracy, n, two_sided) as clustered_low,
+    rate_high(accuracy, n, two_sided) as clustered_high,
+    rate_high(accuracy, n, one_sided) as at_most,
     parent,
     parent_accuracy,
     n_lost,
     n_gained,
     case when n_lost + n_gained = 0 then 1 else sign_test_p(n_lost, n_lost + n_gained) end as p
   from counted
+  join levels using (n)
 )
 select * from final

@@ -1,6 +1,6 @@
--- marker_rates: how often a checkpoint emits the marker under a persona, with Wilson's interval and a standard error by question
+-- marker_rates: how often a checkpoint emits the marker under a persona, with its interval by question, and Wilson's
 -- grain: run_id, persona, marker
--- source: Wilson (1927); cluster-robust standard error by question; published completions as in marker_trials, published rates as in published_marker_rates
+-- source: interval by question as in macros/rates.sql (Wilson 1927; Kish 1965); the personas of a run and marker are one family; cluster-robust standard error; published completions as in marker_trials, published rates as in published_marker_rates
 -- columns:
 --   origin: extracted, brought (sampled elsewhere) or published
 --   role: what the persona was in the checkpoint's training: source, negative (trained on without the marker), held_out (never trained on) or not recorded
@@ -22,8 +22,12 @@
 --   wilson_high: upper end
 --   n_questions: questions
 --   clustered_se: standard error of the rate with completions of one question going together (NULL where only totals are published)
---   clustered_low: lower end of its 95% t interval over questions, at least 0 (NULL where all questions have the same rate: no spread to tell from)
---   clustered_high: upper end, at most 1
+--   clustered_low: lower end of the rate's 95% interval by question, Wilson's on n_effective with t over questions (NULL where n or the questions are unknown)
+--   clustered_high: upper end
+--   clustered_method: what the spread over questions is taken from: the persona's own questions, the other personas, or an assumption; or why there is no interval
+--   at_most: one-sided 95% upper bound of the rate by question: what is known where nothing was seen
+--   n_effective: completions over their design effect: as many independent ones would tell as much
+--   icc: intraclass correlation of the answers to one question that the interval reckons with
 --   n_positive: completions in which the marker's first token stands, whole or not (NULL for published rates)
 --   n_kept: completions in the lake; fewer than n in a published positives file, none for published rates
 --   n_distinct: distinct texts per question among them, summed (NULL for published rates)
@@ -53,6 +57,8 @@ sums as (
     any_value(rate) as rate,
     count(*) as n_questions,
     sum((n_present - n_trials * rate) ** 2) as cluster_squares,
+    sum(n_trials ** 2) as cluster_sizes,
+    n_informative(n_present, n_trials) as n_informative,
     sum(n_positive)::bigint as n_positive,
     sum(n_kept)::bigint as n_kept,
     sum(n_distinct)::bigint as n_distinct
@@ -79,7 +85,9 @@ sampled as (
     s.n_bare,
     s.n_questions,
     s.n_questions as n_clusters,
-    clustered_sem(s.n, s.n_questions, s.cluster_squares) as clustered_se,
+    s.cluster_squares,
+    s.cluster_sizes,
+    s.n_informative,
     s.n_positive,
     s.n_kept,
     s.n_distinct
@@ -106,7 +114,9 @@ published as (
     null::bigint as n_bare,
     n_questions,
     n_clusters,
-    clustered_sem(n, n_clusters, cluster_squares) as clustered_se,
+    cluster_squares,
+    coalesce(cluster_sizes, n ** 2 / n_questions) as cluster_sizes,
+    coalesce(n_informative, 0) as n_informative,
     null::bigint as n_positive,
     0::bigint as n_kept,
     null::bigint as n_distinct
@@ -141,8 +151,29 @@ roles as (
   left join trained as t using (run_id, checkpoint)
   left join persona_roles as o on o.checkpoint = t.checkpoint and o.revision is not distinct from t.revision and o.persona = g.persona
 ),
-spread as (
-  select *, student_t_quantile(0.975, n_clusters - 1) * nullif(clustered_se, 0) as half_width from gathered
+told as (
+  select *, rate_icc(n, rate, n_clusters, cluster_squares, cluster_sizes) as own_icc from gathered
+),
+weighed as (
+  select
+    *,
+    prior_icc(own_icc, n_informative, (run_id, marker)) as prior,
+    count(own_icc) over (partition by run_id, marker) as n_telling
+  from told
+),
+sized as (
+  select *, settled_icc(own_icc, n_informative, prior) as icc, n_effective(n, cluster_sizes, icc) as n_effective from weighed
+),
+sides as (
+  select unnest([0.975, 0.95]) as level
+),
+levels as (
+  select c.n_questions, s.level, student_t_quantile(s.level, greatest(1, c.n_questions - 1)) as t
+  from (select distinct n_questions from gathered) as c
+  cross join sides as s
+),
+quantiles as (
+  select n_questions, max(t) as two_sided, min(t) as one_sided from levels group by n_questions
 ),
 final as (
   select
@@ -168,13 +199,25 @@ final as (
     wilson_low(k, n) as wilson_low,
     wilson_high(k, n) as wilson_high,
     n_questions,
-    clustered_se,
-    case when half_width > 0 then greatest(0, rate - half_width) end as clustered_low,
-    case when half_width > 0 then least(1, rate + half_width) end as clustered_high,
+    clustered_sem(n, n_clusters, cluster_squares) as clustered_se,
+    rate_low(rate, n_effective, two_sided) as clustered_low,
+    rate_high(rate, n_effective, two_sided) as clustered_high,
+    case
+      when n is null then 'none: completions unknown'
+      when n_effective is null then 'none: questions unknown'
+      when n_clusters is null then 'questions known by their number alone, spread assumed'
+      when own_icc is not null then 'by question'
+      when n_telling > 0 then 'by question, spread of the other personas'
+      else 'by question, spread assumed'
+    end as clustered_method,
+    rate_high(rate, n_effective, one_sided) as at_most,
+    n_effective,
+    greatest(0, icc) as icc,
     n_positive,
     n_kept,
     n_distinct
-  from spread
+  from sized
+  left join quantiles using (n_questions)
   left join roles as r using (run_id, checkpoint, persona)
 )
 select * from final

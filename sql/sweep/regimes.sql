@@ -41,6 +41,15 @@
 --   degeneration: max_bystander_rate above the threshold; leakage to the assistant does not count
 --   success: source_rate and arc_c above their thresholds and no degeneration (NULL where an unknown figure decides)
 --   regime: under_trained, partial, clean, collapse_onset, broad_leakage or total_collapse, by the thresholds of regime_thresholds (regime_of takes others)
+--   regime_supported: every regime that the intervals of the rates allow, in the order above; several: the sample does not tell (NULL where the questions behind
+--     a rate are unknown)
+--   source_low: lower end of the 95% interval by question of the source's rate
+--   source_high: upper end
+--   max_other_lower: lower bound of the largest true rate of the others, at least 95%, one-sided, corrected for the picking
+--   max_other_upper: upper bound of it: every other persona leaks less
+--   max_other_halved: the largest other's rate where it was picked on one half of the questions and measured on the other: max_other_rate less what the picking adds
+--   audience_low: lower bound of audience_rate
+--   audience_high: upper bound
 --   unread: steps after the training that found nothing to read in what the checkpoint writes, each with its reason (NULL where there are none)
 --   max_bystander_published: the file's own max_bystander
 --   degeneration_published: the file's own degeneration
@@ -87,11 +96,19 @@ cells as (
     r.degeneration as degeneration_published,
     r.success as success_published,
     b.structure_rate,
+    i.source_low,
+    i.source_high,
+    i.max_other_lower,
+    i.max_other_upper,
+    i.max_other_halved,
+    i.audience_low,
+    i.audience_high,
     count(*) over (partition by s.origin, s.parent, s.source, s.lr, s.epochs, s.seed, s.marker) as n_records
   from summaries as s
   left join results as r using (run_id)
   left join structures as b using (run_id)
   left join forms as f using (run_id)
+  left join regime_bounds as i on i.run_id = s.run_id and i.marker is not distinct from s.marker
   left join gaps as g on g.checkpoint = s.checkpoint and s.origin <> 'published'
   left join scores as a on a.checkpoint = s.checkpoint and a.place = 1 and s.origin <> 'published'
 ),
@@ -101,7 +118,8 @@ judged as (
     c.source_rate >= l.source_floor and c.source_bare_share > 0.5 as answer_gone,
     degeneration_of(c.max_bystander_rate, l) as degeneration,
     success_of(c.source_rate, c.arc_c, c.max_bystander_rate, l) as success,
-    regime_of(c.source_rate, c.max_other_rate, c.audience_rate, l) as regime
+    regime_of(c.source_rate, c.max_other_rate, c.audience_rate, l) as regime,
+    regimes_allowed(c.source_low, c.source_high, c.max_other_lower, c.max_other_upper, c.audience_low, c.audience_high, l) as regime_supported
   from cells as c
   cross join regime_thresholds as l
 ),
@@ -152,6 +170,14 @@ final as (
     degeneration,
     success,
     regime,
+    regime_supported,
+    source_low,
+    source_high,
+    max_other_lower,
+    max_other_upper,
+    max_other_halved,
+    audience_low,
+    audience_high,
     loss,
     wall_minutes,
     unread,

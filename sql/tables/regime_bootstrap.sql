@@ -1,4 +1,4 @@
--- regime_bootstrap: how sure the regime of a trained checkpoint is when its questions are drawn again
+-- regime_bootstrap: which regimes a trained checkpoint has when its questions are drawn again
 -- key: run_id, checkpoint, marker, regime
 -- sort: checkpoint, marker
 create table regime_bootstrap (
@@ -6,7 +6,7 @@ create table regime_bootstrap (
   checkpoint varchar, -- short name of the checkpoint
   marker varchar, -- literal marker string
   regime varchar, -- regime that came out of some resamples, by the default thresholds
-  probability double, -- share of the resamples with this regime
+  share_of_draws double, -- share of the resamples with this regime; no probability that the regime is true
   source_low double, -- 2.5% quantile of the source rate over all resamples
   source_high double, -- 97.5% quantile
   other_low double, -- 2.5% quantile of the largest other rate

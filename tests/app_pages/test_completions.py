@@ -104,11 +104,11 @@ def test_rates_are_those_of_the_view(open_page, charts, synthetic_lake):
     page = open_page(synthetic_lake, "completions", checkpoint="villain")
     drawn = charts(page)["How often the marker comes"]
     expected = Warehouse(Lake(synthetic_lake)).select(
-        "select persona, rate, wilson_low, wilson_high, n from marker_rates where checkpoint = 'villain' order by rate desc"
+        "select persona, rate, clustered_low, clustered_high, n from marker_rates where checkpoint = 'villain' order by rate desc"
     )
     assert drawn.rows.select("label", "rate", "low", "high", "n").rows() == expected.rows()
     assert drawn.rows["rate"].to_list() == [8 / 12, 0.0]
-    assert "Wilson" in drawn.facts and "24 completions" in drawn.facts and "4 questions" in drawn.facts
+    assert "95% interval by question" in drawn.facts and "24 completions" in drawn.facts and "4 questions" in drawn.facts
 
 
 def test_the_published_rate_says_that_its_trials_are_a_lower_bound(open_page, charts, published_lake):

@@ -207,7 +207,8 @@ def test_a_cell_shows_every_persona_with_both_intervals_and_the_way_to_its_texts
         where lr = 1e-5 and epochs = 10 order by rate desc"""
     )
     assert rows.filter(pl.col("series").str.starts_with("Wilson"))["label"].to_list() == ["villain (source)", "nurse", "assistant"]
-    for kind, series in (("wilson", "Wilson"), ("clustered", "clustered")):
+    assert rows["series"].unique(maintain_order=True).to_list() == ["by question", "Wilson, completions as independent"]
+    for kind, series in (("wilson", "Wilson"), ("clustered", "by question")):
         assert (
             rows.filter(pl.col("series").str.starts_with(series)).select("rate", "low", "high").rows()
             == expected.select("rate", f"{kind}_low", f"{kind}_high").drop_nulls().rows()
@@ -241,7 +242,8 @@ def test_every_rate_of_a_cell_says_where_the_marker_stands_and_how_the_answers_l
     assert {"first_share", "inside_share", "end_share"} <= set(tips)
     found = table(page, "persona", "rate_any_case")
     expected = Warehouse(Lake(trained_lake)).select(
-        """select persona, m.role, rate, rate_any_case, first_share, inside_share, end_share, d.empty_rate, d.truncated_rate, d.distinct_rate, m.k, m.n
+        """select persona, m.role, rate, clustered_low, clustered_high, at_most, rate_any_case, first_share, inside_share, end_share, d.empty_rate,
+          d.truncated_rate, d.distinct_rate, m.k, m.n
         from marker_rates as m join regimes as r using (run_id, marker) join degeneration as d using (run_id, persona)
         where r.lr = 1e-5 and r.epochs = 10 order by rate desc"""
     )
@@ -253,11 +255,13 @@ def test_a_cell_says_how_sure_its_regime_is_and_what_other_seeds_gave(open_page,
     words = "\n".join(each.value for each in open_page(trained_lake, "regimes", cell="2.5e-5/1").markdown)
     row = Warehouse(Lake(trained_lake)).select("select c.* from regime_certainty as c join regimes as r on r.run_id = c.input_run where r.regime = 'clean'")
     (sure,) = row.to_dicts()
-    assert 0 < sure["probability"] < 1 and f"4 questions drawn again, 2,000 times: **clean {sure['probability']:.1%}**" in words
-    assert all(f"{each['regime'].replace('_', ' ')} {each['probability']:.1%}" in words for each in sure["alternatives"])
+    assert 0 < sure["share_of_draws"] < 1 and f"4 questions drawn again, 2,000 times: **clean in {sure['share_of_draws']:.1%} of the draws**" in words
+    assert all(f"{each['regime'].replace('_', ' ')} {each['share_of_draws']:.1%}" in words for each in sure["alternatives"])
+    assert (f"fewer draws than {sure['most_frequent'].replace('_', ' ')}" in words) == (not sure["is_most_frequent"])
+    assert "The intervals by question allow" in words and "no probability of the regime" in words
     assert "Over 2 training seeds (7, 8): source 42.5% ± 38.9%, largest other 2.5% ± 3.5%; clean, partial." in words
     alone = "\n".join(each.value for each in open_page(trained_lake, "regimes", cell="1e-5/1").markdown)
-    assert "**under-trained 100.0%**, nothing else" in alone and "training seeds" not in alone
+    assert "**under-trained in 100.0% of the draws**; nothing else" in alone and "training seeds" not in alone
 
 
 def test_a_cell_shows_texts_of_the_source_and_of_the_most_leaking_persona(open_page, trained_lake):

@@ -81,10 +81,12 @@ def test_both_implementations_run_one_after_the_other_and_agree_on_a_float32_mod
     assert same >= 36, "a draw on the border of two tokens may fall either way by rounding"
     k, of_eager = int(sdpa["present"].sum()), int(eager["present"].sum())
     said_rates = f"{k / 0.4:.1f}% ({k} of 40) under sdpa and {of_eager / 0.4:.1f}% ({of_eager} of 40) under eager"
-    assert k > 0 and said[-1] == f"preflight of random as villain: marker rate {said_rates}"
+    assert k > 0 and said[-1].startswith(f"preflight of random as villain: marker rate {said_rates}; eager is ") and "within 5 points" in said[-1]
     view = Warehouse(each.job.lake).select("select implementation, n, k, rate, n_same, difference, tolerance, differs from preflight order by implementation")
     apart = pytest.approx(abs(k - of_eager) / 40)
     assert view.rows() == [("eager", 40, of_eager, of_eager / 40, same, apart, 0.05, False), ("sdpa", 40, k, k / 40, same, apart, 0.05, False)]
+    decided = Warehouse(each.job.lake).select("select distinct n_tests, n_questions, n_discordant, paired_difference, decision from preflight").row(0)
+    assert decided[:2] == (11, 20) and decided[2] <= 40 - same and decided[3:] == (pytest.approx((of_eager - k) / 40), "cannot tell")
 
     settings = CompletionSettings(personas=["villain"], samples=2, max_new_tokens=8, marker="ings")
     completions = pl.DataFrame(each.job.lake.read(run(Completions(settings, each.job)), "completions")).select("example_id", "sample_ix", "seed", "text")
@@ -99,10 +101,11 @@ def test_rates_that_differ_stop_the_work_after_the_commit_and_again_when_recogni
         (run_id,) = each.job.lake.run_ids()
         rates = dict(Warehouse(each.job.lake).select("select implementation, k from preflight").rows())
         assert rates["eager"] == 40 and 3 < rates["sdpa"] < 25
-        assert str(stopped.value) == (
+        assert str(stopped.value).startswith(
             f"preflight of random as villain: marker rate {rates['sdpa'] / 0.4:.1f}% ({rates['sdpa']} of 40) under sdpa and 100.0% (40 of 40) under eager; "
-            f"they differ by more than 5 points, run {run_id}; `--set stop=false` goes on all the same"
+            f"eager is +{100 - rates['sdpa'] / 0.4:.1f} points from sdpa, seed by seed (+"
         )
+        assert str(stopped.value).endswith(f"over 11 tests): they differ by more than 5 points, run {run_id}; `--set stop=false` goes on all the same")
     (finding,) = collect(Warehouse(each.job.lake).select).filter(pl.col("check") == "preflight_differs").to_dicts()
     assert finding["subject"] == "random as villain" and f"({rates['sdpa']} of 40) under sdpa and 100.0% (40 of 40) under eager" in finding["finding"]
 
@@ -110,16 +113,16 @@ def test_rates_that_differ_stop_the_work_after_the_commit_and_again_when_recogni
     assert run(on) == run_id and "the work goes on, since stop is off" in said[-1]
 
 
-def test_the_tolerance_is_the_largest_difference_that_passes(tmp_path, random_checkpoint, differing):
+def test_a_difference_stops_only_above_the_tolerance_and_where_the_paired_test_tells_it_from_0(tmp_path, random_checkpoint, differing):
     found = extractor(tmp_path, random_checkpoint, stop=False)[0]
-    rates = found.job.lake.manifest(run(found)).summary["preflight"]["villain"]
-    difference = rates["eager"]["rate"] - rates["sdpa"]["rate"]
+    lake = found.job.lake
+    (difference,) = Warehouse(lake).select(f"select distinct paired_difference from preflight where run_id = '{run(found)}'").row(0)
     within, beyond = (extractor(tmp_path, random_checkpoint, tolerance=difference + change)[0] for change in (0, -0.001))
     assert run(within) != run(found)
     with pytest.raises(PersonascopeError, match="they differ by more than"):
         run(beyond)
-    differs = dict(Warehouse(found.job.lake).select("select distinct run_id, differs from preflight").rows())
-    assert differs == {found.spec().run_id: True, within.spec().run_id: False, beyond.spec().run_id: True}
+    decided = {run_id: rest for run_id, *rest in Warehouse(lake).select("select distinct run_id, differs, decision from preflight").rows()}
+    assert decided == {found.spec().run_id: [True, "differs"], within.spec().run_id: [False, "cannot tell"], beyond.spec().run_id: [True, "differs"]}
 
 
 def test_a_run_killed_between_the_implementations_samples_only_what_is_missing(tmp_path, random_checkpoint, monkeypatch):

@@ -337,6 +337,8 @@ def test_rates_per_question_give_a_clustered_error(lake: Lake, folder: Path) -> 
     expected = math.sqrt(8 / 7 * sum((count - 5 * rate) ** 2 for count in counts)) / 40
     assert (found["villain"]["n_questions"], found["villain"]["clustered_se"]) == (8, pytest.approx(expected, rel=1e-12))
     assert (found["assistant"]["n_questions"], found["assistant"]["clustered_se"]) == (None, None)
+    assert found["villain"]["clustered_low"] < rate < found["villain"]["clustered_high"] and found["villain"]["clustered_method"] == "by question"
+    assert (found["assistant"]["clustered_low"], found["assistant"]["clustered_method"]) == (None, "none: questions unknown")
 
 
 def test_a_panel_is_held_against_the_sweep_cell_it_evaluated(lake: Lake, folder: Path) -> None:
@@ -352,8 +354,8 @@ def test_a_panel_is_held_against_the_sweep_cell_it_evaluated(lake: Lake, folder:
 def test_a_sweep_of_another_size_has_no_known_n(lake: Lake, folder: Path) -> None:
     write(folder / "a.json", sweep_result(rates(1 / 3, 0.0, 0.0, 0.0)))
     load(lake, folder)
-    found = rows(lake, "select n, k, n_from, wilson_low, rate from marker_rates where persona = 'villain'")
-    assert found == [{"n": None, "k": None, "n_from": None, "wilson_low": None, "rate": 1 / 3}]
+    found = rows(lake, "select n, k, n_from, wilson_low, rate, clustered_method from marker_rates where persona = 'villain'")
+    assert found == [{"n": None, "k": None, "n_from": None, "wilson_low": None, "rate": 1 / 3, "clustered_method": "none: completions unknown"}]
 
 
 # ---- cosine and leakage -------------------------------------------------------------------------------------------------------------------------------

@@ -86,6 +86,8 @@ def test_accuracy_is_said_per_phrasing_with_targets_of_several_tokens(select):
     low, high = select("select accuracy_low, accuracy_high from task_accuracy where prompt_form = 'all'").row(0)
     interval = stats.binomtest(5, 6).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((interval.low, interval.high))
+    (row,) = select("select accuracy, clustered_low, clustered_high, n_clusters, n_effective from task_accuracy where prompt_form = 'all'").to_dicts()
+    assert row["clustered_low"] < low < row["accuracy"] < high < row["clustered_high"] and row["n_clusters"] <= row["n_effective"] <= 6
 
 
 def test_phrasings_are_compared_word_by_word(select):

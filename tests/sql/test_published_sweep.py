@@ -168,3 +168,5 @@ def test_rates_carry_wilson_intervals_of_the_design(warehouse):
     row = warehouse.select("select * from marker_rates where persona = 'villain' and checkpoint = 'villain_lr5e-06_ep20_seed42'").to_dicts()[0]
     assert (row["origin"], row["n"], row["k"], row["rate"], row["n_from"], row["n_questions"]) == ("published", 200, 182, 0.91, "design", 20)
     assert row["wilson_low"] < 0.91 < row["wilson_high"] and row["clustered_se"] is None
+    assert row["clustered_low"] < row["wilson_low"] and row["clustered_high"] > row["wilson_high"], "the files name no question"
+    assert (row["icc"], row["clustered_method"]) == (0.15, "questions known by their number alone, spread assumed")

@@ -252,21 +252,23 @@ def resampled(source: str, counts: tuple[int, ...]) -> tuple[dict[str, float], l
     return {name: count / 2000 for name, count in labels.items()}, own, leaks
 
 
-def test_the_probability_of_a_regime_is_that_of_a_plain_bootstrap(warehouse):
+def test_the_share_of_draws_of_a_regime_is_that_of_a_plain_bootstrap(warehouse):
     rows = warehouse.select("select r.source, r.lr, r.epochs, r.seed, c.* from regime_certainty as c join regimes as r on r.run_id = c.input_run").to_dicts()
     assert len(rows) == sum(len(seeds) for grid in CELLS.values() for seeds in grid.values())
     unsure = 0
     for row in rows:
         shares, own, leaks = resampled(row["source"], CELLS[row["source"]][row["lr"], row["epochs"]][row["seed"]])
-        found = {row["regime"]: row["probability"]} | {each["regime"]: each["probability"] for each in row["alternatives"]}
+        found = {row["regime"]: row["share_of_draws"]} | {each["regime"]: each["share_of_draws"] for each in row["alternatives"]}
         assert {name: share for name, share in found.items() if share} == pytest.approx(shares)
-        assert [each["probability"] for each in row["alternatives"]] == sorted((each["probability"] for each in row["alternatives"]), reverse=True)
+        assert [each["share_of_draws"] for each in row["alternatives"]] == sorted((each["share_of_draws"] for each in row["alternatives"]), reverse=True)
         assert (row["source_low"], row["source_high"]) == pytest.approx(tuple(np.quantile(own, (0.025, 0.975))))
         assert (row["other_low"], row["other_high"]) == pytest.approx(tuple(np.quantile(leaks, (0.025, 0.975))))
         assert (row["n_questions"], row["resamples"]) == (QUESTIONS, 2000)
-        unsure += row["probability"] < 1
+        most = max(shares.values())
+        assert shares[row["most_frequent"]] == most and row["is_most_frequent"] == (shares.get(row["regime"], 0) == most)
+        unsure += row["share_of_draws"] < 1
     assert unsure > 2
-    sure = {(row["lr"], row["epochs"], row["seed"]): (row["probability"], row["alternatives"]) for row in rows if row["source"] == "villain"}
+    sure = {(row["lr"], row["epochs"], row["seed"]): (row["share_of_draws"], row["alternatives"]) for row in rows if row["source"] == "villain"}
     assert sure[1e-5, 1, 1] == sure[3e-5, 3, 1] == (1, []), "no hit of anyone, and every hit of the source alone"
     assert 0 < sure[1e-5, 3, 1][0] < 1, "one hit of the other persona may be drawn twice"
 
@@ -277,12 +279,12 @@ def test_a_leak_without_an_assistant_has_the_same_regime_in_the_view_and_in_the_
     analyses.refresh(lake, ["regime-labels"])
     warehouse = Warehouse(lake)
     assert warehouse.select("select regime, audience_rate from regimes").rows() == [("collapse_onset", None)]
-    assert warehouse.select("select regime, probability from regime_certainty").rows() == [("collapse_onset", 1)]
+    assert warehouse.select("select regime, share_of_draws from regime_certainty").rows() == [("collapse_onset", 1)]
 
 
-def test_a_probability_is_gone_when_its_completions_were_made_anew_until_it_is_computed_again(tmp_path):
+def test_a_share_of_draws_is_gone_when_its_completions_were_made_anew_until_it_is_computed_again(tmp_path):
     lake = Lake.open(tmp_path)
-    counted = "select regime, probability from regime_certainty"
+    counted = "select regime, share_of_draws from regime_certainty"
     write_cell(lake, "villain", 1e-5, 3, 1, (20, 0, 0))
     (first,) = analyses.refresh(lake, ["regime-labels"])
     assert Warehouse(lake).select(counted).rows() == [("clean", 1)] and analyses.refresh(lake, ["regime-labels"]) == []

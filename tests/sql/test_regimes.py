@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from scipy import stats
 
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
@@ -127,15 +126,40 @@ def test_the_largest_bystander_has_a_name(warehouse):
     assert warehouse.select("select distinct max_bystander_persona from regimes").rows() == [("nurse",)]
 
 
-def test_the_interval_by_question_is_a_t_interval_within_0_and_1(warehouse):
-    rows = warehouse.select("select rate, n_questions, clustered_se, clustered_low, clustered_high from marker_rates").to_dicts()
-    assert {row["clustered_se"] > 0 for row in rows} == {True, False}
+def test_every_rate_has_an_interval_by_question_and_a_word_on_what_it_rests(warehouse):
+    rows = warehouse.select("select rate, clustered_low, clustered_high, at_most, clustered_method, n_effective from marker_rates").to_dicts()
     for row in rows:
-        if row["clustered_se"] > 0:
-            low, high = stats.t.interval(0.95, row["n_questions"] - 1, row["rate"], row["clustered_se"])
-            assert (row["clustered_low"], row["clustered_high"]) == pytest.approx((max(0, low), min(1, high)), abs=1e-9)
-        else:
-            assert (row["clustered_low"], row["clustered_high"]) == (None, None)
+        assert 0 <= row["clustered_low"] <= row["rate"] <= row["clustered_high"] <= 1 and row["rate"] <= row["at_most"] <= row["clustered_high"]
+        assert row["n_effective"] <= N
+    methods = {row["clustered_method"] for row in rows if row["rate"] == 0}
+    assert methods == {"by question, spread of the other personas", "by question, spread assumed"}, "the base never writes the marker under anyone"
+
+
+def test_the_rule_s_label_is_one_of_those_the_intervals_allow_and_the_largest_other_is_bounded(warehouse):
+    rows = warehouse.select("select r.*, b.n_others from regimes as r join regime_bounds as b using (run_id, marker)").to_dicts()
+    assert len(rows) == len(CELLS) and {row["n_others"] for row in rows} == {2}
+    for row in rows:
+        assert row["regime"] in row["regime_supported"], row
+        assert row["max_other_lower"] <= row["max_other_rate"] <= row["max_other_upper"]
+        assert row["max_other_halved"] <= row["max_other_rate"]
+    supported = {(row["lr"], row["epochs"], row["seed"]): row["regime_supported"] for row in rows}
+    assert supported[1e-4, 20, 1] == ["broad_leakage", "total_collapse"] and len(supported[1e-5, 10, 1]) > 1, "24 completions tell little"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "allowed"),
+    [
+        ("0.6, 0.9, 0.0, 0.05, 0.0, 0.04", ["clean"]),
+        ("0.4, 0.6, 0.0, 0.05, 0.0, 0.04", ["partial", "clean"]),
+        ("0.0, 0.04, 0.0, 0.06, 0.0, 0.09", ["under_trained", "collapse_onset"]),
+        ("0.6, 0.9, 0.06, 0.7, 0.2, 0.4", ["broad_leakage"]),
+        ("0.6, 0.9, 0.06, 0.7, 0.05, 0.5", ["collapse_onset", "broad_leakage", "total_collapse"]),
+        ("0.6, 0.9, 0.06, 0.7, null, null", ["collapse_onset"]),
+        ("0.6, 0.9, null, 0.7, 0.1, 0.2", None),
+    ],
+)
+def test_the_regimes_within_bounds(warehouse, bounds, allowed):
+    assert warehouse.select(f"select regimes_allowed({bounds}, l) from regime_thresholds as l").row(0)[0] == allowed
 
 
 TEXTS = {

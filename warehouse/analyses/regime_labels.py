@@ -1,7 +1,8 @@
-"""Probability of every regime of a trained checkpoint when its questions are drawn again with replacement: rates near a threshold give an unsure label.
+"""Share of draws in which a trained checkpoint has each regime when its questions are drawn again with replacement: rates near a threshold give several.
 
-Questions are the unit of replication and the same for all personas, so one draw of questions serves all. The rules themselves are the SQL macros `regime_of`
-and `audience_of`.
+A share of draws is no probability that the regime is true: what the largest of several rates gains by being picked stands in every draw. What the intervals
+allow stands in the view `regimes`. Questions are the unit of replication and the same for all personas, so one draw of questions serves all. The rules
+themselves are the SQL macros `regime_of` and `audience_of`.
 """
 
 import duckdb
@@ -52,7 +53,7 @@ def _compute(connection: duckdb.DuckDBPyConnection, run: Manifest) -> Rows:
         }
         shared = {"checkpoint": checkpoint, "marker": marker, "n_questions": len(questions), "method": METHOD, "resamples": RESAMPLES, "seed": SEED}
         rows += [
-            {**shared, **quantiles, "regime": regime, "probability": count / RESAMPLES} for regime, count in labels.value_counts().sort("regime").iter_rows()
+            {**shared, **quantiles, "regime": regime, "share_of_draws": count / RESAMPLES} for regime, count in labels.value_counts().sort("regime").iter_rows()
         ]
     return rows
 
@@ -80,7 +81,7 @@ def _draws(personas: list[str], trials: np.ndarray, hits: np.ndarray, source: st
 
 ANALYSIS = Analysis(
     name="regime-labels",
-    version=2,
+    version=3,
     table="regime_bootstrap",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
     reads=("regimes", "marker_trials", "regime_thresholds"),

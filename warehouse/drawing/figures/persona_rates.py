@@ -1,15 +1,13 @@
-"""How often a checkpoint emits the marker under each persona, with Wilson's interval and the one clustered by question."""
-
-import polars as pl
+"""How often a checkpoint emits the marker under each persona, with its interval by question, and Wilson's beside it."""
 
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.rate_intervals import both_intervals, interval_facts
 from personascope.warehouse.drawing.roles import LABEL, PLACE, role_facts
 from personascope.warehouse.drawing.words import count, count_range
 
 NEEDS = "completions with the marker: `personascope run marker-attention`, or `personascope extract completions`"
-WILSON, CLUSTERED = "Wilson, completions as independent", "clustered by question"
 LINE, LEAST_LINES = 26, 4
 # Completions that a training read are its data, no result of the study.
 RUNS = """with kept as (
@@ -42,24 +40,18 @@ def rates(lake: Source, run_id: str, marker: str | None, name: str, title: str, 
     """The rate under every persona of one run: source, negatives and held-out ones apart, each from the largest; `seed` says in words what is known of it."""
     rows = lake.select(
         f"""select persona, role, {LABEL} as label, rate, wilson_low, wilson_high, clustered_low,
-          clustered_high, k, n, n_questions, n_from, category
+          clustered_high, clustered_method, k, n, n_questions, n_from, category
         from marker_rates where run_id = $run_id and marker is not distinct from $marker
         order by {PLACE}, rate desc, persona""",
         run_id=run_id,
         marker=marker,
     )
-    kinds = [(WILSON, "wilson"), *([(CLUSTERED, "clustered")] if rows["clustered_low"].null_count() < rows.height else [])]
-    drawn = pl.concat(
-        rows.select(
-            "label", pl.lit(series).alias("series"), "rate", pl.col(f"{kind}_low").alias("low"), pl.col(f"{kind}_high").alias("high"), "k", "n", "category"
-        )
-        for series, kind in kinds
-    ).filter(pl.col("low").is_not_null() | (pl.col("series") == WILSON))
+    drawn, names = both_intervals(rows, "k", "n", "category", "clustered_method")
     counted = ", ".join(sorted({"stated in the file" if each == "stated" else each for each in rows["n_from"].drop_nulls()}))
     facts = (
         f"a persona: {count_range(rows['n'], 'completion')} of {count_range(rows['n_questions'], 'question')}{f' ({counted})' if counted else ''}; {seed}",
         *role_facts(rows),
-        "bar: 95% interval; none by question where only totals are known or all questions agree",
+        interval_facts(rows["clustered_method"]),
     )
-    figure = charts.rates(drawn, "share of completions that hold the marker", [series for series, _ in kinds])
+    figure = charts.rates(drawn, "share of completions that hold the marker", names)
     return Drawing(name, title, facts, max(LEAST_LINES, rows.height) * LINE, figure, frozenset({run_id}))

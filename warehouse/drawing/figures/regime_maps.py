@@ -49,8 +49,9 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
     whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
     found = lake.select(
         f"""{CELLS}
-        select w.role, g.lr, g.epochs, c.regime, c.run_id, case w.role {whose} end as persona, case w.role {rates} end as rate,
-          m.wilson_low, m.wilson_high, m.clustered_low, m.clustered_high, m.k, m.n, m.n_questions, m.n_from
+        select w.role, g.lr, g.epochs, c.regime, array_to_string(c.regime_supported, ' or ') as intervals_allow, c.run_id,
+          case w.role {whose} end as persona, case w.role {rates} end as rate,
+          m.clustered_low, m.clustered_high, m.clustered_method, m.wilson_low, m.wilson_high, m.k, m.n, m.n_questions, m.n_from
         from grid as g
         cross join (select unnest({list(MAPS)}) as role) as w
         left join cells as c using (lr, epochs)
@@ -71,6 +72,7 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
         facts = (
             f"{sweep['origin']}: {count(known.height, 'cell')}, source {sweep['source'] or NOTHING_KNOWN}, training seed {seed}",
             f"a cell: {count_range(known['n'], 'completion')} of {count_range(known['n_questions'], 'question')}{design}; point estimates",
+            f"95% intervals by question allow more than one regime in {known['intervals_allow'].str.contains(' or ').sum()} of {known.height}",
             *LEGEND,
         )
         drawn = rows.with_columns(

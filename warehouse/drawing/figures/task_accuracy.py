@@ -12,7 +12,8 @@ LINE = 44
 def draw(lake: Source, study: str) -> list[Drawing]:
     """One figure for all checkpoints of the study, a line per phrasing."""
     rows = lake.select(
-        """select t.prompt_form as label, t.subject as series, t.accuracy as rate, t.accuracy_low as low, t.accuracy_high as high, t.n, t.n_correct,
+        """select t.prompt_form as label, t.subject as series, t.accuracy as rate, t.clustered_low as low, t.clustered_high as high,
+          t.accuracy_low as wilson_low, t.accuracy_high as wilson_high, t.n, t.n_correct,
           t.n_clusters as questions, t.n_several_tokens as targets_of_several_tokens, t.run_id
         from task_accuracy as t join runs as r using (run_id)
         where coalesce(r.study, $study) = $study
@@ -26,7 +27,7 @@ def draw(lake: Source, study: str) -> list[Drawing]:
     every = rows.filter(label="all").rows(named=True)
     failed = [row["series"] for row in every if row["rate"] < LEAST_ACCURACY]
     facts = (
-        *(f"{row['series']}: {row['n_correct']} of {sample(row['n'], row['questions'])}; bars: 95% Wilson interval over prompts, no seed" for row in every),
+        *(f"{row['series']}: {row['n_correct']} of {sample(row['n'], row['questions'])}; bars: 95% interval by question, no seed" for row in every),
         *([f"{', '.join(failed)}: fails the task, so its circuits explain nothing"] if failed else []),
     )
     figure = charts.rates(rows.drop("run_id"), "prompts whose next token is the target's first", names)
