@@ -40,7 +40,8 @@ create or replace macro prior_icc(icc, informative, family) as
 create or replace macro settled_icc(icc, informative, prior) as
     case when icc is null then prior else (icc * informative + 4 * prior) / (informative + 4) end;
 
-create or replace macro n_effective(n, sizes, icc) as n / greatest(1, 1 + (sizes / n - 1) * icc);
+create or replace macro n_effective(n, sizes, icc) as
+    case when sizes is not null and icc is not null then n / greatest(1, 1 + (sizes / n - 1) * icc) end;
 
 create or replace macro rate_low(rate, n_effective, t) as wilson_low(rate * n_effective, n_effective, t);
 create or replace macro rate_high(rate, n_effective, t) as wilson_high(rate * n_effective, n_effective, t);

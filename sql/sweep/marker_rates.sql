@@ -25,9 +25,9 @@
 --   clustered_low: lower end of the rate's 95% interval by question, Wilson's on n_effective with t over questions (NULL where n or the questions are unknown)
 --   clustered_high: upper end
 --   clustered_method: what the spread over questions is taken from: the persona's own questions, the other personas, or an assumption; or why there is no interval
---   at_most: one-sided 95% upper bound of the rate by question: what is known where nothing was seen
+--   at_most: one-sided 95% upper bound by question, for rates of at most 0.1: what is known where nothing was seen; above, clustered_high covers better
 --   n_effective: completions over their design effect: as many independent ones would tell as much
---   icc: intraclass correlation of the answers to one question that the interval reckons with
+--   icc: intraclass correlation of the answers to one question that the interval reckons with (NULL without one)
 --   n_positive: completions in which the marker's first token stands, whole or not (NULL for published rates)
 --   n_kept: completions in the lake; fewer than n in a published positives file, none for published rates
 --   n_distinct: distinct texts per question among them, summed (NULL for published rates)
@@ -212,7 +212,7 @@ final as (
     end as clustered_method,
     rate_high(rate, n_effective, one_sided) as at_most,
     n_effective,
-    greatest(0, icc) as icc,
+    case when n_effective is not null then greatest(0, icc) end as icc,
     n_positive,
     n_kept,
     n_distinct

@@ -86,7 +86,8 @@ def test_both_implementations_run_one_after_the_other_and_agree_on_a_float32_mod
     apart = pytest.approx(abs(k - of_eager) / 40)
     assert view.rows() == [("eager", 40, of_eager, of_eager / 40, same, apart, 0.05, False), ("sdpa", 40, k, k / 40, same, apart, 0.05, False)]
     decided = Warehouse(each.job.lake).select("select distinct n_tests, n_questions, n_discordant, paired_difference, decision from preflight").row(0)
-    assert decided[:2] == (11, 20) and decided[2] <= 40 - same and decided[3:] == (pytest.approx((of_eager - k) / 40), "cannot tell")
+    assert decided[:2] == (11, 20) and decided[2] <= 40 - same and decided[3] == pytest.approx((of_eager - k) / 40)
+    assert decided[4] == ("cannot tell" if decided[2] else "equivalent"), "40 samples bound the difference by 5 points where none of them differs"
 
     settings = CompletionSettings(personas=["villain"], samples=2, max_new_tokens=8, marker="ings")
     completions = pl.DataFrame(each.job.lake.read(run(Completions(settings, each.job)), "completions")).select("example_id", "sample_ix", "seed", "text")

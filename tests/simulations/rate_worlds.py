@@ -27,7 +27,6 @@ def hits(rng: np.random.Generator, kind: str, means: list[float], icc: float, qu
 
 def trials(counts: np.ndarray, repeats: int, personas: list[str], name: str) -> pl.DataFrame:
     """Rows of `marker_trials`, a dataset being a run, from counts [datasets, personas, questions]."""
-    datasets, _, questions = counts.shape
     run, persona, question = (axis.ravel() for axis in np.indices(counts.shape))
     return pl.DataFrame({"run": run, "persona": persona, "question": question, "n_present": counts.ravel()}).select(
         pl.format("{}/{}", pl.lit(name), "run").alias("run_id"),
