@@ -29,7 +29,7 @@ from personascope.warehouse.drawing.markup import pipe_table
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.planning import tables as plans
-from personascope.warehouse.planning.plan import Measure, Typed, planned
+from personascope.warehouse.planning.plan import Typed, planned
 from personascope.warehouse.planning.power import ALPHA, TARGET, Design
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
@@ -282,7 +282,7 @@ def report(
 
 @app.command()
 def power(
-    measure: Annotated[Measure, typer.Argument(help="rate: a marker rate; attention: trained minus base; head: what a head is worth, nats.")] = "rate",
+    measure: Annotated[str, typer.Argument(help="rate: a marker rate; attention: trained minus base; head: what a head is worth, nats.")] = "rate",
     start: Annotated[float | None, typer.Option("--from", help="The rate it starts from, such as 0.05.")] = None,
     difference: Annotated[float, typer.Option("--difference", "-d", help="The difference to see: 0.05 is five points of a rate.")] = 0.05,
     questions: Annotated[int, typer.Option("--questions", "-q", help="Questions, the same under both conditions.")] = 20,

@@ -51,6 +51,7 @@ def test_more_of_everything_sees_more_and_more_comparisons_see_less():
         (lambda: power(EFFECTS[0], Design(20, 5), alpha=0), "alpha is 0"),
         (lambda: questions_needed(EFFECTS[0], Design(20, 5), target=1), "target is 1"),
         (lambda: planned("rate", None, 0.05, Typed()), "no rate to start from; expected --from RATE"),
+        (lambda: planned("heads", None, 0.05, Typed()), "measure 'heads' is unknown; did you mean 'head'"),
         (lambda: planned("head", None, 0.05, Typed(question_sd=0.1)), "standard deviations of measure 'head' are not known"),
     ],
 )

@@ -6,6 +6,7 @@ from personascope.warehouse.asking.source import Source
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.planning.lakes import Variances, variances
 from personascope.warehouse.planning.power import ICC, SHARED, Effect, MeanEffect, RateEffect
+from personascope.warehouse.settings import nearest
 
 Measure = Literal["rate", "attention", "head"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -24,13 +25,15 @@ class Typed(NamedTuple):
 
 
 def planned(
-    measure: Measure, start: float | None, difference: float, typed: Typed, lake: Source | None = None, checkpoint: str | None = None
+    measure: str, start: float | None, difference: float, typed: Typed, lake: Source | None = None, checkpoint: str | None = None
 ) -> tuple[Effect, str]:
     """The effect to be seen, and in words what its variances rest on.
 
     start: the rate it begins at (of a rate alone); difference: in points of a rate (0.05) or in the unit of the mean. Raises PersonascopeError where a figure
-    that the measure needs is neither typed nor in the lake.
+    that the measure needs is neither typed nor in the lake, and for an unknown measure.
     """
+    if measure not in MEASURES:
+        raise PersonascopeError(f"power: measure {measure!r} is unknown; {nearest(measure, MEASURES)}")
     found = variances(lake, measure, checkpoint) if lake is not None else NOTHING
     seed_sd = typed.seed_sd if typed.seed_sd is not None else found.seed_sd or 0.0
     if measure == "rate":
