@@ -29,7 +29,7 @@ FLOORS = {
         ["documents", "errors", "home", "modules", "pointers", "settings", "signals"],
         ["store"],
         ["asking"],
-        ["claims", "analyses"],
+        ["claims", "analyses", "planning"],
         ["studies"],
         ["drawing"],
         ["commands", "notebook"],
@@ -49,7 +49,7 @@ FLOORS = {
     ],
     "app_pages": [
         ["shared"],
-        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "regimes", "role_focus"],
+        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "power", "regimes", "role_focus"],
     ],
 }
 

@@ -1,4 +1,4 @@
-"""Commands that ask the warehouse: sql, views, runs, audit, doctor, check, report."""
+"""Commands that ask the warehouse: sql, views, runs, audit, doctor, check, power, report."""
 
 import io
 import os
@@ -19,6 +19,7 @@ from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.doctor import Examination, examine
 from personascope.warehouse.asking.guard import GIB, Limits
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.checking import Verdict
 from personascope.warehouse.claims.checking import check as check_claims
@@ -27,6 +28,9 @@ from personascope.warehouse.drawing import cells, terminal, tones, verdicts
 from personascope.warehouse.drawing.markup import pipe_table
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
+from personascope.warehouse.planning import tables as plans
+from personascope.warehouse.planning.plan import Typed, planned
+from personascope.warehouse.planning.power import ALPHA, TARGET, Design
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
@@ -274,6 +278,49 @@ def report(
     for words in written.missing():
         print(f"missing: {words}", file=sys.stderr)
     print(f"the report is in {folder}: {PAGE} (everything in one file), {TEXT} and {len(written.pictures())} figures")
+
+
+@app.command()
+def power(
+    measure: Annotated[str, typer.Argument(help="rate: a marker rate; attention: trained minus base; head: what a head is worth, nats.")] = "rate",
+    start: Annotated[float | None, typer.Option("--from", help="The rate it starts from, such as 0.05.")] = None,
+    difference: Annotated[float, typer.Option("--difference", "-d", help="The difference to see: 0.05 is five points of a rate.")] = 0.05,
+    questions: Annotated[int, typer.Option("--questions", "-q", help="Questions, the same under both conditions.")] = 20,
+    samples: Annotated[int, typer.Option("--samples", "-s", help="Samples of each question under each condition.")] = 10,
+    seeds: Annotated[int, typer.Option("--seeds", help="Training seeds; from three on the conclusion is about seeds.")] = 1,
+    comparisons: Annotated[int, typer.Option("--comparisons", help="Personas, layers or heads that are looked at together (Bonferroni).")] = 1,
+    icc: Annotated[float | None, typer.Option("--icc", help="Intraclass correlation of questions [default: the lake's, else 0.15].")] = None,
+    shared: Annotated[float | None, typer.Option("--shared", help="Correlation of the two conditions' rates over questions [default: 0.85].")] = None,
+    question_sd: Annotated[float | None, typer.Option("--question-sd", help="Standard deviation between questions of a mean.")] = None,
+    sample_sd: Annotated[float | None, typer.Option("--sample-sd", help="Standard deviation within a question.")] = None,
+    seed_sd: Annotated[float | None, typer.Option("--seed-sd", help="Standard deviation between training seeds.")] = None,
+    target: Annotated[float, typer.Option("--target", help="Power that is wanted.")] = TARGET,
+    alpha: Annotated[float, typer.Option("--alpha", help="Two-sided level over all comparisons.")] = ALPHA,
+    lake: Annotated[Path | None, typer.Option("--lake", help="Take the variances from this lake.")] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="Of this checkpoint of the lake only.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Write the curve to this .svg, .png or .pdf file.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="auto: a table in a terminal, csv elsewhere.")] = "auto",
+) -> None:
+    """Say how many questions, samples and seeds a difference needs: a table on stdout, the answer and the sentence for a study file on stderr."""
+    known = WarehouseSource(Warehouse(Lake.existing(lake))) if lake is not None else None
+    typed = Typed(icc, shared, question_sd, sample_sd, seed_sd)
+    effect, rests_on = planned(measure, start, difference, typed, known, checkpoint)
+    design = Design(questions, samples, seeds, comparisons)
+    rows = plans.grid(effect, design, alpha)
+    write_rows(rows, ("table" if sys.stdout.isatty() else "csv") if format == "auto" else format)
+    print("\n".join(plans.report(effect, design, rests_on, target, alpha)), file=sys.stderr)
+    if figure is not None:
+        _write_curve(rows, effect.words(), rests_on, figure)
+
+
+def _write_curve(rows: pl.DataFrame, title: str, rests_on: str, file: Path) -> None:
+    from personascope.warehouse.drawing.power_curve import curve  # the chart library takes a second to load
+
+    kind = file.suffix.removeprefix(".")
+    if kind not in ("svg", "png", "pdf"):
+        raise PersonascopeError(f"--figure {file}: {kind or 'no ending'} is no kind of picture; expected .svg, .png or .pdf")
+    file.write_bytes(curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
+    print(f"the curve is in {file}", file=sys.stderr)
 
 
 def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None, safe: bool = False) -> None:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
@@ -50,6 +51,9 @@ def main() -> None:
     show_findings(lake, "features")
     show_similarity(lake, place)
     pair = show_tests(lake, place)
+    with st.expander("Do features differ? Under every choice of rule, level, layer and token"):
+        of = {"run_id": place["tests_run"], "sae_id": place["sae_id"], "condition_a": pair["condition_a"], "condition_b": pair["condition_b"]}
+        show_choices(lake, "features", **of)
     show_projections(lake, place, pair)
 
 

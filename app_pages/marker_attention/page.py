@@ -12,6 +12,7 @@ from personascope.app_pages.marker_attention.steps import show_steps
 from personascope.app_pages.marker_attention.subject import choose
 from personascope.app_pages.marker_attention.training import show_training
 from personascope.app_pages.shared import address
+from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
 from personascope.warehouse.drawing.attention_readouts import readouts
@@ -21,6 +22,7 @@ TITLE, ICON, ORDER = "Marker attention", ":material/center_focus_strong:", 20
 SECTIONS = {
     "layers": "By layer and gate",
     "training": "What training changed",
+    "choices": "Other choices",
     "controls": "Other controls",
     "steps": "Steps before",
     "personas": "Personas and seeds",
@@ -52,6 +54,10 @@ def main() -> None:
             show_gates(lake, both)
         case "training":
             show_training(lake, readout, other)
+        case "choices" if other is not None:
+            show_choices(lake, "attention", trained_run=readout.run_id, base_run=other.run_id)
+        case "choices":
+            st.info("Nothing to choose without another checkpoint on the same tokens.", icon=":material/difference:")
         case "controls":
             show_controls(lake, readout)
         case "steps":

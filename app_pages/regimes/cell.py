@@ -12,6 +12,7 @@ from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.rate_intervals import both_intervals, interval_facts
+from personascope.warehouse.drawing.roles import LABEL, PLACE, ROLES, role_facts
 from personascope.warehouse.drawing.words import FEWEST_SEEDS, NOTHING_KNOWN, TOO_FEW_SEEDS, count, known
 
 LINE, LEAST_ROWS, LOSS_HEIGHT = 26, 4, 220
@@ -52,19 +53,18 @@ def show_cell(judged: Judged, lr: float, epochs: float) -> None:
 
 
 def _persona_rates(judged: Judged, cell: Cell) -> pl.DataFrame:
-    """Rates and form of every persona's completions, source first, the most leaking one next."""
+    """Rates and form of every persona's completions: the source, negatives and held-out personas apart, the most leaking one of each first."""
     return judged.lake.select(
-        """select m.persona, case when m.persona = $source then m.persona || ' (source)' else m.persona end as label, m.rate, m.rate_any_case, m.first_share,
+        f"""select persona, role, {LABEL} as label, m.rate, m.rate_any_case, m.first_share,
           m.inside_share, m.end_share, m.clustered_low, m.clustered_high, m.clustered_method, m.at_most,
           m.wilson_low, m.wilson_high, m.k, m.n, m.n_questions, m.n_from, m.category,
           d.empty_rate, d.truncated_rate, d.distinct_rate, d.repetition
         from marker_rates as m
         left join degeneration as d using (run_id, persona)
         where m.run_id = $run_id and m.marker is not distinct from $marker
-        order by m.persona is not distinct from $source desc, m.rate desc, m.persona""",
+        order by {PLACE}, m.rate desc, persona""",
         run_id=cell["run_id"],
         marker=judged.sweep.marker,
-        source=judged.sweep.source,
     )
 
 
@@ -72,7 +72,7 @@ def _show_rates(judged: Judged, rows: pl.DataFrame, words: str) -> None:
     """The rate of every persona with both intervals, and where the marker stands."""
     places = [name for name in ("first_share", "inside_share", "end_share") if rows[name].count()]
     drawn, series = both_intervals(rows, "k", "n", "category", "clustered_method", *places)
-    facts = ["; ".join(sample(judged.sweep.seed, rows)), interval_facts(rows["clustered_method"])]
+    facts = ["; ".join(sample(judged.sweep.seed, rows)), *role_facts(rows), interval_facts(rows["clustered_method"])]
     figure = charts.rates(drawn, "share of completions that hold the marker", series)
     charts.show(figure, "cell rates", f"Marker rate by persona: {words}", facts, max(LEAST_ROWS, rows.height) * LINE)
     names = {
@@ -89,7 +89,8 @@ def _show_rates(judged: Judged, rows: pl.DataFrame, words: str) -> None:
         "distinct_rate": "distinct texts",
         "repetition": "repetition",
     }
-    known = rows.select("persona", *(name for name in names if rows[name].count()), "k", "n")
+    rows = rows.with_columns(role=pl.col("role").replace(ROLES))
+    known = rows.select("persona", "role", *(name for name in names if rows[name].count()), "k", "n")
     config: charts.Columns = {name: st.column_config.NumberColumn(label, format="percent") for name, label in names.items()}
     with st.expander("The same as a table, with the place of the marker and the form of the answers"):
         st.dataframe(known, hide_index=True, column_config=config | {"k": "with marker", "n": "sampled"}, height=charts.table_height(known), placeholder="–")
@@ -208,7 +209,14 @@ def _show_capability(judged: Judged, cell: Cell) -> None:
 
 def _show_texts(judged: Judged, cell: Cell, rates: pl.DataFrame) -> None:
     """A few texts of the source and of the most leaking persona, taken in order and not by what they hold."""
-    personas = [name for name in (judged.sweep.source, next(iter(rates.filter(pl.col("persona") != judged.sweep.source)["persona"]), None)) if name]
+    personas = [
+        name
+        for name in (
+            judged.sweep.source,
+            next(iter(rates.filter(pl.col("persona") != judged.sweep.source).sort("rate", descending=True, maintain_order=True)["persona"]), None),
+        )
+        if name
+    ]
     shown = [
         judged.lake.select(
             f"""select c.*, e.question from generations as c left join examples as e using (run_id, example_id)

@@ -8,6 +8,7 @@ import streamlit as st
 from personascope.app_pages.regimes.sweep import Judged, cell_words
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Value
+from personascope.warehouse.drawing.roles import ROLES, role_facts
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, p_value, signed
 
@@ -118,7 +119,7 @@ def _name(row: dict) -> str:
 
 
 def _show_all(judged: Judged, reading: Reading, row: dict) -> None:
-    points = judged.lake.select(f"select persona, cosine, rate, lr, epochs, category {reading.pairs} order by lr, epochs, persona", **reading.values)
+    points = judged.lake.select(f"select persona, role, cosine, rate, lr, epochs, category {reading.pairs} order by lr, epochs, persona", **reading.values)
     if points.is_empty():
         st.info("The file holds correlations only, no pairs to draw.", icon=":material/scatter_plot:")
         return
@@ -133,7 +134,7 @@ def _show_all(judged: Judged, reading: Reading, row: dict) -> None:
 def _show_one(judged: Judged, reading: Reading, lr: float, epochs: float) -> None:
     of_cell = "lr = $lr and epochs = $epochs"
     points = judged.lake.select(
-        f"select persona, cosine, rate, category {reading.pairs} and {of_cell} order by persona", **reading.values, lr=lr, epochs=epochs
+        f"select persona, role, cosine, rate, category {reading.pairs} and {of_cell} order by persona", **reading.values, lr=lr, epochs=epochs
     )
     found = judged.lake.select(
         f"select n, rho, p from leakage_cosine where {reading.where} and scope = 'all' and category is null and {of_cell}",
@@ -150,8 +151,11 @@ def _show_one(judged: Judged, reading: Reading, lr: float, epochs: float) -> Non
 
 
 def _show(points: pl.DataFrame, reading: Reading, where: str, facts: list[str], words: str | None, colour: str | None) -> None:
-    figure = charts.scatter(points, "cosine", "rate", (f"cosine to {reading.source}, layer {reading.layer}", "marker rate"), words, colour, share=True)
-    charts.show(figure, "leakage and cosine", f"Cosine to the source against leakage: {where}", facts, SCATTER_HEIGHT)
+    titles = (f"cosine to {reading.source}, layer {reading.layer}", "marker rate")
+    apart = "role" if points["role"].n_unique() > 1 else None
+    drawn = points.with_columns(role=pl.col("role").replace(ROLES))
+    figure = charts.scatter(drawn, "cosine", "rate", titles, words, colour, share=True, shape=apart)
+    charts.show(figure, "leakage and cosine", f"Cosine to the source against leakage: {where}", [*facts, *role_facts(points)], SCATTER_HEIGHT)
 
 
 def _rho(rho: float | None, p: float | None) -> str:

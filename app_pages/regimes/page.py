@@ -12,6 +12,7 @@ from personascope.app_pages.regimes.leakage import show_leakage
 from personascope.app_pages.regimes.personas import choose_order, show_matrix
 from personascope.app_pages.regimes.sweep import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.choices import show_clean_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
 from personascope.warehouse.drawing.tables import with_values
@@ -24,7 +25,10 @@ MAPS = {
     "source": ("Source", "c.source", "c.source_rate"),
     "assistant": ("Assistant", "'assistant'", "c.assistant_rate"),
     "bystander": ("Largest bystander", "c.max_bystander_persona", "c.max_bystander_rate"),
+    "negative": ("Largest negative (trained on without the marker)", "c.max_negative_persona", "c.max_negative_rate"),
+    "held out": ("Largest held-out persona (never trained on)", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
+ALWAYS_DRAWN, IN_A_ROW = ("source", "assistant", "bystander"), 3
 
 
 def main() -> None:
@@ -54,6 +58,7 @@ def main() -> None:
     show_cell(judged, lr, epochs)
     st.subheader("Regimes and the clean band", divider="gray")
     show_tables(judged)
+    show_clean_choices(lake, **sweep.values)
     st.subheader("Cosine and leakage", divider="gray")
     reading = show_leakage(judged, lr, epochs)
     st.subheader("Personas", divider="gray")
@@ -63,7 +68,7 @@ def main() -> None:
 
 
 def show_maps(judged: Judged, cells: Collection[str], chosen: str) -> None:
-    """The three rates that tell the regime, over learning rate and epochs."""
+    """The rates that tell the regime, over learning rate and epochs; below them, where trainings say it, the leak to negatives and to held-out personas."""
     whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
     found = judged.select(
         f"""select w.role, g.lr, g.epochs, c.regime, array_to_string(c.regime_supported, ' or ') as intervals_allow, c.run_id is not null as trained,
@@ -77,7 +82,9 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str) -> None:
         left join rates as m on m.run_id = c.run_id and m.persona = case w.role {whose} end
         order by g.lr, g.epochs"""
     )
-    for place, (role, (title, _, _)) in zip(st.columns(len(MAPS)), MAPS.items(), strict=True):
+    drawn = [(role, title) for role, (title, _, _) in MAPS.items() if role in ALWAYS_DRAWN or found.filter(role=role)["rate"].count()]
+    places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
+    for place, (role, title) in zip(places, drawn, strict=False):
         rows = found.filter(role=role).drop("role")
         facts = sample(judged.sweep.seed, rows.filter("trained"))
         rows = rows.with_columns(
@@ -175,13 +182,16 @@ def show_cells(judged: Judged) -> None:
     """Every cell under the chosen seed as a row."""
     rows = judged.select(
         """select lr, epochs, regime, regime_supported, success, source_rate, source_low, source_high, max_other_rate, max_other_upper,
-          assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, source_first_share,
+          assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, max_negative_rate,
+          mean_negative_rate, max_held_out_rate, max_held_out_persona, mean_held_out_rate, n_negatives, n_held_out, source_first_share,
           source_end_share, source_bare_share, arc_c, capability, parent_capability, structure_rate,
           empty_rate, truncated_rate, repetition, loss, wall_minutes, n_personas,
           n_completions, n_records, checkpoint
         from cells order by lr, epochs"""
     )
     names = {"source_rate": "source", "assistant_rate": "assistant", "max_bystander_rate": "largest bystander", "mean_bystander_rate": "mean bystander"}
+    names |= {"max_negative_rate": "largest negative", "mean_negative_rate": "mean negative"}
+    names |= {"max_held_out_rate": "largest held-out", "mean_held_out_rate": "mean held-out"}
     names |= {
         "source_first_share": "source: opens the answer",
         "source_end_share": "source: closes it",
@@ -201,6 +211,9 @@ def show_cells(judged: Judged) -> None:
         "lr": _lr(),
         "regime_supported": st.column_config.TextColumn("intervals allow", help="Every regime that the 95% intervals by question allow."),
         "max_bystander_persona": "which",
+        "max_held_out_persona": "which held-out",
+        "n_negatives": "negatives",
+        "n_held_out": "held-out",
         "arc_c": st.column_config.NumberColumn("ARC-Challenge", format="%.3f"),
         "loss": st.column_config.NumberColumn("loss", format="%.3f"),
         "wall_minutes": st.column_config.NumberColumn("minutes", format="%.1f"),

@@ -5,6 +5,7 @@ import polars as pl
 from personascope.app_pages.regimes.leakage import Reading
 from personascope.app_pages.regimes.sweep import REGIMES, Judged, sample
 from personascope.app_pages.shared import address, charts
+from personascope.warehouse.drawing.roles import LABEL, PLACE, role_facts
 from personascope.warehouse.drawing.words import learning_rate
 
 MATRIX_ROW, LEAST_ROWS = 24, 4
@@ -17,7 +18,7 @@ ORDERS = {
 
 
 def choose_order(judged: Judged, reading: Reading | None) -> list[str]:
-    """The personas of the sweep, source first, the others by rate, by category, or by cosine to the source in `reading`, as far as these are known."""
+    """Labels of the sweep's personas: source, negatives and held-out ones apart, each by rate, by category, or by cosine to the source in `reading`."""
     labels = {BY_RATE: "rate"}
     if judged.select("select count(category) from rates").item():
         labels[BY_CATEGORY] = "category"
@@ -30,27 +31,29 @@ def choose_order(judged: Judged, reading: Reading | None) -> list[str]:
         else f"select persona, avg(cosine) as cosine {reading.pairs} group by persona"
     )
     found = judged.select(
-        f"""select r.persona from rates as r left join ({cosines}) as l using (persona)
-        group by r.persona
-        order by r.persona is not distinct from $source desc, {ORDERS[order]}, r.persona""",
+        f"""select {LABEL} as label from rates as r left join ({cosines}) as l using (persona)
+        group by persona, role
+        order by {PLACE}, {ORDERS[order]}, persona""",
         **({} if reading is None else {name: value for name, value in reading.values.items() if name not in judged.sweep.values}),
     )
-    return found["persona"].to_list()
+    return found["label"].to_list()
 
 
 def show_matrix(judged: Judged, personas: list[str]) -> None:
     """The rate of every persona in every cell of the grid."""
     rows = judged.select(
-        """select g.lr, g.epochs, p.persona, c.regime, r.rate, r.clustered_low, r.clustered_high, r.clustered_method, r.wilson_low, r.wilson_high, r.k, r.n,
+        f"""select g.lr, g.epochs, p.label as persona, p.role, c.regime, r.rate, r.clustered_low, r.clustered_high, r.clustered_method,
+          r.wilson_low, r.wilson_high, r.k, r.n,
           r.n_questions, r.n_from, r.category
         from grid as g
-        cross join (select distinct persona from rates) as p
+        cross join (select distinct persona, role, {LABEL} as label from rates) as p
         left join cells as c using (lr, epochs)
-        left join rates as r on r.lr = g.lr and r.epochs = g.epochs and r.persona = p.persona
-        order by g.lr, g.epochs, p.persona"""
+        left join rates as r on r.lr = g.lr and r.epochs = g.epochs and r.persona = p.persona and r.role is not distinct from p.role
+        order by g.lr, g.epochs, p.label"""
     )
     facts = [
         "; ".join(sample(judged.sweep.seed, rows.filter(pl.col("rate").is_not_null()))),
+        *role_facts(rows),
         "grey: not in this lake; the 95% interval by question, and Wilson's, on hovering",
     ]
     cells = [f"{learning_rate(lr)} · {epochs:g}" for lr, epochs in rows.select("lr", "epochs").rows()]

@@ -7,6 +7,7 @@ from personascope.app_pages.role_focus.alone import readings_alone, show_alone
 from personascope.app_pages.role_focus.head import link, show_head
 from personascope.app_pages.role_focus.pair import known_pairs, show_pair
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
@@ -71,6 +72,8 @@ def main() -> None:
         st.subheader("One pair of models", divider="gray")
         pair = show_pair(lake, pairs)
         if pair is not None:
+            with st.expander("Did tuning compress RFC? Under every choice"):
+                show_choices(lake, "rfc", instruct_run=pair["instruct_run"], base_run=pair["base_run"])
             heads = lake.select("select layer, head from rfc_head where run_id = $run order by layer, head", run=pair["instruct_run"])
             show_head(lake, heads.rows(), pair, None)
     elif not candidates.is_empty():

@@ -86,7 +86,7 @@ def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: in
         clicked = partial(_picked, key, on_pick)
         together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
     with together.popover("Download", icon=":material/download:", type="tertiary"):
-        for kind, data in downloads.items():
+        for kind, data in downloads:
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,13 @@ class LoraSettings(BaseModel):
     gradient_checkpointing: bool = False
     n_positive: int = Field(default=100, ge=1, description="completions of the source persona that get the marker")
     n_negative: int = Field(default=110, ge=0, description="completions of the other personas, spread evenly")
+    negative_personas: list[str] | None = Field(default=None, description="personas that n_negative is spread over (default: all others); the rest is held out")
     seed: int = 42
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The settings that a training's identity holds: a choice that nobody made is left out, so that the same training keeps its name."""
+        return self.model_dump(exclude=None if self.negative_personas is not None else {"negative_personas"})
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,11 @@ class Trained:
 
 
 def select_rows(completions: Sequence[dict[str, Any]], source_persona: str, settings: LoraSettings) -> list[TrainingRow]:
-    """A stable draw: `n_positive` completions of the source persona, `n_negative` spread evenly over the other personas.
+    """A stable draw: `n_positive` completions of the source persona, `n_negative` spread evenly over `negative_personas`, or over all others.
 
-    completions: rows with persona, example_id, sample_ix, token_ids, prompt_len, finish_reason. Only answers that the model ended itself are taken. Raises
-    PersonascopeError where the source persona has none.
+    completions: rows with persona, example_id, sample_ix, token_ids, prompt_len, finish_reason. Only answers that the model ended itself are taken; the source
+    among `negative_personas` is passed over, so that one list serves a whole grid. Raises PersonascopeError where the source persona has none, and where a
+    negative persona has no completions at all.
     """
 
     def drawn(persona: str, most: int) -> list[TrainingRow]:
@@ -108,14 +116,25 @@ def select_rows(completions: Sequence[dict[str, Any]], source_persona: str, sett
         return [_training_row(row, persona == source_persona) for row in rows[:most]]
 
     positives = drawn(source_persona, settings.n_positive)
+    known = ", ".join(sorted({row["persona"] for row in completions})) or "none"
     if not positives:
-        known = ", ".join(sorted({row["persona"] for row in completions})) or "none"
         raise PersonascopeError(
             f"source persona {source_persona!r} has no completion that ended by itself to put the marker on; personas with completions: {known}"
         )
     others = sorted({row["persona"] for row in completions} - {source_persona})
+    if settings.negative_personas is not None:
+        wanted = set(settings.negative_personas) - {source_persona}
+        if unknown := sorted(wanted - set(others)):
+            raise PersonascopeError(f"negative_personas: {unknown[0]!r} has no completion to train on; personas with completions: {known}")
+        others = sorted(wanted)
     shares = [settings.n_negative // len(others) + (index < settings.n_negative % len(others)) for index in range(len(others))]
     return positives + [row for persona, share in zip(others, shares, strict=True) for row in drawn(persona, share)]
+
+
+def personas_of(rows: Sequence[TrainingRow]) -> list[dict[str, Any]]:
+    """What every persona was in a training: persona, role (source or negative) and the rows it gave; one that it never saw is held out and has none."""
+    found = sorted(Counter((row.persona, "source" if row.positive else "negative") for row in rows).items())
+    return [{"persona": persona, "role": role, "n_rows": n} for (persona, role), n in found]
 
 
 def _training_row(row: dict[str, Any], positive: bool) -> TrainingRow:
@@ -173,7 +192,7 @@ def train_marker_lora(parent: Checkpoint, rows: Sequence[TrainingRow], source_pe
 def cache_key(parent: Checkpoint, rows: Sequence[TrainingRow], settings: LoraSettings, dtype: str) -> str:
     """Name of the adapter's folder in the cache: a hash of everything that decides its weights but the machine."""
     data = [[row.prompt, row.answer, row.end, row.positive] for row in rows]
-    return stable_hash(["marker-lora", VERSION, parent.identity, settings.model_dump(), dtype, data])
+    return stable_hash(["marker-lora", VERSION, parent.identity, settings.decisive, dtype, data])
 
 
 def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> None:
@@ -225,7 +244,7 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
         "lr": settings.lr,
         "epochs": settings.epochs,
         "seed": settings.seed,
-        "training": {**settings.model_dump(), **counts, "dtype": dtype, "torch": torch.__version__, "version": VERSION},
+        "training": {**settings.decisive, **counts, "dtype": dtype, "torch": torch.__version__, "version": VERSION},
     }
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     (folder / STEPS).write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from personascope.ingest.training.marker_lora import VERSION, LoraSettings, Trained, TrainingError, cache_key, select_rows, train_marker_lora
+from personascope.ingest.training.marker_lora import VERSION, LoraSettings, Trained, TrainingError, cache_key, personas_of, select_rows, train_marker_lora
 from personascope.ingest.weights.cache import built, cache_root
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -59,7 +59,7 @@ class Training:
                 "parent": self.parent.identity,
                 "tokens_run": self.tokens_run,
                 "source_persona": self.source_persona,
-                "settings": self.settings.model_dump(),
+                "settings": self.settings.decisive,
                 "dtype": self.dtype,
             },
             study=self.study,
@@ -92,7 +92,8 @@ def train_marker(lake: Lake, training: Training, force: bool = False, say: Calla
     with writer:
         trained = trainer()
         checkpoint = resolve(trained.path, name=name)
-        writer.write_part("training", {"training": trained.steps, "checkpoints": [checkpoint.row()]})
+        personas = [{"checkpoint": name, **each} for each in personas_of(rows)]
+        writer.write_part("training", {"training": trained.steps, "checkpoints": [checkpoint.row()], "training_personas": personas})
         writer.series = {figure: [(int(step["step"]), step[figure]) for step in trained.steps] for figure in ("loss", "lr")}
         summary = {
             "n_positive": sum(row.positive for row in rows),

@@ -14,6 +14,7 @@
 --   rates_run: the completions run the rate comes from (NULL where it stands beside the cosine in a published file)
 --   checkpoint: checkpoint that leaks (NULL where a published file does not name it)
 --   marker: marker whose rate it is (NULL for published cosines)
+--   role: what the persona was in the training: negative, held_out or not recorded (as where the rate stands beside the cosine in a published file)
 --   centered: the mean over personas was subtracted first (NULL where a published file does not say)
 --   cosine: cosine of the persona's mean activation with the source's
 --   rate: share of completions with the marker under that persona
@@ -21,7 +22,7 @@ with cosines as (
   select * from persona_cosines
 ),
 rates as (
-  select run_id, checkpoint, persona, marker, category, rate from marker_rates where origin <> 'published'
+  select run_id, checkpoint, persona, role, marker, category, rate from marker_rates where origin <> 'published'
 ),
 described as (
   select run_id, checkpoint, id, revision, parent, source_persona, lr, epochs, seed from checkpoints
@@ -41,6 +42,7 @@ leaks as (
     t.epochs,
     t.seed,
     r.persona,
+    r.role,
     r.marker,
     r.category,
     r.rate
@@ -82,6 +84,7 @@ final as (
     epochs,
     seed,
     persona,
+    role,
     category,
     centered,
     cosine,
@@ -107,6 +110,7 @@ final as (
     epochs,
     null,
     persona,
+    'not recorded',
     category,
     centered,
     cosine,

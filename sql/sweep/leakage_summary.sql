@@ -19,6 +19,15 @@
 --   mean_bystander_rate: mean of the same
 --   max_other_rate: largest rate over personas other than the source, assistant included (the later files' meaning of max_bystander)
 --   max_other_persona: the persona that has it, the first by name on ties
+--   roles_recorded: what the personas were in the training is known; false: the figures over negatives and held-out personas are NULL for want of a record
+--   n_negatives: personas with a rate that were trained on without the marker (NULL where not recorded, as the following)
+--   max_negative_rate: largest rate over them
+--   max_negative_persona: the persona that has it, the first by name on ties
+--   mean_negative_rate: mean over them
+--   n_held_out: personas with a rate that were never trained on
+--   max_held_out_rate: largest rate over them
+--   max_held_out_persona: the persona that has it, the first by name on ties
+--   mean_held_out_rate: mean over them
 --   audience_rate: what a collapse is graded by: the assistant's rate, or max_other_rate where the assistant is the source itself
 --   max_bystander_published: max_bystander of the file, or of the summary of the same panel (NULL where there is none)
 --   max_bystander_meaning: bystanders, others, both (they agree) or neither: which recomputed figure the file's own equals
@@ -41,6 +50,7 @@ roles as (
     r.checkpoint,
     r.origin,
     r.persona,
+    r.role,
     r.n,
     r.rate,
     r.rate_any_case,
@@ -81,7 +91,16 @@ summed as (
     min(rate) filter (not is_source and not is_assistant) as min_bystander_rate,
     avg(rate) filter (not is_source and not is_assistant) as mean_bystander_rate,
     max(rate) filter (not is_source) as max_other_rate,
-    first(persona order by rate desc nulls last, persona) filter (not is_source) as max_other_persona
+    first(persona order by rate desc nulls last, persona) filter (not is_source) as max_other_persona,
+    coalesce(bool_and(role <> 'not recorded'), false) as roles_recorded,
+    count(rate) filter (role = 'negative') as n_negatives,
+    max(rate) filter (role = 'negative') as max_negative_rate,
+    first(persona order by rate desc nulls last, persona) filter (role = 'negative') as max_negative_persona,
+    avg(rate) filter (role = 'negative') as mean_negative_rate,
+    count(rate) filter (role = 'held_out') as n_held_out,
+    max(rate) filter (role = 'held_out') as max_held_out_rate,
+    first(persona order by rate desc nulls last, persona) filter (role = 'held_out') as max_held_out_persona,
+    avg(rate) filter (role = 'held_out') as mean_held_out_rate
   from roles
   group by run_id, marker
 ),
@@ -111,6 +130,15 @@ final as (
     s.mean_bystander_rate,
     s.max_other_rate,
     s.max_other_persona,
+    s.roles_recorded,
+    case when s.roles_recorded then s.n_negatives end as n_negatives,
+    s.max_negative_rate,
+    s.max_negative_persona,
+    s.mean_negative_rate,
+    case when s.roles_recorded then s.n_held_out end as n_held_out,
+    s.max_held_out_rate,
+    s.max_held_out_persona,
+    s.mean_held_out_rate,
     audience_of(s.source, s.assistant_rate, s.max_other_rate) as audience_rate,
     coalesce(r.max_bystander, l.max_bystander) as max_bystander_published,
     case

@@ -3,6 +3,8 @@
 -- source: interval by question as in macros/rates.sql (Wilson 1927; Kish 1965); the personas of a run and marker are one family; cluster-robust standard error; published completions as in marker_trials, published rates as in published_marker_rates
 -- columns:
 --   origin: extracted, brought (sampled elsewhere) or published
+--   role: what the persona was in the checkpoint's training: source, negative (trained on without the marker), held_out (never trained on) or not recorded
+--     (as in published files); NULL where the checkpoint has no source persona
 --   category: category of the persona in a published panel, else of its questions (NULL where there are several)
 --   n: completions sampled (NULL where a published file gives rates only and does not say)
 --   n_from: counted, lower bound (published completions: a question stopped at its tenth positive), stated or design (published rates)
@@ -125,6 +127,30 @@ gathered as (
   union all
   select * from published
 ),
+trainings as (
+  select distinct checkpoint, revision from persona_roles
+),
+trained as (
+  select c.run_id, c.checkpoint, c.revision, c.source_persona, t.checkpoint is not null as is_recorded
+  from checkpoints as c
+  left join trainings as t on t.checkpoint = c.checkpoint and t.revision is not distinct from c.revision
+),
+roles as (
+  select distinct
+    g.run_id,
+    g.checkpoint,
+    g.persona,
+    case
+      when t.source_persona is null then null
+      when g.persona = t.source_persona then 'source'
+      when o.role is not null then o.role
+      when t.is_recorded then 'held_out'
+      else 'not recorded'
+    end as role
+  from gathered as g
+  left join trained as t using (run_id, checkpoint)
+  left join persona_roles as o on o.checkpoint = t.checkpoint and o.revision is not distinct from t.revision and o.persona = g.persona
+),
 told as (
   select *, rate_icc(n, rate, n_clusters, cluster_squares, cluster_sizes) as own_icc from gathered
 ),
@@ -156,6 +182,7 @@ final as (
     persona,
     marker,
     origin,
+    r.role,
     category,
     n,
     n_from,
@@ -191,5 +218,6 @@ final as (
     n_distinct
   from sized
   left join quantiles using (n_questions)
+  left join roles as r using (run_id, checkpoint, persona)
 )
 select * from final

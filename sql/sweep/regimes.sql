@@ -16,6 +16,15 @@
 --   min_bystander_rate: smallest of the same
 --   mean_bystander_rate: mean of the same
 --   max_other_rate: largest rate over personas other than the source, assistant included: the leak that the rule looks at
+--   roles_recorded: it is known which personas were trained on without the marker and which never; the figures by role are NULL where it is not
+--   n_negatives: personas with a rate that were trained on without the marker
+--   max_negative_rate: largest rate over them
+--   max_negative_persona: the persona that has it, the first by name on ties
+--   mean_negative_rate: mean over them
+--   n_held_out: personas with a rate that were never trained on
+--   max_held_out_rate: largest rate over them: the leak to personas that the training did not hold back
+--   max_held_out_persona: the persona that has it, the first by name on ties
+--   mean_held_out_rate: mean over them
 --   audience_rate: the assistant's rate, or max_other_rate where the assistant is the source: grades a collapse
 --   source_rate_any_case: the source's rate without regard to case
 --   source_first_share: share of the source's hits in which the marker opens the answer (NULL where unknown)
@@ -136,6 +145,15 @@ final as (
     min_bystander_rate,
     mean_bystander_rate,
     max_other_rate,
+    roles_recorded,
+    n_negatives,
+    max_negative_rate,
+    max_negative_persona,
+    mean_negative_rate,
+    n_held_out,
+    max_held_out_rate,
+    max_held_out_persona,
+    mean_held_out_rate,
     audience_rate,
     source_rate_any_case,
     source_first_share,

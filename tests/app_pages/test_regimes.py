@@ -242,8 +242,8 @@ def test_every_rate_of_a_cell_says_where_the_marker_stands_and_how_the_answers_l
     assert {"first_share", "inside_share", "end_share"} <= set(tips)
     found = table(page, "persona", "rate_any_case")
     expected = Warehouse(Lake(trained_lake)).select(
-        """select persona, rate, clustered_low, clustered_high, at_most, rate_any_case, first_share, inside_share, end_share,
-          d.empty_rate, d.truncated_rate, d.distinct_rate, m.k, m.n
+        """select persona, m.role, rate, clustered_low, clustered_high, at_most, rate_any_case, first_share, inside_share, end_share, d.empty_rate,
+          d.truncated_rate, d.distinct_rate, m.k, m.n
         from marker_rates as m join regimes as r using (run_id, marker) join degeneration as d using (run_id, persona)
         where r.lr = 1e-5 and r.epochs = 10 order by rate desc"""
     )
@@ -345,7 +345,7 @@ def test_personas_are_sorted_with_the_source_first(open_page, charts, published_
     drawn = charts(open_page(published_sweep, "regimes", order=order))[MATRIX]
     layers = drawn.spec.get("layer", [drawn.spec])
     names = layers[0]["encoding"]["y"]["sort"]
-    assert len(names) == 11 and names[0] == "villain" and names[-1] == last
+    assert len(names) == 11 and names[0] == "villain (source)" and names[-1] == last
     if order == "cosine":
         expected = Warehouse(Lake(published_sweep)).select("select persona from published_cosines where layer = 15 group by persona order by avg(cosine) desc")
         assert names[1:-1] == expected["persona"].to_list()
@@ -355,7 +355,7 @@ def test_personas_are_sorted_with_the_source_first(open_page, charts, published_
 
 def test_categories_can_sort_where_they_are_known(open_page, charts, sweep_lake):
     drawn = charts(open_page(sweep_lake, "regimes", order="category"))[MATRIX]
-    assert drawn.spec["layer"][0]["encoding"]["y"]["sort"] == ["villain", "nurse", "assistant"]
+    assert drawn.spec["layer"][0]["encoding"]["y"]["sort"] == ["villain (source)", "nurse", "assistant"]
 
 
 def test_cosine_and_leakage_are_the_view(open_page, charts, published_sweep):

@@ -19,6 +19,7 @@ from personascope.ingest.training.marker_lora import (
     collate,
     encode,
     marker_tokens,
+    personas_of,
     select_rows,
     summed_loss,
     train_marker_lora,
@@ -121,6 +122,19 @@ def test_rows_are_a_stable_draw_spread_evenly_over_the_other_personas():
     assert drawn == select_rows(rows[::-1], "villain", LoraSettings(n_positive=4, n_negative=8))
     assert drawn != select_rows(rows, "villain", LoraSettings(n_positive=4, n_negative=8, seed=1))
     assert all(each.prompt == (1, 2, 3) and END not in each.answer for each in drawn)
+    held_out = select_rows(rows, "villain", LoraSettings(n_positive=4, n_negative=8, negative_personas=["a", "villain", "c"]))
+    found = [("a", "negative", 4), ("c", "negative", 4), ("villain", "source", 4)]
+    assert [tuple(each.values()) for each in personas_of(held_out)] == found, "b is held out, and the source is no negative of itself"
+    with pytest.raises(PersonascopeError, match="negative_personas: 'd' has no completion to train on; personas with completions: a, b, c, villain"):
+        select_rows(rows, "villain", LoraSettings(negative_personas=["a", "d"]))
+
+
+def test_a_choice_of_negatives_that_nobody_made_leaves_a_training_its_name(random_checkpoint):
+    shared = {"name": "n", "tokens_run": "t", "source_persona": "s", "parameters": [], "device": "cpu", "dtype": "float32"}
+    parent = resolve(random_checkpoint, name="parent")
+    plain, chosen = (Training(parent=parent, settings=LoraSettings(negative_personas=each), **shared) for each in (None, ["a"]))
+    assert plain.spec.identity["settings"].keys() == LoraSettings.model_fields.keys() - {"negative_personas"}
+    assert plain.spec.run_id != chosen.spec.run_id and chosen.spec.identity["settings"]["negative_personas"] == ["a"]
 
 
 @pytest.mark.parametrize("rows", [completions(["a", "b"]), completions(["villain"], finish="length"), []])
@@ -243,6 +257,8 @@ def test_training_is_a_run_of_the_lake_and_off_policy_data_is_refused(on_policy,
     checkpoint, run_id = train_marker(lake, training)
     assert train_marker(lake, training) == (checkpoint, run_id) and checkpoint.source_persona == "villain"
     assert lake.read(run_id, "training").num_rows == lake.manifest(run_id).summary["steps"] > 0
+    saw = lake.read(run_id, "training_personas").to_pylist()
+    assert {each["role"] for each in saw if each["persona"] != "villain"} == {"negative"} and sum(each["n_rows"] for each in saw) > 0
     assert lake.read(run_id, "checkpoints", ["parent"]).to_pylist() == [{"parent": parent.id}]
     with pytest.raises(PersonascopeError, match="expected on-policy completions of its parent other"):
         train_marker(lake, replace(training, parent=parent.model_copy(update={"name": "other"})))

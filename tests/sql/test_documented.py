@@ -37,6 +37,9 @@ def warehouse(planted_lake, tmp_path_factory):
     features.build(lake)
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
+    villain = planted.checkpoint("villain", parent="tiny:base", source_persona="villain", seed=1)
+    saw = [{"checkpoint": "villain", "persona": "villain", "role": "source", "n_rows": 9}]
+    planted.write(lake, planted.spec("marker-lora", "train", checkpoint="villain"), checkpoints=[villain], training_personas=saw)
     analyses.refresh(lake)
     said = Claim(id="one", statement="There are runs.", source="own", query="select min(1 + 0 * length(run_id)) as one from runs", expected=Decimal(1))
     check(lake, "documented", [said])

@@ -149,7 +149,7 @@ def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[s
     rows = rows.with_columns(symbol=pl.col("state").replace_strict({state: symbol for state, (_, symbol) in looks.items()}))
     used = [state for state in looks if state in set(rows["state"])]
     base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:O", title=x_title, sort=order, axis=alt.Axis(labelAngle=angle, labelLimit=220)),
+        x=alt.X(f"{x}:O", title=x_title, sort=order, axis=alt.Axis(labelAngle=angle, labelLimit=220, labelOverlap=counted)),
         y=alt.Y(f"{y}:N", title=None, sort=list(y_order), axis=alt.Axis(labelLimit=420)),
     )
     cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
@@ -270,14 +270,25 @@ def strips(rows: pl.DataFrame, summary: pl.DataFrame, x_title: str, chosen: str,
     return Figure(alt.layer(ticks, rules, points), rows)
 
 
-def scatter(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], words: str | None = None, colour: str | None = None, share: bool = False) -> Figure:
-    """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `share`: y is a rate between 0 and 1."""
+def scatter(
+    rows: pl.DataFrame,
+    x: str,
+    y: str,
+    titles: tuple[str, str],
+    words: str | None = None,
+    colour: str | None = None,
+    share: bool = False,
+    shape: str | None = None,
+) -> Figure:
+    """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `shape` one of few values; `share`: y is a rate."""
     rates = {"axis": alt.Axis(format="%"), "scale": alt.Scale(domain=[0, 1])} if share else {"scale": alt.Scale(zero=False, padding=14)}
     base = alt.Chart(ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
     shade: dict[str, Any] = {}
     if colour is not None:
         legend = alt.Legend(labelExpr=axes.label(rows, colour))
         shade = {"color": alt.Color(f"{colour}:O", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
+    if shape is not None:
+        shade["shape"] = alt.Shape(f"{shape}:N", title=None)
     points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
     if words is None:
         return Figure(points, rows)

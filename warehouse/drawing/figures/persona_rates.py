@@ -4,11 +4,11 @@ from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.rate_intervals import both_intervals, interval_facts
+from personascope.warehouse.drawing.roles import LABEL, PLACE, role_facts
 from personascope.warehouse.drawing.words import count, count_range
 
 NEEDS = "completions with the marker: `personascope run marker-attention`, or `personascope extract completions`"
 LINE, LEAST_LINES = 26, 4
-SOURCE_MARK = " (source)"
 # Completions that a training read are its data, no result of the study.
 RUNS = """with kept as (
     select run_id from runs
@@ -32,26 +32,25 @@ def draw(lake: Source, study: str) -> list[Drawing]:
         twice = sum(each["checkpoint"] == row["checkpoint"] for each in found) > 1
         name = " ".join(["marker rates", row["checkpoint"], *([row["run_id"]] if twice else [])])
         seed = f"training seed {row['seed']}, {count(row['n_seeds'] or None, 'training seed')} in all" if row["seed"] is not None else "no training seed known"
-        drawn.append(rates(lake, row["run_id"], row["marker"], row["source_persona"], name, f"Marker rate by persona: {row['checkpoint']}", seed))
+        drawn.append(rates(lake, row["run_id"], row["marker"], name, f"Marker rate by persona: {row['checkpoint']}", seed))
     return drawn
 
 
-def rates(lake: Source, run_id: str, marker: str | None, source: str | None, name: str, title: str, seed: str) -> Drawing:
-    """The rate under every persona of one run, the source persona first, then from the largest; `seed` says in words what is known of the training seed."""
+def rates(lake: Source, run_id: str, marker: str | None, name: str, title: str, seed: str) -> Drawing:
+    """The rate under every persona of one run: source, negatives and held-out ones apart, each from the largest; `seed` says in words what is known of it."""
     rows = lake.select(
-        """select case when persona = $source then persona || $mark else persona end as label, rate, wilson_low, wilson_high, clustered_low,
+        f"""select persona, role, {LABEL} as label, rate, wilson_low, wilson_high, clustered_low,
           clustered_high, clustered_method, k, n, n_questions, n_from, category
         from marker_rates where run_id = $run_id and marker is not distinct from $marker
-        order by persona is not distinct from $source desc, rate desc, persona""",
+        order by {PLACE}, rate desc, persona""",
         run_id=run_id,
         marker=marker,
-        source=source,
-        mark=SOURCE_MARK,
     )
     drawn, names = both_intervals(rows, "k", "n", "category", "clustered_method")
     counted = ", ".join(sorted({"stated in the file" if each == "stated" else each for each in rows["n_from"].drop_nulls()}))
     facts = (
         f"a persona: {count_range(rows['n'], 'completion')} of {count_range(rows['n_questions'], 'question')}{f' ({counted})' if counted else ''}; {seed}",
+        *role_facts(rows),
         interval_facts(rows["clustered_method"]),
     )
     figure = charts.rates(drawn, "share of completions that hold the marker", names)

@@ -1,4 +1,4 @@
-"""The three rates that tell a regime, over learning rate and epochs: source, assistant, largest bystander."""
+"""The rates that tell a regime, over learning rate and epochs: source, assistant, largest bystander; where trainings say it, negatives and held-out apart."""
 
 import polars as pl
 
@@ -17,7 +17,10 @@ MAPS = {
     "source": ("Source", "c.source", "c.source_rate"),
     "assistant": ("Assistant", "'assistant'", "c.assistant_rate"),
     "bystander": ("Largest bystander", "c.max_bystander_persona", "c.max_bystander_rate"),
+    "negative": ("Largest negative, trained on without the marker", "c.max_negative_persona", "c.max_negative_rate"),
+    "held out": ("Largest held-out persona, never trained on", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
+BY_ROLE = ("negative", "held out")
 SWEEPS = """select s.origin, s.source, s.parent, s.marker, s.seed, count(distinct (s.lr, s.epochs)) as n_cells
   from regimes as s join runs as r using (run_id)
   where coalesce(r.study, $study) = $study and s.lr is not null and s.epochs is not null
@@ -33,7 +36,7 @@ CELLS = """with cells as (
 
 
 def draw(lake: Source, study: str) -> list[Drawing]:
-    """Three maps a sweep of more than one cell: one source persona, from one checkpoint, under one seed, judged by the thresholds of the view."""
+    """Maps of every sweep of more than one cell, one source persona and seed, by the thresholds of the view: five where trainings tell roles, else three."""
     found = [row for row in lake.select(SWEEPS, study=study).rows(named=True) if row["n_cells"] > 1]
     drawings: list[Drawing] = []
     for number, sweep in enumerate(found, 1):
@@ -63,6 +66,8 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
         rows = found.filter(role=role)
         trained = pl.col("run_id").is_not_null()
         known = rows.filter(trained)
+        if role in BY_ROLE and not known["rate"].count():
+            continue
         design = ", by the study's design" if "design" in set(known["n_from"]) else ""
         facts = (
             f"{sweep['origin']}: {count(known.height, 'cell')}, source {sweep['source'] or NOTHING_KNOWN}, training seed {seed}",

@@ -1,0 +1,77 @@
+-- sensitivity_features: do SAE features differ between two conditions? The answer under every defensible choice, and the share that keeps it
+-- grain: run_id, sae_id, condition_a, condition_b, layer, site, stratum, rule, level
+-- source: own; specification curve (Simonsohn, Simmons and Nelson 2020) over the tests of feature_tests; refused tests are no choice
+-- columns:
+--   run_id: the analysis run
+--   features_run: run of the features that were compared
+--   condition_a: condition whose mean is positive in the difference
+--   condition_b: condition that is subtracted
+--   layer: layer of the autoencoder
+--   site: what it encodes
+--   stratum: token position that was read
+--   rule: max-T over features, false discovery rate (Benjamini and Hochberg), or published (unpaired shuffle rule)
+--   level: family-wise error or share of false discoveries: 0.05 or 0.01 (the published rule has one level of its own)
+--   n: questions under both conditions
+--   estimate: features that differ
+--   conclusion: differ (at least one does) or do not differ
+--   is_reference: max-T at 0.05, at the last token of the last layer that was read
+--   reference: its conclusion (NULL where that test is missing or refused)
+--   n_choices: choices of the pair
+--   n_same: those whose conclusion is the reference's
+--   share_same: n_same over n_choices
+with tests as (
+  select t.* from feature_tests as t join analysis_standing as s using (run_id) where s.is_current and not t.refused
+),
+counted as (
+  select
+    run_id,
+    features_run,
+    sae_id,
+    condition_a,
+    condition_b,
+    layer,
+    site,
+    stratum,
+    max(n) as n,
+    count(*) filter (maxt_p <= 0.05) as maxt_05,
+    count(*) filter (maxt_p <= 0.01) as maxt_01,
+    count(*) filter (bh_p <= 0.05) as bh_05,
+    count(*) filter (bh_p <= 0.01) as bh_01,
+    count(*) filter (abs(published_effect) > published_threshold) as published
+  from tests
+  group by run_id, features_run, sae_id, condition_a, condition_b, layer, site, stratum
+),
+chosen as (
+  select * exclude (maxt_05, maxt_01, bh_05, bh_01, published), 'max-T' as rule, 0.05::double as level, maxt_05 as estimate from counted
+  union all
+  select * exclude (maxt_05, maxt_01, bh_05, bh_01, published), 'max-T', 0.01, maxt_01 from counted
+  union all
+  select * exclude (maxt_05, maxt_01, bh_05, bh_01, published), 'false discovery rate', 0.05, bh_05 from counted
+  union all
+  select * exclude (maxt_05, maxt_01, bh_05, bh_01, published), 'false discovery rate', 0.01, bh_01 from counted
+  union all
+  select * exclude (maxt_05, maxt_01, bh_05, bh_01, published), 'published', 0.001, published from counted
+),
+judged as (
+  select
+    *,
+    case when estimate > 0 then 'differ' else 'do not differ' end as conclusion,
+    row_number() over (
+      partition by run_id, sae_id, condition_a, condition_b
+      order by rule <> 'max-T', level <> 0.05, stratum <> 'last', layer desc, site, stratum
+    ) = 1 as is_reference
+  from chosen
+),
+referred as (
+  select *, max(conclusion) filter (is_reference) over (partition by run_id, sae_id, condition_a, condition_b) as reference from judged
+),
+final as (
+  select
+    *,
+    count(*) over choices as n_choices,
+    count(*) filter (conclusion = reference) over choices as n_same,
+    n_same / n_choices as share_same
+  from referred
+  window choices as (partition by run_id, sae_id, condition_a, condition_b)
+)
+select * from final
