@@ -108,7 +108,7 @@ def test_figures_of_an_outdated_analysis_are_gone_until_it_is_renewed(lake, rows
 def test_certainty_of_a_correlation_takes_the_draws_of_current_analyses_only(lake):
     query = "select family_a, family_b, alignment, resamples from rfc_correlation_certainty order by all"
     first = Warehouse(lake.lake).select(query).rows()
-    assert {row[3] for row in first} == {1000}
+    assert {row[3] for row in first} == {2000}
     redo(lake)
     assert Warehouse(lake.lake).select(query).rows() == []
     analyses.refresh(lake.lake, NAMES)
