@@ -225,7 +225,7 @@ def test_adjusting_for_the_number_of_layers_leaves_fewer_of_them(warehouse):
     rows = warehouse.select("select * from diff_of_diffs")
     assert set(rows.select("adjusted_missing", "resamples", "n_clusters").rows()) == {(None, 100_000, 18)}
     assert (rows["adjusted_p"] >= rows["flip_p"]).all()
-    assert [(rows[name] < 0.05).sum() for name in ("p", "clustered_p", "adjusted_p")] == [23, 20, 15]
+    assert [(rows[name] < 0.05).sum() for name in ("p", "clustered_p", "adjusted_p")] == [23, 20, 17]
     (peak,) = warehouse.select("select peak_layer, base_peak_layer, peak_shift, low <= -5 and high >= -5 as inside, n_clusters from peak_shifts").rows()
     assert peak == (14, 19, -5, True, 18)
 
