@@ -20,9 +20,9 @@
 --   rank: order by absolute effect among the features at hand, from 1
 --   decimals: decimals a published effect is printed with
 --   paired_effect: mean of the paired differences over their sample standard deviation (NULL where published or refused)
---   p: sign-flip p of the feature alone (NULL where published or refused)
+--   p: sign-flip p of the feature alone; null: the conditions exchangeable within a question, not equal means (NULL where published or refused)
 --   maxt_p: p adjusted for all features of the pair, layer and stratum by studentised max-T (NULL where published or refused)
---   bh_p: Benjamini-Hochberg adjusted p (NULL where published or refused)
+--   bh_p: Benjamini-Hochberg adjusted p, at most maxt_p (NULL where published or refused)
 --   n: questions under both conditions (NULL where published)
 --   refused: the test is refused and the difference alone stands (NULL where published)
 --   reason: why

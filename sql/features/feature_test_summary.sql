@@ -15,7 +15,7 @@
 --   n_tested: features that fire somewhere
 --   n_silent: features of the dictionary that never fire
 --   n_maxt: features with max-T p at most 0.05 (NULL where refused)
---   n_bh: features with Benjamini-Hochberg p at most 0.05 (NULL where refused)
+--   n_bh: features with Benjamini-Hochberg p at most 0.05, never fewer than n_maxt (NULL where refused)
 --   n_published: features beyond the published rule's threshold (NULL where refused)
 --   threshold: that threshold
 --   largest_difference: largest absolute difference of means
@@ -23,7 +23,7 @@
 --   reason: why
 --   resamples: sign flips
 --   seed: their seed
---   method: how p was computed
+--   method: how p was computed, and its null: the conditions exchangeable within a question, not equal means
 select
   run_id,
   features_run,
