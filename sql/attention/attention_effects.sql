@@ -70,7 +70,7 @@ sums as (
     cr2_squares(n, total, mean_delta, share) as cluster_squares,
     cr2_df(share) as df,
     effective_clusters(share) as n_effective,
-    skewness(total / n) as question_skewness,
+    cluster_skewness(n, total, mean_delta) as question_skewness,
     min(lowest) as lowest,
     max(highest) as highest,
     sum(n_positive)::bigint as n_positive,

@@ -72,7 +72,7 @@ sums as (
     cr2_sem(sum(n), count(*), cr2_squares(n, total, average, share)) as sem,
     case when count(*) > 1 then cr2_df(share) end as clustered_df,
     effective_clusters(share) as n_effective_clusters,
-    is_skewed(skewness(total / n), count(*)) as is_skewed,
+    is_skewed(cluster_skewness(n, total, average), count(*)) as is_skewed,
     sum(n_layer_top3)::bigint as n_layer_top3,
     sum(n_top3)::bigint as n_top3
   from centred

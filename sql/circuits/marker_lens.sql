@@ -65,7 +65,7 @@ errors as (
     any_value(logit_mean) as logit_difference,
     case when count(*) > 1 then cr2_df(share) end as clustered_df,
     effective_clusters(share) as n_effective_clusters,
-    is_skewed(skewness(prob_total / n), count(*)) or is_skewed(skewness(logit_total / n), count(*)) as is_skewed,
+    is_skewed(cluster_skewness(n, prob_total, prob_mean), count(*)) or is_skewed(cluster_skewness(n, logit_total, logit_mean), count(*)) as is_skewed,
     cr2_sem(sum(n), count(*), cr2_squares(n, prob_total, prob_mean, share)) as prob_sem,
     cr2_sem(sum(n), count(*), cr2_squares(n, logit_total, logit_mean, share)) as logit_sem
   from centred

@@ -97,9 +97,9 @@ sums as (
     case when n_restored_clusters > 1 then cr2_df(restored_share) end as restored_df,
     case when count(*) > 1 then cr2_df(share) end as clustered_df,
     effective_clusters(share) as n_effective_clusters,
-    is_skewed(skewness(change_total / n), count(*))
-    or is_skewed(skewness(nats_total / n), count(*))
-    or coalesce(is_skewed(skewness(restored_total / nullif(n_restored, 0)), n_restored_clusters), false) as is_skewed,
+    is_skewed(cluster_skewness(n, change_total, change_mean), count(*))
+    or is_skewed(cluster_skewness(n, nats_total, nats_mean), count(*))
+    or coalesce(is_skewed(cluster_skewness(nullif(n_restored, 0), restored_total, restored_mean), n_restored_clusters), false) as is_skewed,
     any_value(change_mean) as logit_change,
     cr2_sem(sum(n), count(*), cr2_squares(n, change_total, change_mean, share)) as change_sem,
     sum(change_total) / nullif(sum(distance_total), 0) as restored_pooled,

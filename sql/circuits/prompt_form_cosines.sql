@@ -89,7 +89,7 @@ sums as (
     cr2_sem(sum(n), count(*), cr2_squares(n, total, mean, share)) as sem,
     case when count(*) > 1 then cr2_df(share) end as clustered_df,
     effective_clusters(share) as n_effective_clusters,
-    is_skewed(skewness(total / n), count(*)) as is_skewed,
+    is_skewed(cluster_skewness(n, total, mean), count(*)) as is_skewed,
     min(lowest) as lowest,
     max(highest) as highest
   from centred

@@ -9,6 +9,7 @@
 --                                     subtracted before they are squared: the standard error of the difference is sqrt(sum((first - second) ** 2))
 -- contrast_df(share_a, n_a, share_b, n_b)  aggregate: degrees of freedom of the t of such a difference, n rows of a cluster in each of both samples
 -- effective_clusters(share)           aggregate: Kish's effective number of clusters, (sum of sizes)^2 / sum of squared sizes: that many equally large ones weigh as much
+-- cluster_skewness(n, total, mean)    aggregate: sample skewness of the clusters' means; NULL with fewer than three, and where they differ by no more than rounding
 -- skewness_limit(), skewness_z()      the two numbers of is_skewed, which stand in thresholds
 -- is_skewed(skewness, n_clusters)     the means of the clusters are so skewed that a t interval is too short on one side: their sample skewness is at least
 --                                     skewness_limit and above skewness_z of its standard errors under normality; NULL with fewer than three clusters
@@ -44,6 +45,8 @@ create or replace macro contrast_df(share_a, n_a, share_b, n_b) as
         9
     );
 create or replace macro effective_clusters(share) as round(1 / nullif(sum(share ** 2), 0), 9);
+create or replace macro cluster_skewness(n, total, mean) as
+    case when max(abs(total / n - mean)) > 1e-9 * max(abs(total / n)) then skewness(total / n - mean) end;
 create or replace macro skewness_limit() as 1.0;
 create or replace macro skewness_z() as 2.0;
 create or replace macro is_skewed(skewness, n_clusters) as

@@ -75,7 +75,7 @@ errors as (
     cr2_sem(sum(n), count(*), cr2_squares(n, total, mean, share)) as clustered_sem,
     case when count(*) > 1 then cr2_df(share) end as clustered_df,
     effective_clusters(share) as n_effective_clusters,
-    is_skewed(skewness(total / nullif(n, 0)), count(*)) as is_skewed
+    is_skewed(cluster_skewness(nullif(n, 0), total, mean), count(*)) as is_skewed
   from questions
   group by all
 ),

@@ -25,7 +25,7 @@ sums as (
     cr2_sem(sum(n), count(*), cr2_squares(n, total, mean, share)) as sem,
     cr2_df(share) as df,
     effective_clusters(share) as n_effective,
-    is_skewed(skewness(total / n), count(*)) as is_skewed
+    is_skewed(cluster_skewness(n, total, mean), count(*)) as is_skewed
   from centred
   group by dataset
 )
