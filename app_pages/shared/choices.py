@@ -20,5 +20,5 @@ def show_choices(lake: Source, question: str, **of: str) -> None:
 
 def show_clean_choices(lake: Source, **sweep: Value) -> None:
     """The map of one sweep: the share of the choices of leak and thresholds under which each cell is clean."""
-    for drawing in maps(lake, **sweep):
+    for drawing in maps(lake, None, **sweep):
         charts.show_drawing(drawing)

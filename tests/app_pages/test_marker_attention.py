@@ -375,3 +375,10 @@ def test_the_table_of_heads_holds_what_selection_leaves(open_page, charts, pairs
     drawn = charts(page)[SELECTION]
     assert drawn.rows.select("selection_effect", "evaluation_effect").rows() == expected.select("selection_effect", "evaluation_effect").rows()
     assert "picked on 9 generations of 4 questions, measured on 7 generations of 4 questions" in drawn.facts
+
+
+def test_other_choices_draw_the_specification_curve(open_page, charts, planted_lake):
+    page = open_page(planted_lake.lake.root, "marker_attention", subject="villain", section="choices")
+    drawn = charts(page)
+    title = "Did training move attention to the system prompt?"
+    assert title in drawn and f"{title} What was chosen" in drawn and "choices" in drawn[title].facts

@@ -130,7 +130,7 @@ def test_rows_are_a_stable_draw_spread_evenly_over_the_other_personas():
 
 
 def test_a_choice_of_negatives_that_nobody_made_leaves_a_training_its_name(random_checkpoint):
-    shared = {"name": "n", "tokens_run": "t", "source_persona": "s", "parameters": [], "device": "cpu", "dtype": "float32"}
+    shared: dict[str, Any] = {"name": "n", "tokens_run": "t", "source_persona": "s", "parameters": [], "device": "cpu", "dtype": "float32"}
     parent = resolve(random_checkpoint, name="parent")
     plain, chosen = (Training(parent=parent, settings=LoraSettings(negative_personas=each), **shared) for each in (None, ["a"]))
     assert plain.spec.identity["settings"].keys() == LoraSettings.model_fields.keys() - {"negative_personas"}

@@ -1,6 +1,7 @@
 """Specification curves: every choice by plain recomputation, the share that keeps the conclusion, and the figures of all study questions."""
 
 import runpy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,6 +82,11 @@ def test_the_share_counts_the_choices_that_keep_the_conclusion(warehouse):
     assert summary.height == found.select("trained_run", "base_run").unique().height and summary["share_same"].is_between(0, 1).all()
 
 
+def hits(question: int, sample: int, n: int) -> bool:
+    """The first sample of the first n questions."""
+    return question < n and sample == 0
+
+
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> Warehouse:
     """Two cells: one whose source says the marker in all answers and others never, one that leaks to one persona in 2 of 24."""
@@ -89,7 +95,7 @@ def sweep(tmp_path_factory) -> Warehouse:
         row = planted.checkpoint(name, "tiny:base", "villain", 1) | {"lr": lr}
         rules = {
             "villain": lambda question, sample: sample != 2,
-            "baker": lambda question, sample, n=leaks: question < n and sample == 0,
+            "baker": partial(hits, n=leaks),
             "assistant": lambda question, sample: False,
         }
         planted.completions(lake, name, rules, row)

@@ -14,21 +14,21 @@ from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.planning.lakes import variances
 from personascope.warehouse.planning.plan import Typed, planned
-from personascope.warehouse.planning.power import Design, MeanEffect, RateEffect, power, questions_needed, smallest_difference
+from personascope.warehouse.planning.power import Design, Effect, MeanEffect, RateEffect, power, questions_needed, smallest_difference
 from personascope.warehouse.planning.tables import DESIGNS, grid, shipped
 from personascope.warehouse.store.lake import Lake
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted.py")))
-EFFECTS = [RateEffect(0.05, 0.1), RateEffect(0.5, 0.4), MeanEffect(0.05, 0.08, 0.1), MeanEffect(0.02, 0.05, 0.0)]
+EFFECTS: list[Effect] = [RateEffect(0.05, 0.1), RateEffect(0.5, 0.4), MeanEffect(0.05, 0.08, 0.1), MeanEffect(0.02, 0.05, 0.0)]
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_what_is_needed_is_the_least_that_has_the_power(effect):
     design = Design(20, 10)
     needed = questions_needed(effect, design)
-    assert power(effect, Design(needed, 10)) >= 0.8 > power(effect, Design(needed - 1, 10))
+    assert needed is not None and power(effect, Design(needed, 10)) >= 0.8 > power(effect, Design(needed - 1, 10))
     least = smallest_difference(effect, design)
-    assert power(effect.of(least), design) == pytest.approx(0.8, abs=1e-6) and power(effect.of(0.99 * least), design) < 0.8
+    assert least is not None and power(effect.of(least), design) == pytest.approx(0.8, abs=1e-6) and power(effect.of(0.99 * least), design) < 0.8
 
 
 def test_more_of_everything_sees_more_and_more_comparisons_see_less():
@@ -68,9 +68,10 @@ def test_tables_hold_the_design_itself_and_what_ships():
 
 def test_the_designs_that_ship_are_those_of_the_study_files():
     from personascope.ingest.prompts import load_prompt_set
+    from personascope.warehouse.studies.model import Variant
     from personascope.warehouse.studies.reading import read_study
 
-    expected = {
+    expected: dict[str, tuple[str, Variant, str]] = {
         "published sweep over learning rates, and lr-epochs": ("lr-epochs", "full", "samples"),
         "published marker rates (issue 224), and marker-attention": ("marker-attention", "full", "trials"),
         "marker-attention --quick, the demo": ("marker-attention", "quick", "samples"),

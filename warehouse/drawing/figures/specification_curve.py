@@ -90,7 +90,7 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
             "mean",
             pl.col("mean").sub(1 if bounded else 0).alias("low"),
             pl.col("mean").add(1 if bounded else 0).alias("high"),
-            *(["estimate", pl.col("low").alias("interval_low"), pl.col("high").alias("interval_high")] if bounded else []),
+            *([pl.col("estimate"), pl.col("low").alias("interval_low"), pl.col("high").alias("interval_high")] if bounded else []),
             "conclusion",
             keeps=pl.col("conclusion") == pl.col("reference"),
             reference="is_reference",
