@@ -1,6 +1,6 @@
 -- at_the_ceiling: figures that are compared and all stand at the end of their scale: nothing could be seen to rise, whatever is true
 -- grain: subject
--- source: own; accuracy of a checkpoint and its parent, or the source's rate in three cells of a sweep or more, all at 98% or above, or accuracies all at 2% or below
+-- source: own; accuracy of a checkpoint and its parent, or the source's rate in all cells of a sweep, or under both attention implementations, all at 98% or above, or accuracies all at 2% or below
 -- severity: warning
 -- page: regimes
 -- columns:
@@ -25,10 +25,24 @@ sweeps as (
   from regimes
   where source_rate is not null
   group by origin, parent, source, marker
-  having min(source_rate) >= 0.98 and count(distinct (lr, epochs)) >= 3
+  having min(source_rate) >= 0.98 and count(distinct (lr, epochs)) >= 2
+),
+kernels as (
+  select
+    p.checkpoint,
+    p.run_id,
+    format('{} as {}, preflight', p.checkpoint, p.persona) as who,
+    format('the marker rate is {:.0f}% or more under both implementations: they cannot be told apart by it', 100 * min(p.rate)) as finding,
+    format('select persona, implementation, n, k, rate from preflight where run_id = {} and persona is not distinct from {}', sql_text(p.run_id), sql_text(p.persona)) as evidence
+  from preflight as p
+  where p.persona is not null and p.checkpoint is not null
+  group by p.run_id, p.checkpoint, p.persona
+  having min(p.rate) >= 0.98 and count(*) > 1
 ),
 gathered as (
   select * from tasks
+  union all
+  select * from kernels
   union all
   select * from sweeps
 ),

@@ -1,6 +1,6 @@
 -- duplicated_completions: completions of one question that are copies of each other, counted as samples
 -- grain: subject
--- source: own; sampled answers of a dozen words are rarely the same by chance (two fifths are), shorter ones where nearly none stands once
+-- source: own; sampled answers of a dozen words are rarely the same by chance (three fifths are), shorter ones where nearly none stands once
 -- severity: warning
 -- page: completions
 -- columns:
@@ -39,6 +39,6 @@ final as (
       sql_text(persona)
     ) as evidence
   from counted
-  where (n_long >= 4 and n_long >= 0.4 * n) or (n_copied >= 0.9 * n and n >= 8 and n_varied >= 4)
+  where (n_long >= 4 and n_long >= 0.6 * n) or (n_copied >= 0.9 * n and n >= 8 and n_varied >= 4)
 )
 select * from final

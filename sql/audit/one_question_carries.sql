@@ -1,6 +1,7 @@
 -- one_question_carries: one question supplies most of a persona's markers, or most of an effect: the replicate is the question, so there is one
 -- grain: subject
--- source: own; a share of half or more of at least five questions, and twice that of the next
+-- source: own; half or more of at least five questions (seven tenths of four), and twice that of the next; of a difference that is told from 0 over generations, or
+--   whose other questions have less than half of it whatever their signs
 -- severity: warning
 -- page: completions
 -- columns:
@@ -18,6 +19,7 @@ of_rates as (
     'completions with the marker' as what,
     count(*) as n_questions,
     sum(part) as total,
+    true as is_alone,
     max(part) as largest,
     list(part order by part desc)[2] as second,
     arg_max(question_id, part) as question_id
@@ -42,6 +44,7 @@ of_effects as (
     'the difference over all layers' as what,
     count(*) as n_questions,
     sum(part) as total,
+    max(part) >= 0.5 * sum(abs(part)) as is_alone,
     max(part) as largest,
     list(part order by part desc)[2] as second,
     arg_max(question_id, part) as question_id
@@ -54,7 +57,7 @@ told as (
 gathered as (
   select * from of_rates
   union all
-  select e.* from of_effects as e join told using (run_id, other_run)
+  select e.* from of_effects as e left join told as t using (run_id, other_run) where e.is_alone or t.run_id is not null
 ),
 final as (
   select
@@ -70,6 +73,6 @@ final as (
         )
     end as evidence
   from gathered
-  where n_questions >= 5 and total > 0 and largest >= 0.5 * total and largest >= 2 * greatest(second, 0)
+  where (n_questions >= 5 or (n_questions = 4 and largest >= 0.7 * total)) and total > 0 and largest >= 0.5 * total and largest >= 2 * greatest(second, 0)
 )
 select * from final

@@ -12,6 +12,13 @@ with compared as (
   from runs as r, unnest(r.inputs) as i(input_run)
   join runs as o on o.run_id = i.input_run
   where r.kind = 'extract' and o.kind = 'extract'
+  union -- whatever their prompt sets are called, as far as they ask the same questions
+  select r.run_id, o.run_id, r.extractor, r.checkpoint, o.checkpoint
+  from runs as r
+  join checkpoints as c on c.run_id = r.run_id and c.checkpoint = r.checkpoint
+  join runs as o on o.extractor = r.extractor and o.kind = 'extract' and o.checkpoint <> r.checkpoint
+  join checkpoints as p on p.run_id = o.run_id and p.checkpoint = o.checkpoint and c.parent in (p.id, p.checkpoint)
+  where r.kind = 'extract'
 ),
 prompts as (
   select
@@ -21,6 +28,7 @@ prompts as (
     condition,
     prompt_form,
     any_value(coalesce(system_prompt, '<none>')) as system_prompt,
+    any_value(folded(question)) as question,
     any_value(text) as text
   from examples
   group by run_id, persona, question_id, condition, prompt_form
@@ -43,6 +51,7 @@ judged as (
     on b.run_id = c.other_run
     and b.persona is not distinct from a.persona
     and b.question_id = a.question_id
+    and b.question is not distinct from a.question
     and b.condition is not distinct from a.condition
     and b.prompt_form is not distinct from a.prompt_form
   group by c.run_id, c.other_run

@@ -13,7 +13,7 @@ with made as (
   select run_id, extractor, inputs, split_part(prompt_set, '@', 1) as prompts, checkpoint from runs where kind = 'extract'
 ),
 cards as (
-  select m.*, c.id, c.parent
+  select m.*, c.id, c.parent, c.source_persona
   from made as m
   left join checkpoints as c using (run_id, checkpoint)
 ),
@@ -31,7 +31,8 @@ alike as (
     and a.run_id <> b.run_id
     and (
       (a.prompts is not distinct from b.prompts and a.parent in (b.id, b.checkpoint) and a.checkpoint <> b.checkpoint)
-      or (a.prompts is not distinct from b.prompts and a.parent = b.parent and a.checkpoint <> b.checkpoint and len(a.inputs) = 0 and len(b.inputs) = 0)
+      or (a.prompts is not distinct from b.prompts and a.checkpoint <> b.checkpoint and len(a.inputs) = 0 and len(b.inputs) = 0
+        and (a.parent = b.parent or (a.parent is null and b.parent is null and a.source_persona is not null and b.source_persona is not null)))
       or (a.inputs = b.inputs and len(a.inputs) > 0)
     )
 ),

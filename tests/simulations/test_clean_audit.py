@@ -154,13 +154,13 @@ def test_nothing_is_said_of_clean_studies_together(findings):
 
 def test_the_studies_are_such_that_a_check_of_the_bare_figures_would_cry_wolf(connection):
     """Over layers a third of the models seem to move that did not, a fifth of the means near 0 are one layer's, and noise changes a layer of every family."""
-    apart, sound = connection.sql(
+    apart, sound = connection.execute(
         "select avg((layer_sign_test_p < 0.05 and paired_p >= 0.05)::int), avg((paired_p < 0.05)::int) from diff_of_diffs_summary "
         "where trained_subject like 'still%'"
     ).fetchone()
-    carried, unsure = connection.sql(
+    carried, unsure = connection.execute(
         "select avg((max_layer_share >= 0.9)::int), avg((n_changed_unsure > 0)::int) from rfc_summary where family like 'un%'"
     ).fetchone()
-    n_rates, largest = connection.sql("select count(*), max(rate) from marker_rates").fetchone()
+    n_rates, largest = connection.execute("select count(*), max(rate) from marker_rates").fetchone()
     assert apart > 0.3 and sound < MOST + 2 * ERROR and carried > 0.15 and unsure > 0.95
     assert n_rates == STUDIES * (len(PERSONAS) + 1) and largest > 0.5

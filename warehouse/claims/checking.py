@@ -253,7 +253,7 @@ def _looked_at(warehouse: Warehouse, statement: Node | None) -> tuple[int | None
     population = whole(statement) if statement else None
     if population is None:
         return None, ""
-    n_rows = _ask_quietly(warehouse, population.count)
+    n_rows = _ask_quietly(warehouse, population.counting)
     found = _ask_quietly(warehouse, origins(population))
     mixed = sorted(each for each in found if each) if isinstance(found, (list, pl.Series)) else []
     return n_rows, f"mixes {' and '.join(mixed)} rows" if len(mixed) > 1 else ""
@@ -288,7 +288,7 @@ def _with_model(query: str, model: str | None) -> str:
 def _over_nothing(warehouse: Warehouse, statement: Node | None, of_filters: bool = False) -> str:
     """The rows that the query's sums and counts are over, where there are none of them, else empty: nothing is true of nothing."""
     for population in populations(statement) if statement else ():
-        if population.of_a_filter == of_filters and _ask_quietly(warehouse, population.count) == 0:
+        if population.of_a_filter == of_filters and _ask_quietly(warehouse, population.counting) == 0:
             return f"rows of {_in_turn(population)}{f' with {population.named}' if population.named else ''}"
     return ""
 

@@ -134,7 +134,7 @@ def _as_printed(published: Scalar | Range, value: Scalar) -> bool:
 def _near(published: Scalar | Range, value: Scalar) -> bool:
     """Whether a value is so near that two digits agree at all."""
     if isinstance(published, Range) and isinstance(value, Decimal):
-        return _within(published, value, *(LARGEST_TOLERANCE * abs(end or 0) for end in (published.low, published.high)))
+        return _within(published, value, *(Decimal(0) if end is None else LARGEST_TOLERANCE * abs(end) for end in (published.low, published.high)))
     return not isinstance(published, Decimal) or not isinstance(value, Decimal) or abs(published - value) <= LARGEST_TOLERANCE * abs(published)
 
 

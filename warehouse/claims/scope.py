@@ -38,7 +38,7 @@ class Population(NamedTuple):
     `of_a_filter`: the rows are picked out inside an aggregate, so that none of them may be the answer.
     """
 
-    count: str
+    counting: str
     reads: tuple[str, ...]
     named: str
     of_a_filter: bool = False
@@ -80,7 +80,7 @@ def without_rows(statement: Node) -> str | None:
 
 def origins(population: Population) -> str:
     """The query that gives the origins of the rows a population counts; DuckDB refuses it where they have none."""
-    return population.count.replace("count_star()", "list(DISTINCT origin ORDER BY origin)", 1)
+    return population.counting.replace("count_star()", "list(DISTINCT origin ORDER BY origin)", 1)
 
 
 def _population(statement: Node, node: Node, beside: list[Node], further: list[Node] | None = None) -> Population:
@@ -157,8 +157,12 @@ def _is_key(name: str, read: set[str]) -> bool:
 
 def _is_outcome(name: str, read: set[str]) -> bool:
     """Whether a column says how something came out: a view or table that is read says so, or, of a subquery or a view that only hands it on, any table."""
-    told = [(views() | tables())[relation].outcomes for relation in read & (views() | tables()).keys()]
+    told = [outcomes for relation in read for outcomes in _outcomes_of(relation)]
     return any(name in outcomes for outcomes in told) or (name in _outcomes() and not read & tables().keys())
+
+
+def _outcomes_of(relation: str) -> list[tuple[str, ...]]:
+    return [kind[relation].outcomes for kind in (views(),) if relation in kind] + [kind[relation].outcomes for kind in (tables(),) if relation in kind]
 
 
 def _is_computed(name: str, read: set[str]) -> bool:
