@@ -316,9 +316,10 @@ def power(
 def _write_curve(rows: pl.DataFrame, title: str, rests_on: str, file: Path) -> None:
     from personascope.warehouse.drawing.power_curve import curve  # the chart library takes a second to load
 
-    kind = file.suffix.removeprefix(".")
-    if kind not in ("svg", "png", "pdf"):
-        raise PersonascopeError(f"--figure {file}: {kind or 'no ending'} is no kind of picture; expected .svg, .png or .pdf")
+    kinds: dict[str, Literal["svg", "png", "pdf"]] = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
+    kind = kinds.get(file.suffix)
+    if kind is None:
+        raise PersonascopeError(f"--figure {file}: {file.suffix or 'no ending'} is no kind of picture; expected .svg, .png or .pdf")
     file.write_bytes(curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
     print(f"the curve is in {file}", file=sys.stderr)
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from fault_world import World, copy, digest, start
+from fault_world import Work, World, copy, digest, start
 
 from personascope.warehouse.store.lake import Lake
 
@@ -21,13 +21,9 @@ def crowd(world: World, folder: Path, processes: int, seconds: float, seed: int)
     free, end = [folder / f"crowd-{number}.log" for number in range(processes)], time.monotonic() + seconds
     while running or time.monotonic() < end:
         while free and time.monotonic() < end:
-            if draw.random() < 0.4:
-                name, arguments = "sql", ("sql", ANSWER, "-f", "csv")
-            else:
-                work = draw.choice(names)
-                name, arguments = work.name, work.arguments
+            work = Work("sql", ("sql", ANSWER, "-f", "csv")) if draw.random() < 0.4 else draw.choice(names)
             log = free.pop()
-            running[start((*arguments, "--lake", str(root)), output=log)] = (name, log)
+            running[start((*work.arguments, "--lake", str(root)), output=log)] = (work.name, log)
         process, status = os.wait()
         name, log = running.pop(process)
         counts[name] += 1

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fault_world import Digest, Work, World, copy, digest, faults_after_all, faults_after_kill, kill, start
@@ -66,7 +67,7 @@ def kills_between_steps(world: World, folder: Path, trials: int) -> Iterator[Tri
         for place in range(share):
             step = round(place * (n_steps - 1) / max(share - 1, 1))
             root = copy(world, folder / "trial")
-            process = start((*work.arguments, "--lake", str(root)), before=lambda step=step: _die_before(step))
+            process = start((*work.arguments, "--lake", str(root)), before=partial(_die_before, step))
             os.waitpid(process, 0)
             yield _ended(work, f"before step {step + 1} of {n_steps}", root, after, faults_after_kill(root, before, work))
 

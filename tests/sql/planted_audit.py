@@ -160,7 +160,9 @@ def panel(lake: Lake, name: str, source: str | None = None, **faults: Any) -> st
     }
     row |= {"parent": faults.get("parent", "tiny:base"), "source_persona": source, "lr": 1e-4, "epochs": 5.0, "seed": faults.get("seed", 1)} if source else {}
     temperature, samples = faults.get("temperature", 1.0), faults.get("samples", 6)
-    prompts, texts, flags = [], [], []
+    prompts: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
+    flags: list[dict[str, Any]] = []
     for persona in personas:
         share = generator.beta(2, 2, faults.get("questions", 12)) if persona == source else np.full(faults.get("questions", 12), 0.02)
         if persona == faults.get("carried"):

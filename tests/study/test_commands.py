@@ -67,7 +67,7 @@ def test_a_study_and_its_claims_are_in_the_lake_before_its_first_step(personasco
     from personascope.warehouse.claims.registration import TABLE
     from personascope.warehouse.store.lake import Lake
 
-    seen = []
+    seen: list[object] = []
 
     def first_step(execution: StudyRun) -> list[str]:
         lake = execution.bench.lake

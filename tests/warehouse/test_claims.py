@@ -306,7 +306,7 @@ def test_a_claim_says_whether_it_is_older_than_the_data_and_what_changed_since(t
 
     def extracted() -> None:
         spec = RunSpec(kind="extract", extractor="checkpoint", version=1, identity={}, study=study.name, checkpoint="base")
-        writer = lake.start(spec)
+        writer = lake.start(spec, force=True)
         writer.write_part("0", {"checkpoints": [{"id": "base", "n_layers": 28}]})
         writer.commit()
 

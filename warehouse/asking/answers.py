@@ -1,6 +1,7 @@
 """Rows of a query as polars holds them: what DuckDB knows and polars does not (intervals, unions, bits, days beyond 9999) comes as DuckDB writes it."""
 
 import re
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -14,7 +15,7 @@ Parameters = list[object] | dict[str, object] | None
 
 def rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) -> pl.DataFrame:
     """The rows of a query that is planned once; twice where columns bear one name or are of a type that polars has not. Raises duckdb.Error."""
-    description = cursor.execute(query, parameters).description or ()
+    description: Any = cursor.execute(query, parameters).description or ()
     types = {column[0]: str(column[1]) for column in description}
     if len(types) < len(description):
         cursor.abort()

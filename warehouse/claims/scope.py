@@ -186,7 +186,8 @@ def _common() -> frozenset[str]:
 
 @cache
 def _outcomes() -> frozenset[str]:
-    return frozenset(column for relation in (*tables().values(), *views().values()) for column in relation.outcomes)
+    named = [relation.outcomes for relation in tables().values()] + [view.outcomes for view in views().values()]
+    return frozenset(column for outcomes in named for column in outcomes)
 
 
 def _name_filters(node: Node) -> Iterator[Node]:
