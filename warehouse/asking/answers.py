@@ -24,7 +24,7 @@ def rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) 
     if foreign := [name for name, kind in types.items() if _is_foreign(kind)]:
         cursor.abort()
         return rows_as_text(cursor.sql(query, params=parameters), foreign)
-    table = cursor.to_arrow_table()
+    table: Any = cursor.to_arrow_table()
     if beyond := [name for name, kind in types.items() if _MOMENT.fullmatch(kind.removesuffix(" WITH TIME ZONE")) and _is_beyond(table[name])]:
         return rows_as_text(cursor.sql(query, params=parameters), beyond)
     found = pl.from_arrow(table, rechunk=False)
