@@ -59,10 +59,10 @@ def build_world(folder: Path) -> World:
     published = next(run for run in lake.run_ids() if run.startswith("published-"))
     works = (
         Work("ingest prompts", ("ingest", "prompts", str(files / "second.csv"))),
+        Work("runs renew", ("runs", "renew")),
         Work("ingest published", ("ingest", "published", str(files / "results"))),
         Work("check", ("check", str(files / "sentences.yaml"))),
         Work("runs delete", ("runs", "delete", published, "--yes"), frozenset({published})),
-        Work("runs renew", ("runs", "renew")),
         Work("doctor --clear", ("doctor", "--clear")),
         Work("sql", ("sql", "select kind, count(*) from runs group by all")),
     )

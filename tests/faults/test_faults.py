@@ -1,49 +1,57 @@
 """A short round of the fault harness; `make faults` runs the long one."""
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from fault_inputs import Door, answer, mutated
-from fault_kills import kills_between_steps
-from fault_round import round_of
-from fault_world import World, build_world, copy, digest, faults_after_all, faults_after_kill
+from fault_world import Work, digest, faults_after_all, faults_after_kill
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
-    return build_world(tmp_path_factory.mktemp("faults") / "world")
-
-
-@pytest.mark.slow(90)
-def test_a_short_round_finds_nothing(tmp_path):
-    counts = list(round_of(tmp_path, kills=4, steps=0, processes=3, minutes=0.1, inputs=150, seed=3))
-    assert [count.faults for count in counts if count.faults] == []
-    assert len(counts) == 4
+HERE = Path(__file__).parent
 
 
 @pytest.mark.slow(60)
-def test_kills_before_chosen_steps_lose_and_leave_nothing(world, tmp_path):
-    found = list(kills_between_steps(world, tmp_path, 6))
-    assert len(found) >= 6 and [(trial.work, trial.moment, trial.faults) for trial in found if trial.faults] == []
+def test_a_short_round_finds_nothing():
+    """In a process of its own: the harness forks, which a worker of the suite with its threads must not."""
+    command = [sys.executable, str(HERE / "fault_round.py"), "--short", "--seed", "3"]
+    found = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr[-2000:]
+    rows = [line.split(" | ") for line in found.stdout.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 5 and [row[2] for row in rows] == ["0"] * 5
 
 
-@pytest.mark.slow(60)
-def test_the_harness_sees_what_it_looks_for(world, tmp_path):
-    before = digest(world.lake)
-    root = copy(world, tmp_path / "lost")
-    victim = next(iter(before))
-    Lake(root).delete(victim)
-    assert any(f"{victim} is lost" in fault for fault in faults_after_kill(root, before, world.works[0]))
-    assert f"only without the kill: {victim}" in faults_after_all(root, before)
-    root = copy(world, tmp_path / "torn")
-    table = next(iter(before[victim]))
-    (root / "runs" / victim / f"{table}.parquet").write_bytes(b"PAR1")
-    assert faults_after_kill(root, before, world.works[0]) == [f"{victim}: {table} is not what was committed"]
+@pytest.fixture
+def root(tmp_path) -> Path:
+    lake = Lake.open(tmp_path / "lake")
+    for name in ("one", "two"):
+        with lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"name": name}), force=True) as writer:
+            writer.write_part("rows", {"examples": [{"prompt_set": name, "example_id": "a/q0", "persona": "a", "question_id": "q0", "question": "Why?"}]})
+            writer.commit()
+    return lake.root
+
+
+def test_the_harness_sees_what_it_looks_for(root):
+    before, work = digest(root), Work("any", ())
+    one, two = before
+    assert faults_after_kill(root, before, work) == [] and faults_after_all(root, before) == []
+    Lake(root).delete(one)
+    assert faults_after_kill(root, before, work) == [f"{one} is lost"]
+    assert faults_after_kill(root, before, Work("delete", (), frozenset({one}))) == []
+    assert faults_after_all(root, before) == [f"only without the kill: {one}"]
+    (root / "runs" / two / "examples.parquet").write_bytes(b"PAR1")
+    (root / "staging" / "prompts-half").mkdir()
     (root / ".warehouse-1.duckdb.tmp").touch()
-    assert "left: .warehouse-1.duckdb.tmp" in faults_after_all(root, before)
+    assert f"{two}: examples is not what was committed" in faults_after_kill(root, before, work)
+    assert {"left: .warehouse-1.duckdb.tmp", "left in staging: prompts-half"} <= set(faults_after_all(root, before))
 
 
 def test_answers_are_told_apart(tmp_path):

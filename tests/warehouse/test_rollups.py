@@ -167,7 +167,8 @@ def test_a_renewal_that_fails_or_is_killed_loses_nothing(lake, monkeypatch):
     assert renewal.renew(lake, run_id) == ["readouts"]
 
 
-def test_a_run_that_is_written_now_is_not_renewed(lake):
+def test_a_run_that_is_written_now_is_not_renewed(lake, monkeypatch):
+    monkeypatch.setattr(renewal, "PATIENCE", 0)
     run_id = commit(lake)
     age(lake, run_id, "readouts")
     spec = RunSpec(kind="extract", extractor="attention", version=1, identity={"n": 1}, checkpoint="c", subject="c")

@@ -8,24 +8,26 @@ import polars as pl
 import pyarrow as pa
 
 from personascope.warehouse.store import rollups
-from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.parquet import write_parquet
 from personascope.warehouse.store.schema import table
-from personascope.warehouse.store.writer import conform, discard, disk_errors, publish, sync, take_lock
+from personascope.warehouse.store.writer import await_lock, conform, discard, disk_errors, publish, sync
 
 
 def renew(lake: Lake, run_id: str) -> list[str]:
     """Brings the roll-ups of a committed run up to date and returns their names; everything else in the run stays as it is.
 
-    The run is put in place anew by one rename. Raises PersonascopeError on a full disk, which leaves the run as it was, and while another process writes it.
+    The run is put in place anew by one rename. A run that is gone meanwhile has none; while another process writes it this one waits. Raises PersonascopeError
+    on a full disk, which leaves the run as it was, and RunBusyError where the other takes longer than PATIENCE.
     """
-    manifest = lake.manifest(run_id)
-    targets = rollups.outdated(manifest)
-    if not targets:
+    if not lake.is_committed(run_id) or not rollups.outdated(lake.manifest(run_id)):
         return []
     staging = lake.staging_folder / run_id
-    with disk_errors(f"roll-ups of run {run_id}"), take_lock(staging, run_id):
+    with disk_errors(f"roll-ups of run {run_id}"), await_lock(staging, run_id, PATIENCE):
+        if not lake.is_committed(run_id) or not (targets := rollups.outdated(manifest := lake.manifest(run_id))):
+            discard(staging)  # another process has been faster
+            return []
         final = staging / "final"
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()

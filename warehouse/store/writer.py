@@ -28,6 +28,8 @@ from personascope.warehouse.store.schema import Table, table, tables
 
 SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
 SORTED_BYTES = 1 << 28  # the same for rows of vectors
+LOOKING = 0.5  # seconds that a look at a lock, or the tidying of a folder, may hold it
+POLL = 0.05
 STAGING = "staging"
 REPLACED = "replaced-"
 DELETED = "deleted-"
@@ -322,6 +324,18 @@ def take_lock(folder: Path, run_id: str) -> Any:
         if _is_still(folder / "lock", handle):
             return handle
         handle.close()
+
+
+def await_lock(folder: Path, run_id: str, patience: float) -> Any:
+    """`take_lock`, tried for `patience` seconds: another process that writes the same run may soon be done. Raises RunBusyError."""
+    until = time.monotonic() + max(patience, LOOKING)
+    while True:
+        try:
+            return take_lock(folder, run_id)
+        except RunBusyError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(POLL)
 
 
 def _is_still(path: Path, handle: Any) -> bool:
