@@ -90,7 +90,7 @@ def test_the_catalogue_knows_the_verdicts(personascope, lake, claims):
     ("text", "message"),
     [
         ("name: x", "mine.yaml: holds no claims"),
-        ("claims: [", "mine.yaml: not a YAML file"),
+        ("claims: [", "mine.yaml: line 1: not a YAML file"),
         (FILE + "    typo: 1\n", "not a YAML file"),
         ("claims: [{id: a, statement: s, source: t, query: drop view runs, expected: 1}]", "claim 'a': the query must be exactly one SELECT"),
     ],

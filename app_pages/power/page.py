@@ -26,7 +26,7 @@ def main() -> None:
     lake = source()
     with st.container(border=True):
         left, right = st.columns(2)
-        asked = address.segments("To see", list(MEASURES), "measure", labels=LABELS, where=left)
+        asked = address.segments("To see", list(MEASURES), "to_see", labels=LABELS, where=left)
         measure: Measure = next(each for each in MEASURES if each == asked)
         rests = address.segments("Variances", list(SOURCES), "variances", labels=SOURCES, where=right)
         start, difference = _asked(measure)
@@ -69,18 +69,17 @@ def _asked(measure: Measure) -> tuple[float | None, float]:
     start = places[0].number_input("From, %", 0.1, 99.8, 5.0, 1.0, key="from", bind="query-params") / 100 if measure == "rate" else None
     if measure == "rate":
         most = 100 - 100 * (start or 0) - 0.1
-        return start, places[1].number_input("Difference, points", 0.1, most, min(5.0, most), 1.0, key="points", bind="query-params") / 100
-    return None, places[1].number_input("Difference", 0.0001, None, 0.05, 0.01, format="%.4f", key="difference", bind="query-params")
+        return start, places[1].number_input("Difference, points", 0.1, most, min(5.0, most), 1.0, key="difference_points", bind="query-params") / 100
+    return None, places[1].number_input("Difference", 0.0001, None, 0.05, 0.01, format="%.4f", key="difference_of_means", bind="query-params")
 
 
 def _design() -> Design:
     places = st.columns(4)
-    labels = {"questions": ("Questions", 2, 20), "samples": ("Samples of each", 1, 10), "seeds": ("Training seeds", 1, 1), "comparisons": ("Comparisons", 1, 1)}
-    sizes = {
-        name: int(place.number_input(label, least, None, default, 1, key=name, bind="query-params"))
-        for place, (name, (label, least, default)) in zip(places, labels.items(), strict=True)
-    }
-    return Design(**sizes)
+    questions = places[0].number_input("Questions", 2, None, 20, 1, key="questions", bind="query-params")
+    samples = places[1].number_input("Samples of each", 1, None, 10, 1, key="samples", bind="query-params")
+    seeds = places[2].number_input("Training seeds", 1, None, 1, 1, key="seeds", bind="query-params")
+    comparisons = places[3].number_input("Comparisons", 1, None, 1, 1, key="comparisons", bind="query-params")
+    return Design(questions=int(questions), samples=int(samples), seeds=int(seeds), comparisons=int(comparisons))
 
 
 def _typed(measure: Measure) -> Typed:

@@ -19,7 +19,11 @@ with layers as (
   group by base_run, instruct_run, family
 ),
 drawn as (
-  select base_run, instruct_run, min(rfc_diff_low) as low, max(rfc_diff_high) as high from rfc_intervals where layer is null group by base_run, instruct_run
+  select i.base_run, i.instruct_run, min(i.rfc_diff_low) as low, max(i.rfc_diff_high) as high
+  from rfc_intervals as i
+  join analysis_standing as s using (run_id)
+  where s.is_current and i.layer is null
+  group by i.base_run, i.instruct_run
 ),
 claimed as (
   select distinct query from claim_verdicts where contains(query, 'rfc_summary') and contains(query, 'mean')

@@ -17,13 +17,13 @@ def test_typed_figures_give_the_power_of_the_design_and_its_sentence(open_page, 
 
 
 def test_the_variances_of_the_lake_are_taken_where_it_has_them(open_page, planted_lake):
-    page = open_page(planted_lake.lake.root, "power", measure="attention, trained minus base")
+    page = open_page(planted_lake.lake.root, "power", to_see="attention, trained minus base")
     assert any("upper quartiles of" in each.value and "layers" in each.value for each in page.caption)
-    page = open_page(planted_lake.lake.root, "power", measure="what a head is worth")
+    page = open_page(planted_lake.lake.root, "power", to_see="what a head is worth")
     assert "from which the variances of measure" in page.info[0].value
 
 
 def test_typed_spreads_of_a_mean(open_page, planted_lake):
-    page = open_page(planted_lake.lake.root, "power", measure="what a head is worth", variances="typed")
+    page = open_page(planted_lake.lake.root, "power", to_see="what a head is worth", variances="typed")
     stated = f"with power {power(MeanEffect(0.05, 0.05, 0.05), Design(20, 10)):.2f}"
     assert any(stated in each.value for each in page.code)

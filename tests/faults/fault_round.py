@@ -105,7 +105,7 @@ def table(counts: list[Count], seed: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="a round of about a minute")
-    for name, default, short in (("works", 7, 2), ("kills", 200, 2), ("steps", 60, 4), ("processes", 16, 3), ("inputs", 10_000, 250), ("seed", 1, 1)):
+    for name, default, short in (("works", 7, 2), ("kills", 200, 1), ("steps", 60, 2), ("processes", 16, 3), ("inputs", 10_000, 250), ("seed", 1, 1)):
         parser.add_argument(f"--{name}", type=int, default=None, help=f"default {default}, in a short round {short}")
         parser.set_defaults(**{f"{name}_defaults": (default, short)})
     parser.add_argument("--minutes", type=float, default=None, help="default 3, in a short round 0.05")

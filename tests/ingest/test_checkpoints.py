@@ -79,6 +79,7 @@ def test_local_folder_is_described_from_its_configuration(full):
         "n_kv_heads": 2,
         "d_model": 64,
         "vocab_size": 300,
+        "max_positions": 32768,
         "lora_r": None,
         "lora_alpha": None,
         "lora_dropout": None,

@@ -238,7 +238,7 @@ from personascope.warehouse.store import writer as store
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 lake = Lake.open(sys.argv[1])
-lake.tracking = tracker = Tracker(resolve_tracking(typed_uri=sys.argv[2], environ={}, lake=lake.root))
+lake.tracking = tracker = Tracker(resolve_tracking(typed_uri=sys.argv[2], typed_experiment="of the dead", environ={}, lake=lake.root))
 def spec(seed): return RunSpec(kind="extract", extractor="attention", version=1, identity={"seed": seed}, seed=seed)
 with tracker.group("grid"):
     half = lake.start(spec(1))
@@ -255,10 +255,12 @@ with tracker.group("grid"):
 """
     store = sqlite_uri(copied_store)
     client = MlflowClient(tracking_uri=store)
-    (experiment,) = [each.experiment_id for each in client.search_experiments() if each.name == "personascope"]
+
+    def runs():
+        return client.search_runs([each.experiment_id for each in client.search_experiments() if each.name == "of the dead"])
 
     def states() -> dict[str, str]:
-        return {run.info.run_name: run.info.status for run in client.search_runs([experiment])}
+        return {run.info.run_name: run.info.status for run in runs()}
 
     def kill(when: str) -> None:
         assert subprocess.run([sys.executable, "-c", killed, str(lake.root), store, when]).returncode == -9
@@ -271,12 +273,12 @@ with tracker.group("grid"):
     assert states() == {"grid": "KILLED", one.run_id: "KILLED", two.run_id: "FINISHED"}
     kill("behind the commit")
     assert states() == {"grid": "RUNNING", one.run_id: "RUNNING", two.run_id: "RUNNING"}
-    tracker = Tracker(target(store))
+    tracker = Tracker(target(store, experiment="of the dead"))
     with tracker.group("other"):
         log(lake, tracker, seed=9)
     assert states() == {"grid": "KILLED", one.run_id: "KILLED", two.run_id: "FINISHED", "other": "FINISHED", lake_run(lake, 9): "FINISHED"}
-    assert len(client.search_runs([experiment])) == 5  # the group and both runs were continued, not opened anew
-    (logged,) = [run.info.run_id for run in client.search_runs([experiment]) if run.info.run_name == two.run_id]
+    assert len(runs()) == 5  # the group and both runs were continued, not opened anew
+    (logged,) = [run.info.run_id for run in runs() if run.info.run_name == two.run_id]
     assert [point.step for point in client.get_metric_history(logged, "loss")] == [1, 2]
 
 

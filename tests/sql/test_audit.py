@@ -130,7 +130,7 @@ def test_the_view_in_the_plain_shell_gives_what_the_checks_give_one_by_one(spoil
     command = [SHELL, "-readonly", "-json", str(build(spoiled)), query]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    keys = ["check", "subject"]
+    keys = ["check", "subject", "finding"]
     assert pl.DataFrame(json.loads(done.stdout)).sort(keys).to_dicts() == found.sort(keys).to_dicts()
 
 

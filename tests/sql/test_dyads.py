@@ -48,7 +48,7 @@ def every_permutation(rows: pl.DataFrame) -> float:
     return float(np.mean(np.abs(found) >= abs(found[0]) - 1e-9))
 
 
-def tested(rows: pl.DataFrame, resamples: int, seed: int) -> dict[str, float | int]:
+def dyads_of(rows: pl.DataFrame, resamples: int, seed: int) -> dict[str, float | int]:
     found = dyad_test(rows, resamples, seed)
     assert found is not None
     return found
@@ -56,7 +56,7 @@ def tested(rows: pl.DataFrame, resamples: int, seed: int) -> dict[str, float | i
 
 def test_drawn_permutations_are_those_of_every_arrangement_of_personas():
     rows = points()
-    test = tested(rows, 4000, 1)
+    test = dyads_of(rows, 4000, 1)
     assert (test["n"], test["n_sources"], test["n_personas"]) == (18, 3, 7)
     assert test["rho"] == pytest.approx(stats.spearmanr(rows["cosine"], rows["rate"]).statistic)
     assert test["p"] == pytest.approx(every_permutation(rows), abs=0.03)
@@ -64,9 +64,9 @@ def test_drawn_permutations_are_those_of_every_arrangement_of_personas():
 
 def test_personas_that_a_source_lacks_are_left_out():
     rows = points().filter(~((pl.col("source") == "ant") & pl.col("persona").is_in(["gnu"])))
-    assert tested(rows, 200, 1)["n_personas"] == 6 and tested(rows, 200, 1)["n"] == 15
+    assert dyads_of(rows, 200, 1)["n_personas"] == 6 and dyads_of(rows, 200, 1)["n"] == 15
     lacking = points().filter(~((pl.col("source") == "ant") & (pl.col("persona") == "bee")))
-    assert tested(lacking, 200, 1)["n"] == 12, "sources as personas of one another"
+    assert dyads_of(lacking, 200, 1)["n"] == 12, "sources as personas of one another"
     assert dyad_test(rows.with_columns(rate=pl.lit(0.0)), 200, 1) is None
 
 
@@ -79,6 +79,6 @@ def test_the_view_shows_it_where_sources_are_pooled(tmp_path):
     analyses.refresh(lake, ["dyads"])
     found = Warehouse(lake).select("select source, rho_personas, rho_dyads, p_dyads, n_dyads from leakage_cosine order by source nulls first")
     over, *single = found.rows(named=True)
-    test = tested(rows, 5000, 42)
+    test = dyads_of(rows, 5000, 42)
     assert (over["source"], over["rho_dyads"], over["p_dyads"], over["n_dyads"]) == (None, pytest.approx(test["rho"]), pytest.approx(test["p"]), 18)
     assert over["rho_dyads"] == pytest.approx(over["rho_personas"]) and {row["p_dyads"] for row in single} == {None} and len(single) == 3

@@ -1,6 +1,7 @@
 """How far an answer hangs on choices: every defensible choice in the order of its estimate, and below what was chosen (specification curve)."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -109,6 +110,7 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
         if bounded
         else f"no intervals: layers and features are no sample of anything; {independent}",
     )
+    sample = _sample(first)
     runs, name = frozenset(rows["answer_run"]), f"{answer} {first['answer_run']}"
     points = charts.intervals(drawn, asked.axis, 1.0 if bounded else None, x="place", x_title="choice, by its estimate", full="keeps")
     cells = pl.concat(
@@ -118,9 +120,18 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
     order = [f"{choice}: {value}" for choice in asked.choices for value in drawn[choice].unique().sort().cast(pl.String)]
     below = charts.states(cells, "place", "chosen", "choice, by its estimate", order, LOOKS, ("keeps",))
     return [
-        Drawing(f"specification curve {name}", asked.title, facts, HEIGHT, points, runs),
-        Drawing(f"specification choices {name}", f"{asked.title} What was chosen", facts[:1], LINE * len(order), below, runs),
+        Drawing(f"specification curve {name}", asked.title, (*facts, *sample), HEIGHT, points, runs),
+        Drawing(f"specification choices {name}", f"{asked.title} What was chosen", (facts[0], *sample), LINE * len(order), below, runs),
     ]
+
+
+def _sample(reference: Mapping[str, Any]) -> list[str]:
+    """What an answer rests on, where its view says so."""
+    if "n_clusters" in reference:
+        return [f"{count(reference['n'], 'generation')} of {count(reference['n_clusters'], 'question')}; one training seed"]
+    if "n" in reference:
+        return [f"{count(reference['n'], 'question')} under both conditions; one seed"]
+    return []
 
 
 def maps(lake: Source, study: str | None = None, **sweep: Value) -> list[Drawing]:
