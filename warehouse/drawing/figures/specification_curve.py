@@ -121,7 +121,7 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
     below = charts.states(cells, "place", "chosen", "choice, by its estimate", order, LOOKS, ("keeps",))
     return [
         Drawing(f"specification curve {name}", asked.title, (*facts, *sample), HEIGHT, points, runs),
-        Drawing(f"specification choices {name}", f"{asked.title} What was chosen", (facts[0], *sample), LINE * len(order), below, runs),
+        Drawing(f"specification choices {name}", f"{asked.title} What was chosen", (*facts, *sample), LINE * len(order), below, runs),
     ]
 
 
