@@ -50,7 +50,7 @@ def options(
 @app.command("app")
 def open_app(
     lake: LakeOption = DEFAULT_LAKE,
-    port: Annotated[int, typer.Option(help="Port of the local server.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port of the local server.", min=1, max=65535)] = 8501,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open the app in the browser."""

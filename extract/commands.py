@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
+from personascope.warehouse.settings import LARGEST_SEED
 
 app = typer.Typer()
 ingest_app = typer.Typer()  # commands of `personascope ingest` that need a tokenizer and its chat template
@@ -104,7 +105,7 @@ def extract(
     engine: Annotated[str | None, typer.Option(help="hf or vllm, for completions.")] = None,
     segmentation: SegmentationOption = None,
     date: DateOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.", min=0, max=LARGEST_SEED)] = 42,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from personascope.ingest.published.report import FileOutcome
     from personascope.warehouse.asking.doctor import Finding
 
+
+def typed_path(text: str) -> Path:
+    """A path as typed; an empty one, which a shell makes of an unset variable, would be read as the present folder."""
+    if not text.strip():
+        raise PersonascopeError("a path is empty; expected a file or folder (is a variable unset?)")
+    return Path(text)
+
+
 app = typer.Typer(no_args_is_help=True, help="Bring in checkpoints, prompt sets, completions and published result files.")
 
 
@@ -75,7 +83,7 @@ def prompts(
 
 @app.command()
 def published(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders of published results; recognised by content.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of published results; recognised by content.", parser=typed_path, metavar="PATHS")],
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Load published result files; the same content twice adds nothing, a damaged file costs that file only."""

@@ -224,8 +224,12 @@ def _category_key(path: Path, place: str, values: dict[str, str | None], index: 
 
 
 def ingest_prompts(lake: Lake, path: Path, name: str | None = None) -> tuple[PromptSet, str, bool]:
-    """Brings the prompt set of a file into the lake under its name; returns the set, its run and whether it was new."""
+    """Brings the prompt set of a file into the lake under its name; returns the set, its run and whether it was new.
+
+    Raises PersonascopeError for a file that cannot be read and a name under which the set could not be found again.
+    """
     prompt_set = read_prompts(path, name)
+    _expect_name(prompt_set.name, path)
     spec = RunSpec(
         kind="ingest",
         extractor="prompts",
@@ -242,6 +246,16 @@ def ingest_prompts(lake: Lake, path: Path, name: str | None = None) -> tuple[Pro
             writer.write_part("examples", {"examples": [prompt.model_dump() for prompt in prompt_set.prompts]})
             writer.commit({"n_examples": len(prompt_set.prompts)})
     return prompt_set, spec.run_id, writer is not None
+
+
+def _expect_name(name: str, path: Path) -> None:
+    """Raises PersonascopeError for a name under which the set could not be found again."""
+    if name in SHIPPED:
+        raise PersonascopeError(f"{path}: {name!r} is the name of a prompt set that ships, which would be read in its place; expected another --name")
+    if not name.strip() or "@" in name or Path(name).suffix.casefold() in TABLES:
+        raise PersonascopeError(
+            f"{path}: {name!r} is no name for a prompt set: @ stands before its version and an ending makes a file of it; expected another --name"
+        )
 
 
 def _from_lake(lake: Lake, reference: str) -> PromptSet | None:

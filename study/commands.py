@@ -25,6 +25,7 @@ from personascope.extract.commands import (
 from personascope.warehouse import commands as warehouse_commands
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
     from personascope.study.state import StudyState
@@ -53,7 +54,7 @@ def run(
     settings: SettingsOption = None,
     segmentation: SegmentationOption = None,
     date: DateOption = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every draw (default: the study file's).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw (default: the study file's).", min=0, max=LARGEST_SEED)] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",

@@ -124,6 +124,27 @@ def test_prompts_are_ingested_once_and_bad_files_are_named(personascope, lake, t
         assert code == 1 and message in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "published", ""], "a path is empty"),
+        (["check", ""], "study '' is unknown"),
+        (["app", "--port", "99999"], "less than or equal to 65535"),
+        (["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--seed", str(2**64)], "less than or equal to 9223372036854775807"),
+        (["run", "echo", "--seed", "-1"], "greater than or equal to 0"),
+        (["ingest", "prompts", "{set}", "--name", "personas"], "'personas' is the name of a prompt set that ships"),
+        (["ingest", "prompts", "{set}", "--name", "mine@2"], "'mine@2' is no name for a prompt set"),
+    ],
+)
+def test_what_would_be_read_as_something_else_or_fail_late_is_refused_before_work(personascope, lake, tmp_path, arguments, message):
+    questions = tmp_path / "set.csv"
+    questions.write_text("persona,question\npirate,Where?\n")
+    before = lake.run_ids()
+    code, _, err = personascope(*(each.format(set=questions) for each in arguments), "--lake", lake.root)
+    assert code != 0 and message in " ".join(err.replace("│", " ").split()) and "Traceback" not in err
+    assert lake.run_ids() == before
+
+
 def test_the_help_of_an_extractor_shows_its_settings_with_their_defaults(personascope):
     code, out, _ = personascope("extract", "completions", "--help")
     settings = out[out.index("completions: texts and tokens") :]

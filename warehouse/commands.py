@@ -239,9 +239,9 @@ def check(
     found = Lake.existing(lake)
     if model is not None and study is None:
         raise PersonascopeError("--model: expected the study whose sentences are asked of it: personascope check STUDY --model NAME")
-    claimed = {study_path(name).stem.removesuffix(".claims"): read_claims(claims_path(name)) for name in ([study] if study else study_names())}
+    claimed = {study_path(name).stem.removesuffix(".claims"): read_claims(claims_path(name)) for name in ([study] if study is not None else study_names())}
     if not any(claimed.values()):
-        where = claims_path(study) if study else STUDIES_FOLDER
+        where = claims_path(study) if study is not None else STUDIES_FOLDER
         raise PersonascopeError(f"{where}: holds no claims; expected the key `claims` with a list of them")
     judged: list[Verdict] = []
     for name, each in claimed.items():

@@ -66,6 +66,7 @@ class Typed:
 
 
 LONGEST_NAME = 200
+LARGEST_SEED = 2**63 - 1  # as the tables store it
 
 
 def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:

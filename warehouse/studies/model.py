@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import nearest
+from personascope.warehouse.settings import LARGEST_SEED, nearest
 
 Variant = Literal["full", "quick", "small"]
 
@@ -137,7 +137,7 @@ class StudyFile(Strict):
     about: str = Field(description="what is done, and after whom")
     experiment: str | None = Field(default=None, description="MLflow experiment")
     tracking_uri: str | None = Field(default=None, description="MLflow tracking store")
-    seed: int = Field(default=42, description="seed of every draw")
+    seed: int = Field(default=42, ge=0, le=LARGEST_SEED, description="seed of every draw")
     date: datetime.date | None = Field(default=None, description="day that chat templates write as today's (default: 2024-07-26)")
     checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict, description="by the names that steps use")
     prompts: str = Field(default="", description="prompt set: shipped name, name in the lake, or FILE.csv")
