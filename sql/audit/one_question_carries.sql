@@ -22,7 +22,7 @@ of_rates as (
     true as is_alone,
     max(part) as largest,
     list(part order by part desc)[2] as second,
-    arg_max(question_id, part) as question_id
+    first(question_id order by part desc, question_id) as question_id
   from trials
   group by run_id, persona, marker
   having sum(part) >= 6
@@ -47,7 +47,7 @@ of_effects as (
     max(part) >= 0.5 * sum(abs(part)) as is_alone,
     max(part) as largest,
     list(part order by part desc)[2] as second,
-    arg_max(question_id, part) as question_id
+    first(question_id order by part desc, question_id) as question_id
   from signed
   group by trained_run, base_run
 ),

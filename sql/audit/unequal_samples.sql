@@ -9,7 +9,7 @@ with rates as (
   select run_id, checkpoint, persona, max(n) as n, bool_or(stopped_early) as stopped from marker_rates where n is not null group by run_id, checkpoint, persona
 ),
 counted as (
-  select run_id, checkpoint, min(n) as least, max(n) as most, arg_min(persona, n) as least_of, arg_max(persona, n) as most_of
+  select run_id, checkpoint, min(n) as least, max(n) as most, first(persona order by n, persona) as least_of, first(persona order by n desc, persona) as most_of
   from rates
   group by run_id, checkpoint
   having not bool_or(stopped)
