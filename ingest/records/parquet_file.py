@@ -21,7 +21,7 @@ class ParquetFile:
             self.header = names = pq.read_schema(path).names
         except FileNotFoundError:
             raise PersonascopeError(f"{path}: no such file") from None
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise PersonascopeError(f"{path}: cannot be read as Parquet ({one_line(error)})") from error
         places, self.notes = find_columns(path, names, known)
         self._names = {names[place]: own for place, own in places.items()}
@@ -35,5 +35,5 @@ class ParquetFile:
                     for row in batch.to_pylist():
                         number += 1
                         yield Record(f"row {number}", {self._names[key]: value for key, value in row.items()})
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise PersonascopeError(f"{self.path}: cannot be read behind row {number} ({one_line(error)})") from error

@@ -89,11 +89,11 @@ class Foundation:
     `from_behind`: rows come in the opposite order, by another number of threads.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False) -> None:
         self._connection = connection
         contents = lake.contents()
-        self.sees_new_runs = not contents.strays  # else every file is named
-        self._waiting = macro_definitions() | table_definitions(lake, contents, from_behind)
+        self.is_of_named_runs = named_runs or bool(contents.strays)  # else runs that come later are read too
+        self._waiting = macro_definitions() | table_definitions(lake, contents, from_behind, named_runs)
         _execute(connection, [_settings()])
         if from_behind:
             (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
@@ -120,7 +120,7 @@ class Foundation:
             del self._waiting[name]
 
 
-def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False) -> dict[str, str]:
+def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False) -> dict[str, str]:
     """By name of each table the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the opposite order."""
     manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
@@ -134,7 +134,7 @@ def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False)
             there |= {column for manifest in manifests if name in manifest.tables for column in manifest.tables[name].columns}
             types = table_types()[name].items()
             options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types)
-        source = f"read_parquet({_files(lake, contents, name)}{options})" if there else "(select 1 where false)"
+        source = f"read_parquet({_files(lake, contents, name, named_runs)}{options})" if there else "(select 1 where false)"
         stored = f"select {columns} from {source}"
         if from_behind and there:
             stored = f"select * from ({stored} order by filename desc, file_row_number desc)"
@@ -156,9 +156,9 @@ def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
     return found or {"": set()}
 
 
-def _files(lake: Lake, contents: Contents, name: str) -> str:
+def _files(lake: Lake, contents: Contents, name: str, named_runs: bool) -> str:
     """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there."""
-    if not contents.strays:
+    if not contents.strays and not named_runs:
         return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
     runs = [run_id for run_id, manifest in contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
     empty = [SCHEMA_RUN] if (lake.runs_folder / SCHEMA_RUN / f"{name}.parquet").is_file() else []

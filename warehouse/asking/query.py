@@ -16,7 +16,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.scratch import spill_folder
 
-ASKED, TRIED = 3, 20
+TRIED = 20  # times a query is asked at most, in a lake that changes meanwhile
 _TELLING = re.compile(r'\b(current_setting|duckdb_settings|getenv)"?\s*\(', re.IGNORECASE)  # calls that tell paths of the machine
 _PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
 CATALOGUE = ("duckdb_", "information_schema", "pg_", "sqlite_", "show")  # beginnings of words by which a query asks what there is to ask
@@ -38,10 +38,10 @@ class Warehouse:
         self._defining = threading.Lock()
         self._connect()
 
-    def _connect(self) -> None:
+    def _connect(self, named_runs: bool = False) -> None:
         self._names = self.lake.names()
         self._connection = duckdb.connect()
-        self._foundation = Foundation(self._connection, self.lake, self._from_behind)
+        self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs)
         self._defined: set[str] = set()
         folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
@@ -53,13 +53,12 @@ class Warehouse:
     def select(self, query: str, parameters: Parameters = None) -> pl.DataFrame:
         """The rows of one SELECT statement; raises PersonascopeError with DuckDB's reason for anything else.
 
-        A query beside which runs were added, replaced or removed is asked again, so that it sees all of a run or nothing; a lake in which they keep changing
-        gets the answer of the last of ASKED times, and one that loses runs faster than they are read is tried TRIED times.
+        A query beside which runs were added, replaced or removed is asked again, of the runs that are there then and no others, so that it sees all of a run or
+        nothing. A lake that loses runs faster than they are read is tried TRIED times.
         """
-        answered = 0
         for left in reversed(range(TRIED)):
             before = self.lake.names()
-            if before != self._names and not self._foundation.sees_new_runs:
+            if before != self._names and self._foundation.is_of_named_runs:
                 self._connect()
             try:
                 found = self._ask(query, parameters)
@@ -67,9 +66,9 @@ class Warehouse:
                 if not left or self.lake.names() == before:
                     raise
             else:
-                answered += 1
-                if answered == ASKED or not left or self.lake.names() == before:
+                if not left or self._foundation.is_of_named_runs or self.lake.names() == before:
                     return found
+                self._connect(named_runs=True)
         raise AssertionError
 
     def _ask(self, query: str, parameters: Parameters) -> pl.DataFrame:

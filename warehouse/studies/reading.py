@@ -1,6 +1,7 @@
 """Finds and reads study files: one variant of one, every name of a view, figure or page in it looked up, errors with file, line, key and value."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,8 +90,9 @@ def study_names() -> list[str]:
 def study_path(reference: str) -> Path:
     """The file of the study of that name, or the .yaml file as typed; raises PersonascopeError where there is none."""
     path = Path(reference) if reference.endswith((".yaml", ".yml")) else STUDIES_FOLDER / f"{reference}.yaml"
-    if path.is_file():
-        return path
+    with suppress(OSError):  # a name too long for the system
+        if path.is_file():
+            return path
     expected = f"expected one of {', '.join(study_names())}, or a .yaml file"
     raise PersonascopeError(f"study {reference!r} is unknown; {nearest(reference, study_names(), expected)}")
 
