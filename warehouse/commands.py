@@ -35,7 +35,7 @@ from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
-from personascope.warehouse.store.writer import is_disk_full
+from personascope.warehouse.store.staging import is_disk_full
 from personascope.warehouse.studies.reading import claims_path, study_names, study_path
 
 UNBOUNDED = 10_000  # characters of a line where there is no terminal

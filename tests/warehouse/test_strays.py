@@ -21,7 +21,7 @@ from personascope.warehouse.store import committed, exchange
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.scratch import SCRATCH, scratch
-from personascope.warehouse.store.writer import take_lock
+from personascope.warehouse.store.staging import take_lock
 
 
 def write(lake: Lake, name: str, n_rows: int = 2, force: bool = False) -> str:

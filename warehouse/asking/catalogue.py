@@ -21,7 +21,8 @@ from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import Table, tables
 from personascope.warehouse.store.scratch import scratch
-from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST, is_disk_full
+from personascope.warehouse.store.staging import is_disk_full
+from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST
 
 STORAGE_VERSION = "v1.5.0"
 _DEFINITION = "catalogue_definition"

@@ -19,7 +19,8 @@ from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import SCRATCH
-from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST, REPLACED, RunWriter
+from personascope.warehouse.store.staging import REPLACED
+from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST, RunWriter
 
 LOW_DISK_GIB = 2.0
 

@@ -20,7 +20,8 @@ from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.parquet import write_schema_file
 from personascope.warehouse.store.schema import Table, table, tables
 from personascope.warehouse.store.scratch import SCRATCH, drop_scratch, scratch
-from personascope.warehouse.store.writer import DELETED, LOOKING, POLL, REPLACED, STAGING, RunBusyError, RunWriter, Tracking, discard, take_lock
+from personascope.warehouse.store.staging import DELETED, LOOKING, POLL, REPLACED, STAGING, RunBusyError, discard, take_lock
+from personascope.warehouse.store.writer import RunWriter, Tracking
 
 PATIENCE = 600.0  # seconds to wait for another process that writes the same short run
 

@@ -12,7 +12,8 @@ from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.parquet import write_parquet
 from personascope.warehouse.store.schema import table
-from personascope.warehouse.store.writer import await_lock, conform, discard, disk_errors, publish, sync
+from personascope.warehouse.store.staging import await_lock, discard, disk_errors, publish, sync
+from personascope.warehouse.store.writer import conform
 
 
 def renew(lake: Lake, run_id: str) -> list[str]:

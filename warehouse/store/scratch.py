@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
 
-from personascope.warehouse.store.writer import RunWriter, take_lock
+from personascope.warehouse.store.staging import take_lock
+from personascope.warehouse.store.writer import RunWriter
 
 SCRATCH = "scratch-"
 _FORGOTTEN = 24 * 3600  # seconds; an unlocked folder of another machine, or of a number that another process bears by then
