@@ -205,6 +205,27 @@ def test_a_query_beside_which_a_run_goes_is_asked_again(lake, monkeypatch):
     assert "delete" not in str(told.value)
 
 
+def test_a_query_beside_which_runs_keep_coming_is_answered_of_the_runs_of_one_moment(lake, monkeypatch):
+    asked = []
+
+    def ask(cursor, query, parameters):
+        write(lake, f"later {len(asked)}")
+        asked.append(query)
+        return rows(cursor, query, parameters)
+
+    rows = asking.rows
+    monkeypatch.setattr(asking, "rows", ask)
+    assert Warehouse(lake).select("select count(distinct run_id) from completions").item() == 3  # one came beside the first asking, none counts of the second
+    assert len(asked) == 2
+
+
+def test_the_old_side_of_a_finished_replacement_is_litter_and_not_held_in_trust(lake):
+    one = lake.run_ids()[0]
+    shutil.copytree(lake.run_folder(one), lake.staging_folder / f"replaced-{one}")
+    assert lake.set_aside() == []
+    assert Lake.open(lake.root).run_ids() == lake.run_ids() and not any(lake.staging_folder.iterdir())
+
+
 def test_readers_beside_a_writer_that_replaces_and_deletes_see_whole_runs(lake):
     """Both tables of a run change together: a reader that joins them never meets one without the other."""
     over = threading.Event()
