@@ -206,7 +206,7 @@ def test_a_query_beside_which_a_run_goes_is_asked_again(lake, monkeypatch):
 
 
 def test_a_query_beside_which_runs_keep_coming_is_answered_of_the_runs_of_one_moment(lake, monkeypatch):
-    asked = []
+    asked: list[str] = []
 
     def ask(cursor, query, parameters):
         write(lake, f"later {len(asked)}")
