@@ -27,6 +27,20 @@ ROOMS = {  # folder of `sql/` and the question its views answer, in the order a 
     "lake": "What is in the lake, what is missing or outdated, and which claims hold?",
 }
 
+SHARED = (  # small, and read by most questions of a page, by many checks, or over all readouts at once
+    "marker_rates",
+    "regimes",
+    "subjects",
+    "subject_pairs",
+    "attention_gates",
+    "persona_magnitudes",
+    "diff_of_diffs_seeds",
+    "circuit_runs",
+    "emergence",
+    "head_worths",
+    "head_effects",
+)
+
 
 @dataclass(frozen=True)
 class View:

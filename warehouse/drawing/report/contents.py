@@ -8,7 +8,7 @@ import polars as pl
 from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Source, WarehouseSource
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import Verdict, look
 from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing import tones, verdicts
@@ -34,7 +34,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
 
     Raises PersonascopeError where the study names a figure, a view or a page of the audit that does not exist, or one of its queries fails.
     """
-    source = WarehouseSource(Warehouse(lake))
+    source = WarehouseSource(Warehouse(lake, kept=SHARED))
     drawings = {name: figure(name).draw(source, study.name) for name in study.figures}
     manifests = list(lake.manifests())
     drawn = {run_id for found in drawings.values() for each in found for run_id in each.runs}
