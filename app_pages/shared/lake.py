@@ -26,6 +26,15 @@ KEPT = (  # small, and read by most questions of a page, or over all readouts at
     "emergence",
     "head_worths",
     "head_effects",
+    "attention_effects",
+    "end_of_answer_contrast",
+    "diff_of_diffs",
+    "head_selection",
+    "marker_lens",
+    "patch_effects",
+    "rfc_layer",
+    "rfc_diff",
+    "patching_candidates",
 )
 Value = str | int | float | bool | None
 
