@@ -2,6 +2,7 @@
 
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import streamlit as st
 
@@ -51,10 +52,21 @@ def show_sidebar(source: Source | None) -> None:
             st.sidebar.warning(f"Left out: {plain(line)}")
 
 
+def pages() -> list[st.Page]:
+    """What the sidebar lists: the first page stands at the root, and a hidden one gives it an address of its own too."""
+    modules = page_modules()
+    first = next(iter(modules))
+    named = [_page(name, module, visibility="hidden" if name == first else "visible") for name, module in modules.items()]
+    return [_page("start", modules[first], default=True), *named]
+
+
+def _page(name: str, module: ModuleType, **how: Any) -> st.Page:
+    return st.Page(partial(draw, module), title=module.TITLE, icon=module.ICON, url_path=name, **how)
+
+
 def main() -> None:
     """One rerun of the app."""
-    pages = [st.Page(partial(draw, module), title=module.TITLE, icon=module.ICON, url_path=name) for name, module in page_modules().items()]
-    page = st.navigation(pages)
+    page = st.navigation(pages())
     st.set_page_config(page_title=f"{page.title} · personascope", layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
     st.html(ROOMIER)
     address.enter(page.url_path)
