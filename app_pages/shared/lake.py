@@ -21,6 +21,8 @@ KEPT = (  # small, and read by most questions of a page, or over all readouts at
     "subject_pairs",
     "attention_gates",
     "persona_magnitudes",
+    "leakage_cosine",
+    "leakage_cosine_pairs",
     "diff_of_diffs_seeds",
     "circuit_runs",
     "emergence",
