@@ -1,5 +1,7 @@
 """How the figures of a slice read: a sentence each for those a reader wants first, a chart of those in one unit, and a table of all."""
 
+from textwrap import fill
+
 import polars as pl
 import streamlit as st
 
@@ -10,7 +12,7 @@ from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import p_value
 
-ROW, MOST_DRAWN, MOST_TABLE = 26, 20, 14
+LINE, GAP, LABEL, MOST_DRAWN, MOST_TABLE = 15, 12, 36, 20, 14
 DIGITS = {"share": 3, "share of attention": 4, "share of entropy": 4, "cosine": 4, "probability": 4, "nats": 3, "logits": 3}
 HEADLINES = (
     "marker_rates",
@@ -80,10 +82,10 @@ def _neighbours(cosines: pl.DataFrame) -> list[str]:
 
 
 def show_topic(topic: str, rows: pl.DataFrame) -> None:
-    """One topic: its figures with an interval and its cosines as points, a chart a unit, and all of them as a table."""
+    """One topic: its figures with an interval and its cosines as points, a chart a unit that has several, and all of them as a table."""
     for unit in rows["unit"].unique(maintain_order=True).to_list():
         drawn = rows.filter((pl.col("unit") == unit) & pl.col("value").is_not_null() & (pl.col("low").is_not_null() | (pl.col("unit") == "cosine")))
-        if not drawn.is_empty():
+        if drawn.height > 1:
             _draw(topic, unit, drawn)
     _show_table(rows)
 
@@ -91,26 +93,26 @@ def show_topic(topic: str, rows: pl.DataFrame) -> None:
 def _draw(topic: str, unit: str, rows: pl.DataFrame) -> None:
     """The largest figures in one unit with their 95% intervals."""
     largest = rows.sort(pl.col("value").abs(), descending=True, maintain_order=True).head(MOST_DRAWN)
-    labels = [_label(row) for row in largest.iter_rows(named=True)]
-    largest = largest.with_columns(label=pl.Series(_apart(labels, largest["run_id"].to_list()), dtype=pl.String), mean=pl.col("value"))
+    largest = largest.with_columns(label=pl.Series(_labels(largest), dtype=pl.String), mean=pl.col("value"))
     drawn = largest.select("label", "mean", "low", "high", "p", "n", "n_of", "n_clusters", "method")
     left_out = f"; the {MOST_DRAWN} largest of {rows.height}" if rows.height > MOST_DRAWN else ""
     methods = rows["method"].str.split("; p").list.first().unique(maintain_order=True).to_list()
     counted = [f"{_range(rows.filter(n_of=what)['n'])} {what}" for what in rows["n_of"].unique(maintain_order=True).to_list()]
     clusters = rows["n_clusters"].drop_nulls()
+    height = sum(LINE * (label.count("\n") + 1) + GAP for label in drawn["label"])
     bar = "no intervals" if rows["low"].null_count() == rows.height else "bar: 95% interval"
     facts = [f"n: {', '.join(counted)}{f', {_range(clusters)} questions' if len(clusters) else ''}; {bar}{left_out}", *methods[:3]]
-    charts.show(charts.spans(drawn, unit, ""), f"slice {topic} {unit}", f"{topic.capitalize()}: {unit}", facts, ROW * drawn.height)
+    charts.show(charts.spans(drawn, unit, ""), f"slice {topic} {unit}", f"{topic.capitalize()}: {unit}", facts, height)
 
 
-def _label(row: dict) -> str:
-    head = None if row["head"] is None else f"head {row['head']}"
-    return ", ".join(filter(None, [row["measure"], head, row["other"], place_words(row["place"])]))
-
-
-def _apart(labels: list[str], runs: list[str]) -> list[str]:
-    """The labels, with the run beside those that several figures bear."""
-    return [label if labels.count(label) == 1 else f"{label} · {run}" for label, run in zip(labels, runs, strict=True)]
+def _labels(rows: pl.DataFrame) -> list[str]:
+    """What each figure is called in the chart: the measure and its head, and as much else as it takes to tell the figures apart."""
+    named = [{**row, "place": place_words(row["place"])} for row in rows.iter_rows(named=True)]
+    labels = [row["measure"] if row["head"] is None else f"head {row['head']}: {row['measure']}" for row in named]
+    for name in ("other", "place", "run_id"):
+        more = [f"{label} · {row[name]}" if labels.count(label) > 1 and row[name] else label for label, row in zip(labels, named, strict=True)]
+        labels = more if len(set(more)) > len(set(labels)) else labels
+    return [fill(label, LABEL) for label in labels]
 
 
 def _range(numbers: pl.Series) -> str:
@@ -137,34 +139,34 @@ def _show_table(rows: pl.DataFrame) -> None:
         "low",
         "high",
         "unit",
-        "p",
         "n",
         "n_of",
         "n_clusters",
+        "p",
         "verdict",
-        pl.when(pl.col("persona").is_null()).then(pl.lit("none, or several together")).otherwise(pl.lit("this one")).alias("of_persona"),
-        "method",
         pl.Series("link", links, dtype=pl.String),
+        "method",
+        pl.when(pl.col("persona").is_null()).then(pl.lit("none, or several together")).otherwise(pl.lit("this one")).alias("of_persona"),
         "source",
         "run_id",
     )
     empty = [name for name in ("head", "other", "place", "low", "high", "p", "n_clusters", "verdict") if table[name].null_count() == table.height]
     config: charts.Columns = {
-        "measure": st.column_config.TextColumn("what", width="large"),
+        "measure": st.column_config.TextColumn("what", width="medium"),
         "head": st.column_config.NumberColumn("head", width=50),
-        "other": "against",
-        "place": "where",
+        "other": st.column_config.TextColumn("against", width="small"),
+        "place": st.column_config.TextColumn("where", width="small"),
         "value": st.column_config.NumberColumn("figure", format="%.4g"),
         "low": st.column_config.NumberColumn("95% from", format="%.4g"),
         "high": st.column_config.NumberColumn("to", format="%.4g"),
-        "unit": "in",
+        "unit": st.column_config.TextColumn("in", width="small"),
         "p": st.column_config.NumberColumn("p", format="%.3g"),
         "n_of": "counted in",
         "n_clusters": "questions",
         "verdict": "says",
         "of_persona": st.column_config.TextColumn("persona", help="Figures of no persona, or of several together, hold whichever is chosen."),
-        "method": st.column_config.TextColumn("how", width="large"),
-        "link": st.column_config.LinkColumn("shown on", display_text=r"^/?([a-z_]+)", width=130),
+        "method": st.column_config.TextColumn("how", width="medium"),
+        "link": st.column_config.LinkColumn("shown on", display_text=r"^/?([a-z_]+)", width=120),
         "source": st.column_config.TextColumn("view", help="It knows more of the figure: `from VIEW`."),
         "run_id": "run",
     }

@@ -10,6 +10,7 @@
 --   head: head of the layer (NULL: of the whole layer)
 --   measure: what was measured, in words
 --   other: what it is held against: other checkpoint, persona, pair of conditions, donor (NULL: nothing)
+--   other_checkpoint: checkpoint whose figure was subtracted, on the same inputs (NULL: no difference of two checkpoints)
 --   place: where it was read: stratum, site, phrasing, autoencoder (NULL: said by the measure)
 --   value: the figure
 --   low: lower end of its 95% interval, by question where questions are known (NULL: none)

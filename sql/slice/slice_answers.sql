@@ -2,7 +2,13 @@
 -- grain: run_id, persona, measure
 -- source: own; degeneration, structure_rates and capability_scores
 -- columns as: slice
-with written as (
+with scores as (
+  select * from capability_scores
+),
+parents as (
+  select id, min(checkpoint) as checkpoint from checkpoints group by id
+),
+written as (
   unpivot (select run_id, checkpoint, persona, origin, n, empty_rate, truncated_rate, distinct_rate, repetition from degeneration)
   on empty_rate, truncated_rate, distinct_rate, repetition
   into name name value value
@@ -36,6 +42,7 @@ final as (
     null::integer as head,
     measure,
     null::varchar as other,
+    null::varchar as other_checkpoint,
     null::varchar as place,
     value,
     null::double as low,
@@ -62,7 +69,8 @@ final as (
     null,
     null,
     'right answers, ' || task,
-    'parent ' || parent || format(': {:.1f}%', 100 * parent_accuracy),
+    null,
+    null,
     null,
     accuracy,
     clustered_low,
@@ -71,14 +79,44 @@ final as (
     n,
     'questions',
     n,
-    p,
-    '95% interval by question; p: McNemar''s exact test against the parent',
+    null,
+    '95% interval by question',
     null,
     'extracted',
     'capability_scores',
     'regimes',
     run_id,
     null
-  from capability_scores
+  from scores
+  union all
+  select
+    'completions',
+    s.checkpoint,
+    s.checkpoint,
+    null,
+    null,
+    null,
+    'right answers, ' || s.task || ', minus the parent''s',
+    'against ' || coalesce(p.checkpoint, s.parent) || ' on the same questions',
+    coalesce(p.checkpoint, s.parent),
+    null,
+    s.difference,
+    s.difference_low,
+    s.difference_high,
+    'share',
+    s.n_paired,
+    'questions',
+    s.n_paired,
+    s.p,
+    'paired by question; 95% interval of Bonett and Price; p: McNemar''s exact test',
+    null,
+    'extracted',
+    'capability_scores',
+    'regimes',
+    s.run_id,
+    null
+  from scores as s
+  left join parents as p on p.id = s.parent
+  where s.difference is not null
 )
 select * from final

@@ -53,6 +53,7 @@ final as (
     null::integer as head,
     g.measure,
     case when r.tokens_from <> r.checkpoint then 'tokens of ' || r.tokens_from end as other,
+    null::varchar as other_checkpoint,
     null::varchar as place,
     g.value,
     g.low,

@@ -62,6 +62,7 @@ final as (
     null::integer as head,
     s.measure,
     s.condition_a || ' minus ' || s.condition_b as other,
+    null::varchar as other_checkpoint,
     s.place,
     s.value,
     null::double as low,

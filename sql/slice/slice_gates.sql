@@ -15,6 +15,7 @@ final as (
     null::integer as head,
     'generations with more attention to the system prompt at the marker than at C1' as measure,
     case when r.tokens_from <> r.checkpoint then 'tokens of ' || r.tokens_from end as other,
+    null::varchar as other_checkpoint,
     null::varchar as place,
     g.direction as value,
     null::double as low,

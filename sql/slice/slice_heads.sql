@@ -51,6 +51,7 @@ final as (
     g.head,
     g.measure,
     coalesce('against ' || b.checkpoint || ' on the same tokens', case when r.tokens_from <> r.checkpoint then 'tokens of ' || r.tokens_from end) as other,
+    b.checkpoint as other_checkpoint,
     null::varchar as place,
     g.value,
     g.low,

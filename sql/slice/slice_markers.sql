@@ -17,6 +17,7 @@ with final as (
       when 'held_out' then 'a persona held out of training'
       when 'not recorded' then 'role in training not recorded'
     end as other,
+    null::varchar as other_checkpoint,
     null::varchar as place,
     rate as value,
     coalesce(clustered_low, wilson_low) as low,

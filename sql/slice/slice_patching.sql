@@ -15,6 +15,7 @@ final as (
     e.head,
     'log-probability of the target when patched at ' || e.site as measure,
     'from ' || e.donor as other,
+    null::varchar as other_checkpoint,
     e.stratum as place,
     e.log_prob_change as value,
     e.log_prob_change_low as low,

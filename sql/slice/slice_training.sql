@@ -15,6 +15,7 @@ final as (
     null::integer as head,
     'attention at the marker minus C1, trained minus untrained' as measure,
     'against ' || b.checkpoint || ' on the same tokens' as other,
+    b.checkpoint as other_checkpoint,
     null::varchar as place,
     d.diff_of_diffs as value,
     d.clustered_low as low,

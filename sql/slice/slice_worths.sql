@@ -23,6 +23,7 @@ final as (
       else 'what the head is worth to the target (ablation to ' || w.measure || ')'
     end as measure,
     null::varchar as other,
+    null::varchar as other_checkpoint,
     w.stratum as place,
     w.worth as value,
     w.worth_low as low,

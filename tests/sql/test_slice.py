@@ -76,3 +76,15 @@ def test_places_name_every_checkpoint_and_persona_that_a_part_has_figures_of(war
     for part in parts():
         missing = set(warehouse.select(f"select distinct checkpoint, persona from {part} where persona is not null").rows()) - there
         assert missing == set(), part
+
+
+def test_settings_in_which_checkpoints_differ_stand_from_either_side(warehouse):
+    rows = warehouse.select("select checkpoint, other_checkpoint, origin, name, value, other_value from checkpoint_differences")
+    assert rows.height > 0
+    turned = {(row[1], row[0], row[2], row[3], row[5], row[4]) for row in rows.rows()}
+    assert turned == set(rows.rows())
+    cards = warehouse.select("select checkpoint, max(id) as id, max(source_persona) as source_persona from checkpoints group by checkpoint")
+    card = {row["checkpoint"]: row for row in cards.rows(named=True)}
+    for checkpoint, other, origin, name, value, other_value in rows.rows():
+        if origin == "card" and name in ("id", "source_persona"):
+            assert (value, other_value) == (card[checkpoint][name], card[other][name]) and value != other_value

@@ -1,5 +1,7 @@
 """Everything that the lake knows of one checkpoint, persona and layer: the rows of the view `slice`, asked of its parts in turn."""
 
+from collections.abc import Collection
+
 import polars as pl
 
 from personascope.warehouse.asking.shapes import view_types
@@ -31,17 +33,16 @@ def parts() -> list[str]:
     return [*(name for name in ORDER if name in found), *sorted(found - set(ORDER))]
 
 
-def collect(source: Source, checkpoint: str, persona: str | None, layer: int | None, every_layer: bool = False) -> pl.DataFrame:
-    """The figures of one checkpoint: those of the persona and of none, of the layer and of the whole model; `every_layer`: of all layers.
+def collect(source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = ()) -> pl.DataFrame:
+    """The figures of one checkpoint: those of the persona and of none, of the layer and of the whole model; of every persona or layer that `every` names.
 
     Each part is asked by itself: DuckDB takes twice as long to plan their union as to plan and run them in turn.
     """
     found = []
     for part in parts():
-        of_layer = not every_layer and part not in WHOLE_MODEL
-        chosen = {"checkpoint": checkpoint, "persona": persona} | ({"layer": layer} if of_layer else {})
-        layers = "(layer is not distinct from $layer or layer is null)" if of_layer else "true"
-        query = f"""from {part} where checkpoint = $checkpoint and (persona is not distinct from $persona or persona is null) and {layers}
-          order by topic, measure, other, place, layer, head, run_id, base_run"""
-        found.append(source.select(query, **chosen))
+        bound = {"persona": persona, "layer": layer}
+        asked = [name for name in bound if name not in every and not (name == "layer" and part in WHOLE_MODEL)]
+        where = " and ".join(["checkpoint = $checkpoint", *(f"({name} is not distinct from ${name} or {name} is null)" for name in asked)])
+        query = f"from {part} where {where} order by topic, measure, persona, other, place, layer, head, run_id, base_run"
+        found.append(source.select(query, checkpoint=checkpoint, **{name: bound[name] for name in asked}))
     return pl.concat([each for each in found if each.height] or found[:1], how="vertical_relaxed").select(list(view_types(["slice"])["slice"]))
