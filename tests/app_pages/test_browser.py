@@ -226,7 +226,8 @@ def test_no_request_leaves_the_machine_and_charts_follow_a_dark_system(visit, br
         assert server.removeprefix("http://") in hosts
         assert {host for host in hosts if host and not host.startswith("127.0.0.1:")} == set()
         page, title = browser.execute_script(
-            "return [getComputedStyle(document.querySelector('.stApp')).backgroundColor, document.querySelector('svg.marks .role-title-text text').getAttribute('fill')]"
+            "return [getComputedStyle(document.querySelector('.stApp')).backgroundColor, "
+            "document.querySelector('svg.marks .role-title-text text').getAttribute('fill')]"
         )
         assert max(shades(page)) < 60 and title == "#e8e9ed"
     finally:
