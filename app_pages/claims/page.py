@@ -21,7 +21,7 @@ MEANINGS = {
 }
 PAGE_SIZE = 25
 _BADGE = "display:inline-block;padding:.05em .6em;border-radius:.6em;color:#fff;font-size:.85em;font-weight:600;white-space:nowrap"
-_MUTED = "color:#5b5e68;font-size:.88em"
+_MUTED = "opacity:.75;font-size:.88em"
 _FACTS = "display:grid;grid-template-columns:2.5fr 2fr 2fr 7fr;column-gap:1.6em;overflow-wrap:anywhere"
 
 
