@@ -5,6 +5,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from personascope.app_pages.compare.measure import show_heads, show_layers, show_whole
+from personascope.app_pages.compare.seeds import show_seeds
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.bar import asked, bar
 from personascope.app_pages.shared.lake import Source, source
@@ -43,6 +44,7 @@ def main() -> None:
         st.info(f"{plain(first)} and {plain(beside)} share no measure{_under(place.persona)}.", icon=ICON)
     else:
         _show_measure(sides, measures, place.layer, right)
+    show_seeds(lake, first, beside)
     show_settings(lake, first, beside)
 
 

@@ -83,6 +83,8 @@ def _neighbours(cosines: pl.DataFrame) -> list[str]:
 
 def show_topic(topic: str, rows: pl.DataFrame) -> None:
     """One topic: its figures with an interval and its cosines as points, a chart a unit that has several, and all of them as a table."""
+    first = {view: place for place, view in enumerate(HEADLINES)}
+    rows = rows.sort(pl.col("source").replace_strict(first, default=len(first)), maintain_order=True)
     for unit in rows["unit"].unique(maintain_order=True).to_list():
         drawn = rows.filter((pl.col("unit") == unit) & pl.col("value").is_not_null() & (pl.col("low").is_not_null() | (pl.col("unit") == "cosine")))
         if drawn.height > 1:
@@ -100,19 +102,26 @@ def _draw(topic: str, unit: str, rows: pl.DataFrame) -> None:
     counted = [f"{_range(rows.filter(n_of=what)['n'])} {what}" for what in rows["n_of"].unique(maintain_order=True).to_list()]
     clusters = rows["n_clusters"].drop_nulls()
     height = sum(LINE * (label.count("\n") + 1) + GAP for label in drawn["label"])
+    what = _only_measure(largest) or unit
     bar = "no intervals" if rows["low"].null_count() == rows.height else "bar: 95% interval"
     facts = [f"n: {', '.join(counted)}{f', {_range(clusters)} questions' if len(clusters) else ''}; {bar}{left_out}", *methods[:3]]
-    charts.show(charts.spans(drawn, unit, ""), f"slice {topic} {unit}", f"{topic.capitalize()}: {unit}", facts, height)
+    charts.show(charts.spans(drawn, unit, ""), f"slice {topic} {unit}", f"{topic.capitalize()}: {what}", facts, height)
+
+
+def _only_measure(rows: pl.DataFrame) -> str | None:
+    """The measure that all the rows share, None where they do not."""
+    return rows["measure"][0] if rows["measure"].n_unique() == 1 else None
 
 
 def _labels(rows: pl.DataFrame) -> list[str]:
-    """What each figure is called in the chart: the measure and its head, and as much else as it takes to tell the figures apart."""
+    """What each figure is called in the chart: the measure unless all share it, the head, and as much else as it takes to tell the figures apart."""
+    one = _only_measure(rows) is not None
     named = [{**row, "place": place_words(row["place"])} for row in rows.iter_rows(named=True)]
-    labels = [row["measure"] if row["head"] is None else f"head {row['head']}: {row['measure']}" for row in named]
+    parts = [[*([] if row["head"] is None else [f"head {row['head']}"]), *([] if one else [row["measure"]])] for row in named]
     for name in ("other", "place", "run_id"):
-        more = [f"{label} · {row[name]}" if labels.count(label) > 1 and row[name] else label for label, row in zip(labels, named, strict=True)]
-        labels = more if len(set(more)) > len(set(labels)) else labels
-    return [fill(label, LABEL) for label in labels]
+        more = [[*part, row[name]] if row[name] else part for part, row in zip(parts, named, strict=True)]
+        parts = more if len({*map(tuple, more)}) > len({*map(tuple, parts)}) else parts
+    return [fill(" · ".join(part) or row["measure"], LABEL) for part, row in zip(parts, named, strict=True)]
 
 
 def _range(numbers: pl.Series) -> str:

@@ -10,7 +10,8 @@ paired as (
     run_id,
     subject,
     layer,
-    'attention to the system prompt at the marker, minus ' || control as measure,
+    'attention to the system prompt at the marker, minus ' || control
+      || case control when 'C1' then ' random' when 'C2' then ' just before' when 'C3' then ' rare' else '' end as measure,
     mean_delta as value,
     mean_delta - t_half_width(clustered_sem, clustered_df) as low,
     mean_delta + t_half_width(clustered_sem, clustered_df) as high,
@@ -28,7 +29,7 @@ ends as (
     run_id,
     subject,
     layer,
-    'attention to the system prompt at the marker, minus C4' as measure,
+    'attention to the system prompt at the marker, minus C4 no marker' as measure,
     difference as value,
     low,
     high,

@@ -5,6 +5,14 @@
 with checkpoints_read as (
   select run_id, checkpoint, subject from runs
 ),
+-- activations that an autoencoder encoded are those of the prompts: beside a run that read them they would stand there twice
+conditions as (
+  select c.*, r.checkpoint, r.subject
+  from condition_similarity as c
+  join checkpoints_read as r using (run_id)
+  where c.basis = 'activations' and c.condition_a <> c.condition_b
+  qualify rank() over (partition by r.subject, c.layer, c.site, c.stratum, c.condition_a, c.condition_b order by c.sae_id is not null) = 1
+),
 cosines as (
   unpivot (select * exclude (norm, norm_centered) from persona_cosines where persona <> other_persona)
   on cosine, cosine_centered
@@ -41,8 +49,8 @@ final as (
   union all
   select
     'personas',
-    r.checkpoint,
-    r.subject,
+    c.checkpoint,
+    c.subject,
     c.condition_a,
     c.layer,
     null,
@@ -65,8 +73,6 @@ final as (
     'features',
     c.run_id,
     null
-  from condition_similarity as c
-  join checkpoints_read as r using (run_id)
-  where c.basis = 'activations' and c.condition_a <> c.condition_b
+  from conditions as c
 )
 select * from final

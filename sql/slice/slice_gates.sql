@@ -13,7 +13,7 @@ final as (
     r.persona,
     g.layer,
     null::integer as head,
-    'generations with more attention to the system prompt at the marker than at C1' as measure,
+    'generations with more attention to the system prompt at the marker than at C1 random' as measure,
     case when r.tokens_from <> r.checkpoint then 'tokens of ' || r.tokens_from end as other,
     null::varchar as other_checkpoint,
     null::varchar as place,

@@ -12,7 +12,7 @@ gathered as (
     null::varchar as base_run,
     layer,
     head,
-    'attention of the head to the system prompt at the marker, minus C1' as measure,
+    'attention of the head to the system prompt at the marker, minus C1 random' as measure,
     mean_delta as value,
     null::double as low,
     null::double as high,

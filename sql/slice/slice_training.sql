@@ -13,7 +13,7 @@ final as (
     t.persona,
     d.layer,
     null::integer as head,
-    'attention at the marker minus C1, trained minus untrained' as measure,
+    'attention at the marker minus C1 random, trained minus untrained' as measure,
     'against ' || b.checkpoint || ' on the same tokens' as other,
     b.checkpoint as other_checkpoint,
     null::varchar as place,

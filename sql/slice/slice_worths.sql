@@ -20,7 +20,9 @@ final as (
     w.head,
     case w.measure
       when 'direct' then 'direct contribution of the head to the target'
-      else 'what the head is worth to the target (ablation to ' || w.measure || ')'
+      when 'zero' then 'what the head is worth to the target (set to zero)'
+      when 'mean' then 'what the head is worth to the target (set to its mean)'
+      else 'what the head is worth to the target (taken from another prompt)'
     end as measure,
     null::varchar as other,
     null::varchar as other_checkpoint,

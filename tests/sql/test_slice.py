@@ -38,7 +38,7 @@ def test_figures_and_intervals_are_those_of_the_views_they_come_from(warehouse):
 def test_the_interval_of_attention_is_the_clustered_one(warehouse):
     rows = warehouse.select(
         """select s.value, s.low, s.high, e.mean_delta, e.clustered_sem, e.clustered_df from slice_attention as s
-        join attention_effects as e on e.run_id = s.run_id and e.subject = s.subject and e.layer = s.layer and s.measure like '%' || e.control
+        join attention_effects as e on e.run_id = s.run_id and e.subject = s.subject and e.layer = s.layer and s.measure like '%minus ' || e.control || '%'
         where e.control <> 'C4' and e.clustered_sem > 0"""
     )
     from scipy.stats import t

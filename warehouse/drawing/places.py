@@ -9,6 +9,7 @@ WORDS = {
     "resid_post": "output of the layer",
     "attn_out": "what attention adds",
     "mlp_out": "what the MLP adds",
+    "head": "output of one head",
 }
 BETWEEN = " · "
 
