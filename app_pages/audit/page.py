@@ -3,6 +3,7 @@
 import streamlit as st
 
 from personascope.app_pages.shared import address
+from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.findings import draw
 from personascope.app_pages.shared.lake import source
 from personascope.app_pages.shared.text import plain
@@ -15,6 +16,7 @@ EVERY = "all"
 def main() -> None:
     """Draws the page."""
     st.title("Audit")
+    bar()
     rows = collect(source().select)
     st.markdown(f"{len(checks())} checks look for mistakes that published work of this kind has made, in extracted and published data alike.")
     if rows.is_empty():

@@ -6,6 +6,7 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, Value, source
@@ -55,8 +56,9 @@ def main() -> None:
     if there.is_empty():
         st.info("No completions in this lake yet: `personascope extract completions` samples some.", icon=ICON)
         return
+    place = bar(checkpoints=_names(there, "checkpoint"), personas=_names(there, "persona"))
     with st.container(border=True):
-        filters = choose_filters(there)
+        filters = choose_filters(there, place)
     findings = st.container()
     show_rates(lake, filters)
     st.subheader("Texts", divider="gray")
@@ -65,19 +67,17 @@ def main() -> None:
         show_findings(lake, "completions")
 
 
-def choose_filters(there: pl.DataFrame) -> Filters:
-    """The choices of checkpoint, persona, prompt set (where there are several), marker and words."""
-    options = {name: [EVERY, *there[name].drop_nulls().unique().sort()] for name in ("checkpoint", "persona", "prompt_set")}
-    several = len(options["prompt_set"]) > 2
-    places = iter(st.columns([3, 3, *([3] if several else []), 5, 3]))
-    checkpoint = address.select("Checkpoint", options["checkpoint"], "checkpoint", where=next(places))
-    persona = address.select("Persona", options["persona"], "persona", where=next(places))
-    prompt_set = address.select("Prompt set", options["prompt_set"], "prompts", where=next(places)) if several else EVERY
+def choose_filters(there: pl.DataFrame, place: Place) -> Filters:
+    """What the bar holds, and the choices of prompt set (where there are several), marker and words."""
+    prompt_sets = [EVERY, *_names(there, "prompt_set")]
+    several = len(prompt_sets) > 2
+    places = iter(st.columns([*([3] if several else []), 5, 3]))
+    prompt_set = address.select("Prompt set", prompt_sets, "prompts", where=next(places)) if several else EVERY
     presence = address.segments(
         "Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest, or its text in other pieces.", where=next(places)
     )
     words = next(places).text_input("Text contains", key="text", placeholder="words, in capitals or not", bind="query-params") or ""
-    return Filters(checkpoint, persona, prompt_set, presence, words)
+    return Filters(place.checkpoint or EVERY, place.persona or EVERY, prompt_set, presence, words)
 
 
 def show_rates(lake: Source, filters: Filters) -> None:
@@ -158,3 +158,7 @@ def show_texts(lake: Source, filters: Filters) -> None:
     )
     for row in rows.iter_rows(named=True):
         show_card(row)
+
+
+def _names(there: pl.DataFrame, column: str) -> list[str]:
+    return there[column].drop_nulls().unique().sort().to_list()

@@ -7,6 +7,7 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.tables import with_values
@@ -24,6 +25,7 @@ CELL = 30
 def main() -> None:
     """Draws the page."""
     st.title("Overview")
+    bar()
     lake = source()
     show_size(lake)
     show_coverage(lake)

@@ -20,6 +20,7 @@ from personascope.warehouse.drawing.charts import (
     curves,
     heat_map,
     intervals,
+    on_dark,
     picture,
     rate_cells,
     rate_matrix,
@@ -78,13 +79,14 @@ def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: in
         ("svg", partial(picture, spec, figure.rows, "svg")),
         ("csv", partial(cells.csv, figure.rows, safe=True)),
     )
+    drawn = with_rows(on_dark(spec) if st.context.theme.type == "dark" else spec, figure.rows)
     together = st.container(gap=None)
     key, words = f"chart {name}", f"{title}. {'. '.join(facts)}."
     if on_pick is None:
-        together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words)
+        together.vega_lite_chart(spec=drawn, theme=None, key=key, alt=words)
     else:
         clicked = partial(_picked, key, on_pick)
-        together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
+        together.vega_lite_chart(spec=drawn, theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
     with together.popover("Download", icon=":material/download:", type="tertiary"):
         for kind, data in downloads:
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")

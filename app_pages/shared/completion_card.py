@@ -15,6 +15,6 @@ def show_card(row: Mapping[str, Any]) -> None:
     facts = [f"{row['checkpoint']} as {row['persona']}", f"{row['question_id']} · repeat {row['sample_ix']}", count(row["n_new_tokens"], "token")]
     facts += ["cut at the token limit"] if row["truncated"] else []
     facts += ["marker incomplete"] if row["partial"] else []
-    question = f'<div style="color:#5b5e68;margin:.2em 0 .4em">{markup.html(row["question"] or "")}</div>'
+    question = f'<div style="opacity:.75;margin:.2em 0 .4em">{markup.html(row["question"] or "")}</div>'
     with st.container(border=True):
         st.html(f"{chips(facts)}{question}{block(marked(row['text'], row['marker']), max_height='18rem')}")

@@ -1,6 +1,8 @@
 """The app in a real browser: every page draws its charts, shows no error, and hostile text stays text. Screenshots lie in the test's temporary folder."""
 
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -9,8 +11,10 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -65,6 +69,7 @@ def browser(tmp_path_factory):
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
@@ -131,9 +136,8 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if each.text == "C3 rare").click()
     wait.until(lambda driver: "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver))
-    browser.find_element(By.CSS_SELECTOR, "a[href$='/audit']").click()
-    wait.until(lambda driver: driver.current_url.endswith("/audit"))
-    wait.until(lambda driver: [each.text for each in driver.find_elements(By.TAG_NAME, "h1")] == ["Audit"])
+    open_by_link(browser, "audit")
+    wait.until(partial(stands_at, "/audit", "Audit"))
     browser.back()
     wait.until(lambda driver: "subject=villain" in driver.current_url and "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver) and "villain, own tokens" in svg_text(driver))
@@ -162,8 +166,11 @@ def test_an_address_of_what_there_is_not_says_so(visit, browser):
     from selenium.webdriver.support.ui import WebDriverWait
 
     words = visit("completions?persona=nobody", "Completions", 1)
-    assert "The address asks for persona “nobody”, which is not there." in words
-    assert "persona" not in browser.current_url
+    assert "Persona nobody is not on this page: it shows all personas." in words
+    words = visit("marker_attention?control=C9", "Marker attention", 3)
+    assert "The address asks for control “C9”, which is not there." in words
+    assert "control" not in browser.current_url
+    assert "coverage" in visit("overview", "Overview", 1).lower()
     visit("no_such_page", "Overview", 1)
     wait = WebDriverWait(browser, WAIT)
     wait.until(lambda driver: any("Page not found" in each.text for each in driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")))
@@ -182,6 +189,84 @@ def test_a_download_is_a_picture(visit, browser, tmp_path):
         file = tmp_path / f"marker-rates.{kind.lower()}"
         wait.until(partial(holds_something, file))
         assert file.read_bytes().startswith(start)
+
+
+@pytest.mark.slow(90)
+def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
+    """What was chosen in the bar stays in every address, and nothing else comes into one."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    titles = {name: module.TITLE for name, module in app.page_modules().items()}
+    wait = WebDriverWait(browser, WAIT, poll_frequency=0.1)
+    first = next(iter(titles))
+    path = walk(list(titles))
+    for start in range(0, len(path) - 1, MOST_HISTORY):
+        names = path[start : start + MOST_HISTORY + 1]
+        places = ["/" if name == first else f"/{name}" for name in names]
+        browser.get(f"{server}{places[0]}?persona=villain")
+        for number, (name, place) in enumerate(zip(names, places, strict=True)):
+            if number:
+                open_by_link(browser, place.strip("/"))
+            wait.until(partial(stands_at, f"{place}?persona=villain", titles[name]))
+        steps = [*((browser.back, step) for step in range(len(names) - 2, -1, -1)), *((browser.forward, step) for step in range(1, len(names)))]
+        for move, step in steps:
+            move()
+            wait.until(partial(stands_at, f"{places[step]}?persona=villain", titles[names[step]]))
+
+
+def test_no_request_leaves_the_machine_and_charts_follow_a_dark_system(visit, browser, server):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    try:
+        browser.execute_cdp_cmd("Network.enable", {})
+        visit("completions", "Completions", 1)
+        browser.get_log("performance")
+        visit("", "Overview", 1)
+        asked = [json.loads(each["message"])["message"] for each in browser.get_log("performance")]
+        hosts = {urlsplit(each["params"]["request"]["url"]).netloc for each in asked if each["method"] == "Network.requestWillBeSent"}
+        assert server.removeprefix("http://") in hosts
+        assert {host for host in hosts if host and not host.startswith("127.0.0.1:")} == set()
+        page, title = browser.execute_script(
+            "return [getComputedStyle(document.querySelector('.stApp')).backgroundColor, document.querySelector('svg.marks .role-title-text text').getAttribute('fill')]"
+        )
+        assert max(shades(page)) < 60 and title == "#e8e9ed"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+MOST_HISTORY = 40  # steps back; a browser keeps some 50
+
+
+def walk(names: list[str]) -> list[str]:
+    """A way over every pair of names, in one direction or the other."""
+    left = set(combinations(names, 2))
+    path = [names[0]]
+    while left:
+        here = path[-1]
+        there = next((name for name in names if tuple(sorted((here, name), key=names.index)) in left), None) or next(
+            name for name in names if name != here and any(name in pair for pair in left)
+        )
+        left.discard((names[min(names.index(here), names.index(there))], names[max(names.index(here), names.index(there))]))
+        path.append(there)
+    return path
+
+
+def open_by_link(browser: Any, name: str) -> None:
+    """A click in the sidebar; the first page's link has no name."""
+    links = browser.find_elements("css selector", "[data-testid=stSidebar] a[data-testid=stPageLink-NavLink]")
+    next(each for each in links if urlsplit(each.get_attribute("href")).path.strip("/") == name).click()
+
+
+def stands_at(place: str, title: str, driver: Any) -> bool:
+    """Whether the page of this path and query is there, drawn to its end."""
+    where, words, busy = driver.execute_script(
+        "return [location.pathname + location.search, [...document.querySelectorAll('h1')].map(each => each.textContent), "
+        "document.querySelectorAll('[data-testid=stStatusWidget]').length]"
+    )
+    return where == place and words == [title] and not busy
+
+
+def shades(colour: str) -> list[int]:
+    return [int(each) for each in re.findall(r"\d+", colour)[:3]]
 
 
 def button_called(words: str, driver: Any) -> Any:

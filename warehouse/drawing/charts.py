@@ -39,6 +39,15 @@ _CONFIG: dict[str, Any] = {
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "gridColor": "#e8e9ed", "domainColor": "#9a9da6", "labelLimit": 320},
     "legend": {"orient": "top", "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "labelLimit": 400, "titleLimit": 400, "symbolOpacity": 1},
 }
+# What stands for itself on a white page, and what stands for it on a dark one; figures in cells keep the colours of their cells.
+_PAGE, _INK, _FAINT = "#181818", "#e8e9ed", "#b3b7c2"
+_ON_DARK = {BLACK: _INK, MISSING: "#3a3d46", "#5b5e68": _FAINT}
+_DARK_CONFIG: dict[str, Any] = _CONFIG | {
+    "background": "transparent",
+    "title": _CONFIG["title"] | {"color": _INK, "subtitleColor": _FAINT},
+    "axis": _CONFIG["axis"] | {"gridColor": "#30333d", "domainColor": "#7a7d86", "labelColor": _FAINT, "titleColor": _INK, "tickColor": "#7a7d86"},
+    "legend": _CONFIG["legend"] | {"labelColor": _FAINT, "titleColor": _INK},
+}
 
 
 @dataclass(frozen=True)
@@ -343,6 +352,21 @@ def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, title
     width = EXPORT_WIDTH / rows[x].n_unique()
     texts = [base.mark_text(fontSize=11, limit=width).encode(text=f"{words}:N", color=ink)] if width >= NARROWEST_WORDS else []
     return Figure(alt.layer(cells, edges, *texts), rows)
+
+
+def on_dark(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification for a dark page: light words and lines, edges in the colour of the page, cells and series as they are."""
+    return _darkened(spec | {"config": {}}) | {"config": _DARK_CONFIG}
+
+
+def _darkened(part: Any, name: str = "") -> Any:
+    if isinstance(part, dict):
+        return {key: _darkened(value, key) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_darkened(each, name) for each in part]
+    if part == "white" and name in ("stroke", "fill"):
+        return _PAGE
+    return _ON_DARK.get(part, part) if isinstance(part, str) else part
 
 
 def picture(spec: dict[str, Any], rows: pl.DataFrame, kind: Kind, width: int = EXPORT_WIDTH) -> bytes:
