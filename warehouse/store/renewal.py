@@ -12,7 +12,7 @@ from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.parquet import write_parquet
 from personascope.warehouse.store.schema import table
-from personascope.warehouse.store.staging import await_lock, discard, disk_errors, publish, sync
+from personascope.warehouse.store.staging import await_lock, discard, disk_errors, publish, refuse_links, sync
 from personascope.warehouse.store.writer import conform
 
 
@@ -29,6 +29,7 @@ def renew(lake: Lake, run_id: str) -> list[str]:
         if not lake.is_committed(run_id) or not (targets := rollups.outdated(manifest := lake.manifest(run_id))):
             discard(staging)  # another process has been faster
             return []
+        refuse_links(staging)
         final = staging / "final"
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()

@@ -41,6 +41,8 @@ def drop_scratch(root: Path) -> None:
     for folder in (root / "staging").glob(f"{SCRATCH}*"):
         host, _, process = folder.name.removeprefix(SCRATCH).rsplit("-", 1)[0].rpartition("-")
         with suppress(FileNotFoundError):  # where its process has just ended
+            if folder.is_symlink():
+                continue
             alive = host != _host() or (process.isdigit() and _is_alive(int(process)))
             if (not alive or time.time() - folder.stat().st_mtime > _FORGOTTEN) and not RunWriter.is_locked(folder):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -28,13 +28,22 @@ class RunBusyError(PersonascopeError):
 
 
 def take_lock(folder: Path, run_id: str) -> Any:
-    """The open lock file of a staging folder, which is made where it is not there; raises RunBusyError while another process holds it."""
+    """The open lock file of a staging folder, which is made where it is not there; raises RunBusyError while another process holds it.
+
+    A folder or lock that is a link raises PersonascopeError: it leads out of the lake.
+    """
     while True:
+        if folder.is_symlink():
+            raise _linked(folder)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            handle = open(folder / "lock", "a")  # noqa: SIM115 - held until the run is committed or let go
+            handle = open(folder / "lock", "a", opener=_not_behind_links)  # noqa: SIM115 - held until the run is committed or let go
         except FileNotFoundError:  # discarded since
             continue
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _linked(folder / "lock") from None
+            raise
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,6 +64,22 @@ def await_lock(folder: Path, run_id: str, patience: float) -> Any:
             if time.monotonic() >= until:
                 raise
             time.sleep(POLL)
+
+
+def _not_behind_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises PersonascopeError where anything in a folder of staging is a link: what lies behind it is not the lake's to read or to write."""
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place) / name for name in [*folders, *files]):
+            if path.is_symlink():
+                raise _linked(path)
+
+
+def _linked(path: Path) -> PersonascopeError:
+    return PersonascopeError(f"{path}: a link, where expected what a command staged; nothing outside the lake is read or written (remove the link)")
 
 
 def _is_still(path: Path, handle: Any) -> bool:

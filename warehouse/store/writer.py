@@ -21,11 +21,10 @@ from personascope.warehouse.store import provenance, rollups
 from personascope.warehouse.store.manifest import Manifest, MlflowRecord, RunSpec, TableFile, utc_now
 from personascope.warehouse.store.parquet import row_group, spilling, write_parquet, write_table
 from personascope.warehouse.store.schema import Table, table, tables
-from personascope.warehouse.store.staging import discard, disk_errors, publish, sync, take_lock
+from personascope.warehouse.store.staging import discard, disk_errors, publish, refuse_links, sync, take_lock
 
 SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
 SORTED_BYTES = 1 << 28  # the same for rows of vectors
-MADE_OF_THE_MANIFEST = ("runs", "parameters")  # tables that every run has and its manifest does not list
 Rows: TypeAlias = pa.Table | pl.DataFrame | list[dict[str, Any]]
 
 
@@ -52,6 +51,7 @@ class RunWriter:
         self._parts = folder / "parts"
         with disk_errors(f"staging of run {spec.run_id}"):
             self._lock = take_lock(folder, spec.run_id)
+            refuse_links(folder)
             state = _read_state(folder)
             if state.get("plan") != plan:
                 shutil.rmtree(self._parts, ignore_errors=True)
