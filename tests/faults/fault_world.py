@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from personascope import cli
+from personascope.warehouse.asking import shapes
+from personascope.warehouse.asking.views import views
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.transfer import export
 
 Digest = dict[str, dict[str, str]]
 KEPT = {"runs", "staging", "warehouse.duckdb"}
@@ -35,8 +39,15 @@ class World:
     works: tuple[Work, ...]
 
 
+def warm() -> None:
+    """Learns the columns of every view, so that the processes that are forked need not: a trial is then about what a command writes, and costs a third."""
+    shapes.view_types(views())
+    shapes._empty.cache_clear()  # with its threads, which a fork would not take along
+
+
 def build_world(folder: Path) -> World:
     """A lake with a prompt set, published files, verdicts and outdated roll-ups, made by the commands themselves."""
+    warm()
     files = folder / "files"
     files.mkdir(parents=True)
     for name, persons in (("first", "pirate"), ("second", "librarian")):
@@ -55,6 +66,8 @@ def build_world(folder: Path) -> World:
             raise RuntimeError(f"{' '.join(arguments)} ended with {code}")
     if in_fork(lambda: _commit_outdated(root)):
         raise RuntimeError("the run with an outdated roll-up could not be written")
+    if in_fork(lambda: _write_export(folder / "elsewhere", files / "runs.tar")):
+        raise RuntimeError("the runs to import could not be written")
     lake = Lake.existing(root)
     published = next(run for run in lake.run_ids() if run.startswith("published-"))
     works = (
@@ -63,6 +76,7 @@ def build_world(folder: Path) -> World:
         Work("ingest published", ("ingest", "published", str(files / "results"))),
         Work("check", ("check", str(files / "sentences.yaml"))),
         Work("runs delete", ("runs", "delete", published, "--yes"), frozenset({published})),
+        Work("runs import", ("runs", "import", str(files / "runs.tar"))),
         Work("doctor --clear", ("doctor", "--clear")),
         Work("sql", ("sql", "select kind, count(*) from runs group by all")),
     )
@@ -94,6 +108,16 @@ def _commit_outdated(root: Path) -> None:
     document = json.loads(file.read_text())
     document["tables"]["attention_mean"]["definition"] = "select as it was"
     file.write_text(json.dumps(document))
+
+
+def _write_export(root: Path, file: Path) -> None:
+    """Three runs of another lake in a file."""
+    lake = Lake.open(root)
+    for number in range(3):
+        with lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={"of": number}, checkpoint=f"m{number}"), force=True) as writer:
+            writer.write_part("0", {"completions": [{"example_id": f"a/q{row}", "sample_ix": 0, "text": "So."} for row in range(20)]})
+            writer.commit()
+    export(lake, lake.run_ids(), file)
 
 
 def in_fork(work: Callable[[], object]) -> int:
@@ -128,8 +152,6 @@ def start(arguments: Sequence[str], before: Callable[[], None] = lambda: None, o
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         before()
         sys.argv = ["personascope", *arguments]
-        from personascope import cli
-
         cli.main()
         code = 0
     except SystemExit as leaving:

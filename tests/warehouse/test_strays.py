@@ -20,8 +20,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import committed, exchange
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.locks import take_lock
 from personascope.warehouse.store.scratch import SCRATCH, scratch
-from personascope.warehouse.store.staging import take_lock
 
 
 @pytest.fixture

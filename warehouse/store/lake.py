@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents, look, name_strays, names, read_manifest, why_damaged
 from personascope.warehouse.store.hashing import stable_hash
+from personascope.warehouse.store.locks import LOOKING, POLL, RunBusyError, is_locked, take_lock
 from personascope.warehouse.store.looked_at import Looked, Mark, mark_of
 from personascope.warehouse.store.manifest import MANIFEST, Manifest, RunSpec
 from personascope.warehouse.store.parquet import write_schema_file
 from personascope.warehouse.store.schema import Table, table, tables
 from personascope.warehouse.store.scratch import SCRATCH, drop_scratch, scratch
 from personascope.warehouse.store.soundness import why_unsound_schema
-from personascope.warehouse.store.staging import DELETED, LOOKING, POLL, REPLACED, STAGING, RunBusyError, discard, take_lock
+from personascope.warehouse.store.staging import DELETED, REPLACED, STAGING, discard
 from personascope.warehouse.store.writer import RunWriter, Tracking
 
 PATIENCE = 600.0  # seconds to wait for another process that writes the same short run
@@ -126,7 +127,7 @@ class Lake:
         if not self.staging_folder.is_dir():
             return []
         found = sorted(entry.name.removeprefix(REPLACED) for entry in self._staged() if entry.name.startswith(REPLACED))
-        return [run_id for run_id in found if not self.run_folder(run_id).exists() and not RunWriter.is_locked(self.staging_folder / run_id)]
+        return [run_id for run_id in found if not self.run_folder(run_id).exists() and not is_locked(self.staging_folder / run_id)]
 
     def _bring_back(self) -> None:
         """Puts runs that were set aside in their place again."""
@@ -152,7 +153,7 @@ class Lake:
     def _is_litter(self, name: str) -> bool:
         """Whether a staged folder of this name is what a replacement, or a commit that was killed behind its last step, leaves behind."""
         run_id = name.removeprefix(REPLACED)
-        return self.is_committed(run_id) and not RunWriter.is_locked(self.staging_folder / run_id)
+        return self.is_committed(run_id) and not is_locked(self.staging_folder / run_id)
 
     def run_folder(self, run_id: str) -> Path:
         """Where a run of that name lies; raises PersonascopeError for a name that would lead out of the runs folder."""
@@ -273,7 +274,7 @@ def _discard_if_free(folder: Path) -> bool:
     """Removes a staged folder that no process writes; whether it did."""
     try:
         lock = take_lock(folder, folder.name)
-    except (RunBusyError, PermissionError):
+    except (PersonascopeError, OSError):
         return False
     with lock:
         discard(folder)

@@ -6,7 +6,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,11 +19,12 @@ from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store.committed import read_manifest, why_damaged
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.locks import LOOKING, await_lock
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, MANIFEST, Manifest
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name, why_unsound
-from personascope.warehouse.store.staging import LOOKING, await_lock, discard, disk_errors, publish, sync
+from personascope.warehouse.store.staging import discard, disk_errors, publish, sync
 
 INDEX = "personascope-runs.json"
 FORMAT = 1
@@ -220,7 +221,7 @@ def _put_in_place(lake: Lake, making: Path, new: list[str], known: list[str]) ->
     placed: list[str] = []
     for run_id in new:
         staging = lake.staging_folder / run_id
-        with closing(await_lock(staging, run_id, LOOKING)):
+        with await_lock(staging, run_id, LOOKING):
             if lake.is_committed(run_id):  # another process was faster
                 known.append(run_id)
             else:
