@@ -11,8 +11,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personascope.warehouse.asking.shapes import as_table, table_types, view_types
-from personascope.warehouse.asking.views import macro_definitions, macros, views
+from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, table_types, version
+from personascope.warehouse.asking.views import macro_names, quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
 from personascope.warehouse.store.hashing import stable_hash
@@ -23,7 +23,6 @@ from personascope.warehouse.store.schema import Table, tables
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.staging import is_disk_full
 
-STORAGE_VERSION = "v1.5.0"
 _DEFINITION = "catalogue_definition"
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
@@ -33,15 +32,15 @@ _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every table, macro and view over the lake; it never waits for a lock. Use one `cursor()` per thread."""
     connection = duckdb.connect()
-    define_tables(connection, lake)
-    define_views(connection, views())
+    copy_views(connection)
+    _execute(connection, [_settings(), *table_definitions(lake, lake.contents()).values()])
     return connection
 
 
 def build(lake: Lake) -> Path:
     """Writes `warehouse.duckdb` beside the old one and renames it into place, unless the old one says the same; its readers keep what they have."""
-    tables_script = _tables_script(lake)
-    definition = stable_hash([STORAGE_VERSION, duckdb.__version__, tables_script, {name: view.sql for name, view in views().items()}])
+    tables_script = [_settings(), *table_definitions(lake, lake.contents()).values()]
+    definition = stable_hash([version(), tables_script])
     if _definition_of(lake.catalogue_path) == definition:
         return lake.catalogue_path
     try:
@@ -50,8 +49,8 @@ def build(lake: Lake) -> Path:
             if "?" in str(made):  # DuckDB takes what follows for the query of an address when it names its journal
                 made = Path(elsewhere) / made.name
             connection.execute(f"attach {quoted(str(made))} as catalogue (storage_version '{STORAGE_VERSION}'); use catalogue")
-            _execute(connection, [*tables_script, f"create macro {_DEFINITION}() as {quoted(definition)};"])
-            define_views(connection, views())
+            copy_views(connection, "catalogue")
+            _execute(connection, ["begin;", *tables_script, f"create macro {_DEFINITION}() as {quoted(definition)};", "commit;"])
             connection.execute("use memory; detach catalogue")
             shutil.move(made, making / made.name)
             (making / made.name).replace(lake.catalogue_path)
@@ -73,21 +72,13 @@ def _definition_of(file: Path) -> str | None:
     return str(told[0][0]).strip("'") if told else None  # read and not called: a stranger's could do anything
 
 
-def define_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Creates macros and the tables: each a view over the Parquet files of all runs, with the roll-ups that runs lack made up from their other tables."""
-    _execute(connection, _tables_script(lake))
-
-
-def _tables_script(lake: Lake) -> list[str]:
-    return [_settings(), macros(), *table_definitions(lake, lake.contents()).values()]
-
-
 def _settings() -> str:
     return f"{_EXTENSIONS_OFF}; {_FOOTERS_KEPT};"
 
 
 class Foundation:
-    """Macros and tables of one connection, each created when something that names it is asked for: all of them cost more than most queries.
+    """What a connection knows, created when something that names it is asked for, since all of it costs more than most queries: macros and views together, each
+    table by itself.
 
     `from_behind`: rows come in the opposite order, by another number of threads.
     """
@@ -96,25 +87,34 @@ class Foundation:
         self._connection = connection
         contents = lake.contents()
         self.is_of_named_runs = named_runs or bool(contents.strays)  # else runs that come later are read too
-        self._waiting = macro_definitions() | table_definitions(lake, contents, from_behind, named_runs)
+        self._waiting = table_definitions(lake, contents, from_behind, named_runs)
+        self._has_views = False
         _execute(connection, [_settings()])
         if from_behind:
             (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
             _execute(connection, [f"set threads = {1 if threads > 1 else 2};"])
 
     def lay(self, texts: Iterable[str]) -> None:
-        """Creates the macros and tables that these texts name, and those that are behind them."""
+        """Creates the tables that these texts name with those behind them, and macros and views where one is named."""
         wanted: set[str] = set()
         unread = list(texts)
         while unread:
-            named = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower())) & self._waiting.keys() - wanted
+            words = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower()))
+            self._has_views = self._has_views or self._lay_views(words)
+            named = words & self._waiting.keys() - wanted
             wanted |= named
             unread += [self._waiting[name] for name in named]
         self._create([name for name in self._waiting if name in wanted])
 
     def lay_all(self) -> None:
-        """Creates every macro and table."""
+        """Creates everything."""
+        self._has_views = self._has_views or self._lay_views(views().keys())
         self._create(list(self._waiting))
+
+    def _lay_views(self, words: Collection[str]) -> bool:
+        if there := not views().keys().isdisjoint(words) or not macro_names().isdisjoint(words):
+            copy_views(self._connection)
+        return there
 
     def _create(self, names: Sequence[str]) -> None:
         if names:
@@ -186,18 +186,12 @@ def _completed(table: Table, stored: str, runs: list[str]) -> str:
     return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
 
 
-def define_views(connection: duckdb.DuckDBPyConnection, names: Collection[str], kept: Collection[str] = ()) -> None:
-    """Creates the views of these names, all or none. What they read is among them or there; those in `kept` become tables, which stay as they are computed now.
-
-    DuckDB binds a view when it is created, with all that it reads. So each is created while the views it reads are empty tables of the same columns, which
-    become views in their turn: the cost grows with the number of views and not with their depth.
-    """
-    ordered = [name for name in views() if name in names]
-    types = view_types(ordered)
-    script = [as_table(name, types[name]) for name in ordered]
-    script += [f"drop table {name}; create view {name} as {views()[name].sql};" for name in reversed(ordered)]
-    script += [f"drop view {name}; create table {name} as {views()[name].sql};" for name in ordered if name in kept]
-    _execute(connection, ["begin;", *script, "commit;"])
+def keep(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    """Makes tables of these views, which stay as they are computed now; the tables they read are there."""
+    wanted = set(names)
+    script = [f"drop view {name}; create table {name} as {view.sql};" for name, view in views().items() if name in wanted]
+    if script:
+        _execute(connection, ["begin;", *script, "commit;"])
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, script: list[str]) -> None:
@@ -237,8 +231,3 @@ def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
         for target in outdated(manifest):
             found.setdefault(target.name, []).append(manifest.run_id)
     return found
-
-
-def quoted(value: str) -> str:
-    """A text as a literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"

@@ -9,9 +9,10 @@ import duckdb
 import polars as pl
 
 from personascope.warehouse.asking.answers import Parameters, rows
-from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, define_views, escaped, quoted, unreadable
+from personascope.warehouse.asking.blank import blank_file
+from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, escaped, keep, unreadable
 from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
-from personascope.warehouse.asking.views import closure, views
+from personascope.warehouse.asking.views import closure, quoted, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.scratch import spill_folder
@@ -45,9 +46,11 @@ class Warehouse:
         self._defined: set[str] = set()
         folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
+        blank = ", ".join(quoted(f"{blank_file()}{suffix}") for suffix in ("", ".wal"))
         self._connection.execute(
             f"set temp_directory = {quoted(str(spill_folder(self.lake.staging_folder)))}; set memory_limit = '{self._limits.bytes}B'; "
-            f"set allowed_directories = [{allowed}]; set enable_external_access = false; set lock_configuration = true"
+            f"set allowed_directories = [{allowed}]; "
+            f"set allowed_paths = [{blank}]; set enable_external_access = false; set lock_configuration = true"
         )
 
     def select(self, query: str, parameters: Parameters = None) -> pl.DataFrame:
@@ -120,7 +123,7 @@ class Warehouse:
         return self._reversed
 
     def _define(self, query: str) -> None:
-        """Creates the views, tables and macros that the query names and those they read: all of them would cost more than most queries."""
+        """Creates the tables behind what the query names, since all of them would cost more than most queries, and computes what is kept."""
         words = set(re.findall(r"\w+", query))
         everything = any(word.lower().startswith(CATALOGUE) for word in words)
         wanted = set(views()) if everything else closure(words)
@@ -130,7 +133,7 @@ class Warehouse:
                     self._foundation.lay_all()
                 else:
                     self._foundation.lay([query, *(views()[name].sql for name in wanted - self._defined)])
-                define_views(self._connection, wanted - self._defined, self._kept)
+                keep(self._connection, (wanted - self._defined) & self._kept)
             except duckdb.Error as error:
                 raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
             self._defined |= wanted

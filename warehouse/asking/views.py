@@ -134,14 +134,17 @@ def rooms() -> dict[str, str]:
 
 
 @cache
-def macro_definitions() -> dict[str, str]:
-    """The statement that creates each macro, by name, in the order of `macros`."""
-    heads = list(re.finditer(r"^create or replace macro (\w+)", macros(), re.MULTILINE))
-    ends = [head.start() for head in heads[1:]] + [len(macros())]
-    return {head[1]: macros()[head.start() : end] for head, end in zip(heads, ends, strict=True)}
+def macro_names() -> frozenset[str]:
+    """The name of every macro."""
+    return frozenset(re.findall(r"^create or replace macro (\w+)", macros(), re.MULTILINE))
 
 
 @cache
 def macros() -> str:
     """All macro definitions as one script."""
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted((SQL_FOLDER / "macros").glob("*.sql")))
+
+
+def quoted(value: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"
