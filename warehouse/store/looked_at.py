@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from personascope.warehouse.home import cache_root
 from personascope.warehouse.store.hashing import stable_hash
 
 AT_ONCE = 8  # runs found sound anew that are worth a file: fewer are looked at again as fast
@@ -48,8 +49,7 @@ class Looked:
 
 
 def _file(place: str) -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "personascope" / "runs" / f"{stable_hash(place)}.txt"
+    return cache_root() / "runs" / f"{stable_hash(place)}.txt"
 
 
 def _read(file: Path) -> set[Mark]:
