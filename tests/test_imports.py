@@ -48,7 +48,7 @@ FLOORS = {
         ["commands"],
     ],
     "app_pages": [
-        ["shared"],
+        ["shared", "serving"],
         ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "power", "regimes", "role_focus"],
     ],
 }

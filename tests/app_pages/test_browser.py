@@ -1,6 +1,5 @@
 """The app in a real browser: every page draws its charts, shows no error, and hostile text stays text. Screenshots lie in the test's temporary folder."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from personascope import app
 
 CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
 FLAGS = [
@@ -37,10 +34,9 @@ def server(hostile_lake, tmp_path_factory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    script = Path(app.__file__)
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", "--server.address=127.0.0.1"]
+    command = [sys.executable, "-m", "personascope", "app", "--port", str(port), "--lake", str(hostile_lake[0])]
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=script.parent, env=os.environ | {"PERSONASCOPE_LAKE": str(hostile_lake[0])}, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + WAIT
         while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
