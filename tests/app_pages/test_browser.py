@@ -18,8 +18,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from personascope import app
-
 CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
 FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -41,10 +39,9 @@ def server(hostile_lake, tmp_path_factory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    script = Path(app.__file__)
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", "--server.address=127.0.0.1"]
+    command = [sys.executable, "-m", "personascope", "app", "--port", str(port), "--lake", str(hostile_lake[0])]
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=script.parent, env=os.environ | {"PERSONASCOPE_LAKE": str(hostile_lake[0])}, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + WAIT
         while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
