@@ -1,7 +1,6 @@
 """The app in a real browser: every page draws its charts, shows no error, and hostile text stays text. Screenshots lie in the test's temporary folder."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -17,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from personascope.app import page_modules
 
 CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
 FLAGS = [
@@ -193,7 +194,7 @@ def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
     """What was chosen in the bar stays in every address, and nothing else comes into one."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    titles = {name: module.TITLE for name, module in app.page_modules().items()}
+    titles = {name: module.TITLE for name, module in page_modules().items()}
     wait = WebDriverWait(browser, WAIT, poll_frequency=0.1)
     first = next(iter(titles))
     path = walk(list(titles))
