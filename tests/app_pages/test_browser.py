@@ -182,11 +182,14 @@ def test_a_download_is_a_picture(visit, browser, tmp_path):
     visit("completions?persona=villain", "Completions", 1)
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if "Download" in each.text).click()
     wait = WebDriverWait(browser, WAIT)
-    for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"label,series,rate")):
+    for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"# How often the marker comes. ")):
         wait.until(partial(button_called, kind)).click()
-        file = tmp_path / f"marker-rates.{kind.lower()}"
-        wait.until(partial(holds_something, file))
+        name = f"marker-rates_persona-villain_lake_*.{kind.lower()}"
+        wait.until(partial(holds_something, tmp_path, name))
+        (file,) = tmp_path.glob(name)
         assert file.read_bytes().startswith(start)
+    header = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert "# choices: persona: villain" in header and header[-1].endswith(" UTC") and "/lake, 2" in header[-1]
 
 
 @pytest.mark.slow(90)
@@ -273,8 +276,8 @@ def button_called(words: str, driver: Any) -> Any:
     return next((each for each in driver.find_elements("tag name", "button") if each.text == words), None)
 
 
-def holds_something(file: Path, _driver: Any) -> bool:
-    return file.is_file() and file.stat().st_size > 0
+def holds_something(folder: Path, name: str, _driver: Any) -> bool:
+    return any(file.stat().st_size > 0 for file in folder.glob(name))
 
 
 def svg_text(browser) -> str:
