@@ -65,7 +65,8 @@ def main() -> None:
     show_texts(lake, filters)
     show_rates(lake, filters)
     with findings:
-        show_findings(lake, "completions")
+        runs = lake.select(f"select distinct c.run_id from completions as c where {filters.of_runs}", **filters.run_values)["run_id"]
+        show_findings(lake, "completions", set(runs))
 
 
 def choose_filters(there: pl.DataFrame, place: Place) -> Filters:

@@ -246,9 +246,8 @@ def show_prompts(lake: Source, place: dict, features: list[str]) -> None:
     }
     st.dataframe(rows.drop("n_firing"), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
     firing = rows["n_firing"][0] if rows.height else 0
-    st.caption(
-        f"Prompts of {plain(place['condition_a'])} and {plain(place['condition_b'])} that activate feature {feature} most, of {firing} that do in any condition."
-    )
+    whose = f"{plain(place['condition_a'])} and {plain(place['condition_b'])}"
+    st.caption(f"Prompts of {whose} that activate feature {feature} most, of {firing} that do in any condition.")
 
 
 def show_projections(lake: Source, place: dict, pair: dict) -> None:

@@ -31,6 +31,7 @@ SECTIONS = {
     "heads": "Heads",
     "generation": "One generation",
 }
+OF_HEADS = ("heads", "generation")
 
 
 def main() -> None:
@@ -45,7 +46,8 @@ def main() -> None:
             "No attention has been read yet: `personascope run marker-attention --quick` reads some on tiny checkpoints.", icon=":material/center_focus_strong:"
         )
         return
-    place = choose_place(lake, found)
+    asked = st.session_state.get("section", st.query_params.get("section"))
+    place = choose_place(lake, found, asked in {word for section in OF_HEADS for word in (section, SECTIONS[section])})
     with st.container(border=True):
         chosen = choose(lake, found, place)
     if chosen is None:
@@ -53,7 +55,8 @@ def main() -> None:
         return
     readout, other = chosen
     show_answer(lake, readout, other, place.layer)
-    show_findings(lake, "marker_attention")
+    drawn = {run for each in (readout, other) if each is not None for run in (each.run_id, each.tokens_run) if run is not None}
+    show_findings(lake, "marker_attention", drawn)
     section = address.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
     both = [each for each in (readout, other) if each is not None]
     match section:

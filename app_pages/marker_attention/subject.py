@@ -11,18 +11,15 @@ from personascope.warehouse.drawing.words import count
 NOTHING = "nothing"
 
 
-def choose_place(lake: Source, found: list[Readout]) -> Place:
-    """The bar of the page: layers and heads are those of the readouts that the choice of checkpoint and persona leaves."""
+def choose_place(lake: Source, found: list[Readout], with_heads: bool) -> Place:
+    """The bar of the page: layers (and heads, `with_heads`) are those of the readouts that the choice of checkpoint and persona leaves."""
     left = [each.run_id for each in _at(found, asked("checkpoint"), asked("persona"))] or [each.run_id for each in found]
-    sizes = lake.select(
-        """select
-          (select max(n_layers) from gate_counts where list_contains(string_split($runs, ','), run_id)) as layers,
-          (select max(head) + 1 from head_deltas
-            where list_contains(string_split($runs, ','), run_id) and control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0) as heads""",
-        runs=",".join(left),
-    ).row(0, named=True)
+    of_runs = "list_contains(string_split($runs, ','), run_id)"
+    layers = lake.select(f"select max(n_layers) from gate_counts where {of_runs}", runs=",".join(left)).item()
+    one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
+    heads = lake.select(f"select max(head) + 1 from head_deltas where {one} and {of_runs}", runs=",".join(left)).item() if with_heads else 0
     names = {"checkpoints": sorted({each.checkpoint for each in found}), "personas": sorted({each.persona for each in found})}
-    return bar(**names, layers=range(sizes["layers"] or 0), heads=range(sizes["heads"] or 0))
+    return bar(**names, layers=range(layers or 0), heads=range(heads or 0))
 
 
 def _at(found: list[Readout], checkpoint: str | None, persona: str | None) -> list[Readout]:

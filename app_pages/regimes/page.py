@@ -72,7 +72,7 @@ def main() -> None:
         clean = next((cell_name(lr, epochs) for lr, epochs in of_checkpoint(judged, place)), clean)
         cell = address.select("Cell", list(names), "cell", default=clean, labels=names, help="A click on a map chooses one too.", where=cell_place)
     lr, epochs = next((lr, epochs) for lr, epochs, _ in cells if cell_name(lr, epochs) == cell)
-    show_findings(lake, "regimes")
+    show_findings(lake, "regimes", set(judged.select("select run_id from cells")["run_id"]))
     show_maps(judged, list(names), cell, place.persona)
     show_cell(judged, lr, epochs)
     st.subheader("Regimes and the clean band", divider="gray")
