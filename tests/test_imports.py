@@ -49,7 +49,7 @@ FLOORS = {
     ],
     "app_pages": [
         ["shared"],
-        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "power", "regimes", "role_focus"],
+        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "power", "regimes", "role_focus", "sql"],
     ],
 }
 

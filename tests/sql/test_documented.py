@@ -1,5 +1,6 @@
 """Every view, column, grain and source is written down, and the grain is what it says: no key comes twice."""
 
+import re
 import runpy
 from decimal import Decimal
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 
 from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
+from personascope.warehouse.asking.named import examples
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.checking import check
 from personascope.warehouse.claims.reading import Claim, SpokenOf
+from personascope.warehouse.drawing.plots import Plot, refusal
 from personascope.warehouse.store.schema import tables
 
 pytestmark = pytest.mark.slow(60)
@@ -27,6 +30,8 @@ circuits = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("plante
 IN_PARTS = {"slice": "a union that takes seconds to plan; its parts are tried, and each names the view its rows come from"}
 # Views without a row in the lake of these tests, and why; their grain cannot be tried here.
 EMPTY = {"record_disagreements": "the published records agree"}
+
+ROWLESS = {"records-that-disagree": "the published records agree"}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,17 @@ def test_the_grain_is_unique(warehouse, view):
     if rows.is_empty() and (view in EMPTY or not PUBLISHED.is_dir()):
         pytest.skip(EMPTY.get(view, "the published result files (../shared/published) are not on this machine"))
     assert rows["n"].to_list() == [1], rows.to_dicts()
+
+
+@pytest.mark.parametrize("example", examples().values(), ids=examples())
+def test_an_example_finds_rows_and_its_chart_can_be_drawn(warehouse, example):
+    rows = warehouse.select(example.sql)
+    if rows.is_empty() and (example.name in ROWLESS or not PUBLISHED.is_dir()):
+        pytest.skip(ROWLESS.get(example.name, "the published result files (../shared/published) are not on this machine"))
+    assert rows.height
+    if example.chart:
+        reason = refusal(rows, Plot(**example.chart))
+        assert reason is None or re.search("more than a|can be told apart|panels are the most", reason), reason
 
 
 @pytest.mark.parametrize("name", tables())
