@@ -49,7 +49,8 @@ FLOORS = {
     ],
     "app_pages": [
         ["shared"],
-        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "power", "regimes", "role_focus", "sql"],
+        ["audit", "circuits", "claims", "compare", "completions", "features", "marker_attention", "overview", "personas", "power", "regimes", "role_focus"]
+        + ["slice", "sql"],
     ],
 }
 
