@@ -49,8 +49,22 @@ FLOORS = {
     ],
     "app_pages": [
         ["shared"],
-        ["audit", "circuits", "claims", "compare", "completions", "features", "marker_attention", "overview", "personas", "power", "regimes", "role_focus"]
-        + ["slice", "sql"],
+        [
+            "audit",
+            "circuits",
+            "claims",
+            "compare",
+            "completions",
+            "features",
+            "marker_attention",
+            "overview",
+            "personas",
+            "power",
+            "regimes",
+            "role_focus",
+            "slice",
+            "sql",
+        ],
     ],
 }
 
