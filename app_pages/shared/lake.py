@@ -34,6 +34,7 @@ KEPT = (  # small, and read by most questions of a page, or over all readouts at
     "head_selection",
     "marker_lens",
     "patch_effects",
+    "feature_test_summary",
     "rfc_layer",
     "rfc_diff",
     "patching_candidates",
