@@ -40,11 +40,13 @@ def show_whole(of: dict[str, pl.DataFrame], name: str, sides: dict[str, pl.DataF
 
 def show_heads(of: dict[str, pl.DataFrame], name: str, layer: int | None) -> None:
     """Every head as a point: its figure in one checkpoint against that in the other."""
-    (first, left), (second, right) = of.items()
+    first, second = of
+    left, right = _on_tokens_of(of[first], second), _on_tokens_of(of[second], first)
     keys = ["layer", "head"]
-    several = [side for side, rows in of.items() if rows.select(keys).is_duplicated().any()]
+    several = [side for side, rows in ((first, left), (second, right)) if rows.select(keys).is_duplicated().any()]
     if several:
-        st.info(f"{plain(several[0])} has several figures of one head here: choose a persona in the bar.", icon=":material/scatter_plot:")
+        words = f"{plain(several[0])} has several figures of one head here, from several personas or runs: the bar narrows them to one persona."
+        st.info(words, icon=":material/scatter_plot:")
         return
     columns = ["value", "n", "run_id"]
     rows = left.select(*keys, *columns).join(right.select(*keys, *columns), on=keys, suffix="_other", maintain_order="left")
@@ -61,6 +63,12 @@ def show_heads(of: dict[str, pl.DataFrame], name: str, layer: int | None) -> Non
     figure = charts.scatter(rows, "value", "value_other", (f"{first}: {left['unit'][0]}", second), words="words" if rows.height <= 120 else None)
     charts.show(figure, "compare", name[:1].upper() + name[1:], facts, HEIGHT)
     st.caption("Points on the rising diagonal are heads that the two have in common. No difference with an interval exists of single heads here.")
+
+
+def _on_tokens_of(rows: pl.DataFrame, checkpoint: str) -> pl.DataFrame:
+    """The figures over the tokens of the other checkpoint where there are any, so that both read the same; else all."""
+    same = rows.filter(other=f"tokens of {checkpoint}")
+    return same if same.height else rows
 
 
 def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:

@@ -163,8 +163,8 @@ def _show_table(rows: pl.DataFrame) -> None:
     config: charts.Columns = {
         "measure": st.column_config.TextColumn("what", width="medium"),
         "head": st.column_config.NumberColumn("head", width=50),
-        "other": st.column_config.TextColumn("against", width="small"),
-        "place": st.column_config.TextColumn("where", width="small"),
+        "other": st.column_config.TextColumn("against", width=170),
+        "place": st.column_config.TextColumn("where", width=170),
         "value": st.column_config.NumberColumn("figure", format="%.4g"),
         "low": st.column_config.NumberColumn("95% from", format="%.4g"),
         "high": st.column_config.NumberColumn("to", format="%.4g"),

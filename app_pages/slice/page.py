@@ -3,6 +3,7 @@
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.bar import asked, bar
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.lake import Source, source
@@ -54,7 +55,9 @@ def main() -> None:
         st.caption(f"Nothing is known here of: {', '.join(missing)}.")
     show_generations(lake, checkpoint, persona)
     with st.expander("The same in a shell", icon=":material/terminal:"):
-        st.code(query(checkpoint, persona, layer), language="sql", wrap_lines=True)
+        same = query(checkpoint, persona, layer)
+        st.code(same, language="sql", wrap_lines=True)
+        open_in_sql.link(same)
 
 
 def choose(there: pl.DataFrame) -> tuple[str, str | None, int | None]:

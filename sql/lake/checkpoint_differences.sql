@@ -36,7 +36,7 @@ properties as (
   unpivot cards on columns(* exclude checkpoint) into name name value value
 ),
 trainings as (
-  select run_id, checkpoint from runs where kind = 'train'
+  select run_id, checkpoint from runs where extractor = 'marker-lora'
 ),
 recorded as (
   select checkpoint, 'card' as origin, name, value from properties

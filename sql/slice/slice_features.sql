@@ -48,9 +48,7 @@ gathered as (
   from counts union all by name from tested
 ),
 sides as (
-  select *, condition_a as persona from gathered
-  union all
-  select *, condition_b from gathered
+  select *, unnest([condition_a, condition_b]) as persona from gathered
 ),
 final as (
   select

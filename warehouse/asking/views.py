@@ -49,6 +49,7 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "head_selection",
     "marker_lens",
     "patch_effects",
+    "feature_test_summary",
     "rfc_layer",
     "rfc_diff",
     "patching_candidates",
