@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.warehouse.drawing import cells
 from personascope.warehouse.drawing.charts import (
     BLUE,
@@ -87,7 +88,9 @@ def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: in
     else:
         clicked = partial(_picked, key, on_pick)
         together.vega_lite_chart(spec=drawn, theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
-    with together.popover("Download", icon=":material/download:", type="tertiary"):
+    below = together.container(horizontal=True)
+    open_in_sql.link_of(figure.rows, below)
+    with below.popover("Download", icon=":material/download:", type="tertiary"):
         for kind, data in downloads:
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
 

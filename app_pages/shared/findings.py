@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.audit import collect, in_words
@@ -44,3 +45,4 @@ def draw(rows: pl.DataFrame) -> None:
         with st.container(border=True):
             st.markdown(f"{head}  \n{plain(row['finding'])}")
             st.code(row["evidence"], language="sql", wrap_lines=True)
+            open_in_sql.link(row["evidence"])
