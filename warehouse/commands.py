@@ -4,9 +4,10 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
+from uuid import uuid4
 
 import polars as pl
 import typer
@@ -255,7 +256,7 @@ def check(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        _write_file(output, text.encode())
     contradicted = model is None and any(each.verdict == "contradicted" for each in judged)
     rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
     of = "replications" if model else "claims"
@@ -320,7 +321,7 @@ def _write_curve(rows: pl.DataFrame, title: str, rests_on: str, file: Path) -> N
     kind = kinds.get(file.suffix)
     if kind is None:
         raise PersonascopeError(f"--figure {file}: {file.suffix or 'no ending'} is no kind of picture; expected .svg, .png or .pdf")
-    file.write_bytes(curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
+    _write_file(file, curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
     print(f"the curve is in {file}", file=sys.stderr)
 
 
@@ -330,8 +331,7 @@ def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None, s
     Raises PersonascopeError where the file cannot be written.
     """
     if output is not None:
-        with _writing(output), output.open("wb") as file:
-            file.write(_encoded(rows, format, safe))
+        _write_file(output, _encoded(rows, format, safe))
         print(f"{len(rows)} rows in {output}", file=sys.stderr)
     elif format in ("table", "line"):
         for note in terminal.show(rows, Console(), one_field_a_line=format == "line"):
@@ -352,6 +352,22 @@ def _encoded(rows: pl.DataFrame, format: Format, safe: bool) -> bytes:
         terminal.show(rows, Console(file=text, width=UNBOUNDED), one_field_a_line=format == "line")
         return text.getvalue().encode()
     return {"csv": lambda: cells.csv(rows, safe), "json": lambda: cells.json(rows), "markdown": lambda: markdown(rows)}[format]().encode()
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """Puts a file in its place when all of it is written, so that a full disk costs none that was there; devices and pipes are written into."""
+    with _writing(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        place = path.resolve()
+        making = place.with_name(f".{place.name}.{uuid4().hex[:8]}")
+        try:
+            making.write_bytes(content)
+            making.replace(place)
+        finally:
+            with suppress(OSError):
+                making.unlink()
 
 
 @contextmanager
