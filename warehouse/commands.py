@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from personascope.warehouse.asking import audit as audits
 from personascope.warehouse.asking import catalogue
@@ -27,7 +28,7 @@ from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing import cells, terminal, tones, verdicts
 from personascope.warehouse.drawing.markup import pipe_table
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, printable
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.planning import tables as plans
 from personascope.warehouse.planning.plan import Typed, planned
@@ -218,9 +219,8 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
     for finding in examine(found, more_examinations):
         errors += finding.level == "error"
         tail = f" → {finding.remedy}" if finding.remedy else ""
-        console.print(
-            f"[{tones.LEVELS[finding.level].terminal}]{finding.level:5}[/] {finding.subject}: {finding.message}{tail}", highlight=False, soft_wrap=True
-        )
+        level = (f"{finding.level:5}", tones.LEVELS[finding.level].terminal)
+        console.print(Text.assemble(level, " ", printable(f"{finding.subject}: {finding.message}{tail}")), highlight=False, soft_wrap=True)
     if errors:
         raise PersonascopeError(f"{errors} thing{'s' if errors > 1 else ''} wrong in {found.root}; the lines above say which and what to type")
 

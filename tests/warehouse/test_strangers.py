@@ -249,3 +249,15 @@ def test_sound_runs_are_looked_at_once_and_again_when_something_changes(lake, mo
     assert lake.run_ids() == [one, two] and len(looked) == 2
     (lake.run_folder(one) / "marker_flags.parquet").touch()
     assert lake.run_ids() == [two] and looked[2:] == [one]
+
+
+def test_what_a_stranger_wrote_is_text_in_a_terminal(lake, capsys, monkeypatch):
+    """The command in a manifest and the name of a folder are told by the doctor: neither moves the cursor nor is taken for markup."""
+    monkeypatch.setattr(committed, "_named", set())
+    one = lake.run_ids()[0]
+    manifest(lambda document: document.update(command="x [/red] \x1b[2J\n\u202e y"))(lake.run_folder(one), lake.root)
+    (lake.run_folder(one) / "completions.parquet").write_bytes(b"PAR1")
+    (lake.runs_folder / "\x1b[31mred[bold]").mkdir()
+    found = CliRunner().invoke(app, ["doctor", "--lake", str(lake.root)])
+    assert "x [/red] \ufffd[2J \ufffd y" in found.stdout and "\ufffd[31mred[bold]" in found.stdout
+    assert "\ufffd[31mred[bold]" in found.stderr and "\x1b" not in found.stdout + found.stderr
