@@ -137,7 +137,7 @@ def list_runs(
 def show_run(run_id: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")], lake: LakeOption = DEFAULT_LAKE) -> None:
     """Print the manifest of a run."""
     found = Lake.existing(lake)
-    print(found.manifest(found.find_run(run_id)).model_dump_json(indent=2))
+    print(found.manifest(found.find_committed(run_id)).model_dump_json(indent=2))
 
 
 @runs_app.command("delete")

@@ -178,7 +178,9 @@ class Lake:
         return list(self.contents().runs)
 
     def is_committed(self, run_id: str) -> bool:
-        return (self.run_folder(run_id) / MANIFEST).is_file()
+        """Whether there is a run of that name; a link to one is none."""
+        folder = self.run_folder(run_id)
+        return (folder / MANIFEST).is_file() and not folder.is_symlink()
 
     def manifest(self, run_id: str) -> Manifest:
         """The manifest of a committed run; raises PersonascopeError where it is missing or damaged."""
