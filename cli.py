@@ -17,6 +17,7 @@ from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.signals import end_in_order, exit_code, is_interruption
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.staging import is_disk_full
 
 INTERRUPTED = 130  # the exit code typer gives a KeyboardInterrupt
 
@@ -82,6 +83,7 @@ def main() -> None:
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
             _stop()
+        _let_go_of_stdout(leaving.code)
         raise
     except RuntimeError as error:
         if debug or not is_interruption(error):
@@ -89,6 +91,35 @@ def main() -> None:
         _stop()
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        _refuse(error)
+
+
+def _let_go_of_stdout(code: object) -> None:
+    """Writes what is left to write: a place that takes no more makes a failure of what came out well."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+    except OSError as error:
+        if not code:
+            _refuse(error)
+        _drop_stdout()
+
+
+def _refuse(error: OSError) -> None:
+    """What the system refused as one sentence, on behalf of whatever does not say it better."""
+    reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
+    print(f"personascope: {error.filename or 'stdout'}: {reason}; committed runs are intact (--debug shows where)", file=sys.stderr)
+    _drop_stdout()
+    sys.exit(PersonascopeError.exit_code)
+
+
+def _drop_stdout() -> None:
+    """What could not be written is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop() -> None:

@@ -249,3 +249,28 @@ def test_sound_runs_are_looked_at_once_and_again_when_something_changes(lake, mo
     assert lake.run_ids() == [one, two] and len(looked) == 2
     (lake.run_folder(one) / "marker_flags.parquet").touch()
     assert lake.run_ids() == [two] and looked[2:] == [one]
+
+
+def test_what_a_stranger_wrote_is_text_in_a_terminal(lake, capsys, monkeypatch):
+    """The command in a manifest and the name of a folder are told by the doctor: neither moves the cursor nor is taken for markup."""
+    monkeypatch.setattr(committed, "_named", set())
+    one = lake.run_ids()[0]
+    manifest(lambda document: document.update(command="x [/red] \x1b[2J\n\u202e y"))(lake.run_folder(one), lake.root)
+    (lake.run_folder(one) / "completions.parquet").write_bytes(b"PAR1")
+    (lake.runs_folder / "\x1b[31mred[bold]").mkdir()
+    found = CliRunner().invoke(app, ["doctor", "--lake", str(lake.root)])
+    assert "x [/red] \ufffd[2J \ufffd y" in found.stdout and "\ufffd[31mred[bold]" in found.stdout
+    assert "\ufffd[31mred[bold]" in found.stderr and "\x1b" not in found.stdout + found.stderr
+
+
+def test_a_run_that_is_left_out_is_neither_shown_nor_taken_for_done(lake, outside):
+    one = lake.run_ids()[0]
+    shutil.move(lake.run_folder(one), outside / one)
+    lake.run_folder(one).symlink_to(outside / one)
+    for command in (["runs", "show", one], ["runs", "export", one, str(outside / "x.tar")]):
+        found = CliRunner().invoke(app, [*command, "--lake", str(lake.root)])
+        assert isinstance(found.exception, PersonascopeError) and f"run {one}: is left out of" in str(found.exception)
+    assert not lake.is_committed(one)
+    name = json.loads((outside / one / "run.json").read_text())["checkpoint"]
+    assert write(lake, name, 4) == one and not lake.run_folder(one).is_symlink()
+    assert (outside / one / "run.json").is_file() and not any(lake.staging_folder.iterdir())

@@ -294,7 +294,14 @@ def test_a_run_that_cannot_be_removed_is_a_sentence_and_stays(lake, monkeypatch)
     assert len(lake.run_ids()) == 2
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), asking.duckdb.IOException("IO Error: No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        asking.duckdb.IOException("IO Error: No space left on device"),
+        asking.duckdb.TransactionException("TransactionContext Error: Failed to commit: Could not write file: No space left on device"),
+    ],
+)
 def test_a_full_disk_at_the_catalogue_costs_the_catalogue_alone_and_a_deletion_says_what_it_did(lake, monkeypatch, error):
     def full(*_):
         raise error

@@ -55,7 +55,7 @@ def build(lake: Lake) -> Path:
             connection.execute("use memory; detach catalogue")
             shutil.move(made, making / made.name)
             (making / made.name).replace(lake.catalogue_path)
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
         raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({reason}); what was committed is, and the next command writes it") from error
     return lake.catalogue_path

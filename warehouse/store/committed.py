@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from personascope.warehouse.errors import one_line
+from personascope.warehouse.errors import one_line, printable
 from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store.looked_at import Looked, Mark, mark_of
 from personascope.warehouse.store.manifest import MANIFEST, Manifest
@@ -86,7 +86,7 @@ def name_strays(runs_folder: Path, strays: tuple[Stray, ...]) -> None:
     for stray in strays:
         if (key := (str(runs_folder), stray.name)) not in _named:
             _named.add(key)
-            print(f"left out: {runs_folder / stray.name}: {stray.reason}", file=sys.stderr)
+            print(printable(f"left out: {runs_folder / stray.name}: {stray.reason}"), file=sys.stderr)
 
 
 @lru_cache(maxsize=8192)

@@ -66,7 +66,11 @@ class Lake:
         if not lake.runs_folder.is_dir():
             raise PersonascopeError(f"lake {lake.root}: no lake here (no runs/ folder); `personascope demo` makes one, --lake names another")
         lake._refuse_links()
-        if not lake.schema_is_current():
+        try:
+            is_current = lake.schema_is_current()
+        except OSError as error:
+            raise PersonascopeError(f"lake {lake.root}: cannot be read ({error.strerror}); expected a folder you may read (--lake)") from error
+        if not is_current:
             with suppress(PersonascopeError):  # one of another version that cannot be written is read as it is
                 return cls.open(root)
         try:
@@ -180,7 +184,9 @@ class Lake:
         return list(self.contents().runs)
 
     def is_committed(self, run_id: str) -> bool:
-        return (self.run_folder(run_id) / MANIFEST).is_file()
+        """Whether there is a run of that name; a link to one is none."""
+        folder = self.run_folder(run_id)
+        return (folder / MANIFEST).is_file() and not folder.is_symlink()
 
     def manifest(self, run_id: str) -> Manifest:
         """The manifest of a committed run; raises PersonascopeError where it is missing or damaged."""

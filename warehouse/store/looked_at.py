@@ -8,6 +8,7 @@ from pathlib import Path
 from personascope.warehouse.home import cache_root
 from personascope.warehouse.store.hashing import stable_hash
 
+KEPT = 100  # lakes that are remembered, those looked at last
 AT_ONCE = 8  # runs found sound anew that are worth a file: fewer are looked at again as fast
 
 Mark = tuple[int, int]
@@ -68,3 +69,5 @@ def _write(file: Path, marks: set[Mark]) -> None:
         with os.fdopen(handle, "w") as making:
             making.writelines(f"{inode} {changed}\n" for inode, changed in sorted(marks))
         Path(name).replace(file)
+        for old in sorted(file.parent.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT]:
+            old.unlink()
