@@ -52,6 +52,7 @@ def watched(interrupt: Callable[[], None], limits: Limits) -> Iterator[Stopped]:
             yield stopped
     finally:
         over.set()
+        watch.join()  # it holds the connection, which must not be let go by a thread that the end of the process overtakes: that aborts it
 
 
 def _watch(interrupt: Callable[[], None], limits: Limits, stopped: Stopped, over: threading.Event, before: int) -> None:
