@@ -96,7 +96,7 @@ def _show_training(lake: Source, readout: Readout, other: Readout, layer: int | 
     ]
     others = "" if not known else f"By adjusted p below 0.05: {'; '.join(signs) or 'no layer'}, of {count(rows.height, 'layer')}."
     st.markdown(
-        f"### {verdict}layer {row['layer']}, {signed(row['diff_of_diffs'])}\n"
+        f"### {verdict}{'layer' if verdict else 'Layer'} {row['layer']}, {signed(row['diff_of_diffs'])}\n"
         f"{plain(readout.checkpoint)} minus {plain(other.checkpoint)} on identical tokens; {_interval(row)}; {_adjusted(row['adjusted_p'], layer)}.\n\n"
         f"{others}"
     )

@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.headlines import headline
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.studies.reading import read_source, study_names
+from personascope.warehouse.studies.reading import read_source
 
 SECONDS = 10  # between two looks at a lake that is being written
 # What a page draws, and the study that would fill it.
@@ -26,9 +26,9 @@ FILLED_BY = {
 def show_studies(lake: Source) -> None:
     """Each study that has runs or an answer here: its sentence, its state, and links to its pages."""
     counted = dict(lake.select("select study, count(*) from runs where study is not null group by study order by study").rows())
-    there = {
-        study: words for study in [*counted, *(name for name in study_names() if name not in counted)] if (words := headline(lake, study)) or study in counted
-    }
+    filled = {study for _, query, study in FILLED_BY.values() if study in counted or lake.select(query).item()}
+    there = {study: headline(lake, study) for study in dict.fromkeys([*counted, *sorted(filled)])}
+    there = {study: words for study, words in there.items() if words or study in counted}
     writing = Lake.existing(lake.root).writing()
     if not there and not writing:
         return

@@ -21,8 +21,9 @@ def headline(lake: Source, study: str) -> str | None:
 def _marker_attention(row: Row) -> str:
     bounds = "" if row["clustered_low"] is None else f", 95% interval {signed(row['clustered_low'])} to {signed(row['clustered_high'])}"
     sure = "no p adjusted for layers" if row["adjusted_p"] is None else f"{p_value(row['adjusted_p'])} adjusted for {count(row['n_layers'], 'layer')}"
+    most = "most" if row["adjusted_p"] is None else "most surely"
     return (
-        f"{row['trained_subject']} against {row['base_subject']}: attention to the system prompt at the marker changed most surely at layer {row['layer']}, "
+        f"{row['trained_subject']} against {row['base_subject']}: attention to the system prompt at the marker changed {most} at layer {row['layer']}, "
         f"by {signed(row['diff_of_diffs'])}{bounds} ({sure}; {count(row['n'], 'generation')} of {count(row['n_clusters'], 'question')}); "
         f"{row['n_sure']} of {count(row['n_pairs'], 'pair')} have a layer below 0.05."
     )
@@ -63,11 +64,15 @@ def _marker_circuits(row: Row) -> str:
 
 _HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
     "marker-attention": (
-        """select trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters,
+        """with found as materialized (
+          select trained_run, base_run, trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters
+          from diff_of_diffs
+        )
+        select trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters,
           count(*) over (partition by trained_run, base_run) as n_layers,
-          (select count(distinct (trained_run, base_run)) from diff_of_diffs) as n_pairs,
-          (select count(distinct (trained_run, base_run)) from diff_of_diffs where adjusted_p < 0.05) as n_sure
-        from diff_of_diffs order by adjusted_p nulls last, abs(diff_of_diffs) desc, trained_run, layer limit 1""",
+          (select count(distinct (trained_run, base_run)) from found) as n_pairs,
+          (select count(distinct (trained_run, base_run)) from found where adjusted_p < 0.05) as n_sure
+        from found order by adjusted_p nulls last, abs(diff_of_diffs) desc, trained_run, layer limit 1""",
         _marker_attention,
     ),
     "lr-epochs": (
