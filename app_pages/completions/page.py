@@ -17,7 +17,8 @@ TITLE, ICON, ORDER = "Completions", ":material/chat:", 30
 EVERY = "all"
 PRESENCE = {EVERY: "all", "whole": "with", "partial": "partial", "none": "without"}
 PRESENCE_SQL = {EVERY: "true", "whole": "coalesce(c.present, false)", "partial": "coalesce(c.partial, false)", "none": "not coalesce(c.present, false)"}
-PAGE_SIZES = ("10", "25", "50")
+PAGE_SIZES = ("5", "10", "25", "50")
+MOST_SERIES = 7  # that colours tell apart
 ROW_HEIGHT, BAR_HEIGHT, LEAST_HEIGHT, MOST_HEIGHT = 10, 13, 60, 900
 
 
@@ -60,11 +61,12 @@ def main() -> None:
     with st.container(border=True):
         filters = choose_filters(there, place)
     findings = st.container()
-    show_rates(lake, filters)
     st.subheader("Texts", divider="gray")
     show_texts(lake, filters)
+    show_rates(lake, filters)
     with findings:
-        show_findings(lake, "completions")
+        runs = lake.select(f"select distinct c.run_id from completions as c where {filters.of_runs}", **filters.run_values)["run_id"]
+        show_findings(lake, "completions", set(runs))
 
 
 def choose_filters(there: pl.DataFrame, place: Place) -> Filters:
@@ -109,7 +111,14 @@ def show_rates(lake: Source, filters: Filters) -> None:
     markers = rows["marker"].unique().sort().to_list()
     if len(markers) > 1:
         rows = rows.with_columns(label=pl.format("{} · {}", "label", "marker"))
-    names = rows["series"].unique().sort().to_list()
+    every = rows["series"].unique().sort().to_list()
+    names = every
+    if len(every) > MOST_SERIES:
+        panels = {f"{start // MOST_SERIES + 1}": every[start : start + MOST_SERIES] for start in range(0, len(every), MOST_SERIES)}
+        labels = {key: f"{each[0]} to {each[-1]}" if len(each) > 1 else each[0] for key, each in panels.items()}
+        words = f"Checkpoints drawn, {MOST_SERIES} at a time of {len(every)}"
+        names = panels[address.select(words, list(panels), "drawn", labels=labels, help="Choose one in the bar to see it alone; the table has all.")]
+    table, rows = rows, rows.filter(pl.col("series").is_in(names))
     figure = charts.rates(rows, "share of completions that hold the marker", names)
     facts = [
         f"marker {' and '.join(markers)}; {interval_facts(rows['interval'])}",
@@ -135,7 +144,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
         "texts_in_lake": "texts in lake",
     }
     with st.expander("The same as a table"):
-        st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="")
+        st.dataframe(table, hide_index=True, column_config=config, height=charts.table_height(table), placeholder="")
 
 
 def show_texts(lake: Source, filters: Filters) -> None:
@@ -150,7 +159,10 @@ def show_texts(lake: Source, filters: Filters) -> None:
     number = address.page(-(-total // size), "page", [*astuple(filters), str(size)])
     found.markdown(f"**{count(total, 'completion')}**, {(number - 1) * size + 1:,} to {min(number * size, total):,} here")
     rows = lake.select(
-        f"""select c.*, e.question from generations as c left join examples as e using (run_id, example_id)
+        f"""select c.*, e.question, s.subject as read_by from generations as c left join examples as e using (run_id, example_id)
+        left join (
+          select tokens_run, persona, min(subject) as subject from subjects where not forced group by tokens_run, persona
+        ) as s on s.tokens_run = c.run_id and s.persona = c.persona and c.positive
         where {filters.of_texts}
         order by c.persona, c.question_id, c.checkpoint, c.run_id, c.sample_ix, c.marker
         limit {size} offset {(number - 1) * size}""",

@@ -87,8 +87,10 @@ def _select(row: DeltaGenerator, key: str, offered: list[str]) -> str:
     """The choice of one dimension; one that was made elsewhere stays an option, so that the next page may have it again."""
     kept = asked(key)
     options = [ALL, *offered, *([kept] if kept is not None and kept not in offered else [])]
-    if key in st.session_state and st.session_state[key] not in options:
-        st.session_state[key] = ALL
+    if key in st.session_state:
+        value = st.session_state[key] if st.session_state[key] in options else ALL
+        if value != st.session_state[key] or st.query_params.get(key, ALL) != value:
+            st.session_state[key] = value  # a value that is set by code corrects the address
     return row.selectbox(
         LABELS[key], options, key=key, help=HELP[key], disabled=not offered, bind="query-params", width=170 if key in ("layer", "head") else 300
     )

@@ -26,6 +26,7 @@ LEVEL_LABELS = 6
 PICK = "pick"
 DARK_FROM = 0.55
 MOST_NUMBERS = 30
+MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
 NARROWEST_WORDS = 40  # pixels of a cell
 KNOWN = "isValid(datum.rate)"
 MISSING = "#e3e4e8"
@@ -295,8 +296,10 @@ def scatter(
     base = alt.Chart(ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
     shade: dict[str, Any] = {}
     if colour is not None:
-        legend = alt.Legend(labelExpr=axes.label(rows, colour))
-        shade = {"color": alt.Color(f"{colour}:O", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
+        many = rows[colour].n_unique() > MOST_STEPS
+        legend = alt.Legend(gradientLength=200, format="d") if many and rows[colour].dtype.is_integer() else alt.Legend(labelExpr=axes.label(rows, colour))
+        kind = "Q" if many and rows[colour].dtype.is_integer() else "O"
+        shade = {"color": alt.Color(f"{colour}:{kind}", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
     if shape is not None:
         shade["shape"] = alt.Shape(f"{shape}:N", title=None)
     points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)

@@ -125,6 +125,12 @@ class Lake:
     def run_folder(self, run_id: str) -> Path:
         return self.runs_folder / run_id
 
+    def writing(self) -> list[str]:
+        """Runs that living processes write at the moment, in the order of their names."""
+        if not self.staging_folder.is_dir():
+            return []
+        return [entry.name for entry in sorted(self.staging_folder.iterdir()) if not entry.name.startswith((REPLACED, DELETED)) and RunWriter.is_locked(entry)]
+
     def contents(self) -> Contents:
         """What lies in the runs folder: committed runs with their manifests, and strays, which are left out everywhere."""
         return look(self.runs_folder)
