@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import address
+from personascope.app_pages.shared import address, open_in_sql
 from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
@@ -88,6 +88,7 @@ def show_claims(lake: Source, study: str, verdict: str) -> None:
             st.html(_card(row))
             with st.expander("Query"):
                 st.code(row["query"], language="sql", wrap_lines=True)
+                open_in_sql.link(row["query"])
 
 
 def _card(row: dict) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.bar import KEYS
 from personascope.app_pages.shared.lake import lake_root
 from personascope.warehouse.drawing import cells
@@ -101,7 +102,9 @@ def show(
     else:
         clicked = partial(_picked, key, on_pick)
         together.vega_lite_chart(spec=drawn, theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
-    with together.popover("Download", icon=":material/download:", type="tertiary"):
+    below = together.container(horizontal=True)
+    open_in_sql.link_of(figure.rows, below)
+    with below.popover("Download", icon=":material/download:", type="tertiary"):
         for kind, data in downloads:
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
 

@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
@@ -70,3 +71,4 @@ def _blocks(rows: pl.DataFrame) -> None:
         with st.container(border=True):
             st.markdown(f"**{plain(row['subject'])}**: {plain(row['finding'])}")
             st.code(row["evidence"], language="sql", wrap_lines=True)
+            open_in_sql.link(row["evidence"])

@@ -71,11 +71,13 @@ def note(query: str, parameters: Mapping[str, object], rows: pl.DataFrame) -> No
 
 
 def behind(rows: pl.DataFrame) -> str | None:
-    """The query whose answer holds the rows of a figure: of those asked last, the one with most of its columns; None where no answer holds any of them."""
+    """The query whose answer holds the rows of a figure: of those asked in this session, the one with most of its columns, the last of equals.
+
+    Where no single answer holds them all, the union of those that hold a part each; None where some rows are of none of them, as what a page computed would be.
+    """
     asked: dict[str, pl.DataFrame] = st.session_state.get(_ASKED, {})
-    scores = [(_shared(rows, answer), place, text) for place, (text, answer) in enumerate(asked.items())]
-    score, _, text = max(scores, default=(0, 0, ""))
-    return text if score else None
+    whole = [(len(keys), place, text) for place, (text, answer) in enumerate(asked.items()) if (keys := _columns_of(rows, answer))]
+    return max(whole)[2] if whole else _union(rows, asked)
 
 
 def link_of(rows: pl.DataFrame, where: Any = st, key: str | None = None) -> None:
@@ -85,16 +87,41 @@ def link_of(rows: pl.DataFrame, where: Any = st, key: str | None = None) -> None
         link(query, where, key)
 
 
-def _shared(rows: pl.DataFrame, answer: pl.DataFrame) -> int:
-    """How many columns of a figure are columns of an answer that holds their every value; 0 where one of the same name holds others."""
-    found = 0
-    for name in rows.columns:
-        if name not in answer.columns or rows.schema[name] != answer.schema[name] or rows.schema[name].is_nested():
-            continue
-        if not rows[name].drop_nulls().unique().is_in(answer[name].unique().implode()).all():
-            return 0
-        found += rows[name].n_unique() > 1 or rows.schema[name].is_float()
-    return found
+def _shared(rows: pl.DataFrame, answer: pl.DataFrame) -> list[str]:
+    return [name for name, kind in rows.schema.items() if answer.schema.get(name) == kind and not kind.is_nested()]
+
+
+def _columns_of(rows: pl.DataFrame, answer: pl.DataFrame) -> list[str]:
+    """The columns of a figure that an answer holds, row by row; empty where a measured one of the same name holds other values, or none is measured there.
+
+    Words may be other than the answer's, which pages put in their own.
+    """
+    shared = _shared(rows, answer)
+    held = [name for name in shared if rows[name].drop_nulls().unique().is_in(answer[name].unique().implode()).all()]
+    measured = [name for name in shared if rows.schema[name].is_float()]
+    if not set(measured) <= set(held) or not _can_tell(rows, held):
+        return []
+    return held if rows.join(answer, on=held, how="anti", nulls_equal=True).is_empty() else []
+
+
+def _union(rows: pl.DataFrame, asked: Mapping[str, pl.DataFrame]) -> str | None:
+    """The union of queries whose answers hold a part of the rows each, by their numbers, so that together they hold them all."""
+    left, parts = rows, []
+    for text, answer in reversed(asked.items()):
+        numbers = [name for name in _shared(rows, answer) if rows.schema[name].is_numeric()]
+        if _can_tell(rows, numbers):
+            others = left.join(answer, on=numbers, how="anti", nulls_equal=True)
+            if others.height < left.height:
+                left, parts = others, [text, *parts]
+        if left.is_empty():
+            return "\nunion all by name\n".join(f"(\n{part}\n)" for part in parts)
+    return None
+
+
+def _can_tell(rows: pl.DataFrame, names: list[str]) -> bool:
+    """Whether rows can be recognised by these columns: one of them was measured, or the figure holds no measurement."""
+    has_measures = any(kind.is_float() for kind in rows.schema.values())
+    return any(rows.schema[name].is_float() for name in names) or (bool(names) and not has_measures)
 
 
 def _literal(value: object) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import source
 from personascope.app_pages.shared.text import plain
 from personascope.app_pages.sql import chart, editor, gallery, result, schema
@@ -18,6 +19,7 @@ WIDTH = 620  # pixels of the text area
 def main() -> None:
     """Draws the page."""
     st.title("SQL")
+    bar(silent="A query asks what it says; the bar does not narrow it.")
     lake = source()
     with st.container(horizontal=True, gap="medium"):  # on a narrow screen the schema stands below
         work, beside = st.container(width=WIDTH), st.container(width="stretch")

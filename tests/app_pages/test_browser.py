@@ -194,6 +194,35 @@ def test_a_download_is_a_picture(visit, browser, tmp_path):
     assert "# choices: persona: villain" in header and header[-1].endswith(" UTC") and "/lake, 2" in header[-1]
 
 
+def test_a_query_is_typed_plotted_and_opened_from_its_link_in_a_second_tab(visit, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    visit("sql", "SQL", 0)
+    wait = WebDriverWait(browser, WAIT)
+    area = browser.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea")
+    area.send_keys("select subject, layer, mean_delta from attention_gates order by all", Keys.CONTROL, Keys.ENTER)
+    wait.until(lambda driver: "12 rows" in driver.find_element(By.CSS_SELECTOR, "[data-testid=stMain]").text and "sql=select" in driver.current_url)
+    wait.until(partial(button_called, "line")).click()
+    wait.until(lambda driver: "mean delta by layer" in svg_text(driver) and "plot=line" in driver.current_url)
+    link, lines, tab = browser.current_url, svg_text(browser), browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    try:
+        words = visit(link.split("/", 3)[3], "SQL", 1)
+        assert svg_text(browser) == lines and "12 rows" in words and "12 rows of the query" in lines
+        assert browser.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea").get_attribute("value").startswith("select subject, layer")
+    finally:
+        browser.close()
+        browser.switch_to.window(tab)
+    browser.back()
+    wait.until(lambda driver: "plot=line" not in driver.current_url and "sql=select" in driver.current_url)
+    wait.until(lambda driver: not driver.find_elements(By.CSS_SELECTOR, "[data-testid=stVegaLiteChart]"))
+    browser.back()
+    wait.until(lambda driver: driver.current_url.endswith("/sql"))
+    wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea").get_attribute("value") == "")
+
+
 @pytest.mark.slow(90)
 def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
     """What was chosen in the bar stays in every address, and nothing else comes into one."""

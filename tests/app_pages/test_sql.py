@@ -7,12 +7,11 @@ import polars as pl
 import pytest
 
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.open_in_sql import LONGEST, pack, self_contained, unpack
+from personascope.app_pages.shared.open_in_sql import pack
 from personascope.app_pages.sql import result
 from personascope.app_pages.sql.asking import ask
 from personascope.warehouse.asking import named
 from personascope.warehouse.asking.named import NamedQuery
-from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
 GATES = "select subject, layer, mean_delta from attention_gates order by subject, layer"
@@ -156,20 +155,6 @@ def test_a_link_that_was_cut_off_says_so(open_page, synthetic_lake):
     assert "was cut off or changed on its way" in page.error[0].value and not page.dataframe
 
 
-@pytest.mark.parametrize("query", [GATES, "~tilde", "select 'ü€😀' -- " + "é" * 3_000, "select 1 -- " + "long " * 5_000, ""])
-def test_what_stands_in_an_address_is_the_query(query):
-    packed = pack(query)
-    assert packed is not None and len(packed) <= LONGEST and unpack(packed) == query
-
-
-def test_values_take_the_place_of_parameters_and_nothing_else():
-    query = """select '$run', "$run", $run as a, $n -- $run
-        from t where x = $none and $missing"""
-    assert self_contained(query, {"run": "it's", "n": 1.5, "none": None}) == (
-        """select '$run', "$run", 'it''s' as a, 1.5 -- $run\nfrom t where x = null and $missing"""
-    )
-
-
 def test_downloads_are_named_after_what_they_hold_and_hold_every_row(synthetic_lake):
     lake = Source(str(synthetic_lake), "f", 6)
     stem = result.file_stem(GATES, None, lake)
@@ -180,8 +165,3 @@ def test_downloads_are_named_after_what_they_hold_and_hold_every_row(synthetic_l
     assert found.equals(rows) and pl.read_parquet_metadata(io.BytesIO(result._parquet(rows, "select 1")))["query"] == "select 1"
     wide = pl.DataFrame({"vector": [[0.0] * 4_000] * 2_000})
     assert 0 < result.fitting(wide).height < 1_000
-
-
-def test_a_packed_query_that_is_none_is_a_sentence():
-    with pytest.raises(PersonascopeError, match="cut off or changed"):
-        unpack("~not base64!")

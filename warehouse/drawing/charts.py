@@ -48,6 +48,7 @@ _DARK_CONFIG: dict[str, Any] = _CONFIG | {
     "title": _CONFIG["title"] | {"color": _INK, "subtitleColor": _FAINT},
     "axis": _CONFIG["axis"] | {"gridColor": "#30333d", "domainColor": "#7a7d86", "labelColor": _FAINT, "titleColor": _INK, "tickColor": "#7a7d86"},
     "legend": _CONFIG["legend"] | {"labelColor": _FAINT, "titleColor": _INK},
+    "header": {"labelColor": _FAINT, "titleColor": _INK},
 }
 
 
