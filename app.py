@@ -75,11 +75,10 @@ def _page(name: str, module: ModuleType, default: bool = False) -> st.Page:
     return st.Page(partial(draw, module), title=module.TITLE, url_path=name, default=default)
 
 
-def show_pages(there: dict[str, st.Page]) -> None:
-    """The pages in the sidebar, the first one at the root."""
-    modules = page_modules()
-    for place, (name, module) in enumerate(modules.items()):
-        st.sidebar.page_link(there[name if place else HOME], label=module.TITLE, icon=module.ICON, width="stretch")
+def show_pages(there: dict[str, st.Page], at_root: bool) -> None:
+    """The pages in the sidebar; at the root the first one is the page that is open."""
+    for place, (name, module) in enumerate(page_modules().items()):
+        st.sidebar.page_link(there[HOME if at_root and not place else name], label=module.TITLE, icon=module.ICON, width="stretch")
 
 
 def main() -> None:
@@ -89,7 +88,7 @@ def main() -> None:
     st.set_page_config(page_title=f"{page.title} · personascope", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
     st.html(ROOMIER)
     address.enter(page.url_path)
-    show_pages(there)
+    show_pages(there, at_root=page.url_path == "")
     page.run()
 
 

@@ -61,7 +61,7 @@ def main() -> None:
 
 def choose_place(lake: Source, found: list[Reader]) -> Place:
     """The bar of the page: layers and heads are those whose effects were read."""
-    rows = lake.select("select distinct layer, head from head_effects union select distinct layer, head from patch_effects")
+    rows = lake.select("select distinct layer, head from head_effects union select distinct layer, head from patches")
     return bar(
         checkpoints=sorted({each.checkpoint for each in found}),
         layers=rows["layer"].drop_nulls().unique().to_list(),

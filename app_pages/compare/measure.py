@@ -62,7 +62,7 @@ def show_heads(of: dict[str, pl.DataFrame], name: str, layer: int | None) -> Non
     ]
     figure = charts.scatter(rows, "value", "value_other", (f"{first}: {left['unit'][0]}", second), words="words" if rows.height <= 120 else None)
     charts.show(figure, "compare", name[:1].upper() + name[1:], facts, HEIGHT)
-    st.caption("Points on the rising diagonal are heads that the two have in common. No difference with an interval exists of single heads here.")
+    st.caption("A head with the same figure in both lies on the rising diagonal. There is no difference of single heads with an interval here.")
 
 
 def _on_tokens_of(rows: pl.DataFrame, checkpoint: str) -> pl.DataFrame:

@@ -15,6 +15,14 @@ from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import count
 
 TITLE, ICON, ORDER = "Compare", ":material/compare:", 19
+NAMES = {
+    "lr": "learning rate",
+    "lora_r": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "lora_dropout": "LoRA dropout",
+    "lora_targets": "LoRA modules",
+    "id": "Hub id or path",
+}
 ORIGINS = {"card": "of the weights", "training": "of the training"}
 
 
@@ -116,6 +124,6 @@ def show_settings(lake: Source, first: str, beside: str) -> None:
         st.info("Nothing that runs recorded tells the two apart.", icon=":material/drag_handle:")
         return
     st.markdown(f"{count(rows.height, 'setting')} in which {plain(first)} and {plain(beside)} differ, as runs recorded them.")
-    shown = rows.with_columns(pl.col("origin").replace(ORIGINS), pl.col("name").str.replace_all("_", " "))
+    shown = rows.with_columns(pl.col("origin").replace(ORIGINS), pl.col("name").replace(NAMES).str.replace_all("_", " "))
     config: charts.Columns = {"name": "setting", "value": first, "other_value": beside, "origin": "recorded"}
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown), placeholder="not recorded")

@@ -13,7 +13,7 @@ from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.store.lake import Lake
 
 KEY = "sql"
-HEIGHT = 260
+HEIGHT = 190
 PLACEHOLDER = "select subject, layer, mean_delta from attention_gates order by subject, layer"
 _TEXT, _RUN, _ADDRESS = "sql text", "sql that runs", "sql of the address"
 

@@ -134,7 +134,7 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if each.text == "C3 rare").click()
     wait.until(lambda driver: "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver))
-    open_by_link(browser, "audit")
+    open_by_link(browser, "Audit")
     wait.until(partial(stands_at, "/audit", "Audit"))
     browser.back()
     wait.until(lambda driver: "subject=villain" in driver.current_url and "control=C3" in driver.current_url)
@@ -151,7 +151,7 @@ def test_what_went_with_a_choice_leaves_the_address_and_one_step_back_brings_bot
     visit("marker_attention?subject=villain&against=nothing", "Marker attention", 2)
     wait = WebDriverWait(browser, WAIT)
     wait.until(lambda driver: "against=nothing" in driver.current_url)
-    browser.find_element(By.CSS_SELECTOR, "input[aria-label*='Subject']").click()
+    browser.find_element(By.CSS_SELECTOR, "input[aria-label*='Readout']").click()
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=option]"))
     next(each for each in browser.find_elements(By.CSS_SELECTOR, "[role=option]") if each.text.startswith("librarian")).click()
     wait.until(lambda driver: "subject" not in driver.current_url and "against" not in driver.current_url)
@@ -165,7 +165,7 @@ def test_an_address_of_what_there_is_not_says_so(visit, browser):
 
     words = visit("completions?persona=nobody", "Completions", 1)
     assert "Persona nobody is not on this page: it shows all personas." in words
-    words = visit("marker_attention?control=C9", "Marker attention", 3)
+    words = visit("marker_attention?subject=villain&control=C9", "Marker attention", 3)
     assert "The address asks for control “C9”, which is not there." in words
     assert "control" not in browser.current_url
     assert "coverage" in visit("overview", "Overview", 1).lower()
@@ -228,15 +228,14 @@ def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
 
     titles = {name: module.TITLE for name, module in page_modules().items()}
     wait = WebDriverWait(browser, WAIT, poll_frequency=0.1)
-    first = next(iter(titles))
     path = walk(list(titles))
     for start in range(0, len(path) - 1, MOST_HISTORY):
         names = path[start : start + MOST_HISTORY + 1]
-        places = ["/" if name == first else f"/{name}" for name in names]
+        places = [f"/{name}" for name in names]
         browser.get(f"{server}{places[0]}?persona=villain")
         for number, (name, place) in enumerate(zip(names, places, strict=True)):
             if number:
-                open_by_link(browser, place.strip("/"))
+                open_by_link(browser, titles[name])
             wait.until(partial(stands_at, f"{place}?persona=villain", titles[name]))
         steps = [*((browser.back, step) for step in range(len(names) - 2, -1, -1)), *((browser.forward, step) for step in range(1, len(names)))]
         for move, step in steps:
@@ -281,10 +280,17 @@ def walk(names: list[str]) -> list[str]:
     return path
 
 
-def open_by_link(browser: Any, name: str) -> None:
-    """A click in the sidebar; the first page's link has no name."""
-    links = browser.find_elements("css selector", "[data-testid=stSidebar] a[data-testid=stPageLink-NavLink]")
-    next(each for each in links if urlsplit(each.get_attribute("href")).path.strip("/") == name).click()
+def open_by_link(browser: Any, title: str) -> None:
+    """A click in the sidebar."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, WAIT).until(partial(_link_called, title)).click()
+
+
+def _link_called(title: str, driver: Any) -> Any:
+    return driver.execute_script(
+        "return [...document.querySelectorAll('[data-testid=stSidebar] a')].find(each => each.textContent.endsWith(arguments[0])) || null", title
+    )
 
 
 def stands_at(place: str, title: str, driver: Any) -> bool:

@@ -59,7 +59,7 @@ def test_what_the_two_differ_in_comes_from_their_cards_and_trainings(open_page, 
     page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian")
     table = page.dataframe[-1].value
     assert dict(zip(table["name"], zip(table["value"], table["other_value"], strict=True), strict=True))["source persona"] == ("villain", "librarian")
-    assert "lr" not in set(table["name"])
+    assert "learning rate" not in set(table["name"]) and "LoRA rank" not in set(table["name"])
 
 
 def test_one_checkpoint_alone_is_no_comparison(open_page, synthetic_lake, tmp_path):

@@ -53,9 +53,9 @@ def test_a_study_says_its_answer_its_state_and_leads_to_its_pages(open_page, syn
     page = open_page(published_lake, "overview")
     (words,) = [each.value for each in page.markdown if each.value.startswith("**marker\\-attention**")]
     assert "changed most at layer 19, by −0\\.0222" in words and "112 generations of 18 questions" in words
-    assert {"Marker attention", "Completions"} <= {each.proto.label for each in page.get("link_button")}
+    assert {"Marker attention", "Completions"} <= {each.proto.label for kind in ("page_link", "link_button") for each in page.get(kind)}
     said = "\n".join(each.value for each in page.caption)
-    assert "Without data in this lake" in said and "Circuits: `personascope run echo --quick`" in said and "Completions:" not in said
+    assert "Without data in this lake" in said and "Circuits: `personascope run echo --quick`" in said and "Marker attention:" not in said
     assert "1 gap in the coverage below" in "\n".join(each.value for each in open_page(synthetic_lake, "overview").caption)
 
 
