@@ -49,8 +49,8 @@ def manifest(change: Callable[[dict], object]) -> Callable[[Path, Path], None]:
     return plant
 
 
-def text(change: Callable[[str], str]) -> Callable[[Path, Path], None]:
-    return lambda run, outside: (run / "run.json").write_text(change((run / "run.json").read_text())) and None
+def text(change: Callable[[str], str]) -> Callable[[Path, Path], object]:
+    return lambda run, outside: (run / "run.json").write_text(change((run / "run.json").read_text()))
 
 
 def columns(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Path, Path], None]:

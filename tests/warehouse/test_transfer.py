@@ -203,7 +203,7 @@ def test_bytes_that_are_no_tar_are_told_in_a_sentence(tar, tmp_path):
     """Random damage is either noticed or in bytes that nobody reads (padding, names of owners); no damaged run ever appears."""
     there, draw, good = other(tmp_path), random.Random(1), tar.read_bytes()
     refused = 0
-    for trial in range(120):
+    for trial in range(60):
         bad = bytearray(good)
         if trial % 2:
             del bad[draw.randrange(len(bad) - 1024) :]
@@ -220,7 +220,7 @@ def test_bytes_that_are_no_tar_are_told_in_a_sentence(tar, tmp_path):
             for run_id in there.run_ids():
                 there.delete(run_id)
         assert not any(there.staging_folder.iterdir())
-    assert refused > 100
+    assert refused > 50
     for content in (b"", b"\0" * 10_240, b"PK\x03\x04" * 200, b"\x1f\x8b" + os.urandom(600)):
         tar.write_bytes(content)
         with pytest.raises(PersonascopeError, match="expected a file that `personascope runs export` wrote"):

@@ -257,12 +257,12 @@ def _unpack(source: BinaryIO, file: Path, making: Path) -> Index:
 def _next_header(source: BinaryIO, file: Path) -> tarfile.TarInfo | None:
     """The next member, a plain file with all of its header in one block; None at the end of the tar. Raises PersonascopeError for anything else."""
     block = source.read(tarfile.BLOCKSIZE)
-    if not block.strip(b"\0") and len(block) == tarfile.BLOCKSIZE:
+    if len(block) < tarfile.BLOCKSIZE:
+        raise PersonascopeError(f"{file}: was cut off; {_EXPECTED}")
+    if not block.strip(b"\0"):
         return None
     try:
         member = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-    except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError):
-        raise PersonascopeError(f"{file}: was cut off; {_EXPECTED}") from None
     except (tarfile.HeaderError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise PersonascopeError(f"{file}: is no tar file, or was damaged ({one_line(error)}); {_EXPECTED}") from error
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
