@@ -4,18 +4,20 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
+from uuid import uuid4
 
 import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from personascope.warehouse.asking import audit as audits
-from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking import catalogue, named
 from personascope.warehouse.asking.doctor import Examination, examine
 from personascope.warehouse.asking.guard import GIB, Limits
 from personascope.warehouse.asking.query import Warehouse
@@ -26,7 +28,7 @@ from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing import cells, terminal, tones, verdicts
 from personascope.warehouse.drawing.markup import pipe_table
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, printable
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.planning import tables as plans
 from personascope.warehouse.planning.plan import Typed, planned
@@ -53,23 +55,37 @@ app.add_typer(runs_app, name="runs")
 
 @app.command()
 def sql(
-    query: Annotated[str | None, typer.Argument(help="One SELECT statement; read from stdin when left out.")] = None,
+    query: Annotated[str | None, typer.Argument(help="One SELECT statement, or @NAME of a named query; read from stdin when left out.")] = None,
     lake: LakeOption = DEFAULT_LAKE,
     format: Annotated[Format, typer.Option("--format", "-f", help="auto: a table in a terminal, csv elsewhere.")] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
     safe: Annotated[bool, typer.Option("--safe", help="CSV for spreadsheets: cells that begin like a formula get an apostrophe.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds the query may take.", min=0.01)] = Limits.seconds,
     memory: Annotated[float | None, typer.Option(help="GiB the query may take (default: a quarter of the machine, at most 2).", min=0.1)] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the named queries: those saved into the lake, and the examples that ship.")] = False,
 ) -> None:
     """Ask the warehouse in SQL; stdout is data, stderr is talk."""
-    text = query if query is not None else _typed()
-    limits = Limits(time_limit, round((memory or 0) * GIB), last_resort=_end)
-    rows = Warehouse(Lake.existing(lake), limits).select(text)
+    found = Lake.existing(lake)
+    if listing:
+        rows = _named_queries(found)
+    else:
+        text = query if query is not None else _typed()
+        if text.lstrip().startswith(named.SIGN):
+            text = named.find(found, text.strip()).sql
+        limits = Limits(time_limit, round((memory or 0) * GIB), last_resort=_end)
+        rows = Warehouse(found, limits).select(text)
     if format == "auto":
         format = "table" if sys.stdout.isatty() and output is None else _format_of(output)
     if safe and format != "csv":
         raise PersonascopeError(f"--safe is for CSV, which spreadsheets open; found the format {format}")
     write_rows(rows, format, output, safe)
+
+
+def _named_queries(lake: Lake) -> pl.DataFrame:
+    """Every named query with where it comes from and what it answers."""
+    known = sorted(named.named(lake).values(), key=lambda each: (each.is_shipped, each.name))
+    found = [(f"{named.SIGN}{each.name}", "example" if each.is_shipped else "lake", " ".join(each.description.split())) for each in known]
+    return pl.DataFrame(found, schema=["name", "from", "answers"], orient="row")
 
 
 def _typed() -> str:
@@ -135,7 +151,7 @@ def list_runs(
 def show_run(run_id: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")], lake: LakeOption = DEFAULT_LAKE) -> None:
     """Print the manifest of a run."""
     found = Lake.existing(lake)
-    print(found.manifest(found.find_run(run_id)).model_dump_json(indent=2))
+    print(found.manifest(found.find_committed(run_id)).model_dump_json(indent=2))
 
 
 @runs_app.command("delete")
@@ -217,9 +233,8 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
     for finding in examine(found, more_examinations):
         errors += finding.level == "error"
         tail = f" → {finding.remedy}" if finding.remedy else ""
-        console.print(
-            f"[{tones.LEVELS[finding.level].terminal}]{finding.level:5}[/] {finding.subject}: {finding.message}{tail}", highlight=False, soft_wrap=True
-        )
+        level = (f"{finding.level:5}", tones.LEVELS[finding.level].terminal)
+        console.print(Text.assemble(level, " ", printable(f"{finding.subject}: {finding.message}{tail}")), highlight=False, soft_wrap=True)
     if errors:
         raise PersonascopeError(f"{errors} thing{'s' if errors > 1 else ''} wrong in {found.root}; the lines above say which and what to type")
 
@@ -255,7 +270,7 @@ def check(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        _write_file(output, text.encode())
     contradicted = model is None and any(each.verdict == "contradicted" for each in judged)
     rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
     of = "replications" if model else "claims"
@@ -320,7 +335,7 @@ def _write_curve(rows: pl.DataFrame, title: str, rests_on: str, file: Path) -> N
     kind = kinds.get(file.suffix)
     if kind is None:
         raise PersonascopeError(f"--figure {file}: {file.suffix or 'no ending'} is no kind of picture; expected .svg, .png or .pdf")
-    file.write_bytes(curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
+    _write_file(file, curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
     print(f"the curve is in {file}", file=sys.stderr)
 
 
@@ -330,8 +345,7 @@ def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None, s
     Raises PersonascopeError where the file cannot be written.
     """
     if output is not None:
-        with _writing(output), output.open("wb") as file:
-            file.write(_encoded(rows, format, safe))
+        _write_file(output, _encoded(rows, format, safe))
         print(f"{len(rows)} rows in {output}", file=sys.stderr)
     elif format in ("table", "line"):
         for note in terminal.show(rows, Console(), one_field_a_line=format == "line"):
@@ -352,6 +366,22 @@ def _encoded(rows: pl.DataFrame, format: Format, safe: bool) -> bytes:
         terminal.show(rows, Console(file=text, width=UNBOUNDED), one_field_a_line=format == "line")
         return text.getvalue().encode()
     return {"csv": lambda: cells.csv(rows, safe), "json": lambda: cells.json(rows), "markdown": lambda: markdown(rows)}[format]().encode()
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """Puts a file in its place when all of it is written, so that a full disk costs none that was there; devices and pipes are written into."""
+    with _writing(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        place = path.resolve()
+        making = place.with_name(f".{place.name}.{uuid4().hex[:8]}")
+        try:
+            making.write_bytes(content)
+            making.replace(place)
+        finally:
+            with suppress(OSError):
+                making.unlink()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import polars as pl
 import polars.selectors as cs
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.store.hashing import stable_hash
@@ -29,7 +30,9 @@ class Source:
 
     def select(self, query: str, **parameters: Value) -> pl.DataFrame:
         """Rows of one SELECT; `$name` in the query stands for the parameter of that name; decimals come as floats. Raises PersonascopeError."""
-        return _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())))
+        rows = _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())))
+        open_in_sql.note(query, parameters, rows)
+        return rows
 
 
 def lake_root() -> Path:

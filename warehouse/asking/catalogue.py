@@ -17,12 +17,11 @@ from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import Table, tables
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.staging import is_disk_full
-from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST
 
 _DEFINITION = "catalogue_definition"
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
@@ -56,7 +55,7 @@ def build(lake: Lake) -> Path:
             connection.execute("use memory; detach catalogue")
             shutil.move(made, making / made.name)
             (making / made.name).replace(lake.catalogue_path)
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
         raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({reason}); what was committed is, and the next command writes it") from error
     return lake.catalogue_path
@@ -64,11 +63,14 @@ def build(lake: Lake) -> Path:
 
 def _definition_of(file: Path) -> str | None:
     """The hash of everything a catalogue was made from; None for a file that cannot tell."""
+    if file.is_symlink() or not file.is_file():
+        return None
     try:
-        with duckdb.connect(str(file), read_only=True) as connection:
-            return connection.sql(f"select {_DEFINITION}()").fetchall()[0][0]
+        with duckdb.connect(str(file), read_only=True, config={"enable_external_access": False}) as connection:
+            told = connection.execute("select macro_definition from duckdb_functions() where function_name = ?", [_DEFINITION]).fetchall()
     except duckdb.Error:
         return None
+    return str(told[0][0]).strip("'") if told else None  # read and not called: a stranger's could do anything
 
 
 def _settings() -> str:
@@ -152,9 +154,15 @@ def _cast(column: str, of: str, is_there: bool) -> str:
 def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
     """Columns by table as the version knew them that last wrote the lake: one that cannot be written keeps its schema files."""
     found = {}
-    for file in (lake.runs_folder / SCHEMA_RUN).glob("*.parquet"):
+    folder = lake.runs_folder / SCHEMA_RUN
+    for file in folder.glob("*.parquet"):
         with suppress(OSError, pa.ArrowException):
-            found[file.stem] = set(pq.read_schema(file).names)
+            footer = None if file.is_symlink() or folder.is_symlink() or not file.is_file() else pq.read_metadata(file)
+            if footer is None or footer.num_rows:
+                raise PersonascopeError(
+                    f"lake {lake.root}: {file} is not a file without rows of its own, and the lake cannot be written; expected {SCHEMA_RUN} as written"
+                )
+            found[file.stem] = set(footer.schema.to_arrow_schema().names)
     return found or {"": set()}
 
 

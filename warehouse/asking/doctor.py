@@ -10,17 +10,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from personascope.warehouse.asking import named
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.locks import is_locked
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import SCRATCH
 from personascope.warehouse.store.staging import REPLACED
-from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST, RunWriter
 
 LOW_DISK_GIB = 2.0
 
@@ -53,6 +54,7 @@ def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
     yield from _rollups(lake)
     yield from _staging(lake)
     yield from _catalogue(lake)
+    yield from _queries(lake)
     for examination in more:
         yield from examination(lake)
 
@@ -110,11 +112,14 @@ def _staging(lake: Lake) -> Iterator[Finding]:
     for run_id in lake.set_aside():
         yield Finding("error", run_id, "stepped aside for a replacement that never came, and cannot be put back: the lake cannot be written", "ask its owner")
     for folder in sorted(entry for entry in lake.staging_folder.iterdir() if entry.is_dir()):
+        if folder.is_symlink():
+            yield Finding("error", folder.name, "a link in staging, which is neither read nor cleared: it leads out of the lake", f"remove {folder}")
+            continue
         if folder.name.startswith((REPLACED, SCRATCH)):
             continue
         if not os.access(folder, os.R_OK | os.X_OK):
             yield Finding("note", folder.name, "belongs to another user and cannot be looked into", "ask its owner")
-        elif RunWriter.is_locked(folder):
+        elif is_locked(folder):
             yield Finding("note", folder.name, "is being written now")
         else:
             yield Finding("note", folder.name, "was interrupted; the same command resumes it", "personascope doctor --clear removes what is staged")
@@ -135,3 +140,11 @@ def _catalogue(lake: Lake) -> Iterator[Finding]:
             yield Finding("ok", "catalogue", f"{lake.catalogue_path.name} opens")
         except duckdb.Error as error:
             yield Finding("error", "catalogue", str(error).splitlines()[0], "any personascope command rebuilds it; delete the file")
+
+
+def _queries(lake: Lake) -> Iterator[Finding]:
+    """Queries that were saved into the lake; a lake without any says nothing."""
+    for name, reason in named.strays(lake):
+        yield Finding("note", f"{named.FOLDER}/{name}", f"left out: {reason}", f"rename it, or move it out of {lake.root / named.FOLDER}")
+    if found := named.saved(lake):
+        yield Finding("ok", named.FOLDER, f"{len(found)} saved {'query' if len(found) == 1 else 'queries'}; `personascope sql --list` shows them")
