@@ -169,7 +169,7 @@ class Lake:
         """Runs that living processes write at the moment, in the order of their names."""
         if not self.staging_folder.is_dir():
             return []
-        return [entry.name for entry in sorted(self.staging_folder.iterdir()) if not entry.name.startswith((REPLACED, DELETED)) and RunWriter.is_locked(entry)]
+        return [entry.name for entry in sorted(self.staging_folder.iterdir()) if not entry.name.startswith((REPLACED, DELETED)) and is_locked(entry)]
 
     def contents(self) -> Contents:
         """What lies in the runs folder: committed runs with their manifests, and strays, which are left out everywhere."""
