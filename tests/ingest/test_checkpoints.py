@@ -307,6 +307,20 @@ def test_pickles_missing_weights_and_missing_shards_are_refused(full):
     assert "holds no config.json" in refused(full)
 
 
+@pytest.mark.parametrize("places", [[], {"a": 1}, {"a": "../other/model.safetensors"}, {"a": "/etc/passwd"}, {"a": ""}, {"a": "."}, {"a": "config.json"}, 3])
+def test_weights_that_a_map_places_elsewhere_are_not_looked_for(full, places):
+    (full / "model.safetensors").rename(full.parent / "model.safetensors")
+    write(full, {"model.safetensors.index.json": {"weight_map": places}})
+    assert "expected the name of a .safetensors file beside it for every tensor" in refused(full)
+
+
+@pytest.mark.parametrize("name", ["x" * 789_000, "\0", "\ud800"])
+def test_names_that_no_file_can_bear_are_missing_shards(full, name):
+    write(full, {"model.safetensors.index.json": {"weight_map": {"a": f"{name}.safetensors"}}})
+    error = refused(full)
+    assert "1 of 1 shards are missing" in error and len(error) < 600
+
+
 def test_remote_code_is_refused_unless_typed_and_unneeded_code_is_ignored(full, tmp_path, monkeypatch):
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(tmp_path / "modules")
