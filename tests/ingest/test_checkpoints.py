@@ -340,6 +340,12 @@ def test_unknown_architectures_and_broken_configurations_are_named(full):
     assert "model_type 'fancy'" in refused(full)
     write(full, {"config.json": {**QWEN, "num_attention_heads": "four"}})
     assert "num_attention_heads" in refused(full)
+    write(full, {"config.json": {**QWEN, "num_attention_heads": 0}})
+    assert "config.json gives n_heads 0; expected a number from 1" in refused(full)
+    write(full, {"config.json": {**QWEN, "model_type": ["qwen2"]}})
+    assert "model_type in config.json is ['qwen2']; expected text" in refused(full)
+    write(full, {"config.json": {**QWEN, "num_labels": 10**9}})
+    assert "num_labels in config.json is 1000000000; expected at most" in refused(full)
     write(full, {"config.json": {"model_type": "mamba"}})
     assert "cannot be read as a 'mamba' language model" in refused(full)
 
