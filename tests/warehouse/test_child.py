@@ -126,7 +126,12 @@ def test_a_process_that_somebody_kills_costs_its_query_alone(planted_lake):
     assert ask(lake, "select 2 as a").item() == 2  # it was idle: nobody notices
     victim = warm()
     busy = seconds_of(victim) + 0.3
-    killer = threading.Thread(target=lambda: until(lambda: seconds_of(victim) > busy, 20) and os.kill(victim, signal.SIGKILL))
+
+    def kill() -> None:
+        if until(lambda: seconds_of(victim) > busy, 20):
+            os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     with pytest.raises(PersonascopeError, match="the process that answers queries was ended by signal 9"):
         ask(lake, ENDLESS, Limits(30.0))
