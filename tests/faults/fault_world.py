@@ -114,9 +114,10 @@ def _commit_outdated(root: Path) -> None:
 
 def _write_export(root: Path, file: Path) -> None:
     """Three runs of another lake in a file."""
-    lake = Lake.open(root)
+    lake, by = Lake.open(root), [Parameter(name="by", value="harness")]
     for number in range(3):
-        with lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={"of": number}, checkpoint=f"m{number}"), force=True) as writer:
+        spec = RunSpec(kind="extract", extractor="completions", version=1, identity={"of": number}, checkpoint=f"m{number}", parameters=by)
+        with lake.start(spec, force=True) as writer:
             writer.write_part("0", {"completions": [{"example_id": f"a/q{row}", "sample_ix": 0, "text": "So."} for row in range(20)]})
             writer.commit()
     export(lake, lake.run_ids(), file)

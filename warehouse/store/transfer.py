@@ -60,39 +60,40 @@ class Imported:
 def with_inputs(lake: Lake, run_ids: list[str]) -> list[str]:
     """The runs and what they were made of, as far as the lake holds it: input runs, trainings and records of their checkpoints, prompt sets; inputs first."""
     runs = lake.contents().runs
+    if gone := next((run_id for run_id in run_ids if run_id not in runs), None):
+        raise PersonascopeError(f"run {gone}: not in the lake {lake.root} any more; was it deleted meanwhile?")
+    makers = _makers(runs)
     ordered: list[str] = []
     entered: set[str] = set()
-
-    def enter(run_id: str) -> None:
-        stack = [(run_id, iter(_needed(runs, run_id)))]
-        entered.add(run_id)
-        while stack:
-            current, waiting = stack[-1]
-            following = next((each for each in waiting if each not in entered), None)
+    for run_id in sorted(run_ids):
+        stack = [run_id] if run_id not in entered else []
+        entered.update(stack)
+        while stack:  # runs of one checkpoint may name each other
+            following = next((each for each in _needed(runs[stack[-1]], runs, makers) if each not in entered), None)
             if following is None:
-                ordered.append(current)
-                stack.pop()
+                ordered.append(stack.pop())
             else:
                 entered.add(following)
-                stack.append((following, iter(_needed(runs, following))))
-
-    for run_id in sorted(run_ids):
-        if run_id not in entered:
-            enter(run_id)
+                stack.append(following)
     return ordered
 
 
-def _needed(runs: dict[str, Manifest], run_id: str) -> list[str]:
+def _makers(runs: dict[str, Manifest]) -> dict[tuple[str, str], list[str]]:
+    """Runs that made or recorded a checkpoint, and those that brought a prompt set in, by its name and hash."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for run_id, run in runs.items():
+        if run.kind in ("ingest", "train") and run.checkpoint is not None and "checkpoints" in run.tables:
+            found.setdefault(("checkpoint", run.checkpoint), []).append(run_id)
+        if run.kind == "ingest" and run.prompt_set_hash is not None:
+            found.setdefault(("prompts", run.prompt_set_hash), []).append(run_id)
+    return found
+
+
+def _needed(run: Manifest, runs: dict[str, Manifest], makers: dict[tuple[str, str], list[str]]) -> list[str]:
     """The runs of the lake that one was made of directly."""
-    run = runs[run_id]
     found = {each for each in run.inputs if each in runs}
-    for other in runs.values():
-        if other.kind in ("ingest", "train"):
-            is_its_checkpoint = run.checkpoint is not None and other.checkpoint == run.checkpoint and "checkpoints" in other.tables
-            is_its_prompts = run.prompt_set_hash is not None and other.kind == "ingest" and other.prompt_set_hash == run.prompt_set_hash
-            if is_its_checkpoint or is_its_prompts:
-                found.add(other.run_id)
-    return sorted(found - {run_id})
+    found.update(makers.get(("checkpoint", run.checkpoint or ""), []), makers.get(("prompts", run.prompt_set_hash or ""), []))
+    return sorted(found)
 
 
 def export(lake: Lake, run_ids: list[str], file: Path) -> int:
