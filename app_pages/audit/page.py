@@ -18,7 +18,8 @@ def main() -> None:
     st.title("Audit")
     lake = source()
     named = lake.select("select distinct checkpoint, null as persona from runs union select null, persona from marker_rates")
-    place = bar(**{f"{name}s": named[name].drop_nulls().unique().sort().to_list() for name in ("checkpoint", "persona")})
+    checkpoints, personas = (named[name].drop_nulls().unique().sort().to_list() for name in ("checkpoint", "persona"))
+    place = bar(checkpoints=checkpoints, personas=personas)
     rows = about(lake, collect(lake.select), place)
     st.markdown(f"{len(checks())} checks look for mistakes that published work of this kind has made, in extracted and published data alike.")
     if rows.is_empty():

@@ -61,7 +61,7 @@ def show_generation(lake: Source, readout: Readout, other: Readout | None, contr
         _show_layers(lake, [each for each in (readout, other) if each], row, contrast.control)
 
 
-def _go(name: str) -> None:
+def _go(name: str | None) -> None:
     st.session_state["example"] = name
 
 

@@ -18,8 +18,8 @@ def choose_place(lake: Source, found: list[Readout], with_heads: bool) -> Place:
     layers = lake.select(f"select max(n_layers) from gate_counts where {of_runs}", runs=",".join(left)).item()
     one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
     heads = lake.select(f"select max(head) + 1 from head_deltas where {one} and {of_runs}", runs=",".join(left)).item() if with_heads else 0
-    names = {"checkpoints": sorted({each.checkpoint for each in found}), "personas": sorted({each.persona for each in found})}
-    return bar(**names, layers=range(layers or 0), heads=range(heads or 0))
+    checkpoints, personas = sorted({each.checkpoint for each in found}), sorted({each.persona for each in found})
+    return bar(checkpoints=checkpoints, personas=personas, layers=range(layers or 0), heads=range(heads or 0))
 
 
 def _at(found: list[Readout], checkpoint: str | None, persona: str | None) -> list[Readout]:

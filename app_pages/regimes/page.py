@@ -140,7 +140,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
         left join failures as f using (lr, epochs)
         left join rates as m on m.run_id = c.run_id and m.persona = case w.role {whose} end
         order by g.lr, g.epochs""",
-        **({"persona": persona} if persona else {}),
+        **_named(persona),
     )
     drawn = [(role, title) for role, (title, _, _) in maps.items() if role in (PERSONA, *ALWAYS_DRAWN) or found.filter(role=role)["rate"].count()]
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
@@ -159,6 +159,11 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
             charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells))
     st.caption(f"{rule(judged.limits)} Hovering gives the 95% interval by question, Wilson's, and every regime that the intervals allow.")
     show_failures(judged)
+
+
+def _named(persona: str | None) -> dict[str, str]:
+    """The parameter of the map of one persona, where there is one."""
+    return {} if persona is None else {"persona": persona}
 
 
 def show_failures(judged: Judged) -> None:

@@ -98,7 +98,7 @@ def page(n_pages: int, key: str, filters: Sequence[str]) -> int:
     return number
 
 
-def link(label: str, to: str, icon: str | None = None, where: DeltaGenerator | None = None, **query: str) -> None:
+def link(label: str, to: str, icon: str | None = None, where: DeltaGenerator | None = None, /, **query: str) -> None:
     """A link to another page of the app, in the same tab, with choices in its address; the bar keeps what `query` does not name."""
     place, known = where or st, {key: value for key, value in query.items() if value}
     try:

@@ -294,12 +294,12 @@ def _link_called(title: str, driver: Any) -> Any:
 
 
 def stands_at(place: str, title: str, driver: Any) -> bool:
-    """Whether the page of this path and query is there, drawn to its end."""
-    where, words, busy = driver.execute_script(
+    """Whether the page of this path and query is there with its bar, drawn to its end."""
+    where, words, personas, busy = driver.execute_script(
         "return [location.pathname + location.search, [...document.querySelectorAll('h1')].map(each => each.textContent), "
-        "document.querySelectorAll('[data-testid=stStatusWidget]').length]"
+        "document.querySelectorAll('input[aria-label*=Persona]').length, document.querySelectorAll('[data-testid=stStatusWidget]').length]"
     )
-    return where == place and words == [title] and not busy
+    return where == place and words == [title] and personas == 1 and not busy
 
 
 def shades(colour: str) -> list[int]:
