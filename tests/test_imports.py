@@ -33,6 +33,7 @@ FLOORS = {
         ["studies"],
         ["drawing"],
         ["commands", "notebook"],
+        ["transfer_commands"],
     ],
     "ingest": [["progress", "records"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
     "extract": [["weights"], ["texts"], ["instruments"], ["arithmetic", "workload", "brought"], ["job"], ["extractors"], ["registry"], ["commands"]],
@@ -48,8 +49,23 @@ FLOORS = {
         ["commands"],
     ],
     "app_pages": [
-        ["shared"],
-        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "power", "regimes", "role_focus", "sql"],
+        ["shared", "serving"],
+        [
+            "audit",
+            "circuits",
+            "claims",
+            "compare",
+            "completions",
+            "features",
+            "marker_attention",
+            "overview",
+            "personas",
+            "power",
+            "regimes",
+            "role_focus",
+            "slice",
+            "sql",
+        ],
     ],
 }
 

@@ -235,13 +235,14 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     known = rows[value].drop_nulls()
     low, high = (min(known), max(known)) if len(known) else (0.0, 1.0)
     middle = (low + high) / 2
+    few = len(order) <= LEVEL_LABELS
     base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0)), y=alt.Y(f"{y}:N", title=titles[1], sort=list(order))
+        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0 if few else -35)), y=alt.Y(f"{y}:N", title=titles[1], sort=list(order))
     )
     shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
     ink = alt.condition(f"datum['{value}'] > {middle}", alt.value("white"), alt.value("#31333f"))
-    numbers = base.mark_text(fontSize=12).encode(text=alt.Text(f"{value}:Q", format=".4~f"), color=ink)
+    numbers = base.mark_text(fontSize=12 if few else 10).encode(text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink)
     if len(known) == rows.height:
         return Figure(alt.layer(cells, numbers), rows)
     there = f"isValid(datum['{value}'])"
@@ -258,8 +259,13 @@ def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
 
 
 def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
-    """Points around 0 with intervals, one line per `label` in the order of the rows, from columns label, mean, low, high; the label `chosen` stands out."""
-    base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420)))
+    """Points around 0 with intervals, one line per `label` in the order of the rows, from columns label, mean, low, high; the label `chosen` stands out.
+
+    A line feed in a label begins another line of it.
+    """
+    base = alt.Chart(ROWS).encode(
+        y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420, labelExpr="split(datum.label, '\\n')"))
+    )
     colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
     rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title), x2="high:Q", color=colour)
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
