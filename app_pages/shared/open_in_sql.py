@@ -76,8 +76,14 @@ def behind(rows: pl.DataFrame) -> str | None:
     Where no single answer holds them all, the union of those that hold a part each; None where some rows are of none of them, as what a page computed would be.
     """
     asked: dict[str, pl.DataFrame] = st.session_state.get(_ASKED, {})
-    whole = [(len(keys), place, text) for place, (text, answer) in enumerate(asked.items()) if (keys := _columns_of(rows, answer))]
-    return max(whole)[2] if whole else _union(rows, asked)
+    shared = {text: (len(_shared(rows, answer)), place) for place, (text, answer) in enumerate(asked.items())}
+    best, most = None, 0
+    for text in sorted(shared, key=lambda each: shared[each], reverse=True):  # the likeliest first: no answer holds more columns than it shares
+        if shared[text][0] <= most:
+            break
+        if (held := len(_columns_of(rows, asked[text]))) > most:
+            best, most = text, held
+    return best or _union(rows, asked)
 
 
 def link_of(rows: pl.DataFrame, where: Any = st, key: str | None = None) -> None:
@@ -97,11 +103,18 @@ def _columns_of(rows: pl.DataFrame, answer: pl.DataFrame) -> list[str]:
     Words may be other than the answer's, which pages put in their own.
     """
     shared = _shared(rows, answer)
-    held = [name for name in shared if rows[name].drop_nulls().unique().is_in(answer[name].unique().implode()).all()]
     measured = [name for name in shared if rows.schema[name].is_float()]
-    if not set(measured) <= set(held) or not _can_tell(rows, held):
+    if not all(_holds(answer, rows, name) for name in measured):
+        return []
+    held = [*measured, *(name for name in shared if name not in measured and _holds(answer, rows, name))]
+    if not _can_tell(rows, held):
         return []
     return held if rows.join(answer, on=held, how="anti", nulls_equal=True).is_empty() else []
+
+
+def _holds(answer: pl.DataFrame, rows: pl.DataFrame, name: str) -> bool:
+    """Whether every value of a figure's column is one of the answer's."""
+    return bool(rows[name].drop_nulls().is_in(answer[name].implode()).all())
 
 
 def _union(rows: pl.DataFrame, asked: Mapping[str, pl.DataFrame]) -> str | None:

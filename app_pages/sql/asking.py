@@ -1,4 +1,4 @@
-"""Asks what was typed: under the lock and the limits of `personascope sql`, and each answer kept until a run comes or goes."""
+"""Asks what was typed: in a process that can be killed, under the lock and the limits of `personascope sql`; each answer is kept until a run comes or goes."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,7 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared.lake import Source
-from personascope.warehouse.asking.guard import Limits
-from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking import child
 from personascope.warehouse.store.lake import Lake
 
 
@@ -21,7 +20,7 @@ class Asked:
 
 @st.cache_resource(max_entries=4, show_spinner="Asking the warehouse …")
 def _answer(root: str, fingerprint: str, query: str) -> pl.DataFrame:
-    return Warehouse(Lake.existing(root), Limits()).select(query)
+    return child.ask(Lake.existing(root), query)
 
 
 def ask(lake: Source, query: str) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Any question in SQL: typed, asked under the lock and limits of the command line, drawn, downloaded, sent as a link and saved under a name."""
 
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
@@ -45,7 +45,7 @@ def _show_answer(query: str) -> None:
     remember(query, rows.height)
     name = gallery.name_of(lake, query)
     file = result.file_stem(query, name, lake)
-    facts = [f"lake {Path(lake.root).name}", date.today().strftime("%-d %B %Y")]
+    facts = [f"lake {Path(lake.root).name}", datetime.now(UTC).strftime("%-d %B %Y")]
     drawn = chart.show(rows, name.replace("-", " ") if name else "", facts, file)
     with result.show(rows, query, file):
         gallery.show_saving(lake, query, drawn)

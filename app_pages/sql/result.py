@@ -2,7 +2,7 @@
 
 import io
 import re
-from datetime import date
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,8 @@ def file_stem(query: str, name: str | None, lake: Source) -> str:
     """What downloads are called: the query's name or the first table or view it reads, the lake and the day."""
     known = tables().keys() | views().keys()
     first = name or next((word for word in _NAMES.findall(query) if word in known), "query")
-    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (first, Path(lake.root).name, date.today().isoformat()) if part.strip("-"))
+    parts = (first, Path(lake.root).name, datetime.now(UTC).strftime("%Y-%m-%d"))
+    return "_".join(re.sub(r"[^\w.-]+", "-", part).strip("-") for part in parts)
 
 
 def show(rows: pl.DataFrame, query: str, file: str) -> DeltaGenerator:

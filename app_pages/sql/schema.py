@@ -9,7 +9,7 @@ from personascope.warehouse.asking.shapes import table_types, view_types
 from personascope.warehouse.asking.views import ROOMS, rooms, views
 from personascope.warehouse.store.schema import tables
 
-HEIGHT = 260
+HEIGHT = 215
 TABLES = "What was measured, as it was stored (tables)"
 
 

@@ -158,7 +158,7 @@ def test_a_link_that_was_cut_off_says_so(open_page, synthetic_lake):
 def test_downloads_are_named_after_what_they_hold_and_hold_every_row(synthetic_lake):
     lake = Source(str(synthetic_lake), "f", 6)
     stem = result.file_stem(GATES, None, lake)
-    assert stem.startswith("attention_gates-lake-20") and result.file_stem("select 1", "a b", lake).startswith("a-b-lake-20")
+    assert stem.startswith("attention_gates_lake_20") and result.file_stem("select 1", "a b", lake).startswith("a-b_lake_20")
     rows = ask(lake, "select i, '=1+1' as word, [i] as list from range(12000) as r(i)")
     assert result.fitting(rows).height == result.MOST_ROWS
     found = pl.read_parquet(io.BytesIO(result._parquet(rows, "select 1")))
