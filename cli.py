@@ -2,19 +2,22 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from personascope import __version__
+from personascope.app_pages.serving.start import ALLOWED, LOOPBACK, TOKEN, serve
 from personascope.extract import commands as extract_commands
 from personascope.ingest import commands as ingest_commands
 from personascope.study import commands as study_commands
 from personascope.warehouse import commands as warehouse_commands
+from personascope.warehouse import transfer_commands  # noqa: F401 - adds to `runs`
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.signals import end_in_order, exit_code, is_interruption
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.staging import is_disk_full
 
 INTERRUPTED = 130  # the exit code typer gives a KeyboardInterrupt
 
@@ -51,19 +54,14 @@ def options(
 def open_app(
     lake: LakeOption = DEFAULT_LAKE,
     port: Annotated[int, typer.Option(help="Port of the local server.", min=1, max=65535)] = 8501,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on: this machine alone unless another is typed.")] = LOOPBACK,
+    token: Annotated[bool, typer.Option("--token", help=f"Answer only whoever has a token: one is made up, or taken from {TOKEN}.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", envvar=ALLOWED, help="A further name under which browsers ask, as behind a proxy; repeatable.")
+    ] = None,
 ) -> None:
     """Open the app in the browser."""
-    from personascope.warehouse.store.lake import Lake
-
-    found = Lake.existing(lake)
-    environment = os.environ | {"PERSONASCOPE_LAKE": str(found.root)}
-    script = Path(__file__).resolve().parent / "app.py"
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", f"--server.address={host}"]
-    typer.echo(f"personascope on http://{host}:{port} (lake {found.root}); ctrl-C stops it", err=True)
-    sys.stderr.flush()
-    os.chdir(script.parent)
-    os.execve(command[0], command, environment)  # the server is this process, so that whatever ends the command ends it
+    serve(Lake.existing(lake).root, host, port, allow_host or [], token)
 
 
 def main() -> None:
@@ -85,6 +83,7 @@ def main() -> None:
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
             _stop()
+        _let_go_of_stdout(leaving.code)
         raise
     except RuntimeError as error:
         if debug or not is_interruption(error):
@@ -92,6 +91,35 @@ def main() -> None:
         _stop()
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        _refuse(error)
+
+
+def _let_go_of_stdout(code: object) -> None:
+    """Writes what is left to write: a place that takes no more makes a failure of what came out well."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+    except OSError as error:
+        if not code:
+            _refuse(error)
+        _drop_stdout()
+
+
+def _refuse(error: OSError) -> None:
+    """What the system refused as one sentence, on behalf of whatever does not say it better."""
+    reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
+    print(f"personascope: {error.filename or 'stdout'}: {reason}; committed runs are intact (--debug shows where)", file=sys.stderr)
+    _drop_stdout()
+    sys.exit(PersonascopeError.exit_code)
+
+
+def _drop_stdout() -> None:
+    """What could not be written is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop() -> None:

@@ -163,7 +163,7 @@ def extract(
         ),
         models=models,
         prompts=prompt_set,
-        tokens_from=found.find_run(tokens_from) if tokens_from else None,
+        tokens_from=found.find_committed(tokens_from) if tokens_from else None,
         donor=resolve(donor, base=donor_base, trust_remote_code=trust_remote_code) if donor else None,
         date=given_date(date, "command line") if date else DATE,
         seed=seed,

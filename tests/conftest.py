@@ -9,7 +9,8 @@ import lakes
 import pytest
 from hypothesis import settings
 
-from personascope.ingest.weights.cache import cache_root
+from personascope.warehouse.asking.blank import CATALOGUES
+from personascope.warehouse.home import cache_root
 from personascope.warehouse.store.lake import Lake
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -46,8 +47,11 @@ def _sums_in_one_order():
 
 
 @pytest.fixture(autouse=True)
-def _quiet_environment(monkeypatch, tmp_path):
-    """No test reads or writes the user's lake, cache of file hashes, tracking store or experiment."""
+def _quiet_environment(monkeypatch, tmp_path, tiny_cache):
+    """No test reads or writes the user's lake, cache of file hashes, tracking store or experiment; the catalogue of no lake is made once for all of them."""
+    own = tmp_path / "cache" / "personascope"
+    own.mkdir(parents=True)
+    (own / CATALOGUES).symlink_to(Path(tiny_cache) / CATALOGUES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("PERSONASCOPE_LAKE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)

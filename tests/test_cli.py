@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -83,6 +84,36 @@ def test_ctrl_c_is_one_sentence(personascope, lake, monkeypatch):
     assert code == 130 and "committed runs are intact" in err
 
 
+@pytest.mark.parametrize("arguments", [["runs", "show", "checkpoint-"], ["views"], ["--version"]])
+def test_a_place_that_takes_no_more_is_a_sentence_whatever_writes_into_it(lake, tmp_path, monkeypatch, capsys, arguments):
+    """As with `> /dev/full`: the words of a command may wait in a buffer until it ends."""
+    if not Path("/dev/full").exists():
+        pytest.skip("a system without /dev/full")
+    monkeypatch.setattr("sys.argv", ["personascope", *arguments, "--lake", str(lake.root)] if arguments[0] == "runs" else ["personascope", *arguments])
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch, pytest.raises(SystemExit) as leaving:
+        patch.setattr("sys.stdout", full)
+        cli.main()
+    assert leaving.value.code == 1 and capsys.readouterr().err.startswith("personascope: stdout: the disk is full")
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_the_one_that_was_there(personascope, lake, tmp_path, monkeypatch):
+    old = tmp_path / "old.csv"
+    old.write_text("mine")
+    (tmp_path / "link.csv").symlink_to(old)
+
+    def full(path, content):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        code, _, err = personascope("sql", "select 1", "-o", old, "--lake", lake.root)
+    assert code == 1 and "cannot be written (the disk is full)" in err
+    assert old.read_text() == "mine" and sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["link.csv", "old.csv"]
+    assert personascope("sql", "select 1 as a", "-o", tmp_path / "link.csv", "--lake", lake.root)[0] == 0
+    assert old.read_text() == "a\n1\n" and (tmp_path / "link.csv").is_symlink()
+
+
 def test_runs_are_listed_shown_and_deleted(personascope, lake):
     code, out, _ = personascope("runs", "list", "--lake", lake.root)
     assert code == 0 and lake.run_ids()[0] in out
@@ -128,6 +159,7 @@ def test_prompts_are_ingested_once_and_bad_files_are_named(personascope, lake, t
     ("arguments", "message"),
     [
         (["ingest", "published", ""], "a path is empty"),
+        (["ingest", "checkpoint", ""], "the name of a checkpoint is empty"),
         (["check", ""], "study '' is unknown"),
         (["app", "--port", "99999"], "less than or equal to 65535"),
         (["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--seed", str(2**64)], "less than or equal to 9223372036854775807"),

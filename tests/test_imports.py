@@ -33,6 +33,7 @@ FLOORS = {
         ["studies"],
         ["drawing"],
         ["commands", "notebook"],
+        ["transfer_commands"],
     ],
     "ingest": [["progress", "records"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
     "extract": [["weights"], ["texts"], ["instruments"], ["arithmetic", "workload", "brought"], ["job"], ["extractors"], ["registry"], ["commands"]],
@@ -48,7 +49,7 @@ FLOORS = {
         ["commands"],
     ],
     "app_pages": [
-        ["shared"],
+        ["shared", "serving"],
         [
             "audit",
             "circuits",

@@ -4,15 +4,17 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
+from uuid import uuid4
 
 import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from personascope.warehouse.asking import audit as audits
 from personascope.warehouse.asking import catalogue, named
@@ -20,13 +22,13 @@ from personascope.warehouse.asking.doctor import Examination, examine
 from personascope.warehouse.asking.guard import GIB, Limits
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import Verdict
 from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing import cells, terminal, tones, verdicts
 from personascope.warehouse.drawing.markup import pipe_table
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, printable
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.planning import tables as plans
 from personascope.warehouse.planning.plan import Typed, planned
@@ -149,7 +151,7 @@ def list_runs(
 def show_run(run_id: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")], lake: LakeOption = DEFAULT_LAKE) -> None:
     """Print the manifest of a run."""
     found = Lake.existing(lake)
-    print(found.manifest(found.find_run(run_id)).model_dump_json(indent=2))
+    print(found.manifest(found.find_committed(run_id)).model_dump_json(indent=2))
 
 
 @runs_app.command("delete")
@@ -188,7 +190,7 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is an error; without it findings never change the exit code.")] = False,
 ) -> None:
     """Look for mistakes in the results: one row per finding, with the query that shows the rows behind it."""
-    rows = audits.collect(Warehouse(Lake.existing(lake)).select, severity=severity)
+    rows = audits.collect(Warehouse(Lake.existing(lake), kept=SHARED).select, severity=severity)
     rows = rows.filter(pl.col("subject").str.to_lowercase().str.contains(subject.lower(), literal=True))
     if format == "auto":
         format = "table" if sys.stdout.isatty() else "csv"
@@ -231,9 +233,8 @@ def doctor(lake: LakeOption = DEFAULT_LAKE, clear: Annotated[bool, typer.Option(
     for finding in examine(found, more_examinations):
         errors += finding.level == "error"
         tail = f" → {finding.remedy}" if finding.remedy else ""
-        console.print(
-            f"[{tones.LEVELS[finding.level].terminal}]{finding.level:5}[/] {finding.subject}: {finding.message}{tail}", highlight=False, soft_wrap=True
-        )
+        level = (f"{finding.level:5}", tones.LEVELS[finding.level].terminal)
+        console.print(Text.assemble(level, " ", printable(f"{finding.subject}: {finding.message}{tail}")), highlight=False, soft_wrap=True)
     if errors:
         raise PersonascopeError(f"{errors} thing{'s' if errors > 1 else ''} wrong in {found.root}; the lines above say which and what to type")
 
@@ -269,7 +270,7 @@ def check(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        _write_file(output, text.encode())
     contradicted = model is None and any(each.verdict == "contradicted" for each in judged)
     rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
     of = "replications" if model else "claims"
@@ -334,7 +335,7 @@ def _write_curve(rows: pl.DataFrame, title: str, rests_on: str, file: Path) -> N
     kind = kinds.get(file.suffix)
     if kind is None:
         raise PersonascopeError(f"--figure {file}: {file.suffix or 'no ending'} is no kind of picture; expected .svg, .png or .pdf")
-    file.write_bytes(curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
+    _write_file(file, curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
     print(f"the curve is in {file}", file=sys.stderr)
 
 
@@ -344,8 +345,7 @@ def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None, s
     Raises PersonascopeError where the file cannot be written.
     """
     if output is not None:
-        with _writing(output), output.open("wb") as file:
-            file.write(_encoded(rows, format, safe))
+        _write_file(output, _encoded(rows, format, safe))
         print(f"{len(rows)} rows in {output}", file=sys.stderr)
     elif format in ("table", "line"):
         for note in terminal.show(rows, Console(), one_field_a_line=format == "line"):
@@ -366,6 +366,22 @@ def _encoded(rows: pl.DataFrame, format: Format, safe: bool) -> bytes:
         terminal.show(rows, Console(file=text, width=UNBOUNDED), one_field_a_line=format == "line")
         return text.getvalue().encode()
     return {"csv": lambda: cells.csv(rows, safe), "json": lambda: cells.json(rows), "markdown": lambda: markdown(rows)}[format]().encode()
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """Puts a file in its place when all of it is written, so that a full disk costs none that was there; devices and pipes are written into."""
+    with _writing(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        place = path.resolve()
+        making = place.with_name(f".{place.name}.{uuid4().hex[:8]}")
+        try:
+            making.write_bytes(content)
+            making.replace(place)
+        finally:
+            with suppress(OSError):
+                making.unlink()
 
 
 @contextmanager

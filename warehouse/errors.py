@@ -13,13 +13,18 @@ class NothingToReadError(PersonascopeError):
     """A step finds no usable example in what earlier steps made; what they made stays, and says something of its own."""
 
 
+def printable(text: str) -> str:
+    """A text of a stranger for a terminal: one line, in which no character moves the cursor, changes a colour or turns the direction of writing."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split()))
+
+
 def one_line(error: BaseException) -> str:
     """What an exception says, on one line of at most 300 characters and without its full stop."""
-    words = " ".join(str(error).split())
+    words = printable(str(error))
     return (words if len(words) <= 300 else words[:299] + "…").rstrip(".:") or type(error).__name__
 
 
 def sentence(error: PersonascopeError, longest: int = LONGEST) -> str:
     """What a user reads of an error: one line, cut where values in it are long; `--debug` shows all of it."""
-    words = " ".join(str(error).split())
+    words = printable(str(error))
     return words if len(words) <= longest else f"{words[:longest]}… ({len(words):,} characters; --debug shows all)"

@@ -10,36 +10,12 @@ import streamlit as st
 
 from personascope.app_pages.shared import open_in_sql
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 
 ENVIRONMENT = "PERSONASCOPE_LAKE"
 DEFAULT = "lake"
-KEPT = (  # small, and read by most questions of a page, or over all readouts at once
-    "marker_rates",
-    "regimes",
-    "subjects",
-    "subject_pairs",
-    "attention_gates",
-    "persona_magnitudes",
-    "leakage_cosine",
-    "leakage_cosine_pairs",
-    "diff_of_diffs_seeds",
-    "circuit_runs",
-    "emergence",
-    "head_worths",
-    "head_effects",
-    "attention_effects",
-    "end_of_answer_contrast",
-    "diff_of_diffs",
-    "head_selection",
-    "marker_lens",
-    "patch_effects",
-    "feature_test_summary",
-    "rfc_layer",
-    "rfc_diff",
-    "patching_candidates",
-)
 Value = str | int | float | bool | None
 
 
@@ -93,7 +69,7 @@ def _modified(path: Path) -> int:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _warehouse(root: str, fingerprint: str) -> Warehouse:
-    return Warehouse(Lake.existing(root), kept=KEPT)
+    return Warehouse(Lake.existing(root), kept=SHARED)
 
 
 @st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")

@@ -7,10 +7,10 @@ from pathlib import Path
 from personascope.ingest.records.columns import ColumnNames
 from personascope.ingest.records.csv_file import CsvFile
 from personascope.ingest.sae.files import FILES, format_of
-from personascope.ingest.weights.cache import cache_root
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.ingest.weights.hub import download_files
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import cache_root
 from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.store.hashing import folder_hash, stable_hash
 from personascope.warehouse.store.lake import Lake

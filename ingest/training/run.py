@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from personascope.ingest.training.marker_lora import VERSION, LoraSettings, Trained, TrainingError, cache_key, personas_of, select_rows, train_marker_lora
-from personascope.ingest.weights.cache import built, cache_root
+from personascope.ingest.weights.cache import built
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import cache_root
 from personascope.warehouse.settings import Origin, Parameter
 from personascope.warehouse.settings import resolve as resolve_settings
 from personascope.warehouse.store.lake import Lake

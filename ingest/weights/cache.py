@@ -11,13 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from personascope.warehouse.errors import PersonascopeError
-
-
-def cache_root() -> Path:
-    """`$PERSONASCOPE_CACHE`, else `personascope` in `$XDG_CACHE_HOME` or `~/.cache`."""
-    if typed := os.environ.get("PERSONASCOPE_CACHE"):
-        return Path(typed).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "personascope"
+from personascope.warehouse.home import cache_root
 
 
 def built(key: str) -> Path | None:

@@ -124,6 +124,8 @@ def resolve(
     card. With `fetch` false nothing is downloaded or made: NotHereError says what would have to be. Raises PersonascopeError for anything
     missing, pickled, of unknown architecture, or in need of remote code nobody allowed.
     """
+    if not str(ref).strip():
+        raise PersonascopeError("the name of a checkpoint is empty; expected a Hub id, a folder or a GGUF file (is a variable unset?)")
     typed = {"name": name, "variant": variant, "parent": parent, "source_persona": source_persona, "lr": lr, "epochs": epochs, "seed": seed}
     typed = {field: value for field, value in typed.items() if value is not None}
     place = _locate(str(ref), revision, subfolder, trust_remote_code, fetch)

@@ -1,7 +1,6 @@
 """The app in a real browser: every page draws its charts, shows no error, and hostile text stays text. Screenshots lie in the test's temporary folder."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from personascope import app
+from personascope.app import page_modules
 
 CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
 FLAGS = [
@@ -41,10 +40,9 @@ def server(hostile_lake, tmp_path_factory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    script = Path(app.__file__)
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", "--server.address=127.0.0.1"]
+    command = [sys.executable, "-m", "personascope", "app", "--port", str(port), "--lake", str(hostile_lake[0])]
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=script.parent, env=os.environ | {"PERSONASCOPE_LAKE": str(hostile_lake[0])}, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + WAIT
         while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
@@ -228,7 +226,7 @@ def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
     """What was chosen in the bar stays in every address, and nothing else comes into one."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    titles = {name: module.TITLE for name, module in app.page_modules().items()}
+    titles = {name: module.TITLE for name, module in page_modules().items()}
     wait = WebDriverWait(browser, WAIT, poll_frequency=0.1)
     path = walk(list(titles))
     for start in range(0, len(path) - 1, MOST_HISTORY):

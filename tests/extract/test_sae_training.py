@@ -18,9 +18,9 @@ from personascope.extract.registry import extractor, resolve_settings
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.sae.source import trained_folder
-from personascope.ingest.weights.cache import cache_root
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import cache_root
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(20)

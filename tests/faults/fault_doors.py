@@ -38,6 +38,8 @@ from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing import cells
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.transfer import export, import_runs
 from personascope.warehouse.studies.reading import read_study, study_names, study_path
 
 LONGEST_LINE = 20_000  # characters; systems end a command line somewhere, too
@@ -97,8 +99,54 @@ def doors(folder: Path, rate_files: tuple[bytes, ...]) -> list[Door]:
         _file_of(sae, "sae_weights.safetensors", load_sae),
         Door("model.gguf", (gguf_files.write(folder / "good.gguf", gguf_files.model_of("qwen2")).read_bytes(),), ".gguf", _gguf),
         Door("chat template", (TEMPLATE.encode(),), ".jinja", _inside(full, "chat_template.jinja", _template)),
+        *_run_doors(lake, folder),
         Door("command line", tuple(each.encode() for each in COMMANDS), ".txt", lambda path: _typed(path, lake)),
     ]
+
+
+def _run_doors(lake: Lake, folder: Path) -> list[Door]:
+    """What of a lake comes from elsewhere: a file of runs, a manifest, a table."""
+    spec = RunSpec(kind="extract", extractor="completions", version=1, identity={}, checkpoint="m")
+    with lake.start(spec, force=True) as writer:
+        writer.write_part("0", {"completions": [{"example_id": "a/q0", "sample_ix": 0, "text": "So."}]})
+        writer.commit()
+    run, tar = folder / "run", folder / "runs.tar"
+    shutil.copytree(lake.run_folder(spec.run_id), run)
+    export(lake, [spec.run_id], tar)
+    lake.delete(spec.run_id)
+    return [
+        Door("runs.tar", (tar.read_bytes(),), ".tar", lambda path: _imported(lake, path)),
+        *(
+            Door(f"{name} of a run", ((run / name).read_bytes(),), Path(name).suffix, _planted(lake, run, spec.run_id, name))
+            for name in ("run.json", "completions.parquet")
+        ),
+    ]
+
+
+def _imported(lake: Lake, path: Path) -> None:
+    """A file of runs, which go again."""
+    for run_id in import_runs(lake, path).new:
+        lake.delete(run_id)
+    if (left := list(lake.staging_folder.iterdir())) or lake.contents().strays:
+        raise RuntimeError(f"left behind: {left}, {lake.contents().strays}")
+
+
+def _planted(lake: Lake, run: Path, run_id: str, name: str) -> Callable[[Path], object]:
+    """A reader of a lake in which one file of a run is the input; a run that is left out counts as a sentence."""
+
+    def read(path: Path) -> object:
+        place = lake.run_folder(run_id)
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(run, place)
+        shutil.copyfile(path, place / name)
+        try:
+            if strays := lake.contents().strays:
+                raise PersonascopeError(f"left out: {place}: {strays[0].reason}")
+            return Warehouse(lake, Limits(2.0)).select("select count(distinct text), count(*) from completions").rows()
+        finally:
+            shutil.rmtree(place)
+
+    return read
 
 
 def _first_claims(path: Path) -> bytes:

@@ -1,5 +1,7 @@
 """What the fault harness works on: a lake with runs of several kinds, the commands that change it, and what must hold of it afterwards."""
 
+import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -9,10 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from personascope import cli
+from personascope.warehouse.asking.blank import all_view_types
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.transfer import export
 
 Digest = dict[str, dict[str, str]]
 KEPT = {"runs", "staging", "warehouse.duckdb"}
@@ -35,8 +40,16 @@ class World:
     works: tuple[Work, ...]
 
 
+def warm() -> None:
+    """Loads what every command loads, so that a process that is forked spends its life on what it writes: a trial costs a quarter."""
+    all_view_types()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pandas")  # which pyarrow looks for when it is handed a list
+
+
 def build_world(folder: Path) -> World:
     """A lake with a prompt set, published files, verdicts and outdated roll-ups, made by the commands themselves."""
+    warm()
     files = folder / "files"
     files.mkdir(parents=True)
     for name, persons in (("first", "pirate"), ("second", "librarian")):
@@ -55,6 +68,8 @@ def build_world(folder: Path) -> World:
             raise RuntimeError(f"{' '.join(arguments)} ended with {code}")
     if in_fork(lambda: _commit_outdated(root)):
         raise RuntimeError("the run with an outdated roll-up could not be written")
+    if in_fork(lambda: _write_export(folder / "elsewhere", files / "runs.tar")):
+        raise RuntimeError("the runs to import could not be written")
     lake = Lake.existing(root)
     published = next(run for run in lake.run_ids() if run.startswith("published-"))
     works = (
@@ -63,6 +78,7 @@ def build_world(folder: Path) -> World:
         Work("ingest published", ("ingest", "published", str(files / "results"))),
         Work("check", ("check", str(files / "sentences.yaml"))),
         Work("runs delete", ("runs", "delete", published, "--yes"), frozenset({published})),
+        Work("runs import", ("runs", "import", str(files / "runs.tar"))),
         Work("doctor --clear", ("doctor", "--clear")),
         Work("sql", ("sql", "select kind, count(*) from runs group by all")),
     )
@@ -94,6 +110,16 @@ def _commit_outdated(root: Path) -> None:
     document = json.loads(file.read_text())
     document["tables"]["attention_mean"]["definition"] = "select as it was"
     file.write_text(json.dumps(document))
+
+
+def _write_export(root: Path, file: Path) -> None:
+    """Three runs of another lake in a file."""
+    lake = Lake.open(root)
+    for number in range(3):
+        with lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={"of": number}, checkpoint=f"m{number}"), force=True) as writer:
+            writer.write_part("0", {"completions": [{"example_id": f"a/q{row}", "sample_ix": 0, "text": "So."} for row in range(20)]})
+            writer.commit()
+    export(lake, lake.run_ids(), file)
 
 
 def in_fork(work: Callable[[], object]) -> int:
@@ -128,8 +154,6 @@ def start(arguments: Sequence[str], before: Callable[[], None] = lambda: None, o
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         before()
         sys.argv = ["personascope", *arguments]
-        from personascope import cli
-
         cli.main()
         code = 0
     except SystemExit as leaving:

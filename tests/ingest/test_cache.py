@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from personascope.ingest.weights.cache import build_once, cache_root
+from personascope.ingest.weights.cache import build_once
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import cache_root
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 
 from personascope.warehouse.asking.audit import checks
-from personascope.warehouse.asking.catalogue import define_views
-from personascope.warehouse.asking.views import closure, macros
+from personascope.warehouse.asking.views import closure, macros, views
 from personascope.warehouse.store.schema import tables
 
 pytestmark = pytest.mark.slow(30)
@@ -125,7 +124,8 @@ def warehouse(*parts: dict[str, pl.DataFrame]) -> duckdb.DuckDBPyConnection:
         for frame in [part[name] for part in parts if name in part]:
             known = ", ".join(each for each in frame.columns if each in table.columns)
             connection.execute(f"insert into {name} ({known}) select {known} from frame")
-    define_views(connection, closure(view.name for view in checks().values()))
+    wanted = closure(view.name for view in checks().values())
+    connection.execute("\n".join(f"create view {name} as {view.sql};" for name, view in views().items() if name in wanted))
     return connection
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from lakes import count, write
 from typer.testing import CliRunner
 
 from personascope.cli import app
@@ -19,23 +20,8 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import committed, exchange
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.locks import take_lock
 from personascope.warehouse.store.scratch import SCRATCH, scratch
-from personascope.warehouse.store.staging import take_lock
-
-
-def write(lake: Lake, name: str, n_rows: int = 2, force: bool = False) -> str:
-    """Commits a run of `n_rows` completions."""
-    writer = lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={"name": name}, checkpoint=name), force=force)
-    assert writer is not None
-    with writer:
-        rows = [{"example_id": f"e{index}", "sample_ix": 0, "text": "t", "finish_reason": "stop"} for index in range(n_rows)]
-        writer.write_part("rows", {"completions": rows})
-        return writer.commit().run_id
-
-
-def count(lake: Lake) -> int:
-    return Warehouse(lake).select("select count(*) from completions").item()
 
 
 @pytest.fixture
@@ -271,13 +257,13 @@ def _of_another_version(lake: Lake) -> None:
     for table in ("completion_structure", "capability"):
         (schema / f"{table}.parquet").unlink()
     (schema / "schema.txt").write_text("{}")
-    for file in lake.runs_folder.glob("*/completions.parquet"):
-        pl.read_parquet(file).drop("finish_reason").write_parquet(file)
     for run_id in lake.run_ids():
         manifest = lake.run_folder(run_id) / "run.json"
         document = json.loads(manifest.read_text())
         document["tables"]["completions"]["columns"].remove("finish_reason")
         manifest.write_text(json.dumps(document))
+    for file in lake.runs_folder.glob("*/completions.parquet"):
+        pl.read_parquet(file).drop("finish_reason").write_parquet(file)
 
 
 @pytest.mark.parametrize("beside", [None, "completions-00.bak"])
@@ -308,7 +294,14 @@ def test_a_run_that_cannot_be_removed_is_a_sentence_and_stays(lake, monkeypatch)
     assert len(lake.run_ids()) == 2
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), asking.duckdb.IOException("IO Error: No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        asking.duckdb.IOException("IO Error: No space left on device"),
+        asking.duckdb.TransactionException("TransactionContext Error: Failed to commit: Could not write file: No space left on device"),
+    ],
+)
 def test_a_full_disk_at_the_catalogue_costs_the_catalogue_alone_and_a_deletion_says_what_it_did(lake, monkeypatch, error):
     def full(*_):
         raise error

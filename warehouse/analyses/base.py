@@ -7,8 +7,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from personascope.warehouse.asking.catalogue import define_tables, define_views
-from personascope.warehouse.asking.views import closure
+from personascope.warehouse.asking.catalogue import connect
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.manifest import Manifest, RunSpec
@@ -24,7 +23,7 @@ def each_alone(connection: duckdb.DuckDBPyConnection, runs: Sequence[Manifest]) 
 
 @dataclass(frozen=True)
 class Analysis:
-    """One computed statistic: the table it fills, the settings that decide it, the views it reads, and the function that computes it.
+    """One computed statistic: the table it fills, the settings that decide it, and the function that computes it.
 
     `inputs(manifest)` names the tables of a run that the analysis reads, None for a run it has no business with; `groups(connection, manifests)` says which
     runs are read together, by default each alone; `rows(connection, *group)` computes.
@@ -34,7 +33,6 @@ class Analysis:
     version: int
     table: str
     settings: Mapping[str, Any]
-    reads: tuple[str, ...]
     inputs: Callable[[Manifest], tuple[str, ...] | None]
     rows: Callable[..., Rows | pl.DataFrame]
     seed: int | None = field(default=None)
@@ -59,7 +57,7 @@ class Analysis:
 
 
 class Asking:
-    """A connection to the lake that several analyses share: opened when the first of them asks, it knows the tables, and the views that were asked for.
+    """A connection to the lake that several analyses share, opened when the first of them asks.
 
     Tables are read when they are asked, so it sees the runs that were written since.
     """
@@ -67,7 +65,6 @@ class Asking:
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._defined: set[str] = set()
 
     def __enter__(self) -> "Asking":
         return self
@@ -76,14 +73,10 @@ class Asking:
         if self._connection is not None:
             self._connection.close()
 
-    def of(self, reads: Iterable[str]) -> duckdb.DuckDBPyConnection:
-        """The connection, once it knows the views of these names."""
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection, with every table and view."""
         if self._connection is None:
-            self._connection = duckdb.connect()
-            define_tables(self._connection, self.lake)
-        wanted = closure(reads)
-        define_views(self._connection, wanted - self._defined)
-        self._defined |= wanted
+            self._connection = connect(self.lake)
         return self._connection
 
 
@@ -97,7 +90,7 @@ def refresh_one(asking: Asking, analysis: Analysis) -> list[str]:
     runs = [run for run in lake.manifests() if analysis.inputs(run) is not None]
     if analysis.groups is each_alone and all(_is_current(lake, analysis.spec((run,)), (run,)) for run in runs):
         return []
-    connection = asking.of(analysis.reads)
+    connection = asking.connection()
     for group in list(analysis.groups(connection, runs)):
         spec = analysis.spec(group)
         if _is_current(lake, spec, group):

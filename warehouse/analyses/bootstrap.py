@@ -98,7 +98,6 @@ ANALYSIS = Analysis(
     version=1,
     table="bootstrap",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED, "region": REGION},
-    reads=("attention_delta",),
     inputs=_inputs,
     rows=_compute,
     seed=SEED,

@@ -126,7 +126,6 @@ ANALYSIS = Analysis(
     version=3,
     table="rank_agreement",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
-    reads=("circuit_runs", "head_examples"),
     inputs=_inputs,
     groups=_groups,
     rows=_compute,

@@ -100,7 +100,6 @@ ANALYSIS = Analysis(
     version=1,
     table="dyad_tests",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
-    reads=("leakage_cosine_pairs",),
     inputs=_inputs,
     groups=_groups,
     rows=_compute,

@@ -134,7 +134,6 @@ ANALYSIS = Analysis(
     version=3,
     table="feature_tests",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
-    reads=(),
     inputs=_inputs,
     rows=_compute,
     seed=SEED,

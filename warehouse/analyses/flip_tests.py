@@ -8,7 +8,7 @@ import duckdb
 from personascope.warehouse.analyses.base import Analysis, Rows
 from personascope.warehouse.analyses.bootstrap_t import bootstrap_t
 from personascope.warehouse.analyses.resampling import max_t, number
-from personascope.warehouse.analyses.trained_pairs import READS, groups, inputs, read_pair
+from personascope.warehouse.analyses.trained_pairs import groups, inputs, read_pair
 from personascope.warehouse.store.manifest import Manifest
 
 RESAMPLES = 10_000
@@ -35,7 +35,6 @@ ANALYSIS = Analysis(
     version=2,
     table="flip_tests",
     settings={"method": "max-T over layers, sign flips of questions", "resamples": RESAMPLES, "seed": SEED},
-    reads=READS,
     inputs=inputs,
     groups=groups,
     rows=_compute,

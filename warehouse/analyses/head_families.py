@@ -58,7 +58,6 @@ ANALYSIS = Analysis(
     version=1,
     table="family_tests",
     settings=SETTINGS,
-    reads=("circuit_runs", "head_examples"),
     inputs=_inputs,
     groups=_groups,
     rows=_compute,

@@ -54,7 +54,6 @@ ANALYSIS = Analysis(
     version=1,
     table="head_questions",
     settings={"control": CONTROL, "region": REGION},
-    reads=(),
     inputs=_inputs,
     rows=_compute,
 )

@@ -55,7 +55,6 @@ ANALYSIS = Analysis(
     version=1,
     table="family_tests",
     settings=SETTINGS,
-    reads=("marker_lens_pairs",),
     inputs=_inputs,
     groups=_groups,
     rows=_compute,

@@ -75,7 +75,6 @@ ANALYSIS = Analysis(
     version=1,
     table="family_tests",
     settings=SETTINGS,
-    reads=("attention_delta", "subjects", "published_rows", "end_of_answer_questions"),
     inputs=inputs,
     groups=_groups,
     rows=_compute,

@@ -46,7 +46,6 @@ ANALYSIS = Analysis(
     version=1,
     table="family_tests",
     settings=SETTINGS,
-    reads=(),
     inputs=_inputs,
     rows=_compute,
     seed=SEED,

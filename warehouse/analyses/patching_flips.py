@@ -9,7 +9,7 @@ import numpy as np
 from personascope.warehouse.analyses.base import Analysis, Rows
 from personascope.warehouse.analyses.bootstrap_t import bootstrap_t
 from personascope.warehouse.analyses.resampling import max_t, number
-from personascope.warehouse.analyses.rfc_intervals import PAIRS, inputs, pairs
+from personascope.warehouse.analyses.rfc_intervals import inputs, pairs
 from personascope.warehouse.store.manifest import Manifest
 
 RESAMPLES = 10_000
@@ -55,7 +55,6 @@ ANALYSIS = Analysis(
     version=2,
     table="patching_flips",
     settings={"method": "max-T over heads, sign flips of prompt pairs", "resamples": RESAMPLES, "seed": SEED},
-    reads=PAIRS,
     inputs=inputs,
     groups=pairs,
     rows=_compute,

@@ -5,7 +5,7 @@ import numpy as np
 
 from personascope.warehouse.analyses.base import Analysis, Rows
 from personascope.warehouse.analyses.resampling import draw_counts, percentile_ends
-from personascope.warehouse.analyses.trained_pairs import READS, groups, inputs, read_pair
+from personascope.warehouse.analyses.trained_pairs import groups, inputs, read_pair
 from personascope.warehouse.store.manifest import Manifest
 
 METHOD = "questions with replacement, percentile interval"
@@ -32,7 +32,6 @@ ANALYSIS = Analysis(
     version=1,
     table="peak_shift",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
-    reads=READS,
     inputs=inputs,
     groups=groups,
     rows=_compute,

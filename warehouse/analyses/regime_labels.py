@@ -84,7 +84,6 @@ ANALYSIS = Analysis(
     version=3,
     table="regime_bootstrap",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
-    reads=("regimes", "marker_trials", "regime_thresholds"),
     inputs=_inputs,
     rows=_compute,
     seed=SEED,

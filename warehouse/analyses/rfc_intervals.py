@@ -16,7 +16,6 @@ METHOD = "prompts with replacement within category, the same for both variants, 
 RESAMPLES = 2000
 SEED = 42
 CATEGORIES = ("self_referent", "confounder", "neutral")
-PAIRS = ("rfc_pairs",)
 _PAIRS = "select base_run, instruct_run from rfc_pairs order by all"
 _READINGS = """
 select run_id, category, example_id, layer, head, mean * n_positions as total, n_positions
@@ -153,7 +152,6 @@ ANALYSIS = Analysis(
     version=2,
     table="rfc_intervals",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
-    reads=PAIRS,
     inputs=inputs,
     groups=pairs,
     rows=_compute,

@@ -131,7 +131,6 @@ ANALYSIS = Analysis(
     version=1,
     table="similarity_intervals",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
-    reads=(),
     inputs=_inputs,
     rows=_compute,
     seed=SEED,

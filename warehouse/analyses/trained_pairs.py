@@ -9,8 +9,6 @@ import numpy as np
 from personascope.warehouse.analyses.base import Group
 from personascope.warehouse.store.manifest import Manifest
 
-READS = ("paired_deltas", "subject_pairs", "published_rows")
-
 _PAIRS = """
 select p.trained_run, p.base_run, any_value(g.tokens_run) as tokens_run
 from subject_pairs as p

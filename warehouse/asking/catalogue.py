@@ -11,38 +11,37 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personascope.warehouse.asking.shapes import as_table, table_types, view_types
-from personascope.warehouse.asking.views import macro_definitions, macros, views
+from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, table_types, version
+from personascope.warehouse.asking.views import macro_names, quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import Table, tables
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.staging import is_disk_full
-from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST
 
-STORAGE_VERSION = "v1.5.0"
 _DEFINITION = "catalogue_definition"
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
+_NO_PULLUP = "set disabled_optimizers = 'projection_pullup'"  # of many views in one query it takes minutes, and gains nothing here
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every table, macro and view over the lake; it never waits for a lock. Use one `cursor()` per thread."""
     connection = duckdb.connect()
-    define_tables(connection, lake)
-    define_views(connection, views())
+    copy_views(connection)
+    _execute(connection, [_settings(), *table_definitions(lake, lake.contents()).values()])
     return connection
 
 
 def build(lake: Lake) -> Path:
     """Writes `warehouse.duckdb` beside the old one and renames it into place, unless the old one says the same; its readers keep what they have."""
-    tables_script = _tables_script(lake)
-    definition = stable_hash([STORAGE_VERSION, duckdb.__version__, tables_script, {name: view.sql for name, view in views().items()}])
+    tables_script = [_settings(), *table_definitions(lake, lake.contents()).values()]
+    definition = stable_hash([version(), tables_script])
     if _definition_of(lake.catalogue_path) == definition:
         return lake.catalogue_path
     try:
@@ -51,12 +50,12 @@ def build(lake: Lake) -> Path:
             if "?" in str(made):  # DuckDB takes what follows for the query of an address when it names its journal
                 made = Path(elsewhere) / made.name
             connection.execute(f"attach {quoted(str(made))} as catalogue (storage_version '{STORAGE_VERSION}'); use catalogue")
-            _execute(connection, [*tables_script, f"create macro {_DEFINITION}() as {quoted(definition)};"])
-            define_views(connection, views())
+            copy_views(connection, "catalogue")
+            _execute(connection, ["begin;", *tables_script, f"create macro {_DEFINITION}() as {quoted(definition)};", "commit;"])
             connection.execute("use memory; detach catalogue")
             shutil.move(made, making / made.name)
             (making / made.name).replace(lake.catalogue_path)
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
         raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({reason}); what was committed is, and the next command writes it") from error
     return lake.catalogue_path
@@ -64,28 +63,23 @@ def build(lake: Lake) -> Path:
 
 def _definition_of(file: Path) -> str | None:
     """The hash of everything a catalogue was made from; None for a file that cannot tell."""
+    if file.is_symlink() or not file.is_file():
+        return None
     try:
-        with duckdb.connect(str(file), read_only=True) as connection:
-            return connection.sql(f"select {_DEFINITION}()").fetchall()[0][0]
+        with duckdb.connect(str(file), read_only=True, config={"enable_external_access": False}) as connection:
+            told = connection.execute("select macro_definition from duckdb_functions() where function_name = ?", [_DEFINITION]).fetchall()
     except duckdb.Error:
         return None
-
-
-def define_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Creates macros and the tables: each a view over the Parquet files of all runs, with the roll-ups that runs lack made up from their other tables."""
-    _execute(connection, _tables_script(lake))
-
-
-def _tables_script(lake: Lake) -> list[str]:
-    return [_settings(), macros(), *table_definitions(lake, lake.contents()).values()]
+    return str(told[0][0]).strip("'") if told else None  # read and not called: a stranger's could do anything
 
 
 def _settings() -> str:
-    return f"{_EXTENSIONS_OFF}; {_FOOTERS_KEPT};"
+    return f"{_EXTENSIONS_OFF}; {_NO_PULLUP}; {_FOOTERS_KEPT};"
 
 
 class Foundation:
-    """Macros and tables of one connection, each created when something that names it is asked for: all of them cost more than most queries.
+    """What a connection knows, created when something that names it is asked for, since all of it costs more than most queries: macros and views together, each
+    table by itself.
 
     `from_behind`: rows come in the opposite order, by another number of threads.
     """
@@ -94,25 +88,34 @@ class Foundation:
         self._connection = connection
         contents = lake.contents()
         self.is_of_named_runs = named_runs or bool(contents.strays)  # else runs that come later are read too
-        self._waiting = macro_definitions() | table_definitions(lake, contents, from_behind, named_runs)
+        self._waiting = table_definitions(lake, contents, from_behind, named_runs)
+        self._has_views = False
         _execute(connection, [_settings()])
         if from_behind:
             (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
             _execute(connection, [f"set threads = {1 if threads > 1 else 2};"])
 
     def lay(self, texts: Iterable[str]) -> None:
-        """Creates the macros and tables that these texts name, and those that are behind them."""
+        """Creates the tables that these texts name with those behind them, and macros and views where one is named."""
         wanted: set[str] = set()
         unread = list(texts)
         while unread:
-            named = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower())) & self._waiting.keys() - wanted
+            words = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower()))
+            self._has_views = self._has_views or self._lay_views(words)
+            named = words & self._waiting.keys() - wanted
             wanted |= named
             unread += [self._waiting[name] for name in named]
         self._create([name for name in self._waiting if name in wanted])
 
     def lay_all(self) -> None:
-        """Creates every macro and table."""
+        """Creates everything."""
+        self._has_views = self._has_views or self._lay_views(views().keys())
         self._create(list(self._waiting))
+
+    def _lay_views(self, words: Collection[str]) -> bool:
+        if there := not views().keys().isdisjoint(words) or not macro_names().isdisjoint(words):
+            copy_views(self._connection)
+        return there
 
     def _create(self, names: Sequence[str]) -> None:
         if names:
@@ -151,9 +154,15 @@ def _cast(column: str, of: str, is_there: bool) -> str:
 def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
     """Columns by table as the version knew them that last wrote the lake: one that cannot be written keeps its schema files."""
     found = {}
-    for file in (lake.runs_folder / SCHEMA_RUN).glob("*.parquet"):
+    folder = lake.runs_folder / SCHEMA_RUN
+    for file in folder.glob("*.parquet"):
         with suppress(OSError, pa.ArrowException):
-            found[file.stem] = set(pq.read_schema(file).names)
+            footer = None if file.is_symlink() or folder.is_symlink() or not file.is_file() else pq.read_metadata(file)
+            if footer is None or footer.num_rows:
+                raise PersonascopeError(
+                    f"lake {lake.root}: {file} is not a file without rows of its own, and the lake cannot be written; expected {SCHEMA_RUN} as written"
+                )
+            found[file.stem] = set(footer.schema.to_arrow_schema().names)
     return found or {"": set()}
 
 
@@ -178,18 +187,12 @@ def _completed(table: Table, stored: str, runs: list[str]) -> str:
     return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
 
 
-def define_views(connection: duckdb.DuckDBPyConnection, names: Collection[str], kept: Collection[str] = ()) -> None:
-    """Creates the views of these names, all or none. What they read is among them or there; those in `kept` become tables, which stay as they are computed now.
-
-    DuckDB binds a view when it is created, with all that it reads. So each is created while the views it reads are empty tables of the same columns, which
-    become views in their turn: the cost grows with the number of views and not with their depth.
-    """
-    ordered = [name for name in views() if name in names]
-    types = view_types(ordered)
-    script = [as_table(name, types[name]) for name in ordered]
-    script += [f"drop table {name}; create view {name} as {views()[name].sql};" for name in reversed(ordered)]
-    script += [f"drop view {name}; create table {name} as {views()[name].sql};" for name in ordered if name in kept]
-    _execute(connection, ["begin;", *script, "commit;"])
+def keep(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    """Makes tables of these views, which stay as they are computed now; the tables they read are there."""
+    wanted = set(names)
+    script = [f"drop view {name}; create table {name} as {view.sql};" for name, view in views().items() if name in wanted]
+    if script:
+        _execute(connection, ["begin;", *script, "commit;"])
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, script: list[str]) -> None:
@@ -229,8 +232,3 @@ def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
         for target in outdated(manifest):
             found.setdefault(target.name, []).append(manifest.run_id)
     return found
-
-
-def quoted(value: str) -> str:
-    """A text as a literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"

@@ -16,12 +16,12 @@ from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.locks import is_locked
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import SCRATCH
 from personascope.warehouse.store.staging import REPLACED
-from personascope.warehouse.store.writer import MADE_OF_THE_MANIFEST, RunWriter
 
 LOW_DISK_GIB = 2.0
 
@@ -112,11 +112,14 @@ def _staging(lake: Lake) -> Iterator[Finding]:
     for run_id in lake.set_aside():
         yield Finding("error", run_id, "stepped aside for a replacement that never came, and cannot be put back: the lake cannot be written", "ask its owner")
     for folder in sorted(entry for entry in lake.staging_folder.iterdir() if entry.is_dir()):
+        if folder.is_symlink():
+            yield Finding("error", folder.name, "a link in staging, which is neither read nor cleared: it leads out of the lake", f"remove {folder}")
+            continue
         if folder.name.startswith((REPLACED, SCRATCH)):
             continue
         if not os.access(folder, os.R_OK | os.X_OK):
             yield Finding("note", folder.name, "belongs to another user and cannot be looked into", "ask its owner")
-        elif RunWriter.is_locked(folder):
+        elif is_locked(folder):
             yield Finding("note", folder.name, "is being written now")
         else:
             yield Finding("note", folder.name, "was interrupted; the same command resumes it", "personascope doctor --clear removes what is staged")

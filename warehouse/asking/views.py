@@ -29,6 +29,32 @@ ROOMS = {  # folder of `sql/` and the question its views answer, in the order a 
     "lake": "What is in the lake, what is missing or outdated, and which claims hold?",
 }
 
+SHARED = (  # small, and read by most questions of a page, by many checks, or over all readouts at once
+    "marker_rates",
+    "regimes",
+    "subjects",
+    "subject_pairs",
+    "attention_gates",
+    "persona_magnitudes",
+    "leakage_cosine",
+    "leakage_cosine_pairs",
+    "diff_of_diffs_seeds",
+    "circuit_runs",
+    "emergence",
+    "head_worths",
+    "head_effects",
+    "attention_effects",
+    "end_of_answer_contrast",
+    "diff_of_diffs",
+    "head_selection",
+    "marker_lens",
+    "patch_effects",
+    "feature_test_summary",
+    "rfc_layer",
+    "rfc_diff",
+    "patching_candidates",
+)
+
 
 @dataclass(frozen=True)
 class View:
@@ -137,14 +163,17 @@ def rooms() -> dict[str, str]:
 
 
 @cache
-def macro_definitions() -> dict[str, str]:
-    """The statement that creates each macro, by name, in the order of `macros`."""
-    heads = list(re.finditer(r"^create or replace macro (\w+)", macros(), re.MULTILINE))
-    ends = [head.start() for head in heads[1:]] + [len(macros())]
-    return {head[1]: macros()[head.start() : end] for head, end in zip(heads, ends, strict=True)}
+def macro_names() -> frozenset[str]:
+    """The name of every macro."""
+    return frozenset(re.findall(r"^create or replace macro (\w+)", macros(), re.MULTILINE))
 
 
 @cache
 def macros() -> str:
     """All macro definitions as one script."""
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted((SQL_FOLDER / "macros").glob("*.sql")))
+
+
+def quoted(value: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"

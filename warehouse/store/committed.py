@@ -1,19 +1,22 @@
 """What lies in the runs folder: committed runs, and strays that are none (a half-copied run, a copy under another name), which are left out."""
 
 import os
+import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from personascope.warehouse.errors import one_line
+from personascope.warehouse.errors import one_line, printable
 from personascope.warehouse.settings import first_sentence
-from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.looked_at import Looked, Mark, mark_of
+from personascope.warehouse.store.manifest import MANIFEST, Manifest
+from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name, why_unsound
 
 SCHEMA_RUN = "_schema"
-MANIFEST = "run.json"
 _named: set[tuple[str, str]] = set()
 
 
@@ -39,24 +42,37 @@ def look(runs_folder: Path) -> Contents:
     runs, strays = {}, []
     with os.scandir(runs_folder) as entries:
         found = sorted((entry for entry in entries if entry.is_dir() and entry.name != SCHEMA_RUN), key=lambda entry: entry.name)
+    looked = Looked(runs_folder)
+    with suppress(OSError):
+        if (mark := mark_of((runs_folder / SCHEMA_RUN).lstat())) in looked:
+            looked.add(mark)
     for entry in found:
-        seen = _run_or_stray(Path(entry.path), entry.is_symlink())
+        seen = _run_or_stray(Path(entry.path), entry.is_symlink(), looked)
         if isinstance(seen, Manifest):
             runs[entry.name] = seen
         elif seen is not None:
             strays.append(seen)
+    looked.keep()
     return Contents(runs, tuple(strays))
 
 
-def names(runs_folder: Path) -> dict[str, int]:
-    """Every entry of `runs_folder` and its inode: another one says that a run was added, removed or replaced."""
+def names(runs_folder: Path) -> dict[str, Mark]:
+    """Every entry of `runs_folder` and its mark: another one says that a run was added, removed or replaced, also where its inode was given out again."""
+    found = {}
     with os.scandir(runs_folder) as entries:
-        return {entry.name: entry.inode() for entry in entries}
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                found[entry.name] = mark_of(entry.stat(follow_symlinks=False))
+    return found
 
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`, parsed once for as long as the file stays the same. Raises OSError, or ValueError where it is damaged."""
-    state = path.stat()
+    state = path.lstat()
+    if not stat.S_ISREG(state.st_mode):
+        raise ValueError("it is a link or a pipe; expected a file")
+    if state.st_size > LARGEST_MANIFEST:
+        raise ValueError(f"it takes {state.st_size:,} bytes; expected at most {LARGEST_MANIFEST:,}")
     return _parsed(str(path), state.st_ino, state.st_mtime_ns, state.st_size)
 
 
@@ -70,7 +86,7 @@ def name_strays(runs_folder: Path, strays: tuple[Stray, ...]) -> None:
     for stray in strays:
         if (key := (str(runs_folder), stray.name)) not in _named:
             _named.add(key)
-            print(f"left out: {runs_folder / stray.name}: {stray.reason}", file=sys.stderr)
+            print(printable(f"left out: {runs_folder / stray.name}: {stray.reason}"), file=sys.stderr)
 
 
 @lru_cache(maxsize=8192)
@@ -78,9 +94,9 @@ def _parsed(path: str, _inode: int, _changed: int, _size: int) -> Manifest:
     return Manifest.model_validate_json(Path(path).read_bytes())
 
 
-def _run_or_stray(folder: Path, is_link: bool) -> Manifest | Stray | None:
+def _run_or_stray(folder: Path, is_link: bool, looked: Looked) -> Manifest | Stray | None:
     if is_link:
-        return Stray(folder.name, "a link; expected the run's folder itself, since nothing outside the lake is read", is_damaged=(folder / MANIFEST).is_file())
+        return Stray(folder.name, "a link; expected the run's folder itself, since nothing outside the lake is read", is_damaged=True)
     try:
         manifest = read_manifest(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
@@ -95,9 +111,23 @@ def _run_or_stray(folder: Path, is_link: bool) -> Manifest | Stray | None:
         return Stray(folder.name, f"cannot be read ({error.strerror})", is_damaged=True)
     except (ValidationError, ValueError) as error:
         return Stray(folder.name, f"its {MANIFEST} is damaged ({why_damaged(error)})", is_damaged=True)
+    if not is_name(manifest.run_id):
+        return Stray(folder.name, f"its {MANIFEST} names a run {manifest.run_id[:80]!r}; expected a name that can be its folder's", is_damaged=True)
     if manifest.run_id != folder.name:
         there = (folder.parent / manifest.run_id / MANIFEST).is_file()
         what = "a copy of" if there else "the run"
         remedy = "" if there else "; rename it back"
         return Stray(folder.name, f"{what} {manifest.run_id} under another name{remedy}", is_damaged=not there)
+    return _sound(folder, manifest, looked)
+
+
+def _sound(folder: Path, manifest: Manifest, looked: Looked) -> Manifest | Stray | None:
+    """The manifest of a run whose files are what they must be."""
+    try:
+        mark = mark_of(folder.lstat())
+        if mark not in looked and (reason := why_unsound(folder, manifest)):
+            return Stray(folder.name, reason, is_damaged=True)
+    except OSError as error:
+        return Stray(folder.name, f"cannot be read ({error.strerror or error})", is_damaged=True) if folder.is_dir() else None
+    looked.add(mark)
     return manifest

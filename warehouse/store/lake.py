@@ -14,13 +14,16 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.store.committed import MANIFEST, SCHEMA_RUN, Contents, look, name_strays, names, read_manifest, why_damaged
+from personascope.warehouse.store.committed import SCHEMA_RUN, Contents, look, name_strays, names, read_manifest, why_damaged
 from personascope.warehouse.store.hashing import stable_hash
-from personascope.warehouse.store.manifest import Manifest, RunSpec
+from personascope.warehouse.store.locks import LOOKING, POLL, RunBusyError, is_locked, take_lock
+from personascope.warehouse.store.looked_at import Looked, Mark, mark_of
+from personascope.warehouse.store.manifest import MANIFEST, Manifest, RunSpec
 from personascope.warehouse.store.parquet import write_schema_file
 from personascope.warehouse.store.schema import Table, table, tables
 from personascope.warehouse.store.scratch import SCRATCH, drop_scratch, scratch
-from personascope.warehouse.store.staging import DELETED, LOOKING, POLL, REPLACED, STAGING, RunBusyError, discard, take_lock
+from personascope.warehouse.store.soundness import why_unsound_schema
+from personascope.warehouse.store.staging import DELETED, REPLACED, STAGING, discard
 from personascope.warehouse.store.writer import RunWriter, Tracking
 
 PATIENCE = 600.0  # seconds to wait for another process that writes the same short run
@@ -44,6 +47,7 @@ class Lake:
     def open(cls, root: Path | str) -> "Lake":
         """The lake at `root`, made if it is not there; raises PersonascopeError where the folder cannot be written."""
         lake = cls(root)
+        lake._refuse_links()
         try:
             lake.runs_folder.mkdir(parents=True, exist_ok=True)
             lake.staging_folder.mkdir(exist_ok=True)
@@ -61,7 +65,12 @@ class Lake:
         lake = cls(root)
         if not lake.runs_folder.is_dir():
             raise PersonascopeError(f"lake {lake.root}: no lake here (no runs/ folder); `personascope demo` makes one, --lake names another")
-        if not lake.schema_is_current():
+        lake._refuse_links()
+        try:
+            is_current = lake.schema_is_current()
+        except OSError as error:
+            raise PersonascopeError(f"lake {lake.root}: cannot be read ({error.strerror}); expected a folder you may read (--lake)") from error
+        if not is_current:
             with suppress(PersonascopeError):  # one of another version that cannot be written is read as it is
                 return cls.open(root)
         try:
@@ -77,15 +86,39 @@ class Lake:
         name_strays(lake.runs_folder, lake.contents().strays)
         return lake
 
+    def _refuse_links(self) -> None:
+        """Raises PersonascopeError where the lake's own folders lead out of it: what is read, written and cleared away would lie elsewhere."""
+        for folder in (self.runs_folder, self.staging_folder):
+            if folder.is_symlink():
+                raise PersonascopeError(f"lake {self.root}: its folder {folder.name} is a link to {folder.resolve()}; expected the folder itself (--lake)")
+
     def schema_is_current(self) -> bool:
-        stamp = self.runs_folder / SCHEMA_RUN / "schema.txt"
-        return stamp.is_file() and stamp.read_text() == _schema_stamp()
+        """Whether the files without rows are those of this version; those that a stranger planted under its stamp are not."""
+        folder, expected = self.runs_folder / SCHEMA_RUN, _schema_stamp()
+        stamp = folder / "schema.txt"
+        try:
+            mark, size = mark_of(folder.lstat()), stamp.lstat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if size != len(expected.encode()) or stamp.is_symlink() or not stamp.is_file() or stamp.read_text() != expected:
+            return False
+        looked = Looked(self.runs_folder)
+        if mark not in looked:
+            if why_unsound_schema(folder):
+                return False
+            looked.add(mark, worth=len(tables()))
+        return True
 
     def _refresh_schema_run(self) -> None:
         if self.schema_is_current():
             return
         folder = self.runs_folder / SCHEMA_RUN
+        if folder.is_symlink():
+            folder.unlink()
         folder.mkdir(exist_ok=True)
+        for entry in folder.iterdir():
+            if entry.is_symlink():
+                entry.unlink()
         with scratch(self.staging_folder) as making:
             for each in tables().values():
                 write_schema_file(each, making / f"{each.name}.parquet")
@@ -97,8 +130,8 @@ class Lake:
         """Runs that stepped aside for a replacement that never arrived, and that nobody is replacing now: they lie in staging and are held in trust."""
         if not self.staging_folder.is_dir():
             return []
-        found = sorted(entry.name.removeprefix(REPLACED) for entry in self.staging_folder.iterdir() if entry.name.startswith(REPLACED))
-        return [run_id for run_id in found if not self.run_folder(run_id).exists() and not RunWriter.is_locked(self.staging_folder / run_id)]
+        found = sorted(entry.name.removeprefix(REPLACED) for entry in self._staged() if entry.name.startswith(REPLACED))
+        return [run_id for run_id in found if not self.run_folder(run_id).exists() and not is_locked(self.staging_folder / run_id)]
 
     def _bring_back(self) -> None:
         """Puts runs that were set aside in their place again."""
@@ -109,34 +142,41 @@ class Lake:
     def _drop_leftovers(self) -> None:
         """Tidies up after processes killed in the middle of a commit or a deletion."""
         drop_scratch(self.root)
-        for folder in self.staging_folder.iterdir():
-            if not folder.is_dir() or folder.name.startswith(SCRATCH):
+        for folder in self._staged():
+            if folder.name.startswith(SCRATCH):
                 continue
             if folder.name.startswith(DELETED):
                 shutil.rmtree(folder, ignore_errors=True)
             elif self._is_litter(folder.name):
                 _discard_if_free(folder)
 
+    def _staged(self) -> list[Path]:
+        """The folders in staging, in name order; a link is none, as what lies behind it is not the lake's."""
+        return sorted(entry for entry in self.staging_folder.iterdir() if entry.is_dir() and not entry.is_symlink())
+
     def _is_litter(self, name: str) -> bool:
         """Whether a staged folder of this name is what a replacement, or a commit that was killed behind its last step, leaves behind."""
         run_id = name.removeprefix(REPLACED)
-        return self.is_committed(run_id) and not RunWriter.is_locked(self.staging_folder / run_id)
+        return self.is_committed(run_id) and not is_locked(self.staging_folder / run_id)
 
     def run_folder(self, run_id: str) -> Path:
+        """Where a run of that name lies; raises PersonascopeError for a name that would lead out of the runs folder."""
+        if run_id in ("", ".", "..") or set(run_id) & set("/\0"):
+            raise PersonascopeError(f"run {run_id!r}: not the name of a run; expected one that `personascope runs list` shows")
         return self.runs_folder / run_id
 
     def writing(self) -> list[str]:
         """Runs that living processes write at the moment, in the order of their names."""
         if not self.staging_folder.is_dir():
             return []
-        return [entry.name for entry in sorted(self.staging_folder.iterdir()) if not entry.name.startswith((REPLACED, DELETED)) and RunWriter.is_locked(entry)]
+        return [entry.name for entry in sorted(self.staging_folder.iterdir()) if not entry.name.startswith((REPLACED, DELETED)) and is_locked(entry)]
 
     def contents(self) -> Contents:
         """What lies in the runs folder: committed runs with their manifests, and strays, which are left out everywhere."""
         return look(self.runs_folder)
 
-    def names(self) -> dict[str, int]:
-        """Every entry of the runs folder and its inode: another one says that a run was added, removed or replaced."""
+    def names(self) -> dict[str, Mark]:
+        """Every entry of the runs folder and its mark: another one says that a run was added, removed or replaced."""
         return names(self.runs_folder)
 
     def run_ids(self) -> list[str]:
@@ -144,7 +184,9 @@ class Lake:
         return list(self.contents().runs)
 
     def is_committed(self, run_id: str) -> bool:
-        return (self.run_folder(run_id) / MANIFEST).is_file()
+        """Whether there is a run of that name; a link to one is none."""
+        folder = self.run_folder(run_id)
+        return (folder / MANIFEST).is_file() and not folder.is_symlink()
 
     def manifest(self, run_id: str) -> Manifest:
         """The manifest of a committed run; raises PersonascopeError where it is missing or damaged."""
@@ -168,12 +210,22 @@ class Lake:
 
         Raises PersonascopeError for none or several.
         """
+        if not prefix.strip():
+            raise PersonascopeError("a run's name is empty; expected a run, or the beginning of its name (is a variable unset?)")
         contents = self.contents()
         matches = [run_id for run_id in contents.runs if run_id.startswith(prefix)] or [stray.name for stray in contents.strays if stray.name == prefix]
         if len(matches) != 1:
             found = ", ".join(matches[:5]) if matches else "none"
             raise PersonascopeError(f"run {prefix!r}: expected exactly one run in {self.root} that starts so, found {found}")
         return matches[0]
+
+    def find_committed(self, prefix: str) -> str:
+        """The one committed run whose id starts with `prefix`; raises PersonascopeError for none, several, and what is left out."""
+        found = self.find_run(prefix)
+        if found not in (contents := self.contents()).runs:
+            reason = next((stray.reason for stray in contents.strays if stray.name == found), "it is gone")
+            raise PersonascopeError(f"run {found}: is left out of {self.root}: {reason}")
+        return found
 
     def read(self, run_id: str, name: str, columns: list[str] | None = None) -> pa.Table:
         """Rows of one table of one run in stored order; a table the run did not write gives no rows."""
@@ -223,9 +275,9 @@ class Lake:
     def clear_staging(self) -> list[str]:
         """Removes what killed runs left behind, except runs that are being written now and committed ones that stepped aside; returns the names."""
         cleared = []
-        for folder in sorted(self.staging_folder.iterdir()):
+        for folder in self._staged():
             in_trust = folder.name.startswith(REPLACED) and not self._is_litter(folder.name)
-            if folder.is_dir() and not in_trust and not folder.name.startswith((SCRATCH, DELETED)) and _discard_if_free(folder):
+            if not in_trust and not folder.name.startswith((SCRATCH, DELETED)) and _discard_if_free(folder):
                 cleared.append(folder.name)
         return cleared
 
@@ -234,7 +286,7 @@ def _discard_if_free(folder: Path) -> bool:
     """Removes a staged folder that no process writes; whether it did."""
     try:
         lock = take_lock(folder, folder.name)
-    except (RunBusyError, PermissionError):
+    except (PersonascopeError, OSError):
         return False
     with lock:
         discard(folder)

@@ -9,6 +9,8 @@ from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 
 Kind = Literal["ingest", "extract", "train", "analysis"]
+MANIFEST = "run.json"
+MADE_OF_THE_MANIFEST = ("runs", "parameters")  # tables that every run has and its manifest does not list
 
 
 class RunSpec(BaseModel):

@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from personascope.warehouse.store import rollups
 from personascope.warehouse.store.lake import PATIENCE, Lake
+from personascope.warehouse.store.locks import await_lock
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.parquet import write_parquet
 from personascope.warehouse.store.schema import table
-from personascope.warehouse.store.staging import await_lock, discard, disk_errors, publish, sync
+from personascope.warehouse.store.staging import discard, disk_errors, publish, refuse_links, sync
 from personascope.warehouse.store.writer import conform
 
 
@@ -25,10 +26,11 @@ def renew(lake: Lake, run_id: str) -> list[str]:
     if not lake.is_committed(run_id) or not rollups.outdated(lake.manifest(run_id)):
         return []
     staging = lake.staging_folder / run_id
-    with disk_errors(f"roll-ups of run {run_id}"), await_lock(staging, run_id, PATIENCE):
+    with disk_errors(f"roll-ups of run {run_id}"), await_lock(staging, run_id, PATIENCE) as lock:
         if not lake.is_committed(run_id) or not (targets := rollups.outdated(manifest := lake.manifest(run_id))):
             discard(staging)  # another process has been faster
             return []
+        refuse_links(staging)
         final = staging / "final"
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()
@@ -39,6 +41,7 @@ def renew(lake: Lake, run_id: str) -> list[str]:
         tables = manifest.tables | rollups.write(final, targets, staging / "sort")
         _describe(manifest.model_copy(update={"tables": tables}), lake.read(run_id, "runs"), final)
         sync(final)
+        lock.confirm()
         publish(final, lake.run_folder(run_id))
         discard(staging)
     return [target.name for target in targets]

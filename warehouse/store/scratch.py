@@ -1,8 +1,6 @@
 """Folders for files in the making: beside what they become, so that one rename puts them in place, and dropped when their process is gone."""
 
 import os
-import platform
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,8 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
 
-from personascope.warehouse.store.staging import take_lock
-from personascope.warehouse.store.writer import RunWriter
+from personascope.warehouse.store.locks import host, is_locked, take_lock
 
 SCRATCH = "scratch-"
 _FORGOTTEN = 24 * 3600  # seconds; an unlocked folder of another machine, or of a number that another process bears by then
@@ -39,10 +36,12 @@ def spill_folder(staging: Path) -> Path:
 def drop_scratch(root: Path) -> None:
     """Removes what dead processes left in the making in the lake at `root`, and nothing that a living one is at."""
     for folder in (root / "staging").glob(f"{SCRATCH}*"):
-        host, _, process = folder.name.removeprefix(SCRATCH).rsplit("-", 1)[0].rpartition("-")
+        of, _, process = folder.name.removeprefix(SCRATCH).rsplit("-", 1)[0].rpartition("-")
         with suppress(FileNotFoundError):  # where its process has just ended
-            alive = host != _host() or (process.isdigit() and _is_alive(int(process)))
-            if (not alive or time.time() - folder.stat().st_mtime > _FORGOTTEN) and not RunWriter.is_locked(folder):
+            if folder.is_symlink():
+                continue
+            alive = of != host() or (process.isdigit() and _is_alive(int(process)))
+            if (not alive or time.time() - folder.stat().st_mtime > _FORGOTTEN) and not is_locked(folder):
                 shutil.rmtree(folder, ignore_errors=True)
     for pattern in _OF_OLDER_VERSIONS:
         for path in root.glob(pattern):
@@ -52,11 +51,7 @@ def drop_scratch(root: Path) -> None:
 
 
 def _prefix() -> str:
-    return f"{SCRATCH}{_host()}-{os.getpid()}-"
-
-
-def _host() -> str:
-    return re.sub(r"[^\w.]", "_", platform.node()) or "here"
+    return f"{SCRATCH}{host()}-{os.getpid()}-"
 
 
 def _is_alive(process: int) -> bool:

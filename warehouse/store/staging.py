@@ -1,10 +1,8 @@
-"""Folders that are written: who holds one, how it goes, how it takes its place, and what a disk that will not says of it."""
+"""Folders that are written: how one goes, how it takes its place, and what a disk that will not says of it."""
 
 import errno
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,53 +14,36 @@ import duckdb
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.exchange import replace_folder
 
-LOOKING = 0.5  # seconds that a look at a lock, or the tidying of a folder, may hold it
-POLL = 0.05
 STAGING = "staging"
 REPLACED = "replaced-"
 DELETED = "deleted-"
 
 
-class RunBusyError(PersonascopeError):
-    """Another process is writing the same run."""
-
-
-def take_lock(folder: Path, run_id: str) -> Any:
-    """The open lock file of a staging folder, which is made where it is not there; raises RunBusyError while another process holds it."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = open(folder / "lock", "a")  # noqa: SIM115 - held until the run is committed or let go
-        except FileNotFoundError:  # discarded since
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            raise RunBusyError(f"run {run_id}: another process is writing it now ({folder}); wait for it or stop it") from None
-        if _is_still(folder / "lock", handle):
-            return handle
-        handle.close()
-
-
-def await_lock(folder: Path, run_id: str, patience: float) -> Any:
-    """`take_lock`, tried for `patience` seconds: another process that writes the same run may soon be done. Raises RunBusyError."""
-    until = time.monotonic() + max(patience, LOOKING)
-    while True:
-        try:
-            return take_lock(folder, run_id)
-        except RunBusyError:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(POLL)
-
-
-def _is_still(path: Path, handle: Any) -> bool:
-    """Whether the file of this name is the one that was opened: a folder may be discarded before its lock is taken."""
+def open_itself(path: Path) -> Any:
+    """A file to write behind its end, unbuffered, made where it is not there; raises PersonascopeError where it is a link."""
     try:
-        return path.stat().st_ino == os.fstat(handle.fileno()).st_ino
-    except FileNotFoundError:
-        return False
+        return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _linked(path) from None
+        raise
+
+
+def refuse_link(path: Path) -> None:
+    """Raises PersonascopeError where a place in staging is a link: what lies behind it is not the lake's to read or to write."""
+    if path.is_symlink():
+        raise _linked(path)
+
+
+def refuse_links(folder: Path) -> None:
+    """The same for everything in a folder of staging."""
+    for place, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            refuse_link(Path(place) / name)
+
+
+def _linked(path: Path) -> PersonascopeError:
+    return PersonascopeError(f"{path}: a link, where expected what a command staged; nothing outside the lake is read or written (remove the link)")
 
 
 def discard(folder: Path) -> None:

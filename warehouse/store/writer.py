@@ -1,6 +1,5 @@
 """Writes one run: parts are staged one by one, merged and sorted at commit, and published by one rename."""
 
-import fcntl
 import json
 import shutil
 import time
@@ -18,14 +17,14 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import provenance, rollups
+from personascope.warehouse.store.locks import take_lock
 from personascope.warehouse.store.manifest import Manifest, MlflowRecord, RunSpec, TableFile, utc_now
 from personascope.warehouse.store.parquet import row_group, spilling, write_parquet, write_table
 from personascope.warehouse.store.schema import Table, table, tables
-from personascope.warehouse.store.staging import discard, disk_errors, publish, sync, take_lock
+from personascope.warehouse.store.staging import discard, disk_errors, publish, refuse_links, sync
 
 SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
 SORTED_BYTES = 1 << 28  # the same for rows of vectors
-MADE_OF_THE_MANIFEST = ("runs", "parameters")  # tables that every run has and its manifest does not list
 Rows: TypeAlias = pa.Table | pl.DataFrame | list[dict[str, Any]]
 
 
@@ -52,6 +51,7 @@ class RunWriter:
         self._parts = folder / "parts"
         with disk_errors(f"staging of run {spec.run_id}"):
             self._lock = take_lock(folder, spec.run_id)
+            refuse_links(folder)
             state = _read_state(folder)
             if state.get("plan") != plan:
                 shutil.rmtree(self._parts, ignore_errors=True)
@@ -142,6 +142,7 @@ class RunWriter:
             )
             (final / "run.json").write_text(manifest.model_dump_json(indent=2))
             sync(final)
+            self._lock.confirm()
             if self._tracking is not None:
                 self._tracking.finish(self, manifest)
             publish(final, self._destination)
@@ -156,20 +157,7 @@ class RunWriter:
 
     def close(self) -> None:
         """Lets go of the run without committing; what is staged stays for the next start."""
-        if not self._lock.closed:
-            self._lock.close()
-
-    @staticmethod
-    def is_locked(folder: Path) -> bool:
-        """Whether a living process writes the staged run in `folder`; one of another user that cannot be looked into counts as such."""
-        try:
-            with open(folder / "lock") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return True
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return False
+        self._lock.close()
 
     def _lap(self) -> float:
         now = time.monotonic()

@@ -1,0 +1,64 @@
+"""The catalogue of no lake: made once, made anew where it cannot be read, and made for one process where the cache cannot be written."""
+
+import os
+import time
+
+import duckdb
+import pytest
+
+from personascope.warehouse.asking import blank
+from personascope.warehouse.asking.shapes import view_types
+from personascope.warehouse.asking.views import macro_names, views
+from personascope.warehouse.store.schema import tables
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "own"))
+    return tmp_path / "own" / blank.CATALOGUES
+
+
+def names(connection):
+    return {name for (name,) in connection.sql("select view_name from duckdb_views() where not internal").fetchall()}
+
+
+@pytest.mark.slow(10)
+def test_it_is_made_once_and_made_anew_where_it_cannot_be_read(cache):
+    connection = duckdb.connect()
+    blank.copy_views(connection)
+    assert names(connection) == set(views())
+    macros = {name for (name,) in connection.sql("select function_name from duckdb_functions() where function_type = 'macro' and not internal").fetchall()}
+    assert macros == macro_names()
+    (place,) = cache.iterdir()
+    inode = place.stat().st_ino
+    blank.copy_views(duckdb.connect())
+    assert cache.joinpath(place.name).stat().st_ino == inode
+    (place / "catalogue.duckdb").write_bytes(b"torn")
+    (place / "columns.json").write_text("{")
+    again = duckdb.connect()
+    blank.copy_views(again)
+    assert names(again) == set(views()) and [each.name for each in cache.iterdir()] == [place.name]
+    assert view_types(["marker_rates"])["marker_rates"]["n_questions"] == "BIGINT"
+
+
+def test_versions_that_nobody_asks_for_go_and_so_does_what_a_killed_process_was_making(cache, monkeypatch):
+    monkeypatch.setattr(blank, "_make", lambda place: None)
+    for number in range(blank.KEPT + 2):
+        (cache / f"old-{number}").mkdir(parents=True)
+        os.utime(cache / f"old-{number}", (number, number))
+    (cache / ".making-dead").mkdir()
+    os.utime(cache / ".making-dead", (1, 1))
+    (cache / ".making-alive").mkdir()
+    blank.blank_file()
+    assert {each.name for each in cache.iterdir()} == {".making-alive", blank.version(), *(f"old-{number}" for number in range(3, blank.KEPT + 2))}
+    assert time.time() - (cache / blank.version()).stat().st_mtime < 60
+
+
+@pytest.mark.slow(5)
+def test_where_the_cache_cannot_be_written_the_process_makes_its_own(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "file"))
+    place = blank.blank_file()
+    assert place.is_file() and not place.is_relative_to(tmp_path)
+    assert blank.blank_file() == place
+    assert set(blank.table_types()) == set(tables())
