@@ -32,12 +32,12 @@ def main() -> None:
     st.markdown("Two checkpoints side by side, on any measure that both have, and what they differ in.")
     lake = source()
     there = lake.select("select checkpoint, persona, n_layers, len(topics) as n from slice_places order by n desc, checkpoint, persona nulls last")
-    checkpoints = there["checkpoint"].unique(maintain_order=True).to_list()
+    checkpoints: list[str] = there["checkpoint"].unique(maintain_order=True).to_list()
     if len(checkpoints) < 2:
         st.info("A comparison takes two measured checkpoints; this lake holds fewer: `personascope run marker-attention --quick` makes some.", icon=ICON)
         return
     wanted = asked("checkpoint")
-    first = wanted if wanted in checkpoints else checkpoints[0]
+    first = wanted if wanted is not None and wanted in checkpoints else checkpoints[0]
     of = there.filter(pl.col("checkpoint") == first)
     depth = of["n_layers"].drop_nulls().max()
     personas = there["persona"].drop_nulls().unique(maintain_order=True).to_list()

@@ -73,8 +73,8 @@ def choose(there: pl.DataFrame) -> Reading:
     picked = address.select("Read at", runs, "read_at", labels=dict(zip(runs, labels, strict=True)), where=row)
     kind = address.segments("Cosines", list(KINDS), "cosines", labels=KINDS, where=side)
     place = places.row(int(picked), named=True)
-    persona = chosen.persona if chosen.persona in place["personas"] else place["personas"][0]
-    layer = chosen.layer if chosen.layer in place["layers"] else place["layers"][len(place["layers"]) // 2]
+    persona = chosen.persona if chosen.persona is not None and chosen.persona in place["personas"] else place["personas"][0]
+    layer = chosen.layer if chosen.layer is not None and chosen.layer in place["layers"] else place["layers"][len(place["layers"]) // 2]
     if (persona, layer) != (chosen.persona, chosen.layer):
         st.caption(f"Looked at: persona {plain(persona)}, layer {layer}; the bar chooses others of those that were read here.")
     of_place = {name: place[name] for name in ("run_id", "checkpoint", "stratum", "site", "condition")}

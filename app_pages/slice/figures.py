@@ -128,7 +128,8 @@ def _range(numbers: pl.Series) -> str:
     known = numbers.drop_nulls()
     if known.is_empty():
         return "an unrecorded number of"
-    low, high = int(known.min()), int(known.max())  # type: ignore[arg-type]
+    ends = known.sort().to_list()
+    low, high = ends[0], ends[-1]
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 

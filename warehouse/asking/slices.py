@@ -36,7 +36,7 @@ def parts() -> list[str]:
 def collect(source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = ()) -> pl.DataFrame:
     """The figures of one checkpoint: those of the persona and of none, of the layer and of the whole model; of every persona or layer that `every` names.
 
-    Each part is asked by itself: DuckDB takes twice as long to plan their union as to plan and run them in turn.
+    Each part is asked by itself: DuckDB takes longer to plan and run their union, and a part that was asked before is there.
     """
     found = []
     for part in parts():
