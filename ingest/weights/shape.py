@@ -32,7 +32,7 @@ def _read(folder: Path, where: str, code: bool) -> dict[str, Any]:
 
     raw = read_object(folder / "config.json")
     family = raw.get("model_type")
-    if family not in CONFIG_MAPPING and not code:
+    if not (isinstance(family, str) and family in CONFIG_MAPPING) and not code:
         if raw.get("auto_map"):
             raise PersonascopeError(
                 f"{where} needs Python code from its own repository (auto_map in config.json, model_type {family!r}): read that code, "
