@@ -1,6 +1,7 @@
 """The browser door: one entry per folder of app_pages/, the lake in the sidebar, and every error as one sentence."""
 
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 
 import streamlit as st
@@ -13,8 +14,17 @@ from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.modules import offering
 
 SIDEBAR_WIDTH = 250
-# Streamlit keeps a sixth of a wide screen free around the page; charts over many layers need it.
-ROOMIER = "<style>.stMainBlockContainer {padding: 3rem 3.5rem 4rem}</style>"
+HOME = "start"
+ICON = Path(app_pages.__file__).parent / "shared" / "icon.png"  # a named icon would be fetched from a host of fonts
+# Streamlit keeps a sixth of a wide screen free around the page; charts over many layers need it. On a narrow one columns wrap and the margins go.
+ROOMIER = """<style>
+.stMainBlockContainer {padding: 3rem 3.5rem 4rem}
+@media (max-width: 900px) {
+  .stMainBlockContainer {padding: 3rem 1rem 4rem}
+  .stHorizontalBlock {flex-wrap: wrap}
+  .stHorizontalBlock > .stColumn {min-width: min(100%, 260px); flex-grow: 1}
+}
+</style>"""
 
 
 def page_modules() -> dict[str, ModuleType]:
@@ -51,13 +61,34 @@ def show_sidebar(source: Source | None) -> None:
             st.sidebar.warning(f"Left out: {plain(line)}")
 
 
+def pages() -> dict[str, st.Page]:
+    """What there is to open: the first page stands at the root, and once more, unlisted, at an address of its own.
+
+    No page has an icon of its own for Streamlit, which would fetch it from a host of fonts as the icon of the browser's tab; the sidebar draws them.
+    """
+    modules = page_modules()
+    named = {name: _page(name, module) for name, module in modules.items()}
+    return {HOME: _page(HOME, next(iter(modules.values())), default=True)} | named
+
+
+def _page(name: str, module: ModuleType, default: bool = False) -> st.Page:
+    return st.Page(partial(draw, module), title=module.TITLE, url_path=name, default=default)
+
+
+def show_pages(there: dict[str, st.Page], at_root: bool) -> None:
+    """The pages in the sidebar; at the root the first one is the page that is open."""
+    for place, (name, module) in enumerate(page_modules().items()):
+        st.sidebar.page_link(there[HOME if at_root and not place else name], label=module.TITLE, icon=module.ICON, width="stretch")
+
+
 def main() -> None:
     """One rerun of the app."""
-    pages = [st.Page(partial(draw, module), title=module.TITLE, icon=module.ICON, url_path=name) for name, module in page_modules().items()]
-    page = st.navigation(pages)
-    st.set_page_config(page_title=f"{page.title} · personascope", layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
+    there = pages()
+    page = st.navigation([*there.values()], position="hidden")
+    st.set_page_config(page_title=f"{page.title} · personascope", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
     st.html(ROOMIER)
     address.enter(page.url_path)
+    show_pages(there, at_root=page.url_path == "")
     page.run()
 
 

@@ -2,12 +2,12 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from personascope import __version__
+from personascope.app_pages.serving.start import ALLOWED, LOOPBACK, TOKEN, serve
 from personascope.extract import commands as extract_commands
 from personascope.ingest import commands as ingest_commands
 from personascope.study import commands as study_commands
@@ -16,6 +16,7 @@ from personascope.warehouse import transfer_commands  # noqa: F401 - adds to `ru
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.signals import end_in_order, exit_code, is_interruption
+from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.staging import is_disk_full
 
 INTERRUPTED = 130  # the exit code typer gives a KeyboardInterrupt
@@ -53,19 +54,14 @@ def options(
 def open_app(
     lake: LakeOption = DEFAULT_LAKE,
     port: Annotated[int, typer.Option(help="Port of the local server.", min=1, max=65535)] = 8501,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on: this machine alone unless another is typed.")] = LOOPBACK,
+    token: Annotated[bool, typer.Option("--token", help=f"Answer only whoever has a token: one is made up, or taken from {TOKEN}.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", envvar=ALLOWED, help="A further name under which browsers ask, as behind a proxy; repeatable.")
+    ] = None,
 ) -> None:
     """Open the app in the browser."""
-    from personascope.warehouse.store.lake import Lake
-
-    found = Lake.existing(lake)
-    environment = os.environ | {"PERSONASCOPE_LAKE": str(found.root)}
-    script = Path(__file__).resolve().parent / "app.py"
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", f"--server.address={host}"]
-    typer.echo(f"personascope on http://{host}:{port} (lake {found.root}); ctrl-C stops it", err=True)
-    sys.stderr.flush()
-    os.chdir(script.parent)
-    os.execve(command[0], command, environment)  # the server is this process, so that whatever ends the command ends it
+    serve(Lake.existing(lake).root, host, port, allow_host or [], token)
 
 
 def main() -> None:

@@ -159,6 +159,7 @@ def test_prompts_are_ingested_once_and_bad_files_are_named(personascope, lake, t
     ("arguments", "message"),
     [
         (["ingest", "published", ""], "a path is empty"),
+        (["ingest", "checkpoint", ""], "the name of a checkpoint is empty"),
         (["check", ""], "study '' is unknown"),
         (["app", "--port", "99999"], "less than or equal to 65535"),
         (["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--seed", str(2**64)], "less than or equal to 9223372036854775807"),

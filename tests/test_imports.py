@@ -49,8 +49,23 @@ FLOORS = {
         ["commands"],
     ],
     "app_pages": [
-        ["shared"],
-        ["audit", "circuits", "claims", "completions", "features", "marker_attention", "overview", "power", "regimes", "role_focus"],
+        ["shared", "serving"],
+        [
+            "audit",
+            "circuits",
+            "claims",
+            "compare",
+            "completions",
+            "features",
+            "marker_attention",
+            "overview",
+            "personas",
+            "power",
+            "regimes",
+            "role_focus",
+            "slice",
+            "sql",
+        ],
     ],
 }
 

@@ -17,12 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from personascope.warehouse.asking import audit as audits
-from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking import catalogue, named
 from personascope.warehouse.asking.doctor import Examination, examine
 from personascope.warehouse.asking.guard import GIB, Limits
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import Verdict
 from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
@@ -55,23 +55,37 @@ app.add_typer(runs_app, name="runs")
 
 @app.command()
 def sql(
-    query: Annotated[str | None, typer.Argument(help="One SELECT statement; read from stdin when left out.")] = None,
+    query: Annotated[str | None, typer.Argument(help="One SELECT statement, or @NAME of a named query; read from stdin when left out.")] = None,
     lake: LakeOption = DEFAULT_LAKE,
     format: Annotated[Format, typer.Option("--format", "-f", help="auto: a table in a terminal, csv elsewhere.")] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
     safe: Annotated[bool, typer.Option("--safe", help="CSV for spreadsheets: cells that begin like a formula get an apostrophe.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds the query may take.", min=0.01)] = Limits.seconds,
     memory: Annotated[float | None, typer.Option(help="GiB the query may take (default: a quarter of the machine, at most 2).", min=0.1)] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the named queries: those saved into the lake, and the examples that ship.")] = False,
 ) -> None:
     """Ask the warehouse in SQL; stdout is data, stderr is talk."""
-    text = query if query is not None else _typed()
-    limits = Limits(time_limit, round((memory or 0) * GIB), last_resort=_end)
-    rows = Warehouse(Lake.existing(lake), limits).select(text)
+    found = Lake.existing(lake)
+    if listing:
+        rows = _named_queries(found)
+    else:
+        text = query if query is not None else _typed()
+        if text.lstrip().startswith(named.SIGN):
+            text = named.find(found, text.strip()).sql
+        limits = Limits(time_limit, round((memory or 0) * GIB), last_resort=_end)
+        rows = Warehouse(found, limits).select(text)
     if format == "auto":
         format = "table" if sys.stdout.isatty() and output is None else _format_of(output)
     if safe and format != "csv":
         raise PersonascopeError(f"--safe is for CSV, which spreadsheets open; found the format {format}")
     write_rows(rows, format, output, safe)
+
+
+def _named_queries(lake: Lake) -> pl.DataFrame:
+    """Every named query with where it comes from and what it answers."""
+    known = sorted(named.named(lake).values(), key=lambda each: (each.is_shipped, each.name))
+    found = [(f"{named.SIGN}{each.name}", "example" if each.is_shipped else "lake", " ".join(each.description.split())) for each in known]
+    return pl.DataFrame(found, schema=["name", "from", "answers"], orient="row")
 
 
 def _typed() -> str:
@@ -176,7 +190,7 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is an error; without it findings never change the exit code.")] = False,
 ) -> None:
     """Look for mistakes in the results: one row per finding, with the query that shows the rows behind it."""
-    rows = audits.collect(Warehouse(Lake.existing(lake)).select, severity=severity)
+    rows = audits.collect(Warehouse(Lake.existing(lake), kept=SHARED).select, severity=severity)
     rows = rows.filter(pl.col("subject").str.to_lowercase().str.contains(subject.lower(), literal=True))
     if format == "auto":
         format = "table" if sys.stdout.isatty() else "csv"

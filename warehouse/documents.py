@@ -1,13 +1,14 @@
 """JSON and YAML as people write them: what the parsers would swallow in silence (a key that stands twice, a number that is none) is a sentence."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import yaml
 
 from personascope.warehouse.errors import PersonascopeError, one_line
 
+LARGEST = 200_000  # values of a YAML document when its aliases are written out
 DEEPEST = "expected at most some hundred levels"
 
 
@@ -33,10 +34,10 @@ def parse_yaml(text: str, loader: Any, what: str = "a YAML file") -> Any:
     """The value that a YAML text holds, as `loader` reads it.
 
     Raises PersonascopeError, without the file's name and with the line where there is one, for a text that is not YAML, a value that is not what its tag says,
-    a number of thousands of digits, a key that is a list or a mapping, and nesting beyond what Python reads.
+    a number of thousands of digits, a key that is a list or a mapping, nesting beyond what Python reads, and a text that is short by aliases alone.
     """
     try:
-        return yaml.load(text, loader)
+        found = yaml.load(text, loader)
     except RecursionError:
         raise PersonascopeError(f"nested too deeply; {DEEPEST}") from None
     except yaml.MarkedYAMLError as error:
@@ -44,13 +45,26 @@ def parse_yaml(text: str, loader: Any, what: str = "a YAML file") -> Any:
         raise PersonascopeError(f"{line}not {what} ({error.problem})") from error
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:  # what constructors of tagged values raise
         raise PersonascopeError(f"not {what} ({one_line(error)})") from error
+    _expect_bounded(found)
+    return found
+
+
+def _expect_bounded(document: Any) -> None:
+    waiting, seen = [document], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if seen > LARGEST:
+            raise PersonascopeError(f"holds itself, or too many values when its aliases are written out; expected at most {LARGEST:,}")
+        if isinstance(value, (dict, list)):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise PersonascopeError(f"the key {twice!r} stands twice in one object; expected it once")
     return found
 
@@ -64,15 +78,17 @@ class UniqueKeyLoader(yaml.SafeLoader):
 
 
 def unique_keys(loader: yaml.SafeLoader, node: yaml.MappingNode) -> None:
-    """Raises yaml.YAMLError, with the line, for a key that stands twice in a mapping; merged keys may be set anew."""
-    written: list[Any] = []
+    """Raises yaml.YAMLError, with the line, for a key that stands twice in a mapping, or that is a list or a mapping; merged keys may be set anew."""
+    written: set[Any] = set()
     for key, _ in node.value:
         if key.tag == "tag:yaml.org,2002:merge":
             continue
         name = loader.construct_object(key, deep=True)
+        if not isinstance(name, Hashable):
+            raise yaml.YAMLError(f"line {key.start_mark.line + 1}: found {type(name).__name__} as a key; expected text")
         if name in written:
             raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {name!r} stands twice in one mapping; expected it once")
-        written.append(name)
+        written.add(name)
 
 
 def _mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> Any:

@@ -70,10 +70,10 @@ LARGEST_SEED = 2**63 - 1  # as the tables store it
 
 
 def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
-    """The hint behind an unknown name: the nearest of the known ones, else `otherwise`, else all of them."""
+    """The hint behind an unknown name: the nearest of the known ones, else `otherwise`, else all of them, or that there are none."""
     known = list(known)
     near = difflib.get_close_matches(str(name)[:LONGEST_NAME], known, 1)  # the search takes the square of the length
-    return f"did you mean {near[0]!r}?" if near else otherwise or f"expected one of {', '.join(known)}"
+    return f"did you mean {near[0]!r}?" if near else otherwise or (f"expected one of {', '.join(known)}" if known else "there are none")
 
 
 def short(value: Any) -> str:

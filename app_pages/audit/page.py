@@ -3,7 +3,8 @@
 import streamlit as st
 
 from personascope.app_pages.shared import address
-from personascope.app_pages.shared.findings import draw
+from personascope.app_pages.shared.bar import bar
+from personascope.app_pages.shared.findings import about, draw
 from personascope.app_pages.shared.lake import source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
@@ -15,10 +16,15 @@ EVERY = "all"
 def main() -> None:
     """Draws the page."""
     st.title("Audit")
-    rows = collect(source().select)
+    lake = source()
+    named = lake.select("select distinct checkpoint, null as persona from runs union select null, persona from marker_rates")
+    checkpoints, personas = (named[name].drop_nulls().unique().sort().to_list() for name in ("checkpoint", "persona"))
+    place = bar(checkpoints=checkpoints, personas=personas)
+    rows = about(lake, collect(lake.select), place)
     st.markdown(f"{len(checks())} checks look for mistakes that published work of this kind has made, in extracted and published data alike.")
     if rows.is_empty():
-        st.success("They find nothing in this lake.", icon=":material/check_circle:")
+        where = "this lake" if place.checkpoint is None and place.persona is None else "what the bar names"
+        st.success(f"They find nothing in {where}.", icon=":material/check_circle:")
         show_checks()
         return
     for place, (severity, meaning) in zip(st.columns(len(SEVERITIES)), SEVERITIES.items(), strict=True):
@@ -26,7 +32,7 @@ def main() -> None:
     left, middle, right = st.columns([4, 3, 4])
     grade = address.segments("Severity", [EVERY, *SEVERITIES], "severity", where=left)
     check = address.select("Check", [EVERY, *rows["check"].unique().sort()], "check", labels={name: name.replace("_", " ") for name in checks()}, where=middle)
-    words = right.text_input("Subject contains", key="about", placeholder="words, in capitals or not", bind="query-params") or ""
+    words = right.text_input("About", key="about", placeholder="words, in capitals or not", bind="query-params") or ""
     chosen = {"severity": grade, "check": check}
     for column, value in chosen.items():
         rows = rows if value == EVERY else rows.filter(rows[column] == value)

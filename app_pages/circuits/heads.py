@@ -3,6 +3,7 @@
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.circuit_readers import Reader
@@ -11,7 +12,6 @@ from personascope.warehouse.drawing.figures.attribution_against_ablation import 
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
-EVERY = "all layers"
 MOST_ROWS = 16
 LABELS = {"log_prob": "Log-probability", "margin": "Margin", "logit": "Raw logit"}
 EFFECT_HELP = (
@@ -20,8 +20,8 @@ EFFECT_HELP = (
 )
 
 
-def show_heads(lake: Source, reader: Reader) -> None:
-    """What each head adds and what is lost without it."""
+def show_heads(lake: Source, reader: Reader, place: Place) -> None:
+    """What each head adds and what is lost without it; of one layer or one head where `place` says so."""
     if reader.attribution_run is None and reader.ablation_run is None:
         st.info(f"Neither attributions nor ablations of {plain(reader.subject)} are in this lake.", icon=":material/hub:")
         return
@@ -40,11 +40,11 @@ def show_heads(lake: Source, reader: Reader) -> None:
     methods, effects = _methods(lake, reader), _effects(lake, reader)
     left, right = st.columns(2)
     form = address.select("Phrasing", forms, "form", where=left)
-    layer = address.select("Layer", [EVERY, *(str(each) for each in sorted(layers))], "of_layer", where=right)
+    layer = place.layer if place.layer in layers else None
     method = address.segments("Ablation", methods, "method", where=left) if methods else None
     effect = address.segments("Effect on", effects, "effect", labels=LABELS, help=EFFECT_HELP, where=right) if methods else effects[0]
     if method is not None and reader.attribution_run is not None:
-        both = heads(lake, reader, method, effect, form, None if layer == EVERY else int(layer), "attribution against ablation")
+        both = heads(lake, reader, method, effect, form, layer, "attribution against ablation")
         ranks = agreement(lake, reader, EFFECTS[effect].direct, method, effect, form, "rank agreement")
         for drawing in (both, ranks):
             if drawing is not None:
@@ -54,7 +54,7 @@ def show_heads(lake: Source, reader: Reader) -> None:
             charts.show_drawing(sieve)
     if (sink := sinks(lake, reader, "attention sinks")) is not None:
         charts.show_drawing(sink)
-    _show_table(lake, reader, form)
+    _show_table(lake, reader, form, place)
 
 
 def _methods(lake: Source, reader: Reader) -> list[str]:
@@ -70,7 +70,7 @@ def _effects(lake: Source, reader: Reader) -> list[str]:
     return [effect for effect in EFFECTS if kept or effect != "margin"]
 
 
-def _show_table(lake: Source, reader: Reader, form: str) -> None:
+def _show_table(lake: Source, reader: Reader, form: str, place: Place) -> None:
     """Every figure of every head, the studies side by side; a click on a column sorts by it."""
     rows = lake.select(
         """select e.layer, e.head, e.zero, e.zero_shrunken, e.zero_adjusted_p, e.mean, e.mean_adjusted_p, e.resample, e.dla_margin, e.dla_margin_adjusted_p,
@@ -83,14 +83,19 @@ def _show_table(lake: Source, reader: Reader, form: str) -> None:
           from heads where checkpoint = $checkpoint group by layer, head
         ) as o using (layer, head)
         where e.attribution_run is not distinct from $attribution and e.ablation_run is not distinct from $ablation and e.stratum = $stratum
-          and e.prompt_form = $form
+          and e.prompt_form = $form and coalesce(e.layer = $layer, true) and coalesce(e.head = $head, true)
         order by abs(e.zero) desc nulls last, abs(e.dla_margin) desc nulls last, e.layer, e.head""",
         checkpoint=reader.checkpoint,
         attribution=reader.attribution_run,
         ablation=reader.ablation_run,
         stratum=reader.stratum,
         form=form,
+        layer=place.layer,
+        head=place.head,
     )
+    if rows.is_empty():
+        st.info("Nothing was read of this head.", icon=":material/hub:")
+        return
     n = count_range(rows["n"], reader.what)
     shown = with_values(rows.drop("n"))
     words = {
@@ -129,3 +134,17 @@ def _show_table(lake: Source, reader: Reader, form: str) -> None:
         f"Means over {n}; heads that lead by rank are judged by p and the shrunken figure; figures that the lake lacks are left out. "
         "A click on a column sorts. Views `head_effects` and `heads`."
     )
+    _show_links(lake, reader, rows.row(0, named=True))
+
+
+def _show_links(lake: Source, reader: Reader, head: dict) -> None:
+    """The ways from the first head of the table to what other pages and sections know of it."""
+    where = {"layer": str(head["layer"]), "head": str(head["head"])}
+    name = f"layer {head['layer']}, head {head['head']}"
+    with st.container(horizontal=True):
+        if reader.patch_runs:
+            address.link(f"Patching of {name}", "circuits", ":material/healing:", reader=reader.name, part="Patching", **where)
+        if lake.select("select count(*) from heads where checkpoint = $of and delta_c1 is not null", of=reader.checkpoint).item():
+            address.link(f"Attention of {name} at the marker", "marker_attention", ":material/center_focus_strong:", section="Heads", **where)
+        if lake.select("select count(*) from rfc_pairs where $of in (base_checkpoint, instruct_checkpoint)", of=reader.checkpoint).item():
+            address.link(f"Role focus of {name}", "role_focus", ":material/psychology:", checkpoint=reader.checkpoint, **where)

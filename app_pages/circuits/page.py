@@ -8,6 +8,7 @@ from personascope.app_pages.circuits.marker import show_marker
 from personascope.app_pages.circuits.patching import show_patching
 from personascope.app_pages.circuits.prompt import show_prompt
 from personascope.app_pages.shared import address
+from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
@@ -31,15 +32,17 @@ def main() -> None:
     lake = source()
     found = readers(lake)
     if not found:
+        bar()
         st.info(
             "No circuits have been read yet: `personascope run echo --quick` reads those of a copy task on a tiny checkpoint, and "
             "`personascope run marker-circuits --quick` those of a marker.",
             icon=ICON,
         )
         return
-    names = {each.name: each for each in found}
+    place = choose_place(lake, found)
+    names = {each.name: each for each in found if place.checkpoint in (None, each.checkpoint)}
     with st.container(border=True):
-        reader = names[address.select("Checkpoint · prompts · place", list(names), "reader", help="Who was read, on which prompts, at which token.")]
+        reader = names[address.select("Readout", list(names), "reader", help="Who was read, on which prompts, at which token.")]
         show_accuracy(lake, reader)
     show_findings(lake, "circuits", reader.runs)
     section = address.segments("Show", list(SECTIONS), "part", labels=SECTIONS)
@@ -49,11 +52,22 @@ def main() -> None:
         case "prompt":
             show_prompt(lake, reader)
         case "heads":
-            show_heads(lake, reader)
+            show_heads(lake, reader, place)
         case "patching":
-            show_patching(lake, reader)
+            show_patching(lake, reader, place)
         case "marker":
             show_marker(lake, reader)
+
+
+def choose_place(lake: Source, found: list[Reader]) -> Place:
+    """The bar of the page: layers and heads are those whose effects were read."""
+    rows = lake.select("select distinct layer, head from head_effects union select distinct layer, head from patches")
+    return bar(
+        checkpoints=sorted({each.checkpoint for each in found}),
+        layers=rows["layer"].drop_nulls().unique().to_list(),
+        heads=rows["head"].drop_nulls().unique().to_list(),
+        silent="Prompts and places stand in the place of personas here.",
+    )
 
 
 def show_accuracy(lake: Source, reader: Reader) -> None:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.circuit_readers import Reader
@@ -20,8 +21,8 @@ LABELS = {
 MOST_ROWS = 12
 
 
-def show_patching(lake: Source, reader: Reader) -> None:
-    """The map of one run of patches, and its table."""
+def show_patching(lake: Source, reader: Reader, place: Place) -> None:
+    """The map of one run of patches, and its table (of one layer or head where `place` says so)."""
     if not reader.patch_runs:
         st.info(f"Nothing was patched into {plain(reader.subject)}: `personascope extract patches --donor ID` does.", icon=":material/healing:")
         return
@@ -42,18 +43,21 @@ def show_patching(lake: Source, reader: Reader) -> None:
     drawing = patches(lake, reader, run, value, "patching")
     if drawing is not None:
         charts.show_drawing(drawing)
-    _show_table(lake, reader, run)
+    _show_table(lake, reader, run, place)
 
 
-def _show_table(lake: Source, reader: Reader, run: str) -> None:
+def _show_table(lake: Source, reader: Reader, run: str, place: Place) -> None:
     rows = lake.select(
         """select layer, site, head, restored_pooled_log_prob, log_prob_change, log_prob_change_shrunken, log_prob_change_adjusted_p,
           log_prob_change_low, log_prob_change_high, prob, base_prob, donor_prob, restored_pooled, restored, restored_low, restored_high,
           logit_change, logit_change_low, logit_change_high, kl_removed, kl, base_kl, n_restored, n, n_clusters
         from patch_effects where run_id = $run and stratum = $stratum and prompt_form = 'all'
+          and coalesce(layer = $layer, true) and coalesce(head = $head, true)
         order by abs(log_prob_change) desc nulls last, layer, site, head""",
         run=run,
         stratum=reader.stratum,
+        layer=place.layer,
+        head=place.head,
     )
     counts = f"{count_range(rows['n'], reader.what)} of {count_range(rows['n_clusters'], 'question')}"
     shown = with_values(rows.drop("n", "n_clusters"))

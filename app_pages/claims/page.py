@@ -3,7 +3,8 @@
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import address
+from personascope.app_pages.shared import address, open_in_sql
+from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing import markup
@@ -20,13 +21,14 @@ MEANINGS = {
 }
 PAGE_SIZE = 25
 _BADGE = "display:inline-block;padding:.05em .6em;border-radius:.6em;color:#fff;font-size:.85em;font-weight:600;white-space:nowrap"
-_MUTED = "color:#5b5e68;font-size:.88em"
+_MUTED = "opacity:.75;font-size:.88em"
 _FACTS = "display:grid;grid-template-columns:2.5fr 2fr 2fr 7fr;column-gap:1.6em;overflow-wrap:anywhere"
 
 
 def main() -> None:
     """Draws the page."""
     st.title("Claims")
+    bar()
     st.caption("Published sentences made checkable: each has one query, whose value is held against the published one.")
     lake = source()
     checks = lake.select("select study, max(checked) as checked, bool_or(stale) as stale, max(new_runs) as new_runs from claims group by study order by study")
@@ -86,6 +88,7 @@ def show_claims(lake: Source, study: str, verdict: str) -> None:
             st.html(_card(row))
             with st.expander("Query"):
                 st.code(row["query"], language="sql", wrap_lines=True)
+                open_in_sql.link(row["query"])
 
 
 def _card(row: dict) -> str:

@@ -6,6 +6,7 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, Value, source
@@ -16,7 +17,8 @@ TITLE, ICON, ORDER = "Completions", ":material/chat:", 30
 EVERY = "all"
 PRESENCE = {EVERY: "all", "whole": "with", "partial": "partial", "none": "without"}
 PRESENCE_SQL = {EVERY: "true", "whole": "coalesce(c.present, false)", "partial": "coalesce(c.partial, false)", "none": "not coalesce(c.present, false)"}
-PAGE_SIZES = ("10", "25", "50")
+PAGE_SIZES = ("5", "10", "25", "50")
+MOST_SERIES = 7  # that colours tell apart
 ROW_HEIGHT, BAR_HEIGHT, LEAST_HEIGHT, MOST_HEIGHT = 10, 13, 60, 900
 
 
@@ -55,29 +57,29 @@ def main() -> None:
     if there.is_empty():
         st.info("No completions in this lake yet: `personascope extract completions` samples some.", icon=ICON)
         return
+    place = bar(checkpoints=_names(there, "checkpoint"), personas=_names(there, "persona"))
     with st.container(border=True):
-        filters = choose_filters(there)
+        filters = choose_filters(there, place)
     findings = st.container()
-    show_rates(lake, filters)
     st.subheader("Texts", divider="gray")
     show_texts(lake, filters)
+    show_rates(lake, filters)
     with findings:
-        show_findings(lake, "completions")
+        runs = lake.select(f"select distinct c.run_id from completions as c where {filters.of_runs}", **filters.run_values)["run_id"]
+        show_findings(lake, "completions", set(runs))
 
 
-def choose_filters(there: pl.DataFrame) -> Filters:
-    """The choices of checkpoint, persona, prompt set (where there are several), marker and words."""
-    options = {name: [EVERY, *there[name].drop_nulls().unique().sort()] for name in ("checkpoint", "persona", "prompt_set")}
-    several = len(options["prompt_set"]) > 2
-    places = iter(st.columns([3, 3, *([3] if several else []), 5, 3]))
-    checkpoint = address.select("Checkpoint", options["checkpoint"], "checkpoint", where=next(places))
-    persona = address.select("Persona", options["persona"], "persona", where=next(places))
-    prompt_set = address.select("Prompt set", options["prompt_set"], "prompts", where=next(places)) if several else EVERY
+def choose_filters(there: pl.DataFrame, place: Place) -> Filters:
+    """What the bar holds, and the choices of prompt set (where there are several), marker and words."""
+    prompt_sets = [EVERY, *_names(there, "prompt_set")]
+    several = len(prompt_sets) > 2
+    places = iter(st.columns([*([3] if several else []), 5, 3]))
+    prompt_set = address.select("Prompt set", prompt_sets, "prompts", where=next(places)) if several else EVERY
     presence = address.segments(
         "Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest, or its text in other pieces.", where=next(places)
     )
     words = next(places).text_input("Text contains", key="text", placeholder="words, in capitals or not", bind="query-params") or ""
-    return Filters(checkpoint, persona, prompt_set, presence, words)
+    return Filters(place.checkpoint or EVERY, place.persona or EVERY, prompt_set, presence, words)
 
 
 def show_rates(lake: Source, filters: Filters) -> None:
@@ -109,7 +111,14 @@ def show_rates(lake: Source, filters: Filters) -> None:
     markers = rows["marker"].unique().sort().to_list()
     if len(markers) > 1:
         rows = rows.with_columns(label=pl.format("{} · {}", "label", "marker"))
-    names = rows["series"].unique().sort().to_list()
+    every = rows["series"].unique().sort().to_list()
+    names = every
+    if len(every) > MOST_SERIES:
+        panels = {f"{start // MOST_SERIES + 1}": every[start : start + MOST_SERIES] for start in range(0, len(every), MOST_SERIES)}
+        labels = {key: f"{each[0]} to {each[-1]}" if len(each) > 1 else each[0] for key, each in panels.items()}
+        words = f"Checkpoints drawn, {MOST_SERIES} at a time of {len(every)}"
+        names = panels[address.select(words, list(panels), "drawn", labels=labels, help="Choose one in the bar to see it alone; the table has all.")]
+    table, rows = rows, rows.filter(pl.col("series").is_in(names))
     figure = charts.rates(rows, "share of completions that hold the marker", names)
     facts = [
         f"marker {' and '.join(markers)}; {interval_facts(rows['interval'])}",
@@ -135,7 +144,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
         "texts_in_lake": "texts in lake",
     }
     with st.expander("The same as a table"):
-        st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="")
+        st.dataframe(table, hide_index=True, column_config=config, height=charts.table_height(table), placeholder="")
 
 
 def show_texts(lake: Source, filters: Filters) -> None:
@@ -150,7 +159,10 @@ def show_texts(lake: Source, filters: Filters) -> None:
     number = address.page(-(-total // size), "page", [*astuple(filters), str(size)])
     found.markdown(f"**{count(total, 'completion')}**, {(number - 1) * size + 1:,} to {min(number * size, total):,} here")
     rows = lake.select(
-        f"""select c.*, e.question from generations as c left join examples as e using (run_id, example_id)
+        f"""select c.*, e.question, s.subject as read_by from generations as c left join examples as e using (run_id, example_id)
+        left join (
+          select tokens_run, persona, min(subject) as subject from subjects where not forced group by tokens_run, persona
+        ) as s on s.tokens_run = c.run_id and s.persona = c.persona and c.positive
         where {filters.of_texts}
         order by c.persona, c.question_id, c.checkpoint, c.run_id, c.sample_ix, c.marker
         limit {size} offset {(number - 1) * size}""",
@@ -158,3 +170,7 @@ def show_texts(lake: Source, filters: Filters) -> None:
     )
     for row in rows.iter_rows(named=True):
         show_card(row)
+
+
+def _names(there: pl.DataFrame, column: str) -> list[str]:
+    return there[column].drop_nulls().unique().sort().to_list()

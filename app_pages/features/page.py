@@ -1,8 +1,12 @@
 """SAE features under system-prompt conditions: how alike the conditions are, which features differ, on which prompts they fire, where differences point."""
 
+from functools import partial
+
+import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import asked, bar
 from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
@@ -22,18 +26,25 @@ def main() -> None:
     st.title("Features")
     st.markdown("Which features of a sparse autoencoder tell system prompts apart, and is that more than chance?")
     lake = source()
-    places = lake.select(
+    tested = lake.select(
         """with places as (
-          select distinct t.features_run, t.run_id as tests_run, t.sae_id, t.layer, t.site, t.stratum, s.inference,
-            concat_ws(' · ', f.checkpoint, 'layer ' || t.layer, t.sae_id, s.inference || coalesce(' k ' || s.k, '')) as name
+          select t.features_run, t.run_id as tests_run, f.checkpoint, t.sae_id, t.layer, t.site, t.stratum, s.inference, t.condition_a, t.condition_b,
+            t.condition_a || ' minus ' || t.condition_b as pair,
+            concat_ws(' · ', f.checkpoint, s.inference || coalesce(' k ' || s.k, '')) as name,
+            t.condition_a || t.condition_b like '%default%' and t.condition_a || t.condition_b like '%empty%' as comes_first
           from feature_test_summary as t
           join runs as f on f.run_id = t.features_run
           join sae as s on s.run_id = t.features_run and s.sae_id = t.sae_id
         )
         select *, name || case when count(distinct features_run) over (partition by name) > 1 then ' · ' || features_run else '' end as reader
-        from places order by reader, layer, stratum"""
+        from places order by reader, layer, stratum, comes_first desc, pair"""
     )
-    if places.is_empty():
+    at = bar(
+        checkpoints=tested["checkpoint"].drop_nulls().unique().sort().to_list(),
+        layers=tested.filter(_of(tested, "checkpoint", asked("checkpoint")))["layer"].unique().to_list(),
+        silent="Conditions of the system prompt stand in the place of personas here." if tested.height else None,
+    )
+    if tested.is_empty():
         show_findings(lake, "features")
         st.info(
             "No features have been compared yet: `personascope run sae-conditions --quick` trains autoencoders on a tiny checkpoint and reads four conditions; "
@@ -41,20 +52,66 @@ def main() -> None:
             icon=ICON,
         )
         return
+    tested = tested.filter(_of(tested, "checkpoint", at.checkpoint))
     with st.container(border=True):
-        left, right = st.columns(2)
-        readers = places["reader"].unique(maintain_order=True).to_list()
-        reader = address.select("Checkpoint · autoencoder", readers, "autoencoder", where=left)
-        strata = places.filter(reader=reader)["stratum"].unique(maintain_order=True).to_list()
-        stratum = address.segments("Token", strata, "stratum", where=right)
-    place = places.filter(reader=reader, stratum=stratum).row(0, named=True)
-    show_findings(lake, "features")
+        left, middle, right = st.columns(3)
+        reader = address.select("Autoencoders", tested["reader"].unique(maintain_order=True).to_list(), "autoencoder", where=left)
+        tested = tested.filter(reader=reader)
+        pair = address.select(
+            "Conditions", tested.sort("comes_first", descending=True)["pair"].unique(maintain_order=True).to_list(), "conditions", where=middle
+        )
+        tested = tested.filter(pair=pair)
+        stratum = address.segments("Token", tested["stratum"].unique(maintain_order=True).to_list(), "stratum", where=right)
+        places = tested.filter(_of(tested, "layer", at.layer), stratum=stratum)
+        several = places["sae_id"].unique(maintain_order=True).to_list() if at.layer is not None else []
+        if len(several) > 1:
+            places = places.filter(sae_id=address.select("Autoencoder of this layer", several, "sae", where=left))
+    if places.is_empty():
+        st.info(f"Layer {at.layer} was not read at this token: {', '.join(map(str, tested['layer'].unique().sort()))} were.", icon=ICON)
+        return
+    place = places.row(0, named=True)
+    show_answer(lake, tested, place)
+    show_findings(lake, "features", {place["features_run"], place["tests_run"]})
+    if at.layer is None and places["layer"].n_unique() > 1:
+        st.markdown(f"Below: layer {place['layer']}; the bar chooses another.")
+    of_pair = show_tests(lake, place)
+    show_projections(lake, place, of_pair)
     show_similarity(lake, place)
-    pair = show_tests(lake, place)
     with st.expander("Do features differ? Under every choice of rule, level, layer and token"):
-        of = {"run_id": place["tests_run"], "sae_id": place["sae_id"], "condition_a": pair["condition_a"], "condition_b": pair["condition_b"]}
+        of = {"run_id": place["tests_run"], "sae_id": place["sae_id"], "condition_a": place["condition_a"], "condition_b": place["condition_b"]}
         show_choices(lake, "features", **of)
-    show_projections(lake, place, pair)
+
+
+def _of(rows: pl.DataFrame, column: str, value: object) -> pl.Series:
+    """Which rows the bar leaves: those of its value, or all where it names none that there is."""
+    found = rows[column].cast(pl.String) == str(value)
+    return found if value is not None and found.any() else pl.Series([True] * rows.height, dtype=pl.Boolean)
+
+
+def show_answer(lake: Source, tested: pl.DataFrame, place: dict) -> None:
+    """How many features tell the pair apart, layers and tokens side by side."""
+    rows = lake.select(
+        """select layer, stratum, n_maxt, n_bh, n_published, n_tested, n_silent, refused, reason from feature_test_summary
+        where features_run = $run and condition_a = $a and condition_b = $b order by layer, stratum""",
+        run=place["features_run"],
+        a=place["condition_a"],
+        b=place["condition_b"],
+    )
+    told = rows.filter(~pl.col("refused"), stratum=place["stratum"])
+    words = "; ".join(f"**{row['n_maxt']} of {row['n_tested']}** at layer {row['layer']}" for row in told.iter_rows(named=True))
+    where = f"at the token “{place['stratum'].replace('_', ' ')}”, family-wise 5% (sign flips, max-T)"
+    st.markdown(f"{plain(place['pair'])}: {words} differ {where}." if words else f"{plain(place['pair'])}: no test could be made {where}.")
+    config: charts.Columns = {
+        "stratum": "token",
+        "n_maxt": st.column_config.NumberColumn("differ, family-wise", help="At 5%, sign flips of questions, max-T over features."),
+        "n_bh": st.column_config.NumberColumn("differ, FDR", help="At 5%, Benjamini-Hochberg over features."),
+        "n_published": st.column_config.NumberColumn("by the published rule", help="Unpaired."),
+        "n_tested": "tested",
+        "n_silent": st.column_config.NumberColumn("silent", help="Features that fire under neither condition."),
+        "refused": st.column_config.CheckboxColumn("no test"),
+        "reason": "why",
+    }
+    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
 
 
 def _at(place: dict) -> dict:
@@ -103,11 +160,15 @@ def show_similarity(lake: Source, place: dict) -> None:
 
 def show_tests(lake: Source, place: dict) -> dict:
     """Differences of one pair of conditions: the paired test first, the published rule beside it; a refused test says why. Gives the pair."""
-    st.subheader("Features that differ", divider="gray")
+    st.subheader(f"Features that differ, layer {place['layer']}", divider="gray")
     pairs = lake.select(
-        f"select *, condition_a || ' minus ' || condition_b as pair from feature_test_summary where {PLACE} order by pair", run=place["tests_run"], **_at(place)
+        f"select *, condition_a || ' minus ' || condition_b as pair from feature_test_summary where {PLACE} and condition_a = $a and condition_b = $b",
+        run=place["tests_run"],
+        a=place["condition_a"],
+        b=place["condition_b"],
+        **_at(place),
     )
-    pair = pairs.row(pairs["pair"].to_list().index(address.select("Conditions", pairs["pair"].to_list(), "conditions")), named=True)
+    pair = pairs.row(0, named=True)
     if pair["refused"]:
         st.warning(f"**No test**: {plain(pair['reason'])}. {'The differences themselves stand.' if pair['n_tested'] else ''}", icon=":material/block:")
     else:
@@ -144,24 +205,49 @@ def show_tests(lake: Source, place: dict) -> dict:
         "significant": st.column_config.CheckboxColumn("by the published rule"),
         "neuronpedia_url": st.column_config.LinkColumn("Neuronpedia", display_text="open"),
     }
-    st.dataframe(rows.drop("minus_log10_p"), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
-    if not rows.is_empty():
-        show_prompts(lake, place, [str(each) for each in rows["feature"]])
+    features = [str(each) for each in rows["feature"]]
+    st.dataframe(
+        rows.drop("minus_log10_p"),
+        hide_index=True,
+        column_config=config,
+        height=charts.table_height(rows),
+        placeholder="–",
+        key="rows of features",
+        on_select=partial(_open, features),
+        selection_mode="single-row",
+    )
+    if features:
+        show_prompts(lake, place, features)
     return pair
 
 
+def _open(features: list[str]) -> None:
+    """Takes the feature of a clicked row for the chosen one."""
+    for number in st.session_state["rows of features"]["selection"]["rows"]:
+        st.session_state["feature"] = features[number]
+
+
 def show_prompts(lake: Source, place: dict, features: list[str]) -> None:
-    """The prompts that activate a feature most."""
-    feature = address.select("Feature", features, "feature")
+    """The prompts of the pair's conditions that activate a feature most."""
+    feature = address.select("Feature", features, "feature", help="A click on a row of the table chooses one too.")
     rows = lake.select(
         f"""select place, value, condition, question, question_id, n_firing from feature_prompts
-        where {PLACE} and feature = $feature and place <= {MOST_PROMPTS} order by place""",
+        where {PLACE} and feature = $feature and condition in ($a, $b) order by place limit {MOST_PROMPTS}""",
         run=place["features_run"],
         feature=int(feature),
+        a=place["condition_a"],
+        b=place["condition_b"],
         **_at(place),
     )
-    st.dataframe(rows, hide_index=True, height=charts.table_height(rows), placeholder="–")
-    st.caption(f"Prompts that activate feature {feature} most, of {rows['n_firing'][0] if rows.height else 0} that do.")
+    config: charts.Columns = {
+        "place": st.column_config.NumberColumn("#", help="Among the prompts of all conditions, the strongest first."),
+        "value": st.column_config.NumberColumn("activation", format="%.4g"),
+        "question_id": "question's name",
+    }
+    st.dataframe(rows.drop("n_firing"), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
+    firing = rows["n_firing"][0] if rows.height else 0
+    whose = f"{plain(place['condition_a'])} and {plain(place['condition_b'])}"
+    st.caption(f"Prompts of {whose} that activate feature {feature} most, of {firing} that do in any condition.")
 
 
 def show_projections(lake: Source, place: dict, pair: dict) -> None:
@@ -193,5 +279,16 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         run=place["features_run"],
         **_at(place),
     )
-    st.dataframe(sets, hide_index=True, height=charts.table_height(sets), placeholder="–")
-    st.caption("The whole list beside disjoint sets of as many random directions: set_p counts the sets whose mean absolute projection is at least as large.")
+    config: charts.Columns = {
+        "condition_a": "condition",
+        "condition_b": "minus",
+        "n_features": "directions",
+        "mean_abs_projection": st.column_config.NumberColumn("mean, without sign", format="%.4g"),
+        "n_negative": "negative",
+        "set_mean": st.column_config.NumberColumn("of random sets", format="%.4g"),
+        "set_sd": st.column_config.NumberColumn("their sd", format="%.3g"),
+        "n_sets": "random sets",
+        "set_p": st.column_config.NumberColumn("p", format="%.3g", help="Share of random sets whose mean without sign is at least as large."),
+    }
+    st.dataframe(sets, hide_index=True, column_config=config, height=charts.table_height(sets), placeholder="–")
+    st.caption("The whole list beside disjoint sets of as many random directions; p counts the sets whose mean projection without sign is at least as large.")

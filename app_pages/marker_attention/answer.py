@@ -8,18 +8,18 @@ from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count, p_value, signed
 
 
-def show_answer(lake: Source, readout: Readout, other: Readout | None) -> None:
-    """What was found at the marker, and what training changed, each with what it rests on."""
+def show_answer(lake: Source, readout: Readout, other: Readout | None, layer: int | None = None) -> None:
+    """What was found at the marker, and what training changed, each with what it rests on: at `layer`, else where the effect is largest."""
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
         st.markdown("**More at the marker than elsewhere in the answer?**")
-        _show_marker(lake, readout)
+        _show_marker(lake, readout, layer)
     with right.container(border=True, height="stretch"):
         st.markdown("**Did training change that?**")
         if other is None:
             _show_gap(lake, readout)
         else:
-            _show_training(lake, readout, other)
+            _show_training(lake, readout, other, layer)
 
 
 def _show_gap(lake: Source, readout: Readout) -> None:
@@ -46,50 +46,74 @@ def _show_gap(lake: Source, readout: Readout) -> None:
     )
 
 
-def _show_marker(lake: Source, readout: Readout) -> None:
+def _show_marker(lake: Source, readout: Readout, layer: int | None) -> None:
     found = lake.select(
-        """select c.n_layers, c.gate_d, c.peak_delta, c.peak_layer, c.lowest_delta, c.lowest_layer, g.n, g.n_clusters, g.adjusted_p,
+        """select c.n_layers, c.gate_d as n_passed, c.peak_layer, c.lowest_delta, c.lowest_layer, g.layer, g.mean_delta,
+          g.mean_delta - t_half_width(g.clustered_sem, g.clustered_df) as clustered_low,
+          g.mean_delta + t_half_width(g.clustered_sem, g.clustered_df) as clustered_high, g.adjusted_p, g.gate_d as passed, g.n, g.n_clusters,
           (select value from thresholds where name = 'gate_direction') as direction
-        from gate_counts as c join attention_gates as g on g.run_id = c.run_id and g.subject = c.subject and g.layer = c.peak_layer
+        from gate_counts as c join attention_gates as g on g.run_id = c.run_id and g.subject = c.subject and g.layer = coalesce($layer, c.peak_layer)
         where c.run_id = $run_id and c.subject = $subject""",
         run_id=readout.run_id,
         subject=readout.subject,
+        layer=layer,
     )
     if found.is_empty():
-        st.markdown(f"No generation of {plain(readout.subject)} was read against C1.")
+        st.markdown(f"No generation of {plain(readout.subject)} was read against C1{'' if layer is None else f' at layer {layer}'}.")
         return
     row = found.row(0, named=True)
-    passed = "Cannot be told" if row["gate_d"] is None else f"In {row['gate_d']} of {count(row['n_layers'], 'layer')}"
-    picked = (
-        f"{p_value(row['adjusted_p'])}, adjusted for all layers" if row["adjusted_p"] is not None else "picked as the largest, without a p that knows of it"
+    where = "the largest of all" if row["layer"] == row["peak_layer"] else f"largest at layer {row['peak_layer']}"
+    passed = "" if row["passed"] is None else "; it passes gates A to C" if row["passed"] else "; it does not pass gates A to C"
+    gates = (
+        "whether layers pass gates A to C cannot be told" if row["n_passed"] is None else f"{row['n_passed']} of {count(row['n_layers'], 'layer')} pass them"
     )
     st.markdown(
-        f"### {passed}\n"
-        f"which pass gates A to C: above 0 in ≥ {row['direction']:.0%} of generations, mean beyond one standard error, above user turn and answer.\n\n"
-        f"Largest {signed(row['peak_delta'])} at layer {row['peak_layer']} ({picked}); "
-        f"smallest {signed(row['lowest_delta'])} at layer {row['lowest_layer']}."
+        f"### Layer {row['layer']}: {signed(row['mean_delta'])}\n"
+        f"{_interval(row)}; {_adjusted(row['adjusted_p'], layer)}.\n\n"
+        f"That layer is {where}{passed}; {gates} (above 0 in ≥ {row['direction']:.0%} of generations, mean beyond one standard error, above user turn and "
+        f"answer). Smallest {signed(row['lowest_delta'])} at layer {row['lowest_layer']}."
     )
     st.caption(f"Share of attention on the system prompt's content, marker minus C1; {readout.name}; {readout.sample([row['n']], [row['n_clusters']])}.")
 
 
-def _show_training(lake: Source, readout: Readout, other: Readout) -> None:
-    row = training(lake, readout, other)
-    if row is None:
-        st.markdown(f"{plain(readout.subject)} and {plain(other.subject)} share no generation.")
+def _show_training(lake: Source, readout: Readout, other: Readout, layer: int | None) -> None:
+    rows = lake.select(
+        """select layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, adjusted_p < 0.05 as sure, n, n_clusters from diff_of_diffs
+        where trained_run = $trained and base_run = $base order by adjusted_p nulls last, abs(diff_of_diffs) desc, layer""",
+        trained=readout.run_id,
+        base=other.run_id,
+    )
+    at = rows if layer is None else rows.filter(rows["layer"] == layer)
+    if at.is_empty():
+        st.markdown(f"{plain(readout.subject)} and {plain(other.subject)} share no generation{'' if layer is None else f' at layer {layer}'}.")
         return
-    verdict, interval = "", "no interval: too few questions, or no variation"
-    if row["clustered_t"] is not None:
-        verdict = "More: " if row["clustered_low"] > 0 else "Less: " if row["clustered_high"] < 0 else "Cannot be told from 0: "
-        interval = (
-            f"95% interval {signed(row['clustered_low'])} to {signed(row['clustered_high'])}, {p_value(row['clustered_p'])}: Student t over questions, "
-            "one test over all layers"
-        )
+    row = at.row(0, named=True)
+    verdict = "" if row["sure"] is None else "Cannot be told from 0: " if not row["sure"] else "More: " if row["diff_of_diffs"] > 0 else "Less: "
+    sure, known = rows.filter(rows["sure"]), rows.height - rows["sure"].null_count()
+    up, down = (sure.filter((sure["diff_of_diffs"] > 0) == above)["layer"].sort().to_list() for above in (True, False))
+    signs = [
+        f"{words} at {'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}" for words, layers in (("more", up), ("less", down)) if layers
+    ]
+    others = "" if not known else f"By adjusted p below 0.05: {'; '.join(signs) or 'no layer'}, of {count(rows.height, 'layer')}."
     st.markdown(
-        f"### {verdict}{signed(row['mean'])}\n"
-        f"{plain(readout.checkpoint)} minus {plain(other.checkpoint)} on identical tokens, mean over layers; {interval}.\n\n"
-        f"By layer from {signed(row['min'])} (layer {row['min_layer']}) to {signed(row['max'])} (layer {row['max_layer']})."
+        f"### {verdict}{'layer' if verdict else 'Layer'} {row['layer']}, {signed(row['diff_of_diffs'])}\n"
+        f"{plain(readout.checkpoint)} minus {plain(other.checkpoint)} on identical tokens; {_interval(row)}; {_adjusted(row['adjusted_p'], layer)}.\n\n"
+        f"{others}"
     )
     st.caption(f"Marker minus C1, then trained minus base, paired by generation; {readout.sample([row['n']], [row['n_clusters']])}.")
+
+
+def _interval(row: dict) -> str:
+    if row["clustered_low"] is None:
+        return "no interval: too few questions, or no variation"
+    return f"95% interval {signed(row['clustered_low'])} to {signed(row['clustered_high'])} by question"
+
+
+def _adjusted(p: float | None, layer: int | None) -> str:
+    """What p says of a layer that was named, or picked among all."""
+    if p is not None:
+        return f"{p_value(p)}, adjusted for all layers"
+    return "without a p that knows of the other layers" if layer is not None else "picked among all layers, without a p that knows of it"
 
 
 def training(lake: Source, readout: Readout, other: Readout) -> dict | None:

@@ -4,6 +4,7 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
@@ -14,8 +15,8 @@ from personascope.warehouse.drawing.words import count, count_range
 SCATTER_HEIGHT, LABELLED = 360, 5
 
 
-def show_heads(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast) -> None:
-    """Marker minus control of every head, and every other figure of each."""
+def show_heads(lake: Source, readout: Readout, other: Readout | None, contrast: Contrast, place: Place) -> None:
+    """Marker minus control of every head (of one layer, or one head, where `place` says so), and every other figure of each."""
     views = {"first": readout.name} | ({"other": other.name, "difference": f"{readout.checkpoint} minus {other.checkpoint}"} if other else {})
     which = address.select("Heads of", list(views), "heads", labels=views) if other else "first"
     one = "select layer, head, mean_delta, n from head_deltas where run_id = $run_id and subject = $subject"
@@ -40,17 +41,25 @@ def show_heads(lake: Source, readout: Readout, other: Readout | None, contrast: 
         why = "its publication holds means over heads only" if readout.origin == "published" else f"nothing was read against {contrast.control}"
         st.info(f"No single heads of {plain(readout.subject)} are in this lake: {why}.", icon=":material/grid_on:")
         return
+    rows = _at(rows, place)
     n_layers = rows["layer"].n_unique()
     figure = charts.heat_map(rows, "head", "layer", "mean_delta", ("head, counted from 0", "layer, counted from 0", "share of attention"))
     facts = [
         f"{views[which]}; {contrast.control}, {contrast.region_name}; no test",
         f"mean over {readout.sample(rows['n'].unique(), [readout.n_clusters])}",
     ]
-    charts.show(figure, "heads", "Marker minus control, head by head", facts, max(180, min(16 * n_layers, 640)))
-    _show_table(lake, readout, other)
+    charts.show(figure, "heads", "Marker minus control, head by head", facts, max(40 if n_layers == 1 else 180, min(16 * n_layers, 640)))
+    _show_table(lake, readout, other, place)
 
 
-def _show_table(lake: Source, readout: Readout, other: Readout | None) -> None:
+def _at(rows: pl.DataFrame, place: Place) -> pl.DataFrame:
+    """The rows of the layer and the head that the bar names; all of them where it names none that there is."""
+    for name, value in (("layer", place.layer), ("head", place.head)):
+        rows = rows.filter(pl.col(name) == value) if value is not None and value in rows[name] else rows
+    return rows
+
+
+def _show_table(lake: Source, readout: Readout, other: Readout | None, place: Place) -> None:
     """Every figure of every head, the strongest first, after what selection on half of the questions leaves of them."""
     rows = lake.select(
         """select layer, head, trained_minus_base, selection_rank, selection_effect, evaluation_effect, evaluation_low, evaluation_high, shrinkage, delta_c1,
@@ -90,7 +99,7 @@ def _show_table(lake: Source, readout: Readout, other: Readout | None) -> None:
         "patching_rank": st.column_config.NumberColumn("patching rank", help="Order among the published candidates for patching."),
         "patching_p": st.column_config.NumberColumn("patching p", format="%.3g", help="Exact sign test, times the heads of the model."),
     }
-    table = with_values(rows.drop(counts))
+    table = with_values(_at(rows, place).drop(counts))
     st.markdown("**Every figure of every head**")
     st.dataframe(table, hide_index=True, column_config=config, height=charts.table_height(table), placeholder="–")
     st.caption(

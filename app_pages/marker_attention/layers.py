@@ -14,7 +14,7 @@ __all__ = ["Contrast", "show_curves", "show_gates"]
 
 GATE_HEIGHT = 26
 PASSES, FAILS, UNKNOWN = "passes", "does not", "cannot be told"
-GATE_LOOKS = {PASSES: (charts.BLUE, "✓"), FAILS: ("#d9dbe1", ""), UNKNOWN: ("#f6f0d8", "")}
+GATE_LOOKS = {PASSES: (charts.BLUE, "✓"), FAILS: ("#a8abb540", ""), UNKNOWN: ("#e6c84640", "")}
 
 
 def show_curves(lake: Source, readouts: list[Readout], contrast: Contrast) -> None:

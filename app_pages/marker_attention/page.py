@@ -9,12 +9,14 @@ from personascope.app_pages.marker_attention.heads import show_heads
 from personascope.app_pages.marker_attention.layers import Contrast, show_curves, show_gates
 from personascope.app_pages.marker_attention.personas import show_personas
 from personascope.app_pages.marker_attention.steps import show_steps
-from personascope.app_pages.marker_attention.subject import choose
+from personascope.app_pages.marker_attention.subject import choose, choose_place
 from personascope.app_pages.marker_attention.training import show_training
 from personascope.app_pages.shared import address
+from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
+from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import readouts
 from personascope.warehouse.drawing.words import CONTROL_MEANINGS, CONTROLS, REGION_NAMES, SEGMENTATIONS
 
@@ -29,6 +31,7 @@ SECTIONS = {
     "heads": "Heads",
     "generation": "One generation",
 }
+OF_HEADS = ("heads", "generation")
 
 
 def main() -> None:
@@ -38,14 +41,22 @@ def main() -> None:
     lake = source()
     found = readouts(lake)
     if not found:
+        bar()
         st.info(
             "No attention has been read yet: `personascope run marker-attention --quick` reads some on tiny checkpoints.", icon=":material/center_focus_strong:"
         )
         return
+    asked = st.session_state.get("section", st.query_params.get("section"))
+    place = choose_place(lake, found, asked in {word for section in OF_HEADS for word in (section, SECTIONS[section])})
     with st.container(border=True):
-        readout, other = choose(lake, found)
-    show_answer(lake, readout, other)
-    show_findings(lake, "marker_attention")
+        chosen = choose(lake, found, place)
+    if chosen is None:
+        st.info(f"{plain(place.checkpoint)} was not read under {plain(place.persona)}: choose another of the two above.", icon=ICON)
+        return
+    readout, other = chosen
+    show_answer(lake, readout, other, place.layer)
+    drawn = {run for each in (readout, other) if each is not None for run in (each.run_id, each.tokens_run) if run is not None}
+    show_findings(lake, "marker_attention", drawn)
     section = address.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
     both = [each for each in (readout, other) if each is not None]
     match section:
@@ -61,13 +72,13 @@ def main() -> None:
         case "controls":
             show_controls(lake, readout)
         case "steps":
-            show_steps(lake, readout)
+            show_steps(lake, readout, place.layer)
         case "personas":
             show_personas(lake, readout)
         case "heads":
-            show_heads(lake, readout, other, _choose_contrast())
+            show_heads(lake, readout, other, _choose_contrast(), place)
         case "generation":
-            show_generation(lake, readout, other, _choose_contrast())
+            show_generation(lake, readout, other, _choose_contrast(), place)
 
 
 def _choose_contrast() -> Contrast:

@@ -18,8 +18,8 @@ X_TITLES = {
 }
 
 
-def show_steps(lake: Source, readout: Readout) -> None:
-    """The trajectory of both kinds of generations over the chosen layers, and its difference in each layer."""
+def show_steps(lake: Source, readout: Readout, layer: int | None = None) -> None:
+    """The trajectory of both kinds of generations over the chosen layers (first: `layer`), and its difference in each layer."""
     layers = lake.select(
         """select c.n_layers, w.first_layer, w.last_layer
         from gate_counts as c
@@ -37,7 +37,8 @@ def show_steps(lake: Source, readout: Readout) -> None:
     spans |= {ALL: (0, row["n_layers"] - 1)} | {str(layer): (layer, layer) for layer in range(row["n_layers"])}
     labels = {name: f"layer {name}" for name in spans} | {ALL: "all layers"}
     labels |= {WINDOW: f"longest window of passing layers, {row['first_layer']} to {row['last_layer']}"}
-    chosen = address.select("Layers", list(spans), "steps", labels=labels, help="The mean over these layers is drawn.")
+    default = str(layer) if str(layer) in spans else None
+    chosen = address.select("Layers", list(spans), "steps", default, labels=labels, help="The mean over these layers is drawn.")
     first, last = spans[chosen]
     rows = lake.select(
         f"""with steps as (

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from personascope.app_pages.shared import address
+from personascope.app_pages.shared.bar import Place, asked, bar
 from personascope.app_pages.shared.lake import Source
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count
@@ -10,24 +11,40 @@ from personascope.warehouse.drawing.words import count
 NOTHING = "nothing"
 
 
-def choose(lake: Source, found: list[Readout]) -> tuple[Readout, Readout | None]:
-    """The readout to look at and the one to hold it against, as the page's address or the reader says; `found` is not empty."""
+def choose_place(lake: Source, found: list[Readout], with_heads: bool) -> Place:
+    """The bar of the page: layers (and heads, `with_heads`) are those of the readouts that the choice of checkpoint and persona leaves."""
+    left = [each.run_id for each in _at(found, asked("checkpoint"), asked("persona"))] or [each.run_id for each in found]
+    of_runs = "list_contains(string_split($runs, ','), run_id)"
+    layers = lake.select(f"select max(n_layers) from gate_counts where {of_runs}", runs=",".join(left)).item()
+    one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
+    heads = lake.select(f"select max(head) + 1 from head_deltas where {one} and {of_runs}", runs=",".join(left)).item() if with_heads else 0
+    checkpoints, personas = sorted({each.checkpoint for each in found}), sorted({each.persona for each in found})
+    return bar(checkpoints=checkpoints, personas=personas, layers=range(layers or 0), heads=range(heads or 0))
+
+
+def _at(found: list[Readout], checkpoint: str | None, persona: str | None) -> list[Readout]:
+    return [each for each in found if checkpoint in (None, each.checkpoint) and persona in (None, each.persona)]
+
+
+def choose(lake: Source, found: list[Readout], place: Place) -> tuple[Readout, Readout | None] | None:
+    """The readout to look at and the one to hold it against, as the bar, the page's address or the reader says; None where no readout is at that place."""
     by_run = {each.run_id: each for each in found}
     pairs = lake.select("select trained_run, base_run from subject_pairs order by base_checkpoint, base_run").rows()
     held_against = {base for _, base in pairs}
-    first = [each for each in found if each.run_id not in held_against] or found
+    here = _at(found, place.checkpoint, place.persona)
+    if not here:
+        return None
+    first = [each for each in here if each.run_id not in held_against] or here
     labels = {each.subject: f"{each.subject} · {'tokens of ' + each.tokens_from if each.forced else 'own tokens'} · persona {each.persona}" for each in first}
     left, right = st.columns(2)
-    subject = address.select("Subject", list(labels), "subject", labels=labels, help="A checkpoint, and whose tokens it read.", where=left)
+    subject = address.select("Readout", list(labels), "subject", labels=labels, help="A checkpoint, and whose tokens it read.", where=left)
     same = [each for each in first if each.subject == subject]
     readout = same[0]
     if len(same) > 1:
         names = {
             each.run_id: f"{each.run_id} · {each.origin} · {count(each.n_positives, 'generation')}{f' · {each.dtype}' if each.dtype else ''}" for each in same
         }
-        readout = by_run[
-            address.select("Run", list(names), "run", labels=names, help="This subject was read more than once; the newest comes first.", where=left)
-        ]
+        readout = by_run[address.select("Run", list(names), "run", labels=names, help="It was read more than once; the newest comes first.", where=left)]
     others = [by_run[base] for trained, base in pairs if trained == readout.run_id and base in by_run]
     options = {NOTHING: NOTHING} | {_option(each, others): each.name for each in others}
     chosen = address.select("Compared with", list(options), "against", default=list(options)[min(1, len(others))], labels=options, where=right)

@@ -1,22 +1,19 @@
-"""What is in the lake, what is missing from it, and how its last runs were made."""
-
-import json
-from typing import Any
+"""What the studies of the lake say, what is missing from it, and how its runs were made."""
 
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.shared import address, charts
+from personascope.app_pages.overview.runs import show_runs
+from personascope.app_pages.overview.studies import show_empty_pages, show_studies
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.tables import with_values
-from personascope.warehouse.drawing.tracking_links import run_url, ui_command
 from personascope.warehouse.drawing.words import count
-from personascope.warehouse.store.manifest import MlflowRecord
 from personascope.warehouse.store.schema import tables
 
 TITLE, ICON, ORDER = "Overview", ":material/dashboard:", 10
-LAST_RUNS = 50
 STATES = {"present": (charts.BLUE, "✓"), "missing": (charts.ORANGE, "✗"), "extra": (charts.GREY, "✓")}
 CELL = 30
 
@@ -25,10 +22,15 @@ def main() -> None:
     """Draws the page."""
     st.title("Overview")
     lake = source()
+    there = lake.select("select distinct checkpoint, persona from coverage union select distinct checkpoint, null from checkpoints")
+    checkpoints, personas = (there[name].drop_nulls().unique().sort().to_list() for name in ("checkpoint", "persona"))
+    place = bar(checkpoints=checkpoints, personas=personas)
     show_size(lake)
-    show_coverage(lake)
-    show_checkpoints(lake)
-    show_runs(lake)
+    show_studies(lake)
+    show_coverage(lake, place)
+    show_runs(lake, place)
+    show_checkpoints(lake, place)
+    show_empty_pages(lake)
     show_tables(lake)
 
 
@@ -46,7 +48,7 @@ def show_size(lake: Source) -> None:
         column.metric(name.capitalize(), f"{value or 0:,}", border=True)
 
 
-def show_coverage(lake: Source) -> None:
+def show_coverage(lake: Source, place: Place) -> None:
     """Checkpoint by persona and extractor, so that a gap shows by itself."""
     st.subheader("Coverage", divider="gray")
     rows = lake.select(
@@ -64,7 +66,10 @@ def show_coverage(lake: Source) -> None:
           tokens_from,
           origin
         from coverage
-        order by coalesce(tokens_from, checkpoint), extractor desc, checkpoint <> tokens_from, checkpoint, origin, persona"""
+        where coalesce(checkpoint = $checkpoint, true) and coalesce(persona = $persona, true)
+        order by coalesce(tokens_from, checkpoint), extractor desc, checkpoint <> tokens_from, checkpoint, origin, persona""",
+        checkpoint=place.checkpoint,
+        persona=place.persona,
     )
     if rows.is_empty():
         st.info("No completions and no attention have been read yet.", icon=":material/grid_off:")
@@ -88,11 +93,12 @@ def _gap(row: dict[str, str]) -> str:
     return f"**{checkpoint}** has not read the tokens of {tokens_from} as {persona}: what training changed in {tokens_from} cannot be told without it"
 
 
-def show_checkpoints(lake: Source) -> None:
+def show_checkpoints(lake: Source, place: Place) -> None:
     """Every set of weights the runs read, once."""
     rows = lake.select(
         """select distinct checkpoint, id, revision, quantisation, family, variant, parent, source_persona, lr, epochs, seed, n_layers, n_heads
-        from checkpoints order by checkpoint, id, revision"""
+        from checkpoints where coalesce(checkpoint = $checkpoint, true) order by checkpoint, id, revision""",
+        checkpoint=place.checkpoint,
     )
     if rows.is_empty():
         return
@@ -111,70 +117,13 @@ def show_checkpoints(lake: Source) -> None:
     st.dataframe(with_values(rows), hide_index=True, placeholder="", column_config=config)
 
 
-def show_runs(lake: Source) -> None:
-    """The last runs, and one of them in full with the way to its page in MLflow."""
-    st.subheader("Last runs", divider="gray")
-    rows = lake.select(
-        f"""select finished, run_id, kind, extractor, coalesce(subject, checkpoint) as subject, study, n_rows, seconds, device, mlflow_run_id,
-          mlflow_experiment, mlflow_uri
-        from runs order by finished desc, run_id limit {LAST_RUNS}"""
-    )
-    links = [run_url(record) if (record := _record(row)) else None for row in rows.iter_rows(named=True)]
-    shown = rows.drop("mlflow_run_id", "mlflow_experiment", "mlflow_uri").with_columns(pl.Series("mlflow", links, dtype=pl.String))
-    config: charts.Columns = {
-        "finished": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm"),
-        "run_id": "run",
-        "n_rows": st.column_config.NumberColumn("rows", format="localized"),
-        "seconds": st.column_config.NumberColumn("seconds", format="%.1f"),
-        "mlflow": st.column_config.LinkColumn("MLflow", display_text="open"),
-    }
-    st.dataframe(with_values(shown), hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
-    labels = dict(lake.select("select run_id, run_id || ' · ' || coalesce(subject, checkpoint, kind) from runs order by finished desc, run_id").rows())
-    _show_run(lake, address.select("Run in full", list(labels), "manifest", labels=labels))
-
-
-def _record(row: dict[str, Any]) -> MlflowRecord | None:
-    run_id, uri = row["mlflow_run_id"], row["mlflow_uri"]
-    return MlflowRecord(run_id=run_id, experiment=row["mlflow_experiment"] or "", tracking_uri=uri, origin="") if run_id and uri else None
-
-
-def _show_run(lake: Source, run_id: str) -> None:
-    run = lake.select("from runs where run_id = $run_id", run_id=run_id).row(0, named=True)
-    record = _record(run)
-    parameters = lake.select("select name, value, origin as came_from from parameters where run_id = $run_id order by origin = 'default', name", run_id=run_id)
-    left, right = st.columns(2)
-    with left:
-        st.caption("How it was made")
-        if run["command"]:
-            st.code(run["command"], language="sh", wrap_lines=True)
-        facts = {
-            "commit": f"{run['git_commit'][:12]}{' with uncommitted changes' if run['git_dirty'] else ''}" if run["git_commit"] else None,
-            "seed": run["seed"],
-            "dtype": run["dtype"],
-            "attention": run["attention_implementation"],
-            "device": run["device"],
-            "python": run["python"],
-            "read": ", ".join(run["inputs"] or []),
-            "packages": ", ".join(f"{name} {version}" for name, version in json.loads(run["packages"] or "{}").items()),
-        }
-        known = [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
-        st.dataframe(pl.DataFrame(known, schema=["fact", "value"], orient="row"), hide_index=True)
-    with right:
-        st.caption("Parameters, and where each came from")
-        if parameters.is_empty():
-            st.text("none")
-        else:
-            st.dataframe(parameters, hide_index=True, column_config={"came_from": "from"}, placeholder="–")
-        if record is not None and (url := run_url(record)):
-            st.link_button("Open in MLflow", url, icon=":material/open_in_new:")
-        elif record is not None and (command := ui_command(record)):
-            st.caption("See it in MLflow")
-            st.code(command, language="sh", wrap_lines=True)
-
-
 def show_tables(lake: Source) -> None:
-    """How many rows each table holds."""
-    st.subheader("Tables", divider="gray")
+    """How many rows each table holds, folded."""
+    with st.expander("Tables of the lake", icon=":material/table:"):
+        _show_tables(lake)
+
+
+def _show_tables(lake: Source) -> None:
     counted = " union all ".join(f"select '{name}' as name, count(*) as n_rows, count(distinct run_id) as n_runs from {name}" for name in tables())
     meanings = pl.DataFrame({"name": list(tables()), "meaning": [each.meaning for each in tables().values()]})
     rows = lake.select(f"from ({counted}) where n_rows > 0 order by n_rows desc").join(meanings, on="name", how="left", maintain_order="left")

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.power_curve import curve
@@ -22,6 +23,7 @@ SOURCES = {LAKE: "from this lake", TYPED: "typed"}
 def main() -> None:
     """Draws the page."""
     st.title(TITLE)
+    bar()
     st.markdown("How many questions and samples does a difference need? The replicate is the question; both conditions are asked the same ones.")
     lake = source()
     with st.container(border=True):

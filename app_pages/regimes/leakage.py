@@ -49,8 +49,8 @@ class Reading:
         return f"from leakage_cosine_pairs where {self.where}"
 
 
-def show_leakage(judged: Judged, lr: float, epochs: float) -> Reading | None:
-    """The scatter and the table; gives the reading that was chosen, None where the lake has no cosines to this source."""
+def show_leakage(judged: Judged, lr: float, epochs: float, at: int | None = None) -> Reading | None:
+    """The scatter, first at the layer `at`, and the table; gives the reading that was chosen, None where the lake has no cosines to this source."""
     rows = judged.lake.select(
         """select * from leakage_cosine
         where source = $source and origin = $origin and coalesce(marker, $marker) is not distinct from $marker
@@ -74,7 +74,8 @@ def show_leakage(judged: Judged, lr: float, epochs: float) -> Reading | None:
     names = rows["reading"].unique(maintain_order=True).to_list()
     rows = rows.filter(reading=address.select("Cosines", names, "cosines", where=places[0]))
     layers = {str(layer): f"layer {layer}" for layer in rows["layer"]}
-    layer = int(address.select("Layer", list(layers), "cosine_layer", labels=layers, where=places[1]))
+    default = str(at) if str(at) in layers else None
+    layer = int(address.select("Cosine at", list(layers), "cosine_layer", default, labels=layers, where=places[1]))
     which = address.segments("Points", [POOLED, ONE_CELL], "points", labels={POOLED: "every cell", ONE_CELL: "the chosen cell"}, where=places[2])
     row = rows.row(by_predicate=pl.col("layer") == layer, named=True)
     reading = Reading(**{name: row[name] for name in Reading.__dataclass_fields__})

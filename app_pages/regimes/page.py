@@ -10,11 +10,25 @@ import streamlit as st
 from personascope.app_pages.regimes.cell import show_cell
 from personascope.app_pages.regimes.leakage import show_leakage
 from personascope.app_pages.regimes.personas import choose_order, show_matrix
-from personascope.app_pages.regimes.sweep import LETTERS, REGIMES, UNJUDGED, Judged, cell_name, cell_words, choose_limits, choose_sweep, rule, sample, sweeps
+from personascope.app_pages.regimes.sweep import (
+    LETTERS,
+    REGIMES,
+    THRESHOLDS,
+    UNJUDGED,
+    Judged,
+    cell_name,
+    cell_words,
+    choose_limits,
+    choose_sweep,
+    rule,
+    sample,
+    sweeps,
+)
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.choices import show_clean_choices
 from personascope.app_pages.shared.findings import show_findings
-from personascope.app_pages.shared.lake import source
+from personascope.app_pages.shared.lake import Source, source
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, known, learning_rate
 
@@ -29,6 +43,7 @@ MAPS = {
     "held out": ("Largest held-out persona (never trained on)", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
 ALWAYS_DRAWN, IN_A_ROW = ("source", "assistant", "bystander"), 3
+PERSONA, MOST_CHANGED = "persona", 6
 
 
 def main() -> None:
@@ -38,51 +53,96 @@ def main() -> None:
     lake = source()
     found = sweeps(lake)
     if found.is_empty():
+        bar()
         st.info(
             "No checkpoint of known learning rate and epochs has marker rates yet: `personascope run lr-epochs --quick` trains a small grid, and "
             "`personascope ingest published PATH` brings published ones.",
             icon=ICON,
         )
         return
+    place = choose_place(lake)
     with st.container(border=True):
         sweep = choose_sweep(found)
         cell_place = st.container()
         judged = Judged(lake, sweep, choose_limits(lake))
+        show_moved(judged)
         cells = judged.select("select lr, epochs, regime from cells order by lr, epochs").rows()
         names = {cell_name(lr, epochs): cell_words(lr, epochs) for lr, epochs, _ in cells}
         clean = next((cell_name(lr, epochs) for lr, epochs, regime in cells if regime == "clean"), None)
+        clean = next((cell_name(lr, epochs) for lr, epochs in of_checkpoint(judged, place)), clean)
         cell = address.select("Cell", list(names), "cell", default=clean, labels=names, help="A click on a map chooses one too.", where=cell_place)
     lr, epochs = next((lr, epochs) for lr, epochs, _ in cells if cell_name(lr, epochs) == cell)
-    show_findings(lake, "regimes")
-    show_maps(judged, list(names), cell)
+    show_findings(lake, "regimes", set(judged.select("select run_id from cells")["run_id"]))
+    show_maps(judged, list(names), cell, place.persona)
     show_cell(judged, lr, epochs)
     st.subheader("Regimes and the clean band", divider="gray")
     show_tables(judged)
     show_clean_choices(lake, **sweep.values)
     st.subheader("Cosine and leakage", divider="gray")
-    reading = show_leakage(judged, lr, epochs)
+    reading = show_leakage(judged, lr, epochs, place.layer)
     st.subheader("Personas", divider="gray")
-    show_matrix(judged, choose_order(judged, reading))
+    show_matrix(judged, choose_order(judged, reading), place.persona)
     st.subheader("Cells", divider="gray")
     show_cells(judged)
 
 
-def show_maps(judged: Judged, cells: Collection[str], chosen: str) -> None:
-    """The rates that tell the regime, over learning rate and epochs; below them, where trainings say it, the leak to negatives and to held-out personas."""
-    whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in MAPS.items()) for part in (1, 2))
+def choose_place(lake: Source) -> Place:
+    """The bar of the page: checkpoints and personas with rates, layers with cosines."""
+    rows = lake.select(
+        """select 'checkpoints' as dimension, checkpoint as name from regimes union select 'personas', persona from marker_rates
+        union select 'layers', layer::varchar from leakage_cosine order by all"""
+    )
+    names = {dimension: rows.filter(dimension=dimension)["name"].drop_nulls().to_list() for dimension in ("checkpoints", "personas", "layers")}
+    return bar(checkpoints=names["checkpoints"], personas=names["personas"], layers=[int(each) for each in names["layers"]])
+
+
+def of_checkpoint(judged: Judged, place: Place) -> list[tuple[float, float]]:
+    """The cell of the bar's checkpoint, where it is one of this sweep."""
+    return judged.select("select lr, epochs from cells where checkpoint = $at", at=place.checkpoint).rows() if place.checkpoint else []
+
+
+def show_moved(judged: Judged) -> None:
+    """Which thresholds were moved and which cells changed by it, beside what they are at the defaults."""
+    moved = judged.moved_limits()
+    if not moved:
+        return
+    rows = judged.changed()
+    words = ", ".join(f"{THRESHOLDS[name][0].lower()} {limit:.1%} (default {default:.1%})" for name, (limit, default) in moved.items())
+    cells = "; ".join(f"{cell_words(lr, epochs)}: {REGIMES.get(was, was)} → {REGIMES.get(now, now)}" for lr, epochs, was, now in rows.head(MOST_CHANGED).rows())
+    more = f"; and {rows.height - MOST_CHANGED} more" if rows.height > MOST_CHANGED else ""
+    changed = f"{count(rows.height, 'cell')} changed: {cells}{more}." if rows.height else "No cell changes its regime."
+    st.warning(f"**Thresholds moved**: {words}. {changed}", icon=":material/tune:")
+    with st.expander("Both settings side by side", icon=":material/compare:"):
+        table = judged.side_by_side().with_columns(pl.col("default_regime", "moved_regime").replace(REGIMES))
+        config: charts.Columns = {"lr": _lr(), "default_regime": "at the defaults", "moved_regime": "as moved"}
+        config |= {
+            name: st.column_config.NumberColumn(label, format="percent")
+            for name, label in {"source_rate": "source", "source_low": "low", "source_high": "high", "max_other_rate": "largest other"}.items()
+        }
+        config |= {name: st.column_config.NumberColumn(name.split("_")[-1], format="percent") for name in ("max_other_lower", "max_other_upper")}
+        st.dataframe(table, hide_index=True, column_config=config, height=charts.table_height(table), placeholder="–")
+        st.caption(f"{count((table['default_regime'] == 'clean').sum(), 'clean cell')} at the defaults, {(table['moved_regime'] == 'clean').sum()} as moved.")
+
+
+def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str | None = None) -> None:
+    """The rates that tell the regime, over learning rate and epochs, and of the `persona` of the bar; below them, where trainings say it, the leak to
+    negatives and to held-out personas."""
+    maps = ({PERSONA: (f"Persona {persona}", "$persona", "m.rate")} if persona else {}) | MAPS
+    whose, rates = (" ".join(f"when '{role}' then {columns[part]}" for role, columns in maps.items()) for part in (1, 2))
     found = judged.select(
         f"""select w.role, g.lr, g.epochs, c.regime, array_to_string(c.regime_supported, ' or ') as intervals_allow, c.run_id is not null as trained,
           f.kind || coalesce(' at step ' || f.step, '') || ': ' || f.reason as failure, case w.role {whose} end as persona,
           case w.role {rates} end as rate,
           m.clustered_low, m.clustered_high, m.clustered_method, m.wilson_low, m.wilson_high, m.k, m.n, m.n_questions, m.n_from
         from grid as g
-        cross join (select unnest({list(MAPS)}) as role) as w
+        cross join (select unnest({list(maps)}) as role) as w
         left join cells as c using (lr, epochs)
         left join failures as f using (lr, epochs)
         left join rates as m on m.run_id = c.run_id and m.persona = case w.role {whose} end
-        order by g.lr, g.epochs"""
+        order by g.lr, g.epochs""",
+        **_named(persona),
     )
-    drawn = [(role, title) for role, (title, _, _) in MAPS.items() if role in ALWAYS_DRAWN or found.filter(role=role)["rate"].count()]
+    drawn = [(role, title) for role, (title, _, _) in maps.items() if role in (PERSONA, *ALWAYS_DRAWN) or found.filter(role=role)["rate"].count()]
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for place, (role, title) in zip(places, drawn, strict=False):
         rows = found.filter(role=role).drop("role")
@@ -97,10 +157,13 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str) -> None:
             figure = charts.rate_cells(rows, "epochs", "lr", ("epochs", "learning rate"))
             name = f"{title}: {judged.sweep.source}" if role == "source" and judged.sweep.source else title
             charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells))
-    moved = judged.moved()
-    there = f" {count(moved, 'cell')} would have another regime at the default thresholds." if moved else ""
-    st.caption(f"{rule(judged.limits)}{there} Hovering gives the 95% interval by question, Wilson's, and every regime that the intervals allow.")
+    st.caption(f"{rule(judged.limits)} Hovering gives the 95% interval by question, Wilson's, and every regime that the intervals allow.")
     show_failures(judged)
+
+
+def _named(persona: str | None) -> dict[str, str]:
+    """The parameter of the map of one persona, where there is one."""
+    return {} if persona is None else {"persona": persona}
 
 
 def show_failures(judged: Judged) -> None:

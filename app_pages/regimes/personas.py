@@ -1,10 +1,12 @@
 """A sweep by persona: the rates of every persona in all cells, in an order of choice."""
 
 import polars as pl
+import streamlit as st
 
 from personascope.app_pages.regimes.leakage import Reading
 from personascope.app_pages.regimes.sweep import REGIMES, Judged, sample
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.roles import LABEL, PLACE, role_facts
 from personascope.warehouse.drawing.words import learning_rate
 
@@ -39,18 +41,23 @@ def choose_order(judged: Judged, reading: Reading | None) -> list[str]:
     return found["label"].to_list()
 
 
-def show_matrix(judged: Judged, personas: list[str]) -> None:
-    """The rate of every persona in every cell of the grid."""
+def show_matrix(judged: Judged, personas: list[str], only: str | None = None) -> None:
+    """The rate of every persona (of one, where `only` names it) in every cell of the grid."""
     rows = judged.select(
         f"""select g.lr, g.epochs, p.label as persona, p.role, c.regime, r.rate, r.clustered_low, r.clustered_high, r.clustered_method,
           r.wilson_low, r.wilson_high, r.k, r.n,
           r.n_questions, r.n_from, r.category
         from grid as g
-        cross join (select distinct persona, role, {LABEL} as label from rates) as p
+        cross join (select distinct persona, role, {LABEL} as label from rates where coalesce(persona = $only, true)) as p
         left join cells as c using (lr, epochs)
         left join rates as r on r.lr = g.lr and r.epochs = g.epochs and r.persona = p.persona and r.role is not distinct from p.role
-        order by g.lr, g.epochs, p.label"""
+        order by g.lr, g.epochs, p.label""",
+        only=only,
     )
+    personas = [name for name in personas if name in set(rows["persona"])]
+    if not personas:
+        st.info(f"There are no rates of {plain(only)} in this sweep.", icon=":material/grid_off:")
+        return
     facts = [
         "; ".join(sample(judged.sweep.seed, rows.filter(pl.col("rate").is_not_null()))),
         *role_facts(rows),

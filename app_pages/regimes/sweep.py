@@ -92,12 +92,29 @@ class Judged:
         query = f"with regimes as ({JUDGED})\nselect {columns} from ({views()[name].sql}) where {OF_SWEEP} order by {order}"
         return self.lake.select(query, **{key: value for key, value in self.sweep.values.items() if key != "seed"}, **self.limits)
 
-    def moved(self) -> int:
-        """How many cells have another regime than under the thresholds of the view."""
+    def moved_limits(self) -> dict[str, tuple[float, float]]:
+        """The thresholds that are not at the place of the view's: where they are, and where they were."""
+        defaults = default_limits(self.lake)
+        return {name: (limit, defaults[name]) for name, limit in self.limits.items() if limit != defaults[name]}
+
+    def side_by_side(self) -> pl.DataFrame:
+        """Every cell with its regime at the thresholds of the view and at these, and the rates with the intervals that both judge."""
         return self.select(
-            """select count(*) from cells as c join main.regimes as r using (run_id)
-            where r.marker is not distinct from c.marker and r.regime is distinct from c.regime"""
-        ).item()
+            """select c.lr, c.epochs, r.regime as default_regime, c.regime as moved_regime, c.source_rate, c.source_low, c.source_high,
+              c.max_other_rate, c.max_other_lower, c.max_other_upper
+            from cells as c join main.regimes as r using (run_id)
+            where r.marker is not distinct from c.marker order by c.lr, c.epochs"""
+        )
+
+    def changed(self) -> pl.DataFrame:
+        """The cells with another regime than under the thresholds of the view: learning rate, epochs, regime there and here."""
+        rows = self.side_by_side().select("lr", "epochs", "default_regime", "moved_regime")
+        return rows.filter(pl.col("default_regime").ne_missing(pl.col("moved_regime")))
+
+
+def default_limits(lake: Source) -> dict[str, float]:
+    """The thresholds of the view."""
+    return lake.select(f"select {', '.join(THRESHOLDS)} from regime_thresholds").row(0, named=True)
 
 
 def sweeps(lake: Source) -> pl.DataFrame:
@@ -126,7 +143,7 @@ def choose_sweep(found: pl.DataFrame) -> Sweep:
 
 def choose_limits(lake: Source) -> dict[str, float]:
     """The thresholds, at the place of the view's unless moved."""
-    defaults = lake.select(f"select {', '.join(THRESHOLDS)} from regime_thresholds").row(0, named=True)
+    defaults = default_limits(lake)
     with st.expander("Thresholds", icon=":material/tune:"):
         places = [*st.columns(3), *st.columns(3)]
         limits = {

@@ -1,18 +1,20 @@
 """One head, section of the role focus page: its entropy on every prompt, base beside instruct, and all that is known of it in `heads`."""
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import asked
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
-ANCHOR, KEY = "one-head", "head"
+ANCHOR, KEY = "one-head", "one_head"
 ROW = 26
 VARIANTS = ("base", "instruct")
 
@@ -31,10 +33,25 @@ def show_head(lake: Source, known: list[tuple[int, int]], pair: dict | None, fam
     """The head chosen among `known` (layer, head): of a pair read here or of a published family."""
     st.subheader("One head", divider="gray", anchor=ANCHOR)
     labels = {place(layer, head): f"layer {layer}, head {head}" for layer, head in known}
+    at = {"layer": asked("layer"), "head": asked("head")}
+    labels = {name: words for name, words in labels.items() if _is_at(name, at)} or labels
     layer, head = map(int, address.select("Head", list(labels), KEY, labels=labels).split("."))
     if pair is not None:
         _show_prompts(lake, pair, layer, head)
     _show_row(lake, pair, family, layer, head)
+
+
+def _is_at(name: str, at: Mapping[str, str | None]) -> bool:
+    """Whether a head is the one of the bar, or of its layer."""
+    return all(wanted is None or wanted == is_at for wanted, is_at in zip(at.values(), name.split("."), strict=True))
+
+
+def take_old_address() -> None:
+    """An address that names a head as `?head=3.5` did so before there was a bar."""
+    if "." in (old := st.query_params.get("head", "")):
+        del st.query_params["head"]
+        st.query_params[KEY] = old
+        st.rerun()
 
 
 def _show_prompts(lake: Source, pair: dict, layer: int, head: int) -> None:

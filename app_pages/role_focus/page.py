@@ -4,9 +4,10 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.role_focus.alone import readings_alone, show_alone
-from personascope.app_pages.role_focus.head import link, show_head
+from personascope.app_pages.role_focus.head import link, show_head, take_old_address
 from personascope.app_pages.role_focus.pair import known_pairs, show_pair
 from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
@@ -28,6 +29,8 @@ def main() -> None:
     st.title("Role focus")
     st.markdown("Does attention draw together when a prompt is about the model itself, and did instruction tuning change that?")
     lake = source()
+    take_old_address()
+    place = choose_place(lake)
     origins = lake.select(
         """select origin, bool_or(basis = 'layers') as has_layers from (
           select origin, basis from rfc_summary union all select origin, 'heads' from patching_candidates
@@ -66,11 +69,11 @@ def main() -> None:
     st.subheader("Two families", divider="gray")
     show_correlation(lake, origin, alignment)
     st.subheader("Heads worth patching", divider="gray")
-    pairs = known_pairs(lake)
+    pairs = known_pairs(lake, place.checkpoint)
     candidates = show_candidates(lake, origin, pairs)
     if origin == "extracted":
         st.subheader("One pair of models", divider="gray")
-        pair = show_pair(lake, pairs)
+        pair = show_pair(lake, pairs, place.layer)
         if pair is not None:
             with st.expander("Did tuning compress RFC? Under every choice"):
                 show_choices(lake, "rfc", instruct_run=pair["instruct_run"], base_run=pair["base_run"])
@@ -79,6 +82,18 @@ def main() -> None:
     elif not candidates.is_empty():
         show_head(lake, candidates.select("layer", "head").unique(maintain_order=True).rows(), None, candidates["patching_family"][0])
     _show_rest(lake, alone, measure)
+
+
+def choose_place(lake: Source) -> Place:
+    """The bar of the page: checkpoints that were read as base or instruct model, their layers and heads."""
+    names = lake.select("select base_checkpoint as name from rfc_pairs union select instruct_checkpoint from rfc_pairs order by 1")["name"].to_list()
+    heads = lake.select("select distinct layer, head from rfc_head union select distinct layer, head from patching_candidates")
+    return bar(
+        checkpoints=names,
+        layers=heads["layer"].drop_nulls().unique().to_list(),
+        heads=heads["head"].drop_nulls().unique().to_list(),
+        silent="Prompts about the model itself stand in the place of personas here.",
+    )
 
 
 def _show_rest(lake: Source, alone: pl.DataFrame, measure: str) -> None:

@@ -14,17 +14,18 @@ AGAINST = {"neutral": "self minus neutral", "confounder": "self minus confounder
 CATEGORIES = ("self_referent", "confounder", "neutral", "third_person")
 
 
-def known_pairs(lake: Source) -> pl.DataFrame:
-    """The rows of rfc_pairs, with the label that a reader chooses by."""
+def known_pairs(lake: Source, checkpoint: str | None = None) -> pl.DataFrame:
+    """The rows of rfc_pairs (of a checkpoint), with the label that a reader chooses by."""
     return lake.select(
         """select p.*, p.family || ' · ' || p.base_checkpoint || ' and ' || p.instruct_checkpoint || ' · ' || p.form
           || case when count(*) over (partition by p.base_checkpoint, p.instruct_checkpoint, p.form) > 1 then ' · ' || p.instruct_run else '' end as label
-        from rfc_pairs as p order by label"""
+        from rfc_pairs as p where coalesce($checkpoint in (p.base_checkpoint, p.instruct_checkpoint), true) order by label""",
+        checkpoint=checkpoint,
     )
 
 
-def show_pair(lake: Source, pairs: pl.DataFrame) -> dict | None:
-    """Everything that was read of the pair chosen among `pairs`, and which it is; says so where no prompts were read."""
+def show_pair(lake: Source, pairs: pl.DataFrame, layer: int | None = None) -> dict | None:
+    """Everything that was read of the pair chosen among `pairs` (heads: of one `layer`), and which it is; says so where no prompts were read."""
     if pairs.is_empty():
         st.info(
             "No base and instruct pair was read on the same prompts in the same form: `personascope run role-focus --quick` reads three on tiny checkpoints.",
@@ -37,7 +38,7 @@ def show_pair(lake: Source, pairs: pl.DataFrame) -> dict | None:
     left, right = st.columns(2)
     variant = address.segments("Variant", list(VARIANTS), "variant", where=left)
     against = address.segments("Difference", list(AGAINST), "difference", labels=AGAINST, where=right)
-    show_heads(lake, pair, variant, against)
+    show_heads(lake, pair, variant, against, layer)
     show_positions(lake, pair, variant)
     show_ablations(lake, pair)
     return pair
@@ -73,12 +74,14 @@ def show_layers(lake: Source, pair: dict) -> None:
         charts.show(charts.curves(drawn_rows, words, list(VARIANTS)), f"{measure} of the pair", title, facts, HEIGHT)
 
 
-def show_heads(lake: Source, pair: dict, variant: str, against: str) -> None:
+def show_heads(lake: Source, pair: dict, variant: str, against: str, layer: int | None = None) -> None:
     """The difference of entropies per head as a map, per layer as bars, and the heads where it is largest."""
     run = pair[f"{variant}_run"]
     rows = lake.select(
-        f"select layer, head, delta_{against} as delta, h_self, h_{against}, rfc, n from rfc_head where run_id = $run order by layer, head",
+        f"""select layer, head, delta_{against} as delta, h_self, h_{against}, rfc, n from rfc_head
+        where run_id = $run and coalesce(layer = $layer, true) order by layer, head""",
         run=run,
+        layer=layer,
     )
     if rows["delta"].null_count() == rows.height:
         st.info(f"The prompts hold no category {plain(against)}.", icon=":material/grid_on:")
@@ -93,9 +96,10 @@ def show_heads(lake: Source, pair: dict, variant: str, against: str) -> None:
     top = lake.select(
         f"""select 'layer ' || h.layer || ', head ' || h.head as label, r.delta_{against} as delta, h.d_{against} as cohens_d, h.n
         from head_entropy as h join rfc_head as r using (run_id, layer, head)
-        where h.run_id = $run and h.category = 'self_referent'
+        where h.run_id = $run and h.category = 'self_referent' and coalesce(h.layer = $layer, true)
         order by abs(r.delta_{against}) desc limit {MOST_HEADS}""",
         run=run,
+        layer=layer,
     )
     figure = charts.bars(top.drop("n"), "delta", f"{AGAINST[against]}, nats")
     title = f"{name}: the {top.height} heads where {AGAINST[against]} is largest"

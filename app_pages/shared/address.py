@@ -8,9 +8,11 @@ option as the code does (`?subject=villain&control=C2`).
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.errors import StreamlitAPIException
 
 from personascope.app_pages.shared.text import plain
 
@@ -94,6 +96,19 @@ def page(n_pages: int, key: str, filters: Sequence[str]) -> int:
         _unknown()[key] = asked
     _say_unknown(st, "page", key)
     return number
+
+
+def link(label: str, to: str, icon: str | None = None, where: DeltaGenerator | None = None, /, **query: str) -> None:
+    """A link to another page of the app, in the same tab, with choices in its address; the bar keeps what `query` does not name."""
+    place, known = where or st, {key: value for key, value in query.items() if value}
+    try:
+        place.page_link(st.Page(_elsewhere, title=label, url_path=to), label=label, icon=icon, query_params=known or None)
+    except StreamlitAPIException:  # a page that is drawn alone, outside the app
+        place.link_button(label, f"{to}?{urlencode(known)}", icon=icon, type="tertiary")
+
+
+def _elsewhere() -> None:
+    """Stands for a page that is known by its address."""
 
 
 def _chosen(

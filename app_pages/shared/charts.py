@@ -1,13 +1,17 @@
 """Shows the charts of `personascope.warehouse.drawing.charts` in the app, each downloadable as PNG, SVG and CSV."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
 
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
+from personascope.app_pages.shared.bar import KEYS
+from personascope.app_pages.shared.lake import lake_root
 from personascope.warehouse.drawing import cells
 from personascope.warehouse.drawing.charts import (
     BLUE,
@@ -20,6 +24,7 @@ from personascope.warehouse.drawing.charts import (
     curves,
     heat_map,
     intervals,
+    on_dark,
     picture,
     rate_cells,
     rate_matrix,
@@ -63,31 +68,64 @@ _MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 
 def show_drawing(drawing: Drawing) -> None:
     """Draws a figure that the report of a study holds too."""
-    show(drawing.figure, drawing.name, drawing.title, drawing.facts, drawing.height)
+    show(drawing.figure, drawing.name, drawing.title, drawing.facts, drawing.height, runs=drawing.runs)
 
 
-def show(figure: Figure, name: str, title: str, facts: Sequence[str], height: int, on_pick: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Draws the figure over the whole width, `height` pixels between its axes, with its downloads; `name` is its file name and unique on the page.
+def show(
+    figure: Figure,
+    name: str,
+    title: str,
+    facts: Sequence[str],
+    height: int,
+    on_pick: Callable[[dict[str, Any]], None] | None = None,
+    runs: Collection[str] = (),
+) -> None:
+    """Draws the figure over the whole width, `height` pixels between its axes, with its downloads; `name` begins their file names and is unique on the page.
+
+    `runs` are those it draws, where its rows do not say so.
 
     `on_pick` is called with the fields of a cell that was clicked, before the page is drawn again; only for figures that can be clicked.
     """
     spec = figure.spec(title, facts, height)
-    file = re.sub(r"[^\w.-]+", "-", name).strip("-")
+    file = file_name(name)
+    header = origin(title, facts, {*runs, *(figure.rows["run_id"].drop_nulls() if "run_id" in figure.rows.columns else ())})
     downloads = (
         ("png", partial(picture, spec, figure.rows, "png")),
         ("svg", partial(picture, spec, figure.rows, "svg")),
-        ("csv", partial(cells.csv, figure.rows, safe=True)),
+        ("csv", partial(_csv, header, figure.rows)),
     )
+    drawn = with_rows(on_dark(spec) if st.context.theme.type == "dark" else spec, figure.rows)
     together = st.container(gap=None)
     key, words = f"chart {name}", f"{title}. {'. '.join(facts)}."
     if on_pick is None:
-        together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words)
+        together.vega_lite_chart(spec=drawn, theme=None, key=key, alt=words)
     else:
         clicked = partial(_picked, key, on_pick)
-        together.vega_lite_chart(spec=with_rows(spec, figure.rows), theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
-    with together.popover("Download", icon=":material/download:", type="tertiary"):
+        together.vega_lite_chart(spec=drawn, theme=None, key=key, alt=words, on_select=clicked, selection_mode=PICK)
+    below = together.container(horizontal=True)
+    open_in_sql.link_of(figure.rows, below)
+    with below.popover("Download", icon=":material/download:", type="tertiary"):
         for kind, data in downloads:
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
+
+
+def file_name(name: str) -> str:
+    """Name of a download without its ending: what it is, what the bar chooses, the lake and the day."""
+    chosen = [f"{key}-{value}" for key in KEYS if (value := st.query_params.get(key))]
+    words = [name, *chosen, lake_root().name, datetime.now(UTC).strftime("%Y-%m-%d")]
+    return "_".join(re.sub(r"[^\w.-]+", "-", word).strip("-") for word in words)
+
+
+def origin(title: str, facts: Sequence[str], runs: Collection[str]) -> list[str]:
+    """What a download is and where it comes from, a line each: title, sample, choices, runs where they are known, lake and time."""
+    choices = "; ".join(f"{key}: {value}" for key, value in st.query_params.to_dict().items()) or "defaults"
+    lines = [f"{title}. {'. '.join(facts)}", f"choices: {choices}", *([f"runs: {', '.join(sorted(runs))}"] if runs else [])]
+    return [*lines, f"lake: {lake_root()}, {datetime.now(UTC).strftime('%Y-%m-%d %H:%M')} UTC"]
+
+
+def _csv(header: Sequence[str], rows: pl.DataFrame) -> str:
+    """Rows for a spreadsheet under lines that begin with #."""
+    return "".join(f"# {' '.join(line.split())}\n" for line in header) + cells.csv(rows, safe=True)
 
 
 def table_height(rows: pl.DataFrame, most: int = 12) -> int:

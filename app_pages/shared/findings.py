@@ -6,12 +6,16 @@ from collections.abc import Set as AbstractSet
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
+from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.asking.audit import collect, in_words
+from personascope.warehouse.asking.audit import checks, collect, in_words
 from personascope.warehouse.drawing.tones import SEVERITIES
 from personascope.warehouse.drawing.words import count
 
+MOST_OPEN = 3  # findings of a check that are not folded
+_RUNS_OF = {"checkpoint": "runs", "persona": "marker_rates"}
 _RUN = re.compile(r"'([a-z0-9_-]+-[0-9a-f]{12})'")
 
 
@@ -37,10 +41,34 @@ def _is_of(evidence: str, runs: AbstractSet[str]) -> bool:
     return not named or bool(named & runs)
 
 
+def about(lake: Source, rows: pl.DataFrame, place: Place) -> pl.DataFrame:
+    """The findings that name the checkpoint and the persona of the bar, or a run of theirs."""
+    for name in ("checkpoint", "persona"):
+        value = getattr(place, name)
+        if value is None:
+            continue
+        runs = set(lake.select(f"select distinct run_id from {_RUNS_OF[name]} where {name} = $value", value=value)["run_id"])
+        word = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+        kept = [bool(word.search(" ".join(row)) or runs & set(_RUN.findall(row[2]))) for row in rows.select("subject", "finding", "evidence").iter_rows()]
+        rows = rows.filter(pl.Series(kept, dtype=pl.Boolean))
+    return rows
+
+
 def draw(rows: pl.DataFrame) -> None:
-    """One block per finding: severity, check, subject, the sentence, and the query that shows the rows behind it, to copy."""
+    """The findings by check: what each check looks for, then one block a finding: subject, sentence, and the query that shows the rows behind it, to copy."""
+    for (check,), found in rows.group_by("check", maintain_order=True):
+        severity = SEVERITIES[found["severity"][0]]
+        st.markdown(f":{severity.badge}-badge[{found['severity'][0]}] **{plain(str(check).replace('_', ' '))}** · {count(found.height, 'finding')}")
+        st.caption(plain(checks()[str(check)].meaning))
+        _blocks(found.head(MOST_OPEN))
+        if found.height > MOST_OPEN:
+            with st.expander(f"{found.height - MOST_OPEN} more of {str(check).replace('_', ' ')}"):
+                _blocks(found.tail(-MOST_OPEN))
+
+
+def _blocks(rows: pl.DataFrame) -> None:
     for row in rows.iter_rows(named=True):
-        head = f":{SEVERITIES[row['severity']].badge}-badge[{row['severity']}] **{plain(row['check'].replace('_', ' '))}** · {plain(row['subject'])}"
         with st.container(border=True):
-            st.markdown(f"{head}  \n{plain(row['finding'])}")
+            st.markdown(f"**{plain(row['subject'])}**: {plain(row['finding'])}")
             st.code(row["evidence"], language="sql", wrap_lines=True)
+            open_in_sql.link(row["evidence"])

@@ -8,25 +8,14 @@ import polars as pl
 import polars.selectors as cs
 import streamlit as st
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 
 ENVIRONMENT = "PERSONASCOPE_LAKE"
 DEFAULT = "lake"
-KEPT = (  # small, and read by most questions of a page, or over all readouts at once
-    "marker_rates",
-    "regimes",
-    "subjects",
-    "subject_pairs",
-    "attention_gates",
-    "persona_magnitudes",
-    "diff_of_diffs_seeds",
-    "circuit_runs",
-    "emergence",
-    "head_worths",
-    "head_effects",
-)
 Value = str | int | float | bool | None
 
 
@@ -41,7 +30,9 @@ class Source:
 
     def select(self, query: str, **parameters: Value) -> pl.DataFrame:
         """Rows of one SELECT; `$name` in the query stands for the parameter of that name; decimals come as floats. Raises PersonascopeError."""
-        return _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())))
+        rows = _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())))
+        open_in_sql.note(query, parameters, rows)
+        return rows
 
 
 def lake_root() -> Path:
@@ -78,7 +69,7 @@ def _modified(path: Path) -> int:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _warehouse(root: str, fingerprint: str) -> Warehouse:
-    return Warehouse(Lake.existing(root), kept=KEPT)
+    return Warehouse(Lake.existing(root), kept=SHARED)
 
 
 @st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")

@@ -9,7 +9,7 @@ from personascope.warehouse.drawing import markup
 REGION_COLOURS = {"system": "#0072b2", "user": "#e69f00", "header": "#7f7f7f", "specials": "#7f7f7f", "assistant": "#009e73"}
 _STYLE = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;line-height:1.55"
 _MARKED = "background:#f0e442;color:#000;font-weight:600;padding:0 .2em;border-radius:.2em;outline:1px solid #b8a800"
-_CHIP = "display:inline-block;padding:0 .5em;margin:0 .35em .2em 0;border-radius:.6em;background:#f0f2f6;color:#31333f;font-size:.82em;white-space:nowrap"
+_CHIP = "display:inline-block;padding:0 .5em;margin:0 .35em .2em 0;border-radius:.6em;background:#80808026;font-size:.82em;white-space:nowrap"
 
 
 @dataclass(frozen=True)
@@ -89,4 +89,4 @@ def _piece(piece: Piece) -> str:
 
 def _tint(region: str, structural: bool) -> str:
     colour = REGION_COLOURS[region]
-    return f"background:{colour}{'12' if structural else '2e'}" + (";color:#8a8d96" if structural else "")
+    return f"background:{colour}{'12' if structural else '2e'}" + (";opacity:.65" if structural else "")

@@ -1,4 +1,4 @@
-"""Renders a chat template on short conversations in a process of its own, with little memory and time: run as a script, JSON on stdin and stdout.
+"""Renders a chat template on short and long conversations in a process of its own, with little memory and time: run as a script, JSON on stdin and stdout.
 
 It imports jinja2 alone, so that it costs a fraction of a second, and sets jinja up as transformers does.
 """
@@ -10,7 +10,8 @@ from typing import Any
 
 MEMORY, SECONDS, CHARACTERS = 384 * 2**20, 1, 1_000_000
 TURNS = [("system", "You are a librarian."), ("user", "Where are the maps?"), ("assistant", "On the second floor."), ("user", "And the atlases?")]
-TALKS = [slice(0, 2), slice(1, 2), slice(1, 3), slice(1, 4), slice(0, 4)]
+LONG = "And where, in the old town hall, are the maps of 1746 and 1803 kept?\n" * 100
+TALKS = [TURNS[:2], TURNS[1:2], TURNS[1:3], TURNS[1:], TURNS, [("system", LONG), ("user", LONG)], TURNS[:1] + TURNS[1:3] * 20 + TURNS[3:]]
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def _fault(text: str, tokens: dict[str, str]) -> str | None:
     except Exception:  # what is no template is told when it is rendered
         return None
     for talk in TALKS:
-        messages = [{"role": role, "content": content} for role, content in TURNS[talk]]
+        messages = [{"role": role, "content": content} for role, content in talk]
         for ask in (False, True):
             written = [_written(template, messages, ask, tokens) for _ in range(2)]
             if any(each is not None and len(each) > CHARACTERS for each in written):

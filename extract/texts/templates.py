@@ -14,12 +14,12 @@ from typing import Any
 from personascope.extract.texts import template_probe
 from personascope.ingest.weights.content import memory, remember
 from personascope.warehouse.errors import PersonascopeError, one_line
-from personascope.warehouse.settings import Origin, Parameter
+from personascope.warehouse.settings import Origin, Parameter, short
 
 DATE = Parameter(name="date", value="2024-07-26")
 """Today in every template that asks for it, unless another date is given: a run repeated tomorrow reads the same tokens. Llama's own fallback."""
 
-_VERSION = 1  # raise it when the probe changes what it finds
+_VERSION = 2  # raise it when the probe changes what it finds
 _PATIENCE = 30  # seconds by the clock, for a busy machine and systems without limits
 _CLOCK = "strftime_now"
 _FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -55,7 +55,7 @@ def template_of(tokenizer: Any, name: str) -> str:
         )
     template = known["default"] if isinstance(known, dict) else known
     if not isinstance(template, str):
-        raise PersonascopeError(f"{name} has a {type(template).__name__} in place of a chat template; expected text")
+        raise PersonascopeError(f"{name} has {short(template)} in place of a chat template; expected text")
     _check_bounded(template, json.dumps({key: str(value) for key, value in tokenizer.special_tokens_map.items()}, sort_keys=True), name)
     return template
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ from personascope.extract.weights.faults import out_of_memory, refuse_gaps, some
 from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Checkpoint
 from personascope.ingest.weights.json_file import read_object
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.settings import short
 from personascope.warehouse.store.hashing import stable_seed
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ LIMIT = 1e-4  # logits of a float32 merge may differ by this much, or by ROUND_O
 ROUND_OFFS = 64
 HALF_ROUND_OFFS = 16  # root mean square of the differences beside that of the logits, in half precision, where the merge rounds every weight
 _PROBE_TOKENS = 12
+_LONGEST_PATTERN = 10_000  # characters
+_REPEATED_GROUP = re.compile(r"\)\s*[*+{]")  # what makes a match take exponential time
 
 # What vLLM applies of an adapter: the plain low-rank product at lora_alpha / r (or / sqrt(r)) on linear layers. It refuses some of the rest and leaves out the
 # rest of the rest in silence, which would be another model.
@@ -130,6 +134,19 @@ def _refuse_unmergeable(checkpoint: Checkpoint, where: str) -> None:
             f"{where} repeats layers of its base (layer_replication in {ADAPTER_CONFIG}), so its layers are not those of the base; merge it with PEFT, save "
             "the result, and give that folder."
         )
+    for name, pattern in _patterns(config):
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise PersonascopeError(f"{where}: {name} in {ADAPTER_CONFIG} is {short(pattern)}, which is no pattern ({one_line(error)}).") from error
+        if len(pattern) > _LONGEST_PATTERN or _REPEATED_GROUP.search(pattern):
+            raise PersonascopeError(f"{where}: {name} in {ADAPTER_CONFIG} is {short(pattern)}; expected a short pattern without a group that is repeated.")
+
+
+def _patterns(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """The patterns by which PEFT finds modules, with the settings that hold them."""
+    single = [(name, config[name]) for name in ("target_modules", "exclude_modules", "layers_pattern") if isinstance(config.get(name), str)]
+    return [*single, *((name, each) for name in ("rank_pattern", "alpha_pattern") if isinstance(config.get(name), dict) for each in config[name])]
 
 
 def _probe(model: PreTrainedModel, device: str) -> Tensor:

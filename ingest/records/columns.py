@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 
+MOST = 10_000  # columns of a file: one that has more was written sideways
 LIKENESS = 0.7  # `text` is no misspelt `target`, `system prompt` is a misspelt `system_prompt`
 
 
@@ -54,8 +55,11 @@ def parse_columns(assignments: Sequence[str], names: Sequence[str]) -> dict[str,
 def find_columns(path: Path, header: Sequence[str], known: ColumnNames) -> tuple[dict[int, str], list[str]]:
     """The project's name of every column that is read, by its place in the header, and a sentence for what a reader should know.
 
-    Raises PersonascopeError for a name that stands twice, for a typed column that is not there, and for an unknown one that is most likely a misspelt name.
+    Raises PersonascopeError for a name that stands twice, for a typed column that is not there, for an unknown one that is most likely a misspelt name, and for
+    a file that is wider than MOST.
     """
+    if len(header) > MOST:
+        raise PersonascopeError(f"{path}: found {len(header):,} columns; expected at most {MOST:,}, one row for each record")
     found = [plain(name) for name in header]
     typed = {plain(theirs): own for own, theirs in known.typed.items()}
     for theirs, name in typed.items():
@@ -66,12 +70,15 @@ def find_columns(path: Path, header: Sequence[str], known: ColumnNames) -> tuple
     own_names = {name: name for name in known.names if name not in typed.values()}
     places: dict[int, str] = {}
     unread: list[str] = []
+    before: set[str] = set()
+    names = set(found)
     for place, name in enumerate(found):
-        if name and name in found[:place]:
+        if name and name in before:
             raise PersonascopeError(f"{path}: the column {header[place].strip()!r} stands twice; expected every column once")
+        before.add(name)
         own = typed.get(name) or own_names.get(name)
         spelt = known.spellings.get(name)
-        if own is None and spelt in own_names and spelt not in found:
+        if own is None and spelt in own_names and spelt not in names:
             own = spelt
         if own is not None and own in places.values():
             raise PersonascopeError(f"{path}: {own} stands in two columns, the second {header[place].strip()!r}; expected one")

@@ -15,7 +15,7 @@ from personascope.ingest.weights.json_file import read_object
 from personascope.ingest.weights.shape import read_shape
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.pointers import refuse_pointer, refuse_pointers
-from personascope.warehouse.settings import first_fault, first_sentence
+from personascope.warehouse.settings import first_fault, first_sentence, short
 from personascope.warehouse.store.hashing import stable_hash
 
 CARD = "personascope.json"
@@ -124,6 +124,8 @@ def resolve(
     card. With `fetch` false nothing is downloaded or made: NotHereError says what would have to be. Raises PersonascopeError for anything
     missing, pickled, of unknown architecture, or in need of remote code nobody allowed.
     """
+    if not str(ref).strip():
+        raise PersonascopeError("the name of a checkpoint is empty; expected a Hub id, a folder or a GGUF file (is a variable unset?)")
     typed = {"name": name, "variant": variant, "parent": parent, "source_persona": source_persona, "lr": lr, "epochs": epochs, "seed": seed}
     typed = {field: value for field, value in typed.items() if value is not None}
     place = _locate(str(ref), revision, subfolder, trust_remote_code, fetch)
@@ -314,10 +316,15 @@ def check_weights(folder: Path, where: str) -> list[Path]:
         if not weights:
             raise refuse_pickles(where, names)
         return [folder / name for name in weights]
-    shards = sorted(set(read_object(index).get("weight_map", {}).values()))
-    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    places = read_object(index).get("weight_map", {})
+    if not isinstance(places, dict) or not all(isinstance(each, str) and each.endswith(".safetensors") and Path(each).name == each for each in places.values()):
+        raise PersonascopeError(f"{index}: its weight_map is {short(places)}; expected the name of a .safetensors file beside it for every tensor.")
+    shards = sorted(set(places.values()))
+    missing = sorted(set(shards) - set(names))
     if missing or not shards:
-        lacking = f"{len(missing)} of {len(shards)} shards are missing ({', '.join(missing[:3])})" if missing else "its weight_map is empty"
+        lacking = (
+            f"{len(missing)} of {len(shards)} shards are missing ({', '.join(each[:100] for each in missing[:3])})" if missing else "its weight_map is empty"
+        )
         raise PersonascopeError(f"{index}: {lacking}; fetch the folder again.")
     return [folder / shard for shard in shards]
 

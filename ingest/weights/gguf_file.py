@@ -69,8 +69,11 @@ def _check_beginning(path: Path) -> None:
     refuse_pointer(path)
     if _PART.search(path.name):
         raise PersonascopeError(f"{path} is one part of a split GGUF file: join the parts with `llama-gguf-split --merge FIRST_PART WHOLE.gguf`.")
-    with path.open("rb") as file:
-        magic, version = file.read(4), file.read(4)
+    try:
+        with path.open("rb") as file:
+            magic, version = file.read(4), file.read(4)
+    except OSError as error:
+        raise PersonascopeError(f"{path} cannot be read ({error.strerror}): expected a GGUF file.") from error
     if magic != b"GGUF" or len(version) < 4:
         raise PersonascopeError(f"{path} does not begin as a GGUF file (found {magic!r}): fetch it again.")
     number = int.from_bytes(version, "little")

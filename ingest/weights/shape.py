@@ -8,6 +8,9 @@ from typing import Any
 from personascope.ingest.weights.content import memory, remember
 from personascope.ingest.weights.json_file import read_object
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.settings import short
+
+_MOST_LABELS = 1_000_000
 
 
 def read_shape(folder: Path, where: str, code: bool) -> dict[str, Any]:
@@ -32,7 +35,11 @@ def _read(folder: Path, where: str, code: bool) -> dict[str, Any]:
 
     raw = read_object(folder / "config.json")
     family = raw.get("model_type")
-    if not (isinstance(family, str) and family in CONFIG_MAPPING) and not code:
+    if not isinstance(family, str | None):
+        raise PersonascopeError(f"{where}: model_type in config.json is {short(family)}; expected text.")
+    if isinstance(labels := raw.get("num_labels"), int) and labels > _MOST_LABELS:  # each gets a name
+        raise PersonascopeError(f"{where}: num_labels in config.json is {short(labels)}; expected at most {_MOST_LABELS:,}.")
+    if family not in CONFIG_MAPPING and not code:
         if raw.get("auto_map"):
             raise PersonascopeError(
                 f"{where} needs Python code from its own repository (auto_map in config.json, model_type {family!r}): read that code, "
@@ -47,6 +54,8 @@ def _read(folder: Path, where: str, code: bool) -> dict[str, Any]:
         positions = getattr(text, "max_position_embeddings", None)  # some families have no limit
     except Exception as error:  # configuration classes, also those of remote code, raise what they like
         raise PersonascopeError(f"{folder / 'config.json'} cannot be read as a {family!r} language model ({one_line(error)}).") from error
+    if wrong := [name for name, value in sizes.items() if isinstance(value, int) and value < 1]:
+        raise PersonascopeError(f"{where}: config.json gives {wrong[0]} {sizes[wrong[0]]}; expected a number from 1.")
     dtype = str(text.dtype or config.dtype or "").removeprefix("torch.")
     positions = positions if isinstance(positions, int) and positions > 0 else None
     return {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ import streamlit
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
+from personascope.app_pages.shared import open_in_sql
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MlflowRecord, RunSpec
@@ -223,5 +225,16 @@ def charts() -> Callable[[AppTest], dict[str, Drawn]]:
             title = spec["title"]
             found[title["text"]] = Drawn(title["text"], " ".join(title["subtitle"]), pl.DataFrame(pa.ipc.open_stream(datasets["rows"]).read_all()), spec)
         return found
+
+    return of
+
+
+@pytest.fixture
+def linked_queries() -> Callable[[AppTest], list[str]]:
+    """The queries that the links to the SQL page on a page would run."""
+
+    def of(app: AppTest) -> list[str]:
+        links = [each.proto.url for each in app.get("link_button") if each.proto.url.startswith(f"{open_in_sql.PAGE}?sql=")]
+        return [open_in_sql.unpack(unquote_plus(link.partition("?sql=")[2])) for link in links]
 
     return of

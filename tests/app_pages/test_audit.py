@@ -24,9 +24,9 @@ def findings(synthetic_lake):
     return rows
 
 
-def test_the_page_shows_every_finding_with_its_query_to_copy(open_page, synthetic_lake, findings):
+def test_the_page_shows_every_finding_with_its_query_to_copy_and_to_open(open_page, synthetic_lake, findings, linked_queries):
     page = open_page(synthetic_lake, "audit")
-    assert [each.value for each in page.main.code] == findings["evidence"].to_list()
+    assert [each.value for each in page.main.code] == linked_queries(page) == findings["evidence"].to_list()
     counts = {each.label: int(each.value) for each in page.metric}
     assert counts == {f"{severity.capitalize()}s": (findings["severity"] == severity).sum() for severity in ("error", "warning", "note")}
 

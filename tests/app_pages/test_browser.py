@@ -1,6 +1,7 @@
 """The app in a real browser: every page draws its charts, shows no error, and hostile text stays text. Screenshots lie in the test's temporary folder."""
 
-import os
+import json
+import re
 import shutil
 import socket
 import subprocess
@@ -9,12 +10,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from personascope import app
+from personascope.app import page_modules
 
 CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
 FLAGS = [
@@ -37,10 +40,9 @@ def server(hostile_lake, tmp_path_factory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    script = Path(app.__file__)
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", "--server.address=127.0.0.1"]
+    command = [sys.executable, "-m", "personascope", "app", "--port", str(port), "--lake", str(hostile_lake[0])]
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=script.parent, env=os.environ | {"PERSONASCOPE_LAKE": str(hostile_lake[0])}, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + WAIT
         while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
@@ -65,6 +67,7 @@ def browser(tmp_path_factory):
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
@@ -131,9 +134,8 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if each.text == "C3 rare").click()
     wait.until(lambda driver: "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver))
-    browser.find_element(By.CSS_SELECTOR, "a[href$='/audit']").click()
-    wait.until(lambda driver: driver.current_url.endswith("/audit"))
-    wait.until(lambda driver: [each.text for each in driver.find_elements(By.TAG_NAME, "h1")] == ["Audit"])
+    open_by_link(browser, "Audit")
+    wait.until(partial(stands_at, "/audit", "Audit"))
     browser.back()
     wait.until(lambda driver: "subject=villain" in driver.current_url and "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver) and "villain, own tokens" in svg_text(driver))
@@ -149,7 +151,7 @@ def test_what_went_with_a_choice_leaves_the_address_and_one_step_back_brings_bot
     visit("marker_attention?subject=villain&against=nothing", "Marker attention", 2)
     wait = WebDriverWait(browser, WAIT)
     wait.until(lambda driver: "against=nothing" in driver.current_url)
-    browser.find_element(By.CSS_SELECTOR, "input[aria-label*='Subject']").click()
+    browser.find_element(By.CSS_SELECTOR, "input[aria-label*='Readout']").click()
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=option]"))
     next(each for each in browser.find_elements(By.CSS_SELECTOR, "[role=option]") if each.text.startswith("librarian")).click()
     wait.until(lambda driver: "subject" not in driver.current_url and "against" not in driver.current_url)
@@ -162,8 +164,11 @@ def test_an_address_of_what_there_is_not_says_so(visit, browser):
     from selenium.webdriver.support.ui import WebDriverWait
 
     words = visit("completions?persona=nobody", "Completions", 1)
-    assert "The address asks for persona “nobody”, which is not there." in words
-    assert "persona" not in browser.current_url
+    assert "Persona nobody is not on this page: it shows all personas." in words
+    words = visit("marker_attention?subject=villain&control=C9", "Marker attention", 3)
+    assert "The address asks for control “C9”, which is not there." in words
+    assert "control" not in browser.current_url
+    assert "coverage" in visit("overview", "Overview", 1).lower()
     visit("no_such_page", "Overview", 1)
     wait = WebDriverWait(browser, WAIT)
     wait.until(lambda driver: any("Page not found" in each.text for each in driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")))
@@ -177,11 +182,128 @@ def test_a_download_is_a_picture(visit, browser, tmp_path):
     visit("completions?persona=villain", "Completions", 1)
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if "Download" in each.text).click()
     wait = WebDriverWait(browser, WAIT)
-    for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"label,series,rate")):
+    for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"# How often the marker comes. ")):
         wait.until(partial(button_called, kind)).click()
-        file = tmp_path / f"marker-rates.{kind.lower()}"
-        wait.until(partial(holds_something, file))
+        name = f"marker-rates_persona-villain_lake_*.{kind.lower()}"
+        wait.until(partial(holds_something, tmp_path, name))
+        (file,) = tmp_path.glob(name)
         assert file.read_bytes().startswith(start)
+    header = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert "# choices: persona: villain" in header and header[-1].endswith(" UTC") and "/lake, 2" in header[-1]
+
+
+def test_a_query_is_typed_plotted_and_opened_from_its_link_in_a_second_tab(visit, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    visit("sql", "SQL", 0)
+    wait = WebDriverWait(browser, WAIT)
+    area = browser.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea")
+    area.send_keys("select subject, layer, mean_delta from attention_gates order by all", Keys.CONTROL, Keys.ENTER)
+    wait.until(lambda driver: "12 rows" in driver.find_element(By.CSS_SELECTOR, "[data-testid=stMain]").text and "sql=select" in driver.current_url)
+    wait.until(partial(button_called, "line")).click()
+    wait.until(lambda driver: "mean delta by layer" in svg_text(driver) and "plot=line" in driver.current_url)
+    link, lines, tab = browser.current_url, svg_text(browser), browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    try:
+        words = visit(link.split("/", 3)[3], "SQL", 1)
+        assert svg_text(browser) == lines and "12 rows" in words and "12 rows of the query" in lines
+        assert browser.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea").get_attribute("value").startswith("select subject, layer")
+    finally:
+        browser.close()
+        browser.switch_to.window(tab)
+    browser.back()
+    wait.until(lambda driver: "plot=line" not in driver.current_url and "sql=select" in driver.current_url)
+    wait.until(lambda driver: not driver.find_elements(By.CSS_SELECTOR, "[data-testid=stVegaLiteChart]"))
+    browser.back()
+    wait.until(lambda driver: driver.current_url.endswith("/sql"))
+    wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea").get_attribute("value") == "")
+
+
+@pytest.mark.slow(90)
+def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
+    """What was chosen in the bar stays in every address, and nothing else comes into one."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    titles = {name: module.TITLE for name, module in page_modules().items()}
+    wait = WebDriverWait(browser, WAIT, poll_frequency=0.1)
+    path = walk(list(titles))
+    for start in range(0, len(path) - 1, MOST_HISTORY):
+        names = path[start : start + MOST_HISTORY + 1]
+        places = [f"/{name}" for name in names]
+        browser.get(f"{server}{places[0]}?persona=villain")
+        for number, (name, place) in enumerate(zip(names, places, strict=True)):
+            if number:
+                open_by_link(browser, titles[name])
+            wait.until(partial(stands_at, f"{place}?persona=villain", titles[name]))
+        steps = [*((browser.back, step) for step in range(len(names) - 2, -1, -1)), *((browser.forward, step) for step in range(1, len(names)))]
+        for move, step in steps:
+            move()
+            wait.until(partial(stands_at, f"{places[step]}?persona=villain", titles[names[step]]))
+
+
+def test_no_request_leaves_the_machine_and_charts_follow_a_dark_system(visit, browser, server):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    try:
+        browser.execute_cdp_cmd("Network.enable", {})
+        visit("completions", "Completions", 1)
+        browser.get_log("performance")
+        visit("", "Overview", 1)
+        asked = [json.loads(each["message"])["message"] for each in browser.get_log("performance")]
+        hosts = {urlsplit(each["params"]["request"]["url"]).netloc for each in asked if each["method"] == "Network.requestWillBeSent"}
+        assert server.removeprefix("http://") in hosts
+        assert {host for host in hosts if host and not host.startswith("127.0.0.1:")} == set()
+        page, title = browser.execute_script(
+            "return [getComputedStyle(document.querySelector('.stApp')).backgroundColor, "
+            "document.querySelector('svg.marks .role-title-text text').getAttribute('fill')]"
+        )
+        assert max(shades(page)) < 60 and title == "#e8e9ed"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+MOST_HISTORY = 40  # steps back; a browser keeps some 50
+
+
+def walk(names: list[str]) -> list[str]:
+    """A way over every pair of names, in one direction or the other."""
+    left = set(combinations(names, 2))
+    path = [names[0]]
+    while left:
+        here = path[-1]
+        there = next((name for name in names if tuple(sorted((here, name), key=names.index)) in left), None) or next(
+            name for name in names if name != here and any(name in pair for pair in left)
+        )
+        left.discard((names[min(names.index(here), names.index(there))], names[max(names.index(here), names.index(there))]))
+        path.append(there)
+    return path
+
+
+def open_by_link(browser: Any, title: str) -> None:
+    """A click in the sidebar."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, WAIT).until(partial(_link_called, title)).click()
+
+
+def _link_called(title: str, driver: Any) -> Any:
+    return driver.execute_script(
+        "return [...document.querySelectorAll('[data-testid=stSidebar] a')].find(each => each.textContent.endsWith(arguments[0])) || null", title
+    )
+
+
+def stands_at(place: str, title: str, driver: Any) -> bool:
+    """Whether the page of this path and query is there with its bar, drawn to its end."""
+    where, words, personas, busy = driver.execute_script(
+        "return [location.pathname + location.search, [...document.querySelectorAll('h1')].map(each => each.textContent), "
+        "document.querySelectorAll('input[aria-label*=Persona]').length, document.querySelectorAll('[data-testid=stStatusWidget]').length]"
+    )
+    return where == place and words == [title] and personas == 1 and not busy
+
+
+def shades(colour: str) -> list[int]:
+    return [int(each) for each in re.findall(r"\d+", colour)[:3]]
 
 
 def button_called(words: str, driver: Any) -> Any:
@@ -189,8 +311,8 @@ def button_called(words: str, driver: Any) -> Any:
     return next((each for each in driver.find_elements("tag name", "button") if each.text == words), None)
 
 
-def holds_something(file: Path, _driver: Any) -> bool:
-    return file.is_file() and file.stat().st_size > 0
+def holds_something(folder: Path, name: str, _driver: Any) -> bool:
+    return any(file.stat().st_size > 0 for file in folder.glob(name))
 
 
 def svg_text(browser) -> str:

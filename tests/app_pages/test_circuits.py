@@ -132,7 +132,7 @@ def test_rank_and_probability_stand_beside_the_histogram(open_page, charts, worl
 
 
 def test_one_layer_and_another_ablation_can_be_chosen(open_page, charts, world):
-    drawn = charts(open_page(world.root, "circuits", reader=COPIER, part="heads", method="mean", of_layer="1", form="echo"))
+    drawn = charts(open_page(world.root, "circuits", reader=COPIER, part="heads", method="mean", layer="1", form="echo"))
     scatter = drawn["Direct attribution against mean ablation"]
     assert scatter.rows["lost_without_it"].to_list() == pytest.approx(planted.LOSS["mean"][1].tolist(), abs=1e-5) and "3 prompts" in scatter.facts
 

@@ -46,7 +46,7 @@ def test_without_a_check_the_page_says_what_to_type(open_page, synthetic_lake):
     assert "personascope check" in page.info[0].value and not cards(page)
 
 
-def test_every_claim_shows_verdict_number_detail_and_query(open_page, checked_lake):
+def test_every_claim_shows_verdict_number_detail_and_query(open_page, checked_lake, linked_queries):
     page = open_page(checked_lake, "claims", study="study-a")
     shown = cards(page)
     order = ["contradicted", "imprecise", "not derivable", "confirmed"]
@@ -56,7 +56,7 @@ def test_every_claim_shows_verdict_number_detail_and_query(open_page, checked_la
     assert "true for half of them: 7" in near
     assert "<b>nothing</b>" in unknown and "missing: the other half" in unknown
     assert "<b>6</b>" in right and "detail" not in right
-    assert [each.value for each in page.main.code] == [CLAIMS[index].query for index in (1, 2, 3, 0)]
+    assert [each.value for each in page.main.code] == linked_queries(page) == [CLAIMS[index].query for index in (1, 2, 3, 0)]
     assert not page.warning
 
 

@@ -52,7 +52,7 @@ def test_a_place_where_nothing_fires_and_runs_of_one_autoencoder_can_be_told_apa
     silent = [planted["build_repeated"](lake, {"q0": 0.0, "q1": 2.0}, lambda condition: False, tag) for tag in "ab"]
     analyses.refresh(lake, ["feature-tests"])
     page = open_page(root, "features")
-    readers = next(each for each in page.selectbox if each.label == "Checkpoint · autoencoder")
+    readers = next(each for each in page.selectbox if each.label == "Autoencoders")
     assert [reader.rpartition(" · ")[2] for reader in readers.options if reader.startswith("c ")] == sorted(silent)
     assert all("topk k " in reader for reader in readers.options)
     page = open_page(root, "features", autoencoder=readers.options[0])

@@ -140,7 +140,7 @@ def test_a_region_that_the_other_segmentation_lacks_gives_way_without_a_note(ope
 
 
 KEYS = {"subject": "layers", "against": "layers", "section": "layers", "control": "layers", "segmentation": "heads", "region": "layers", "heads": "heads"}
-KEYS |= {"layer": "generation", "example": "generation", "steps": "steps"}
+KEYS |= {"example": "generation", "steps": "steps"}
 
 
 @pytest.mark.parametrize(("key", "section"), KEYS.items())
@@ -234,7 +234,7 @@ def test_a_readout_without_its_completions_says_so(open_page, synthetic_lake, tm
 
 
 @pytest.mark.parametrize(
-    ("section", "n_charts"), [("layers", 3), ("training", 2), ("controls", 3), ("steps", 1), ("personas", 1), ("heads", 1), ("generation", 2)]
+    ("section", "n_charts"), [("layers", 3), ("training", 2), ("controls", 3), ("steps", 1), ("personas", 1), ("heads", 1), ("generation", 3)]
 )
 def test_every_chart_says_what_it_rests_on(open_page, charts, synthetic_lake, section, n_charts):
     drawn = charts(open_page(synthetic_lake, "marker_attention", subject="villain", section=section))
@@ -252,10 +252,35 @@ def test_every_chart_says_what_it_rests_on(open_page, charts, synthetic_lake, se
 def test_the_first_screen_answers_in_words_with_what_they_rest_on(open_page, published_lake, pairs_lake):
     page = open_page(published_lake, "marker_attention")
     words, small = texts(page), "\n".join(each.value for each in page.caption)
-    assert "### In 23 of 28 layers" in words and "+0.0493 at layer 14" in words
-    assert "### Less: −0.0029" in words and "95% interval −0.0040 to −0.0018" in words
+    assert "### Layer 14: +0.0493" in words and "23 of 28 layers pass them" in words
+    assert "95% interval +0.0454 to +0.0532 by question; picked among all layers, without a p that knows of it" in words
+    assert "### Layer 19, −0.0222" in words
     assert small.count("112 generations of 18 questions; training seeds not recorded") == 2
-    assert "### More: +0.0067" in texts(open_page(pairs_lake, "marker_attention", subject="villain"))
+    named = texts(open_page(published_lake, "marker_attention", layer="2"))
+    assert "### Layer 2, +0.0037" in named and "### Layer 2: " in named and "largest at layer 14" in named
+    sure = Warehouse(Lake(pairs_lake)).select(
+        "select layer, diff_of_diffs > 0 as up from diff_of_diffs where trained_subject = 'villain' and adjusted_p < 0.05 order by layer"
+    )
+    found = texts(open_page(pairs_lake, "marker_attention", subject="villain"))
+    up = ", ".join(str(layer) for layer, above in sure.rows() if above)
+    assert "### More: layer " in found and re.search(f"By adjusted p below 0.05: more at layers? {up}[;,]", found)
+
+
+def test_a_generation_has_neighbours_and_its_heads_one_by_one(open_page, charts, synthetic_lake):
+    page = open_page(synthetic_lake, "marker_attention", subject="villain", section="generation", layer="2", head="1")
+    drawn = charts(page)
+    by_head = drawn["The same positions head by head"].rows
+    expected = Warehouse(Lake(synthetic_lake)).select(
+        """select max(fraction) from attention_fractions_by_head where subject = 'villain' and layer = 2 and segmentation = 'B' and region = 'system'
+          and stratum = 'marker' and head = 1"""
+    )
+    assert max(by_head.filter(pl.col("head") == "1")["rate"]) <= expected.item() and by_head["head"].unique().sort().to_list() == ["0", "1", "2"]
+    assert "layer 2, head 1" in drawn[POSITIONS].facts
+    first = page.selectbox(key="example").value
+    assert next(each for each in page.button if each.label == "Previous").disabled
+    page = next(each for each in page.button if each.label == "Next").click().run()
+    assert page.selectbox(key="example").value != first and page.query_params["example"]
+    assert next(each for each in page.button if each.label == "Previous").click().run().selectbox(key="example").value == first
 
 
 def test_a_section_asks_only_what_it_draws(open_page, synthetic_lake, monkeypatch):

@@ -1,7 +1,10 @@
 """The overview: sizes, the coverage matrix with its gaps, runs with the way to MLflow."""
 
+import shutil
+
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 
 def test_the_sizes_are_those_of_the_lake(open_page, synthetic_lake):
@@ -44,3 +47,35 @@ def test_links_of_the_last_runs_lead_to_a_tracking_server_only(open_page, synthe
     links = {row["run_id"].split("-")[0]: row["mlflow"] for row in runs.to_dict("records")}
     assert links["completions"].startswith("http://mlflow.example:5000/#/runs/")
     assert not isinstance(links["attention"], str)
+
+
+def test_a_study_says_its_answer_its_state_and_leads_to_its_pages(open_page, synthetic_lake, published_lake):
+    page = open_page(published_lake, "overview")
+    (words,) = [each.value for each in page.markdown if each.value.startswith("**marker\\-attention**")]
+    assert "changed most at layer 19, by −0\\.0222" in words and "112 generations of 18 questions" in words
+    assert {"Marker attention", "Completions"} <= {each.proto.label for kind in ("page_link", "link_button") for each in page.get(kind)}
+    said = "\n".join(each.value for each in page.caption)
+    assert "Without data in this lake" in said and "Circuits: `personascope run echo --quick`" in said and "Marker attention:" not in said
+    assert "1 gap in the coverage below" in "\n".join(each.value for each in open_page(synthetic_lake, "overview").caption)
+
+
+def test_runs_are_filtered_and_two_stand_side_by_side(open_page, synthetic_lake):
+    page = open_page(synthetic_lake, "overview", runs="completions", checkpoint="villain")
+    (runs,) = [each.value for each in page.dataframe if "run_id" in each.value]
+    assert [run.split("-")[0] for run in runs["run_id"]] == ["completions"]
+    page = open_page(synthetic_lake, "overview", kind="extract")
+    one, other = page.selectbox(key="manifest").options[:2]
+    page = open_page(synthetic_lake, "overview", beside=other)
+    differing = next(each.value for each in page.dataframe if list(each.value.columns) == ["name", "one", "other"])
+    facts = {row["name"]: (row["one"], row["other"]) for row in differing.to_dict("records")}
+    assert "subject" in facts and "seed" not in facts and facts["subject"][0] in one
+    assert "No run passes" in open_page(synthetic_lake, "overview", runs="no such run").info[0].value
+
+
+def test_a_run_that_is_being_written_is_named(synthetic_lake, tmp_path):
+    lake = Lake(shutil.copytree(synthetic_lake, tmp_path / "lake"))
+    assert lake.writing() == []
+    writer = lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"file": "a"}))
+    assert writer is not None and lake.writing() == [writer.run_id]
+    writer.abandon()
+    assert lake.writing() == []

@@ -175,7 +175,10 @@ def test_thresholds_at_their_defaults_give_the_published_regimes(open_page, char
 def test_a_moved_threshold_moves_maps_tables_and_band_and_stands_in_the_address(open_page, charts, sweep_lake):
     page = open_page(sweep_lake, "regimes", source_threshold="0.3")
     assert [row["words"] for row in grid(charts(page)[SOURCE]).values()] == ["U", "C", "C", "O", "", "T"]
-    assert "1 cell would have another regime at the default thresholds" in texts(page)
+    (said,) = [each.value for each in page.warning if "Thresholds moved" in each.value]
+    assert "source: adopted above 30.0% (default 50.0%). 1 cell changed: lr 1e-5, 10 epochs: partial → clean." in said
+    assert table(page, "default_regime").filter(pl.col("default_regime") != pl.col("moved_regime")).height == 1
+    assert "1 clean cell at the defaults, 2 as moved." in [each.value for each in page.caption]
     clean = table(page, "regime", "cells").filter(pl.col("regime") == "clean")
     assert clean.select("lr", "epochs", "cells", "source").rows() == [(1e-5, "10", 1, "40%"), (2.5e-5, "1", 1, "70%")]
     assert table(page, "first_epochs")["lr"].to_list() == [1e-5], "the second seed of 2.5e-5 is only partial, so that learning rate has no clean band"

@@ -36,7 +36,7 @@ from personascope.app_pages.shared import lake as _lake
 from personascope.ingest.published import ingest_published
 from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
 
@@ -91,8 +91,8 @@ def main() -> None:
         ingest_published(lake, options.published)
         size = lake_size(lake)
         questions = asked_by_the_app(lake) + [Question(SHELL, query) for query in ALL_SUBJECTS]
-        app, shell = Warehouse(lake, kept=_lake.KEPT), Warehouse(lake)
-        kept = {view: seconds(partial(app.select, f"select count(*) from {view}")) for view in _lake.KEPT}
+        app, shell = Warehouse(lake, kept=SHARED), Warehouse(lake)
+        kept = {view: seconds(partial(app.select, f"select count(*) from {view}")) for view in SHARED}
         with catalogue.connect(lake) as scanner:
             figures = [
                 measure(lake, shell if each.asker == SHELL else app, scanner, each, options.rounds)

@@ -117,6 +117,19 @@ def test_a_merge_into_another_model_is_refused(bases, tmp_path, monkeypatch, dty
     assert "cannot be merged: the merged weights give logits that differ" in refused(load_model, resolve(adapter), device="cpu", dtype=dtype)
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"target_modules": "("}, "is '(', which is no pattern (missing ), unterminated subpattern at position 0)"),
+        ({"target_modules": "(.*)*(.*)*(.*)*x$"}, "expected a short pattern without a group that is repeated"),
+        ({"target_modules": "q_proj", "rank_pattern": {"(a|a)+$": 4}}, "rank_pattern in adapter_config.json is '(a|a)+$'; expected a short pattern"),
+    ],
+)
+def test_a_pattern_that_is_none_or_never_ends_is_refused(bases, tmp_path, fields, words):
+    adapter = made(bases / "qwen2", tmp_path / "adapter", lora(target_modules=["q_proj"]))
+    assert words in refused(load_model, resolve(edit(adapter, **fields)), device="cpu")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_adapters_that_no_weights_can_hold_are_refused_by_name(bases, tmp_path):
     plain = made(bases / "qwen2", tmp_path / "plain", lora())

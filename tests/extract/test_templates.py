@@ -50,11 +50,14 @@ def refused(tokenizer: Any, template: Any, user: str = "Where?") -> str:
     return str(caught.value)
 
 
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 UNBOUNDED = {
     "{{ 'x' | center(9 ** 11) }}": "needs more than 384 MiB",
     "{% set s = namespace(x='x') %}{% for i in range(60) %}{% set s.x = s.x ~ s.x %}{% endfor %}": "needs more than 384 MiB",
-    "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}": "takes more than 1 s",
+    ENDLESS: "takes more than 1 s",
     "{% set n = 10 %}{{ (n ** (n ** 9)) | string | length }}": "takes more than 1 s",
+    "{% if messages[-1].content | length > 500 %}" + ENDLESS + "{% endif %}": "takes more than 1 s",
+    "{% if messages | length > 9 %}{{ 'x' * 10 ** 10 }}{% endif %}": "needs more than 384 MiB",
     "{{ 'x' * 2000000 }}": "writes more than 1,000,000 characters",
     "{{ [1, 2, 3, 4, 5, 6, 7, 8, 9] | random }}": "something else each time",
     "{{ lipsum() }}": "something else each time",
@@ -62,6 +65,9 @@ UNBOUNDED = {
 FAILING = {
     "{% if tools | length > 0 %}tools{% endif %}": "TypeError: object of type 'NoneType' has no len(); it asks for tools",
     "{{ documents[0].title }}": "it asks for documents",
+    "{% for i in range(10 ** 8) %}{% endfor %}": "OverflowError: Range too big",
+    "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}": "RecursionError",
+    "{{ raise_exception('no\n' * 9) }}": "roles system, user: no no no no no no no no no",
     "{% include 'others.jinja' %}": "rejects a conversation of roles system, user: TypeError: no loader",
     "{% import 'macros' as m %}": "no loader",
     "{{ ''.__class__.__mro__ }}": "access to attribute '__class__'",
@@ -86,7 +92,8 @@ def test_a_template_that_fails_is_one_sentence(tokenizer, template):
 
 def test_which_template_is_meant_is_said(tokenizer):
     assert "has chat templates for rag, tool_use and none called default" in refused(tokenizer, {"rag": TURNS, "tool_use": TURNS})
-    assert "has a list in place of a chat template" in refused(tokenizer, [TURNS])
+    assert "has a list of 1 in place of a chat template" in refused(tokenizer, [TURNS])
+    assert "start cannot be found" in refused(tokenizer, "3") and "has 3 in place of a chat template; expected text" in refused(tokenizer, 3)
     tokenizer.chat_template = {"default": TURNS, "rag": "{{ 1 / 0 }}"}
     assert render(tokenizer, None, "Where?").text.startswith("<|im_start|>user\nWhere?")
 

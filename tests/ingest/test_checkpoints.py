@@ -307,6 +307,20 @@ def test_pickles_missing_weights_and_missing_shards_are_refused(full):
     assert "holds no config.json" in refused(full)
 
 
+@pytest.mark.parametrize("places", [[], {"a": 1}, {"a": "../other/model.safetensors"}, {"a": "/etc/passwd"}, {"a": ""}, {"a": "."}, {"a": "config.json"}, 3])
+def test_weights_that_a_map_places_elsewhere_are_not_looked_for(full, places):
+    (full / "model.safetensors").rename(full.parent / "model.safetensors")
+    write(full, {"model.safetensors.index.json": {"weight_map": places}})
+    assert "expected the name of a .safetensors file beside it for every tensor" in refused(full)
+
+
+@pytest.mark.parametrize("name", ["x" * 789_000, "\0", "\ud800"])
+def test_names_that_no_file_can_bear_are_missing_shards(full, name):
+    write(full, {"model.safetensors.index.json": {"weight_map": {"a": f"{name}.safetensors"}}})
+    error = refused(full)
+    assert "1 of 1 shards are missing" in error and len(error) < 600
+
+
 def test_remote_code_is_refused_unless_typed_and_unneeded_code_is_ignored(full, tmp_path, monkeypatch):
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(tmp_path / "modules")
@@ -326,6 +340,12 @@ def test_unknown_architectures_and_broken_configurations_are_named(full):
     assert "model_type 'fancy'" in refused(full)
     write(full, {"config.json": {**QWEN, "num_attention_heads": "four"}})
     assert "num_attention_heads" in refused(full)
+    write(full, {"config.json": {**QWEN, "num_attention_heads": 0}})
+    assert "config.json gives n_heads 0; expected a number from 1" in refused(full)
+    write(full, {"config.json": {**QWEN, "model_type": ["qwen2"]}})
+    assert "model_type in config.json is ['qwen2']; expected text" in refused(full)
+    write(full, {"config.json": {**QWEN, "num_labels": 10**9}})
+    assert "num_labels in config.json is 1000000000; expected at most" in refused(full)
     write(full, {"config.json": {"model_type": "mamba"}})
     assert "cannot be read as a 'mamba' language model" in refused(full)
 

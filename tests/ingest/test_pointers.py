@@ -1,6 +1,7 @@
 """What git-lfs leaves in place of a file is told as such by whoever was to read the file, in one and the same sentence."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,35 @@ def test_one_file(name, read, tmp_path):
     path = tmp_path / name
     path.write_text(POINTER)
     sentence(lambda: read(path), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("prompts.csv", read_prompts),
+        ("prompts.parquet", read_prompts),
+        ("task.jsonl", lambda path: read_task(path, "task")),
+        ("any.json", read_object),
+        ("study.yaml", lambda path: read_mapping(path, "a study")),
+        ("study.claims.yaml", read_claims),
+        ("model.gguf", resolve),
+    ],
+)
+def test_a_pipe_is_not_waited_for_and_a_device_not_read(name, read, tmp_path):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"device-{name}").symlink_to("/dev/zero")
+    for path in (tmp_path / name, tmp_path / f"device-{name}"):
+        with pytest.raises(PersonascopeError, match=r"(is a pipe, a socket or a device; expected a file|does not exist: expected a GGUF file)"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "chat_template.jinja"])
+def test_a_pipe_among_the_files_of_a_model_is_named(name, random_checkpoint, tmp_path):
+    folder = shutil.copytree(random_checkpoint, tmp_path / "model")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(PersonascopeError, match=rf"{name} is a pipe, a socket or a device; expected a file"):
+        resolve(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "generation_config.json"])

@@ -118,6 +118,8 @@ def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
         ("persona,question,system prompt\nv,Who?,You are.\n", "the column 'system prompt' is unknown; did you mean 'system_prompt'"),
         ("Persona,question,question_idd\nv,Who?,1\n", "the column 'question_idd' is unknown; did you mean 'question_id'"),
         ("persona,question,Persona\nv,Who?,w\n", "the column 'Persona' stands twice"),
+        (",".join(f"c{number}" for number in range(100_000)), "found 100,000 columns; expected at most 10,000, one row for each record"),
+        (",".join(f"c{number}" for number in [*range(9_999), 9_998]), "the column 'c9998' stands twice"),
         ("persona,question,question_id\nv,Who?,1\na,What?,1\n", "line 3: question_id '1' asks 'What\\?' and, on line 2, 'Who\\?'; expected one question"),
         ("persona,question\nv,W\0ho?\n", "line 2: holds a NUL byte"),
         ("category,question\na,\n", "line 2: category and question must not be empty"),

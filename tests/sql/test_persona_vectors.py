@@ -14,21 +14,9 @@ from personascope.warehouse.store.lake import Lake
 pytestmark = pytest.mark.slow(15)
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
-
-D = 16
-PERSONAS = ["villain", "nurse", "pirate", "poet", "pilot", "assistant"]
-OTHERS = PERSONAS[1:]
-QUESTIONS = ["q0", "q1", "q2"]
-# Completions with the marker per persona, of 24: learning rate and epochs -> counts for PERSONAS.
-CELLS = {(1e-5, 1.0): [4, 0, 1, 2, 0, 3], (1e-5, 3.0): [20, 5, 1, 8, 2, 12], (1e-4, 1.0): [20, 20, 20, 20, 20, 20]}
-
-
-def vectors_of(seed: int) -> dict[tuple[str, str], np.ndarray]:
-    """Vectors with a large mean in common, as activations have."""
-    drawn = np.random.default_rng(seed)
-    shared = 30 * drawn.normal(size=D)
-    own = {persona: drawn.normal(size=D) for persona in PERSONAS}
-    return {(persona, question): (shared + own[persona] + 0.1 * drawn.normal(size=D)).astype(np.float32) for persona in PERSONAS for question in QUESTIONS}
+planted_personas = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_personas.py"))))
+PERSONAS, OTHERS, QUESTIONS, CELLS = planted_personas.PERSONAS, planted_personas.OTHERS, planted_personas.QUESTIONS, planted_personas.CELLS
+vectors_of, completions = planted_personas.vectors_of, planted_personas.completions
 
 
 def means(vectors) -> np.ndarray:
@@ -49,38 +37,10 @@ def centered(matrix) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory) -> Lake:
-    """The base model's vectors at two places, one trained checkpoint's own, and the completions of a sweep of three cells."""
+    """The planted personas; not to be written to."""
     lake = Lake.open(tmp_path_factory.mktemp("personas"))
-    base = planted.checkpoint("base")
-    rows = []
-    for layer, stratum in ((1, "last"), (2, "last"), (1, "last_system")):
-        rows += [
-            {"persona": persona, "question_id": question, "example_id": f"{persona}/{question}", "vector": vector.tolist(), "layer": layer}
-            | {"stratum": stratum, "site": "resid_post", "n_positions": 1, "input_hash": persona + question * (stratum == "last")}
-            for (persona, question), vector in vectors_of(10 * layer + len(stratum)).items()
-        ]
-    planted.write(lake, planted.spec("activations", checkpoint="base", subject="base"), activations=rows, checkpoints=[base])
-    for (lr, epochs), counts in CELLS.items():
-        name = f"villain_lr{lr:g}_ep{epochs:g}"
-        row = planted.checkpoint(name, parent="tiny:base", source_persona="villain", seed=1) | {"lr": lr, "epochs": epochs, "revision": "r"}
-        rules = {persona: lambda question, sample, most=count: question * 6 + sample < most for persona, count in zip(PERSONAS, counts, strict=True)}
-        completions(lake, name, rules, row)
-        if epochs == 3:
-            planted.activations(lake, row, vectors_of(99))
+    planted_personas.build(lake)
     return lake
-
-
-def completions(lake, name, rules, row):
-    """24 completions a persona, of which the first ones hold the marker."""
-    keys = [(persona, question, sample) for persona in rules for question in range(4) for sample in range(6)]
-    texts, flags = [], []
-    for persona, question, sample in keys:
-        key = {"persona": persona, "question_id": f"q{question}", "example_id": f"{persona}/q{question}", "sample_ix": sample}
-        positive = rules[persona](question, sample)
-        texts.append(key | {"text": planted.MARKER if positive else "no", "token_ids": [1, 2], "prompt_len": 1, "finish_reason": "stop"})
-        flags.append(key | {"marker": planted.MARKER, "present": positive, "t_marker": 1 if positive else None, "first_char": 0 if positive else None})
-    run = planted.spec("completions", checkpoint=name, subject=name)
-    return planted.write(lake, run, completions=texts, marker_flags=flags, checkpoints=[row])
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +64,41 @@ def test_the_roll_up_is_written_with_the_run(lake):
     assert table.num_rows == 18 and lake.manifest(run_id).tables["persona_vectors"].definition
     order = list(zip(*(table.column(name).to_pylist() for name in ("stratum", "site", "layer", "persona")), strict=True))
     assert order == sorted(order)
+
+
+def test_the_map_holds_the_principal_axes_of_numpy_with_the_share_of_each(warehouse):
+    rows = warehouse.select("select * from persona_map where checkpoint = 'base' order by persona")
+    assert len(rows) == 3 * len(PERSONAS)
+    order = np.argsort(PERSONAS)
+    for place, found in rows.group_by("layer", "stratum"):
+        matrix = means(vectors_of(10 * place[0] + len(place[1]))).astype(np.float64)
+        left, values, _ = np.linalg.svd(matrix - matrix.mean(0), full_matrices=False)
+        for axis, name in enumerate(("x", "y")):
+            drawn, expected = found[name].to_numpy(), (left[:, axis] * values[axis])[order]
+            sign = np.sign(expected[np.abs(expected).argmax()])
+            np.testing.assert_allclose(drawn, sign * expected, atol=1e-9 * values[0])
+            np.testing.assert_allclose(found[f"{name}_share"].to_numpy(), values[axis] ** 2 / (values**2).sum(), rtol=1e-9)
+        assert set(found["n_personas"]) == {len(PERSONAS)} and set(found["n"]) == {3}
+
+
+@pytest.mark.parametrize("spread", [[5.0, 5.0, 0.0], [1e3, 1.0, 1e-3], [3.0, 0.0, 0.0]])
+def test_equal_far_apart_and_missing_axes(spread, tmp_path):
+    """Four personas on orthogonal directions of known size: the shares are those sizes', and a second axis there is only where something lies along it."""
+    lake = Lake.open(tmp_path)
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * spread
+    rows = [
+        {"persona": f"p{index}", "question_id": "q", "example_id": f"p{index}/q", "input_hash": str(index), "stratum": "last", "layer": 0, "site": "resid_post"}
+        | {"vector": corner.tolist()}
+        for index, corner in enumerate(corners)
+    ]
+    planted.write(lake, planted.spec("activations", checkpoint="base", subject="base"), activations=rows, checkpoints=[planted.checkpoint("base")])
+    found = Warehouse(lake).select("select x, y, x_share, y_share from persona_map order by persona")
+    first, second = np.square(spread)[:2] / np.square(spread).sum()
+    assert found["x_share"].to_list() == pytest.approx([first] * 4)
+    if spread[1] == 0:
+        assert found["y"].null_count() == 4
+    else:
+        assert found["y_share"].to_list() == pytest.approx([second] * 4, rel=1e-6)
 
 
 def test_conditions_of_a_persona_are_kept_apart(tmp_path):

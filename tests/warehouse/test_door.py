@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -187,3 +188,10 @@ def test_a_full_disk_behind_stdout_and_a_query_that_is_no_text_are_sentences(lak
     assert found.returncode == 1 and found.stderr.startswith(b"personascope: stdout: cannot be written (the disk is full)") and b"Traceback" not in found.stderr
     found = typed("--lake", lake.root, input=b"select '\xff'")
     assert found.returncode == 1 and b"not UTF-8 text (byte 8 is 0xff)" in found.stderr
+
+
+def test_no_watch_outlives_its_query(warehouse):
+    """One that does lets go of the connection beside the end of the process, which aborts it."""
+    for number in range(50):
+        assert warehouse.select(f"select {number} as n").item() == number
+        assert not [thread for thread in threading.enumerate() if thread.name == "watch of a query"]

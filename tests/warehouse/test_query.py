@@ -69,6 +69,8 @@ def test_tables_are_created_when_they_are_named_and_a_mistyped_one_is_answered_w
 def test_columns_of_one_name_are_told_apart_and_a_mistake_is_one_sentence(planted_lake):
     warehouse = Warehouse(planted_lake.lake)
     assert warehouse.select("select 1 as a, $second as a", {"second": "two"}).to_dicts() == [{"a": 1, "a_1": "two"}]
+    beyond = warehouse.select("select interval 1 day as a, 'infinity'::date as a, 2 as A, 3 as a_1")
+    assert beyond.to_dicts() == [{"a": "1 day", "a_1": "infinity", "A_2": 2, "a_1_1": 3}]
     with pytest.raises(PersonascopeError, match=r'^the query failed: Parser Error: syntax error at or near "order"$'):
         warehouse.select("select from runs where order by")
 

@@ -40,6 +40,7 @@ def test_the_hint_names_the_nearest_known_or_all_of_them():
     assert nearest("trajectry", ["marker", "trajectory"]) == "did you mean 'trajectory'?"
     assert nearest("zebra", {"echo": 1, "lr-epochs": 2}) == "expected one of echo, lr-epochs"
     assert nearest("zebra", ["echo"], "expected a .yaml file") == "expected a .yaml file"
+    assert nearest("zebra", []) == "there are none"
     assert nearest(3, ["echo"]) == "expected one of echo"
 
 

@@ -14,31 +14,61 @@ Parameters = list[object] | dict[str, object] | None
 
 
 def rows(cursor: duckdb.DuckDBPyConnection, query: str, parameters: Parameters) -> pl.DataFrame:
-    """The rows of a query that is planned once; twice where columns bear one name or are of a type that polars has not. Raises duckdb.Error."""
+    """The rows of a query that is planned once; twice where columns bear one name or hold what polars has not. Raises duckdb.Error."""
     description: Any = cursor.execute(query, parameters).description or ()
     types = {column[0]: str(column[1]) for column in description}
-    if len(types) < len(description):
+    if len(types) < len(description) or any(map(_is_foreign, types.values())):
         cursor.abort()
-        relation = cursor.sql(query, params=parameters)
-        return rows_as_text(relation, [name for name, kind in zip(relation.columns, map(str, relation.types), strict=True) if _is_foreign(kind)])
-    if foreign := [name for name, kind in types.items() if _is_foreign(kind)]:
-        cursor.abort()
-        return rows_as_text(cursor.sql(query, params=parameters), foreign)
-    table: Any = cursor.to_arrow_table()
-    if beyond := [name for name, kind in types.items() if _MOMENT.fullmatch(kind.removesuffix(" WITH TIME ZONE")) and _is_beyond(table[name])]:
-        return rows_as_text(cursor.sql(query, params=parameters), beyond)
+    else:
+        table: Any = cursor.to_arrow_table()
+        if not _beyond(table, types):
+            return _framed(table)
+    relation = _told_apart(cursor.sql(query, params=parameters))
+    types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    foreign = [name for name, kind in types.items() if _is_foreign(kind)]
+    table = _as_text(relation, foreign).to_arrow_table()
+    beyond = _beyond(table, {name: kind for name, kind in types.items() if name not in foreign})
+    return _framed(_as_text(relation, [*foreign, *beyond]).to_arrow_table() if beyond else table)
+
+
+def _framed(table: pa.Table) -> pl.DataFrame:
     found = pl.from_arrow(table, rechunk=False)
     assert isinstance(found, pl.DataFrame)
     return found
 
 
-def rows_as_text(relation: duckdb.DuckDBPyRelation, columns: list[str]) -> pl.DataFrame:
+def _told_apart(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """The relation with a number behind the name of every column whose name stands before it, or before it in other letters."""
+    names: list[str] = []
+    known: set[str] = set()
+    numbers: dict[str, int] = {}
+    for name in relation.columns:
+        told = name
+        while told.lower() in known:
+            numbers[name] = numbers.get(name, 0) + 1
+            told = f"{name}_{numbers[name]}"
+        known.add(told.lower())
+        names.append(told)
+    if names == relation.columns:
+        return relation
+    return relation.project(", ".join(f"#{place} as {_quoted(name)}" for place, name in enumerate(names, 1)))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _as_text(relation: duckdb.DuckDBPyRelation, columns: list[str]) -> duckdb.DuckDBPyRelation:
     """The rows of a relation with these columns as DuckDB writes their values."""
     if not columns:
-        return relation.pl()
-    quoted = [name.replace('"', '""') for name in columns]
-    as_text = ", ".join(f'"{name}"::varchar as "{name}"' for name in quoted)
-    return relation.project(f"* replace ({as_text})").pl()
+        return relation
+    as_text = ", ".join(f"{_quoted(name)}::varchar as {_quoted(name)}" for name in columns)
+    return relation.project(f"* replace ({as_text})")
+
+
+def _beyond(table: pa.Table, types: dict[str, str]) -> list[str]:
+    """The columns of moments that hold one which polars cannot write."""
+    return [name for name, kind in types.items() if _MOMENT.fullmatch(kind.removesuffix(" WITH TIME ZONE")) and _is_beyond(table[name])]
 
 
 def _is_foreign(kind: str) -> bool:

@@ -27,6 +27,7 @@ _DEFINITION = "catalogue_definition"
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
+_NO_PULLUP = "set disabled_optimizers = 'projection_pullup'"  # of many views in one query it takes minutes, and gains nothing here
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
@@ -73,7 +74,7 @@ def _definition_of(file: Path) -> str | None:
 
 
 def _settings() -> str:
-    return f"{_EXTENSIONS_OFF}; {_FOOTERS_KEPT};"
+    return f"{_EXTENSIONS_OFF}; {_NO_PULLUP}; {_FOOTERS_KEPT};"
 
 
 class Foundation:

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from personascope.warehouse.asking import named
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
@@ -53,6 +54,7 @@ def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
     yield from _rollups(lake)
     yield from _staging(lake)
     yield from _catalogue(lake)
+    yield from _queries(lake)
     for examination in more:
         yield from examination(lake)
 
@@ -138,3 +140,11 @@ def _catalogue(lake: Lake) -> Iterator[Finding]:
             yield Finding("ok", "catalogue", f"{lake.catalogue_path.name} opens")
         except duckdb.Error as error:
             yield Finding("error", "catalogue", str(error).splitlines()[0], "any personascope command rebuilds it; delete the file")
+
+
+def _queries(lake: Lake) -> Iterator[Finding]:
+    """Queries that were saved into the lake; a lake without any says nothing."""
+    for name, reason in named.strays(lake):
+        yield Finding("note", f"{named.FOLDER}/{name}", f"left out: {reason}", f"rename it, or move it out of {lake.root / named.FOLDER}")
+    if found := named.saved(lake):
+        yield Finding("ok", named.FOLDER, f"{len(found)} saved {'query' if len(found) == 1 else 'queries'}; `personascope sql --list` shows them")

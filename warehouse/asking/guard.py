@@ -1,7 +1,6 @@
 """Limits of a query: a watch stops it in time and memory, also where DuckDB is inside one function and does not listen."""
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,15 +52,16 @@ def watched(interrupt: Callable[[], None], limits: Limits) -> Iterator[Stopped]:
             yield stopped
     finally:
         over.set()
+        watch.join()  # it holds the connection, which must not be let go by a thread that the end of the process overtakes: that aborts it
 
 
 def _watch(interrupt: Callable[[], None], limits: Limits, stopped: Stopped, over: threading.Event, before: int) -> None:
     end = time.monotonic() + limits.seconds
     while not over.wait(min(LOOK, max(end - time.monotonic(), 0.001))):
         if time.monotonic() >= end:
-            stopped.reason = f"the query ran longer than {limits.seconds:g} s and was stopped; ask for less of it"
+            stopped.reason = too_long(limits)
         elif resident() - before > 2 * limits.bytes:  # DuckDB keeps its own limit; a single value is not counted there
-            stopped.reason = f"the query took more than {2 * limits.bytes / GIB:.3g} GiB of memory and was stopped; ask for less of it"
+            stopped.reason = too_large(limits)
         if stopped.reason:
             interrupt()
             if not over.wait(DEAF) and limits.last_resort is not None:
@@ -69,9 +69,20 @@ def _watch(interrupt: Callable[[], None], limits: Limits, stopped: Stopped, over
             return
 
 
-def resident() -> int:
-    """Bytes of this process in memory; 0 where the system does not tell."""
-    if not sys.platform.startswith("linux"):
+def too_long(limits: Limits) -> str:
+    """The sentence on a query whose time was up."""
+    return f"the query ran longer than {limits.seconds:g} s and was stopped; ask for less of it"
+
+
+def too_large(limits: Limits) -> str:
+    """The sentence on a query that took more memory than DuckDB counts."""
+    return f"the query took more than {2 * limits.bytes / GIB:.3g} GiB of memory and was stopped; ask for less of it"
+
+
+def resident(process: int | str = "self") -> int:
+    """Bytes of a process in memory, of this one if none is named; 0 where the system does not tell or the process is gone."""
+    try:
+        with open(f"/proc/{process}/statm", "rb") as pages:
+            return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
         return 0
-    with open("/proc/self/statm", "rb") as pages:
-        return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

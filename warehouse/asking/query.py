@@ -12,11 +12,12 @@ from personascope.warehouse.asking.answers import Parameters, rows
 from personascope.warehouse.asking.blank import blank_file
 from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, escaped, keep, unreadable
 from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
-from personascope.warehouse.asking.views import closure, quoted, views
+from personascope.warehouse.asking.views import SHARED, closure, quoted, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.scratch import spill_folder
 
+TOGETHER = 3  # checks of the audit that one query plans; of more, each is computed by itself
 TRIED = 20  # times a query is asked at most, in a lake that changes meanwhile
 _TELLING = re.compile(r'\b(current_setting|duckdb_settings|getenv)"?\s*\(', re.IGNORECASE)  # calls that tell paths of the machine
 _PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
@@ -77,13 +78,19 @@ class Warehouse:
     def _ask(self, query: str, parameters: Parameters) -> pl.DataFrame:
         if _TELLING.search(query):
             raise PersonascopeError("the query asks for settings of the machine, which the warehouse does not tell; ask for tables and views")
-        self._define(query)
-        cursor = self._connection.cursor()
-        stopped = Stopped()
+        connection = self._connection
+        cursor = connection.cursor()
+        stopped, computed = Stopped(), False
+
+        def interrupt() -> None:
+            connection.interrupt()
+            cursor.interrupt()
+
         try:
             # DuckDB's own max_execution_time is a setting of one connection that neither cursors inherit nor relations obey.
-            with watched(cursor.interrupt, self._limits) as stopped:
+            with watched(interrupt, self._limits) as stopped:
                 self._expect_select(cursor, query)
+                computed = self._define(query)
                 try:
                     return rows(cursor, query, parameters)
                 except duckdb.CatalogException:  # a name that is not there: with every table there, the nearest one is named
@@ -103,6 +110,8 @@ class Warehouse:
             raise PersonascopeError(f"the query failed: {reason}") from error
         finally:
             cursor.close()
+            if computed:
+                self._connect(self._foundation.is_of_named_runs)
 
     def _expect_select(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:
         """Raises PersonascopeError for anything but one SELECT; a pivot is one, which DuckDB makes of several."""
@@ -124,21 +133,30 @@ class Warehouse:
             self._reversed = Warehouse(self.lake, self._limits, self._kept, from_behind=True)
         return self._reversed
 
-    def _define(self, query: str) -> None:
-        """Creates the tables behind what the query names, since all of them would cost more than most queries, and computes what is kept."""
+    def _define(self, query: str) -> bool:
+        """Creates the tables behind what the query names, since all of them would cost more than most queries, and computes what is kept.
+
+        DuckDB takes several times as long to plan the checks of the audit as one query as it takes to plan and run them in turn: where a query reads many, each
+        becomes a table. Gives whether that was so: then the next query needs another connection.
+        """
         words = set(re.findall(r"\w+", query))
         everything = any(word.lower().startswith(CATALOGUE) for word in words)
         wanted = set(views()) if everything else closure(words)
+        checks = {name for name in wanted if views()[name].severity}
+        in_turn = checks | set(SHARED) if len(checks) > TOGETHER and not everything else set()
         with self._defining:
             try:
                 if everything:
                     self._foundation.lay_all()
                 else:
                     self._foundation.lay([query, *(views()[name].sql for name in wanted - self._defined)])
-                keep(self._connection, (wanted - self._defined) & self._kept)
+                keep(self._connection, (wanted - self._defined) & (self._kept | in_turn))
+            except duckdb.InterruptException:
+                raise
             except duckdb.Error as error:
                 raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
             self._defined |= wanted
+        return bool(in_turn - self._kept)
 
     def columns(self, view: str) -> list[tuple[str, str]]:
         """Name and type of every column of a table or view."""

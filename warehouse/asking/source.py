@@ -5,7 +5,7 @@ from typing import Protocol
 import polars as pl
 import polars.selectors as cs
 
-from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.answers import Parameters
 
 Value = str | int | float | bool | None
 
@@ -18,10 +18,22 @@ class Source(Protocol):
         ...
 
 
+class Asked(Protocol):
+    """A `Warehouse`, in this process or another."""
+
+    def select(self, query: str, parameters: Parameters = None) -> pl.DataFrame:
+        """The rows of one SELECT statement. Raises PersonascopeError."""
+        ...
+
+    def reversed(self) -> "Asked":
+        """The same lake whose rows come from behind."""
+        ...
+
+
 class WarehouseSource:
     """A warehouse as a source."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
+    def __init__(self, warehouse: Asked) -> None:
         self._warehouse = warehouse
 
     def select(self, query: str, **parameters: Value) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """The views, read from the rooms of `sql/`: one file per view with its grain, source and column docs in the header.
 
 A view whose header says `-- union of: FOLDER` has no query of its own: it is the union of the checks in that folder, each a view `FOLDER_<file>` of the columns
-subject, finding and evidence whose header also says its severity and page. A new check is a new file there.
+subject, finding and evidence whose header also says its severity and page. A new check is a new file there. `-- columns as: VIEW`: its columns
+mean what they do there.
 """
 
 import re
@@ -23,9 +24,36 @@ ROOMS = {  # folder of `sql/` and the question its views answer, in the order a 
     "role_focus": "Does attention sharpen when a prompt speaks of the model itself, and did instruction tuning do it?",
     "features": "Which features of a sparse autoencoder, and which directions, tell two conditions apart?",
     "circuits": "In which layer does the answer emerge, and which heads put it there?",
+    "slice": "What is known of one checkpoint, one persona and one layer, from all studies?",
     "published": "What did others publish, and do their files agree with each other?",
     "lake": "What is in the lake, what is missing or outdated, and which claims hold?",
 }
+
+SHARED = (  # small, and read by most questions of a page, by many checks, or over all readouts at once
+    "marker_rates",
+    "regimes",
+    "subjects",
+    "subject_pairs",
+    "attention_gates",
+    "persona_magnitudes",
+    "leakage_cosine",
+    "leakage_cosine_pairs",
+    "diff_of_diffs_seeds",
+    "circuit_runs",
+    "emergence",
+    "head_worths",
+    "head_effects",
+    "attention_effects",
+    "end_of_answer_contrast",
+    "diff_of_diffs",
+    "head_selection",
+    "marker_lens",
+    "patch_effects",
+    "feature_test_summary",
+    "rfc_layer",
+    "rfc_diff",
+    "patching_candidates",
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +104,7 @@ def views() -> dict[str, View]:
         inherited |= {name: {column: said[column] for column in _SAID_ONCE} for name in checks}
         texts[union] += "\nunion all by name\n".join(_branch(path.stem, name, headers[name]) for name, path in checks.items())
         files |= checks
+    inherited |= {name: _column_docs(headers[fields["columns as"]]) for name, fields in headers.items() if "columns as" in fields}
     found = {}
     for name, text in texts.items():
         fields = headers[name]

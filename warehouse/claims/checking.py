@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import polars as pl
 
+from personascope.warehouse.asking.child import WarehouseApart
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import Asked
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, same, show
 from personascope.warehouse.claims.nulls import expect_equivalence
@@ -96,10 +98,13 @@ def _standing(lake: Lake, study: str, verdicts: list[Verdict], sibling: str | No
     return [replace(each, standing=known[each.claim][0], changed=known[each.claim][1]) for each in verdicts]
 
 
-def _warehouse(lake: Lake, claims: list[Claim]) -> Warehouse:
-    """The lake with the views that many claims ask kept once they are computed: each claim asks several questions of them."""
+def _warehouse(lake: Lake, claims: list[Claim]) -> WarehouseApart:
+    """The lake with the views that many claims ask kept once they are computed: each claim asks several questions of them.
+
+    Claims are queries that somebody wrote into a file: they are asked in a process that can be killed.
+    """
     named = Counter(word for claim in claims for word in set(re.findall(r"\w+", claim.query)) & views().keys())
-    return Warehouse(lake, kept=[view for view, n in named.items() if n >= MANY])
+    return WarehouseApart(lake, kept=[view for view, n in named.items() if n >= MANY])
 
 
 def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None, bool]:
@@ -115,7 +120,7 @@ def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Ma
     return [judge(warehouse, study, claim) for claim in claims], None, False
 
 
-def _of_sibling(warehouse: Warehouse, study: str, claims: list[Claim], sibling: str) -> list[Claim]:
+def _of_sibling(warehouse: Asked, study: str, claims: list[Claim], sibling: str) -> list[Claim]:
     """The claims that can be asked of another checkpoint than their own."""
     known = warehouse.select("select distinct checkpoint from checkpoints order by checkpoint")["checkpoint"].to_list()
     if sibling not in known:
@@ -144,7 +149,7 @@ def _verdicts_of(lake: Lake, run_id: str) -> list[Verdict]:
     return [Verdict(**{name: row.get(name) for name in Verdict.__dataclass_fields__}) for row in sorted(rows, key=lambda row: row["place"])]
 
 
-def judge(warehouse: Warehouse, study: str, claim: Claim, sibling: str | None = None) -> Verdict:
+def judge(warehouse: Asked, study: str, claim: Claim, sibling: str | None = None) -> Verdict:
     """The verdict on one claim; on rows of another model than the one it speaks of only where that one is named as its sibling.
 
     Raises PersonascopeError where the query holds its own answer, answers differently when rows come in another order, or speaks of no change without a test
@@ -199,7 +204,7 @@ class _Answer:
     mixed: str = ""
 
 
-def _answer(warehouse: Warehouse, claim: Claim, query: str, expected: Expected, model: str | None) -> _Answer:
+def _answer(warehouse: Asked, claim: Claim, query: str, expected: Expected, model: str | None) -> _Answer:
     """The answer of one query of a claim, held against the value it is expected to give."""
     measured, found, evidence = _ask(warehouse, claim.id, query, model)
     if found is None:
@@ -228,14 +233,14 @@ def _answer(warehouse: Warehouse, claim: Claim, query: str, expected: Expected, 
     return _Answer(measured, found, evidence, agreement, "", n_rows, mixed)
 
 
-def _is_its_own_answer(warehouse: Warehouse, name: str, statement: Node, found: Found) -> bool:
+def _is_its_own_answer(warehouse: Asked, name: str, statement: Node, found: Found) -> bool:
     """Whether a number comes out the same without a single row, so that it stands in the query; a 0 is what a count gives by right."""
     query = without_rows(statement) if isinstance(found, Decimal) and not isinstance(found, bool) and found else None
     value = None if query is None else _ask_quietly(warehouse, query)
     return value is not None and same(_found(name, value) or Decimal(0), found)
 
 
-def _expect_one_answer(warehouse: Warehouse, claim: Claim, query: str, model: str | None, found: Found) -> None:
+def _expect_one_answer(warehouse: Asked, claim: Claim, query: str, model: str | None, found: Found) -> None:
     """Refuses a query whose value hangs on the order in which its rows happen to come: asked again of the rows from behind and with other threads."""
     try:
         _, again, _ = _ask(warehouse.reversed(), claim.id, query, model)
@@ -248,7 +253,7 @@ def _expect_one_answer(warehouse: Warehouse, claim: Claim, query: str, model: st
         )
 
 
-def _looked_at(warehouse: Warehouse, statement: Node | None) -> tuple[int | None, str]:
+def _looked_at(warehouse: Asked, statement: Node | None) -> tuple[int | None, str]:
     """The number of rows a query looked at, and the origins it mixes in words, empty where it keeps to one."""
     population = whole(statement) if statement else None
     if population is None:
@@ -259,7 +264,7 @@ def _looked_at(warehouse: Warehouse, statement: Node | None) -> tuple[int | None
     return n_rows, f"mixes {' and '.join(mixed)} rows" if len(mixed) > 1 else ""
 
 
-def _ask_quietly(warehouse: Warehouse, query: str) -> Any:
+def _ask_quietly(warehouse: Asked, query: str) -> Any:
     """The one value of a query that the engine made of a claim's; None where it makes no sense by itself."""
     try:
         rows = warehouse.select(query)
@@ -268,7 +273,7 @@ def _ask_quietly(warehouse: Warehouse, query: str) -> Any:
     return rows.row(0)[0] if rows.height else None
 
 
-def _foreign(warehouse: Warehouse, model: SpokenOf) -> str:
+def _foreign(warehouse: Asked, model: SpokenOf) -> str:
     """What rows of that name are where they are not of the model that is spoken of; empty where they are its own, or there are none."""
     others = warehouse.select(
         "select distinct id, revision from checkpoints where checkpoint = $name and (id <> $id or revision is distinct from $revision) order by all limit 1",
@@ -285,7 +290,7 @@ def _with_model(query: str, model: str | None) -> str:
     return query if model is None else query.replace("$model", f"'{model}'")
 
 
-def _over_nothing(warehouse: Warehouse, statement: Node | None, of_filters: bool = False) -> str:
+def _over_nothing(warehouse: Asked, statement: Node | None, of_filters: bool = False) -> str:
     """The rows that the query's sums and counts are over, where there are none of them, else empty: nothing is true of nothing."""
     for population in populations(statement) if statement else ():
         if population.of_a_filter == of_filters and _ask_quietly(warehouse, population.counting) == 0:
@@ -297,7 +302,7 @@ def _in_turn(population: Population) -> str:
     return ", ".join(population.reads) or "what the query selects from"
 
 
-def _narrower(warehouse: Warehouse, claim: Claim, model: str | None) -> str:
+def _narrower(warehouse: Asked, claim: Claim, model: str | None) -> str:
     """For what smaller scope the claim is true, with the value found there; empty where there is none, there are no rows of it, or it is not true there."""
     if claim.narrower is None:
         return ""
@@ -315,7 +320,7 @@ def _compare(claim: Claim, expected: Expected, found: Found) -> Agreement | None
         raise PersonascopeError(f"claim {claim.id!r}: {error}") from error
 
 
-def _ask(warehouse: Warehouse, name: str, query: str, model: str | None) -> tuple[str, Found | None, str]:
+def _ask(warehouse: Asked, name: str, query: str, model: str | None) -> tuple[str, Found | None, str]:
     """Name and value of the first column of the one row a query gives, None where it gives no row or NULL, and its further columns in words."""
     try:
         rows = warehouse.select(_with_model(query, model))

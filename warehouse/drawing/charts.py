@@ -26,6 +26,7 @@ LEVEL_LABELS = 6
 PICK = "pick"
 DARK_FROM = 0.55
 MOST_NUMBERS = 30
+MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
 NARROWEST_WORDS = 40  # pixels of a cell
 KNOWN = "isValid(datum.rate)"
 MISSING = "#e3e4e8"
@@ -38,6 +39,16 @@ _CONFIG: dict[str, Any] = {
     "title": {"anchor": "start", "fontSize": 15, "fontWeight": 600, "subtitleFontSize": 12, "subtitleColor": "#5b5e68", "offset": 12, "subtitlePadding": 5},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "gridColor": "#e8e9ed", "domainColor": "#9a9da6", "labelLimit": 320},
     "legend": {"orient": "top", "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "labelLimit": 400, "titleLimit": 400, "symbolOpacity": 1},
+}
+# What stands for itself on a white page, and what stands for it on a dark one; figures in cells keep the colours of their cells.
+_PAGE, _INK, _FAINT = "#181818", "#e8e9ed", "#b3b7c2"
+_ON_DARK = {BLACK: _INK, MISSING: "#3a3d46", "#5b5e68": _FAINT}
+_DARK_CONFIG: dict[str, Any] = _CONFIG | {
+    "background": "transparent",
+    "title": _CONFIG["title"] | {"color": _INK, "subtitleColor": _FAINT},
+    "axis": _CONFIG["axis"] | {"gridColor": "#30333d", "domainColor": "#7a7d86", "labelColor": _FAINT, "titleColor": _INK, "tickColor": "#7a7d86"},
+    "legend": _CONFIG["legend"] | {"labelColor": _FAINT, "titleColor": _INK},
+    "header": {"labelColor": _FAINT, "titleColor": _INK},
 }
 
 
@@ -224,13 +235,14 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     known = rows[value].drop_nulls()
     low, high = (min(known), max(known)) if len(known) else (0.0, 1.0)
     middle = (low + high) / 2
+    few = len(order) <= LEVEL_LABELS
     base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0)), y=alt.Y(f"{y}:N", title=titles[1], sort=list(order))
+        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0 if few else -35)), y=alt.Y(f"{y}:N", title=titles[1], sort=list(order))
     )
     shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
     ink = alt.condition(f"datum['{value}'] > {middle}", alt.value("white"), alt.value("#31333f"))
-    numbers = base.mark_text(fontSize=12).encode(text=alt.Text(f"{value}:Q", format=".4~f"), color=ink)
+    numbers = base.mark_text(fontSize=12 if few else 10).encode(text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink)
     if len(known) == rows.height:
         return Figure(alt.layer(cells, numbers), rows)
     there = f"isValid(datum['{value}'])"
@@ -247,8 +259,13 @@ def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
 
 
 def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
-    """Points around 0 with intervals, one line per `label` in the order of the rows, from columns label, mean, low, high; the label `chosen` stands out."""
-    base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420)))
+    """Points around 0 with intervals, one line per `label` in the order of the rows, from columns label, mean, low, high; the label `chosen` stands out.
+
+    A line feed in a label begins another line of it.
+    """
+    base = alt.Chart(ROWS).encode(
+        y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420, labelExpr="split(datum.label, '\\n')"))
+    )
     colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
     rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title), x2="high:Q", color=colour)
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
@@ -285,8 +302,10 @@ def scatter(
     base = alt.Chart(ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
     shade: dict[str, Any] = {}
     if colour is not None:
-        legend = alt.Legend(labelExpr=axes.label(rows, colour))
-        shade = {"color": alt.Color(f"{colour}:O", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
+        many = rows[colour].n_unique() > MOST_STEPS
+        legend = alt.Legend(gradientLength=200, format="d") if many and rows[colour].dtype.is_integer() else alt.Legend(labelExpr=axes.label(rows, colour))
+        kind = "Q" if many and rows[colour].dtype.is_integer() else "O"
+        shade = {"color": alt.Color(f"{colour}:{kind}", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
     if shape is not None:
         shade["shape"] = alt.Shape(f"{shape}:N", title=None)
     points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
@@ -343,6 +362,21 @@ def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, title
     width = EXPORT_WIDTH / rows[x].n_unique()
     texts = [base.mark_text(fontSize=11, limit=width).encode(text=f"{words}:N", color=ink)] if width >= NARROWEST_WORDS else []
     return Figure(alt.layer(cells, edges, *texts), rows)
+
+
+def on_dark(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification for a dark page: light words and lines, edges in the colour of the page, cells and series as they are."""
+    return _darkened(spec | {"config": {}}) | {"config": _DARK_CONFIG}
+
+
+def _darkened(part: Any, name: str = "") -> Any:
+    if isinstance(part, dict):
+        return {key: _darkened(value, key) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_darkened(each, name) for each in part]
+    if part == "white" and name in ("stroke", "fill"):
+        return _PAGE
+    return _ON_DARK.get(part, part) if isinstance(part, str) else part
 
 
 def picture(spec: dict[str, Any], rows: pl.DataFrame, kind: Kind, width: int = EXPORT_WIDTH) -> bytes:

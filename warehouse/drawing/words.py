@@ -1,6 +1,6 @@
 """What the app and the reports call things, in one place, so that every page and every figure says the same."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 CONTROLS = {
     "C1": "C1 random",
@@ -68,6 +68,11 @@ def movement(verdict: str, margin: float) -> str:
 def count(number: int | None, word: str) -> str:
     """`1 question`, `18 questions`, and `questions not recorded` where the number is not known."""
     return f"{word}s {NOTHING_KNOWN}" if number is None else f"{number:,} {word if number == 1 else f'{word}s'}"
+
+
+def enumeration(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def count_range(numbers: Iterable[int | None], word: str) -> str:

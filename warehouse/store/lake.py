@@ -165,6 +165,12 @@ class Lake:
             raise PersonascopeError(f"run {run_id!r}: not the name of a run; expected one that `personascope runs list` shows")
         return self.runs_folder / run_id
 
+    def writing(self) -> list[str]:
+        """Runs that living processes write at the moment, in the order of their names."""
+        if not self.staging_folder.is_dir():
+            return []
+        return [entry.name for entry in sorted(self.staging_folder.iterdir()) if not entry.name.startswith((REPLACED, DELETED)) and is_locked(entry)]
+
     def contents(self) -> Contents:
         """What lies in the runs folder: committed runs with their manifests, and strays, which are left out everywhere."""
         return look(self.runs_folder)

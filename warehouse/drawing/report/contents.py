@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
+from personascope.warehouse.asking.child import WarehouseApart
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Source, WarehouseSource
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import Verdict, look
 from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing import tones, verdicts
@@ -34,7 +35,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
 
     Raises PersonascopeError where the study names a figure, a view or a page of the audit that does not exist, or one of its queries fails.
     """
-    source = WarehouseSource(Warehouse(lake))
+    source = WarehouseSource(Warehouse(lake, kept=SHARED))
     drawings = {name: figure(name).draw(source, study.name) for name in study.figures}
     manifests = list(lake.manifests())
     drawn = {run_id for found in drawings.values() for each in found for run_id in each.runs}
@@ -45,7 +46,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
     kept = {name: _of(rows, ours, free) for name, rows in tables.items()}
     runs = runs_of(study.name, drawn | {run_id for rows in kept.values() for run_id in _runs(rows) if run_id in free}, manifests)
     sections = [
-        Section("Headline", tuple(_headline(source, study))),
+        Section("Headline", tuple(_headline(WarehouseSource(WarehouseApart(lake)), study))),
         *([Section("Figures", tuple(_figures(drawings)))] if study.figures else []),
         *([Section("Generations", tuple(samples(source, runs)))] if study.samples else []),
         *([Section("Claims", tuple(_claims(lake, claimed_as, list(claims))))] if claims else []),

@@ -1,0 +1,134 @@
+"""One measure of two checkpoints: curves by layer, figures of the whole model, or head against head; and the paired difference where the lake has one."""
+
+import polars as pl
+import streamlit as st
+
+from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.words import count, count_range, p_value, signed
+
+HEIGHT, ROW, MOST_SERIES, MOST_LABELS = 360, 34, 7, 40
+UNPAIRED = "The lake holds no paired difference of the two on this measure: each has its own interval, and these do not add up to one of the difference."
+
+
+def show_layers(of: dict[str, pl.DataFrame], name: str, sides: dict[str, pl.DataFrame]) -> None:
+    """The curves of both by layer, then their paired difference by layer."""
+    rows = _series(of)
+    names = rows["series"].unique(maintain_order=True).to_list()
+    if len(names) > MOST_SERIES:
+        st.caption(f"{count(len(names), 'curve')}: the first {MOST_SERIES} are drawn, the bar narrows them to one persona.")
+        names = names[:MOST_SERIES]
+    rows = rows.filter(pl.col("series").is_in(names))
+    drawn = rows.sort("series", "layer").select("series", "layer", "low", "high", "p", "n", "n_of", "n_clusters", "run_id", mean="value")
+    charts.show(charts.curves(drawn, rows["unit"][0], names), "compare", name[:1].upper() + name[1:], _facts(rows), HEIGHT)
+    _show_difference(of, sides, by_layer=True)
+
+
+def show_whole(of: dict[str, pl.DataFrame], name: str, sides: dict[str, pl.DataFrame]) -> None:
+    """Figures of the whole model, a line a persona, both checkpoints in it."""
+    rows = _series(of, apart=False).with_columns(label=pl.col("persona").fill_null("no persona"))
+    labels = rows.group_by("label", maintain_order=True).agg(pl.col("value").max()).sort("value", descending=True, maintain_order=True)["label"].to_list()
+    if len(labels) > MOST_LABELS:
+        st.caption(f"{count(len(labels), 'persona')}: the {MOST_LABELS} with the largest figures are drawn.")
+    order = {label: place for place, label in enumerate(labels[:MOST_LABELS])}
+    rows = rows.filter(pl.col("label").is_in(list(order))).sort(pl.col("label").replace_strict(order), maintain_order=True)
+    drawn = rows.select("label", "series", "low", "high", "n", "n_of", "n_clusters", "method", "run_id", rate="value")
+    names = rows["series"].unique(maintain_order=True).to_list()
+    charts.show(charts.rates(drawn, name, names), "compare", name[:1].upper() + name[1:], _facts(rows), ROW * len(order))
+    _show_difference(of, sides, by_layer=False)
+
+
+def show_heads(of: dict[str, pl.DataFrame], name: str, layer: int | None) -> None:
+    """Every head as a point: its figure in one checkpoint against that in the other."""
+    first, second = of
+    left, right = _on_tokens_of(of[first], second), _on_tokens_of(of[second], first)
+    keys = ["layer", "head"]
+    several = [side for side, rows in ((first, left), (second, right)) if rows.select(keys).is_duplicated().any()]
+    if several:
+        words = f"{plain(several[0])} has several figures of one head here, from several personas or runs: the bar narrows them to one persona."
+        st.info(words, icon=":material/scatter_plot:")
+        return
+    columns = ["value", "n", "run_id"]
+    rows = left.select(*keys, *columns).join(right.select(*keys, *columns), on=keys, suffix="_other", maintain_order="left")
+    rows = rows if layer is None else rows.filter(layer=layer)
+    if rows.is_empty():
+        st.info("No head of this layer was measured in both.", icon=":material/scatter_plot:")
+        return
+    rows = rows.with_columns(words=pl.format("{}.{}", "layer", "head"))
+    facts = [
+        f"a point a head ({rows.height}), {'every layer' if layer is None else f'layer {layer}'}, named layer.head; n: {count_range(rows['n'], 'reading')} in "
+        f"{first}, {count_range(rows['n_other'], 'reading')} in {second}",
+        f"{left['method'][0]}; no random draw, so no seed",
+    ]
+    figure = charts.scatter(rows, "value", "value_other", (f"{first}: {left['unit'][0]}", second), words="words" if rows.height <= 120 else None)
+    charts.show(figure, "compare", name[:1].upper() + name[1:], facts, HEIGHT)
+    st.caption("A head with the same figure in both lies on the rising diagonal. There is no difference of single heads with an interval here.")
+
+
+def _on_tokens_of(rows: pl.DataFrame, checkpoint: str) -> pl.DataFrame:
+    """The figures over the tokens of the other checkpoint where there are any, so that both read the same; else all."""
+    same = rows.filter(other=f"tokens of {checkpoint}")
+    return same if same.height else rows
+
+
+def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:
+    """Both sides with a name for each curve: the checkpoint, and whatever else tells its figures apart."""
+    named = []
+    for name, rows in of.items():
+        parts = [pl.lit(name)]
+        for column in (*(["persona"] if apart else []), "other", "run_id"):
+            keys = [*(part for part in ("layer", "persona") if part in rows.columns and (part == "layer" or not apart))]
+            taken = rows.select(pl.concat_str(parts, separator=" · ").alias("series"), *keys)
+            if taken.is_duplicated().any() and rows[column].n_unique() > 1:
+                parts.append(pl.col(column).fill_null("none"))
+        named.append(rows.with_columns(series=pl.concat_str(parts, separator=" · ")))
+    return pl.concat(named, how="vertical_relaxed")
+
+
+def _facts(rows: pl.DataFrame) -> list[str]:
+    """What stands behind figures of both."""
+    counted = [f"{count_range(rows.filter(n_of=what)['n'], what.removesuffix('s'))}" for what in rows["n_of"].unique(maintain_order=True).to_list()]
+    clusters = rows["n_clusters"].drop_nulls()
+    of = f" of {count_range(clusters, 'question')}" if len(clusters) and rows["n_of"][0] != "questions" else ""
+    methods = rows["method"].str.split("; p").list.first().unique(maintain_order=True).to_list()
+    return [f"{' and '.join(counted)}{of} a figure; {rows['unit'][0]}", *methods[:2]]
+
+
+def _show_difference(of: dict[str, pl.DataFrame], sides: dict[str, pl.DataFrame], by_layer: bool) -> None:
+    """The paired difference of the two on this topic, where one of them has it to the other."""
+    first, second = of
+    topic = next(iter(of.values()))["topic"][0]
+    found = pl.concat(
+        [
+            sides[one].filter(
+                (pl.col("other_checkpoint") == other)
+                & (pl.col("topic") == topic)
+                & pl.col("head").is_null()
+                & (pl.col("layer").is_not_null() == by_layer)
+                & pl.col("value").is_not_null()
+            )
+            for one, other in ((first, second), (second, first))
+        ],
+        how="vertical_relaxed",
+    )
+    if found.is_empty():
+        st.caption(UNPAIRED)
+        return
+    for (checkpoint, other, measure, persona, run_id, base_run), rows in found.group_by(
+        ["checkpoint", "other_checkpoint", "measure", "persona", "run_id", "base_run"], maintain_order=True
+    ):
+        _draw_difference(f"{measure}: {checkpoint} minus {other}{'' if persona is None else f', tokens of {persona}'}", f"{run_id} {base_run}", rows, by_layer)
+
+
+def _draw_difference(title: str, key: str, rows: pl.DataFrame, by_layer: bool) -> None:
+    """One difference: its largest layer in a sentence, then every layer with its interval."""
+    largest = rows.sort(pl.col("value").abs(), descending=True, maintain_order=True).row(0, named=True)
+    interval = "" if largest["low"] is None else f", 95% {signed(largest['low'])} to {signed(largest['high'])}"
+    where = f" at layer {largest['layer']}, the largest" if by_layer else ""
+    verdict = f": {plain(largest['verdict'])}" if largest["verdict"] else ""
+    p = f", {p_value(largest['p'])}" if largest["p"] is not None else ""
+    st.markdown(f"Paired difference, {plain(title)}: **{signed(largest['value'])}**{where}{interval}{p}{verdict}.")
+    if not by_layer or rows.height < 2:
+        return
+    drawn = rows.sort("layer").select("layer", "low", "high", "p", "n", "n_clusters", "verdict", mean="value")
+    charts.show(charts.intervals(drawn, rows["unit"][0]), f"difference {key} {rows['source'][0]}", title[:1].upper() + title[1:], _facts(rows), HEIGHT)

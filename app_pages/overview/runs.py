@@ -1,0 +1,123 @@
+"""The runs of the lake, section of the overview: filtered, one in full, and two side by side."""
+
+import json
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from personascope.app_pages.shared import address, charts
+from personascope.app_pages.shared.bar import Place
+from personascope.app_pages.shared.lake import Source
+from personascope.warehouse.drawing.tables import with_values
+from personascope.warehouse.drawing.tracking_links import run_url, ui_command
+from personascope.warehouse.drawing.words import count
+from personascope.warehouse.store.manifest import MlflowRecord
+
+LAST_RUNS = 50
+EVERY, NOBODY = "all", "nobody"
+
+
+def show_runs(lake: Source, place: Place) -> None:
+    """The last runs that pass the filter, one of them in full with the way to its page in MLflow, and another beside it."""
+    st.subheader("Runs", divider="gray")
+    left, right = st.columns([1, 3])
+    kinds = lake.select("select distinct kind from runs order by 1")["kind"].to_list()
+    kind = address.select("Kind", [EVERY, *kinds], "kind", where=left)
+    words = right.text_input("Runs that hold", key="runs", placeholder="words of id, extractor, subject, study or command", bind="query-params") or ""
+    where = """coalesce(checkpoint = $checkpoint, true) and $kind in ('all', kind)
+      and contains(lower(concat_ws(' ', run_id, kind, extractor, subject, checkpoint, study, command)), lower($words))"""
+    values = {"checkpoint": place.checkpoint, "kind": kind, "words": words}
+    rows = lake.select(
+        f"""select finished, run_id, kind, extractor, coalesce(subject, checkpoint) as subject, study, n_rows, seconds, device, mlflow_run_id,
+          mlflow_experiment, mlflow_uri
+        from runs where {where} order by finished desc, run_id limit {LAST_RUNS}""",
+        **values,
+    )
+    if rows.is_empty():
+        st.info("No run passes these filters.", icon=":material/filter_alt_off:")
+        return
+    links = [run_url(record) if (record := _record(row)) else None for row in rows.iter_rows(named=True)]
+    shown = rows.drop("mlflow_run_id", "mlflow_experiment", "mlflow_uri").with_columns(pl.Series("mlflow", links, dtype=pl.String))
+    config: charts.Columns = {
+        "finished": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm"),
+        "run_id": "run",
+        "n_rows": st.column_config.NumberColumn("rows", format="localized"),
+        "seconds": st.column_config.NumberColumn("seconds", format="%.1f"),
+        "mlflow": st.column_config.LinkColumn("MLflow", display_text="open"),
+    }
+    st.dataframe(with_values(shown), hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
+    found = lake.select(
+        f"select run_id, run_id || ' · ' || coalesce(subject, checkpoint, kind) as label from runs where {where} order by finished desc, run_id", **values
+    )
+    st.caption(f"{count(found.height, 'run')}{f', the last {LAST_RUNS} in the table' if found.height > LAST_RUNS else ''}.")
+    labels = dict(found.rows())
+    left, right = st.columns(2)
+    run_id = address.select("Run in full", list(labels), "manifest", labels=labels, where=left)
+    others = {NOBODY: "no other"} | {other: label for other, label in labels.items() if other != run_id}
+    beside = address.select("Beside it", list(others), "beside", labels=others, help="The parameters in which the two differ.", where=right)
+    if beside != NOBODY:
+        _show_differences(lake, run_id, beside)
+    _show_run(lake, run_id)
+
+
+def _show_differences(lake: Source, run_id: str, other: str) -> None:
+    """The parameters and circumstances in which two runs differ."""
+    rows = lake.select(
+        """with facts as (
+          select run_id, name, value from parameters where run_id in ($one, $other)
+          union all
+          unpivot (
+            select run_id, extractor, checkpoint, subject, prompt_set, seed::varchar as seed, dtype, attention_implementation, device, git_commit, python
+            from runs where run_id in ($one, $other)
+          ) on columns(* exclude run_id) into name name value value
+        )
+        select name, max(value) filter (run_id = $one) as one, max(value) filter (run_id = $other) as other
+        from facts group by name having one is distinct from other order by name""",
+        one=run_id,
+        other=other,
+    )
+    if rows.is_empty():
+        st.info("The two runs have the same parameters and circumstances.", icon=":material/equal:")
+        return
+    config: charts.Columns = {"name": "what differs", "one": run_id, "other": other}
+    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
+
+
+def _record(row: dict[str, Any]) -> MlflowRecord | None:
+    run_id, uri = row["mlflow_run_id"], row["mlflow_uri"]
+    return MlflowRecord(run_id=run_id, experiment=row["mlflow_experiment"] or "", tracking_uri=uri, origin="") if run_id and uri else None
+
+
+def _show_run(lake: Source, run_id: str) -> None:
+    run = lake.select("from runs where run_id = $run_id", run_id=run_id).row(0, named=True)
+    record = _record(run)
+    parameters = lake.select("select name, value, origin as came_from from parameters where run_id = $run_id order by origin = 'default', name", run_id=run_id)
+    left, right = st.columns(2)
+    with left:
+        st.caption("How it was made")
+        if run["command"]:
+            st.code(run["command"], language="sh", wrap_lines=True)
+        facts = {
+            "commit": f"{run['git_commit'][:12]}{' with uncommitted changes' if run['git_dirty'] else ''}" if run["git_commit"] else None,
+            "seed": run["seed"],
+            "dtype": run["dtype"],
+            "attention": run["attention_implementation"],
+            "device": run["device"],
+            "python": run["python"],
+            "read": ", ".join(run["inputs"] or []),
+            "packages": ", ".join(f"{name} {version}" for name, version in json.loads(run["packages"] or "{}").items()),
+        }
+        known = [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
+        st.dataframe(pl.DataFrame(known, schema=["fact", "value"], orient="row"), hide_index=True)
+    with right:
+        st.caption("Parameters, and where each came from")
+        if parameters.is_empty():
+            st.text("none")
+        else:
+            st.dataframe(parameters, hide_index=True, column_config={"came_from": "from"}, placeholder="–")
+        if record is not None and (url := run_url(record)):
+            st.link_button("Open in MLflow", url, icon=":material/open_in_new:")
+        elif record is not None and (command := ui_command(record)):
+            st.caption("See it in MLflow")
+            st.code(command, language="sh", wrap_lines=True)

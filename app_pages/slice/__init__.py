@@ -1,0 +1,1 @@
+"""The page Slice: everything that the lake knows of one checkpoint, persona and layer."""

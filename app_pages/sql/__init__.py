@@ -1,0 +1,1 @@
+"""The page on which a lake is asked in SQL."""

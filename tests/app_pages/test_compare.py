@@ -1,0 +1,81 @@
+"""The compare page: curves of both checkpoints, the paired difference where a view has one, head against head, and what they differ in."""
+
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+
+ATTENTION = "attention to the system prompt at the marker, minus C1 random"
+PAIR = {"checkpoint": "villain", "beside": "base", "persona": "villain"}
+
+
+def words(page) -> str:
+    return "\n".join(each.value for each in [*page.markdown, *page.caption])
+
+
+def test_curves_of_both_and_their_paired_difference_are_those_of_the_views(open_page, charts, synthetic_lake):
+    page = open_page(synthetic_lake, "compare", **PAIR, measure=ATTENTION)
+    drawn, warehouse = charts(page), Warehouse(Lake.existing(synthetic_lake))
+    curves = drawn["Attention to the system prompt at the marker, minus C1 random"]
+    assert set(curves.rows["series"]) == {"villain", "base"} and set(curves.rows["layer"]) == {0, 1, 2, 3}
+    assert "8 generations of 4 questions" in curves.facts
+    (title,) = [title for title in drawn if title.startswith("Attention at the marker minus C1 random, trained minus untrained: villain minus base")]
+    expected = warehouse.select("select diff_of_diffs, clustered_low, clustered_high from diff_of_diffs where trained_subject = 'villain' order by layer")
+    assert drawn[title].rows.select("mean", "low", "high").rows() == expected.rows()
+    largest = max(expected["diff_of_diffs"], key=abs)
+    assert f"**{largest:+.4f}** at layer 2, the largest" in words(page)
+
+
+def test_both_directions_of_the_pair_tell_the_same_difference(open_page, charts, synthetic_lake):
+    page = open_page(synthetic_lake, "compare", checkpoint="base", beside="villain", persona="villain", measure=ATTENTION)
+    assert any("villain minus base" in title for title in charts(page))
+
+
+def test_without_a_paired_difference_it_says_so(open_page, charts, synthetic_lake):
+    page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", measure=ATTENTION)
+    assert "no paired difference" in words(page)
+    assert set(charts(page)["Attention to the system prompt at the marker, minus C1 random"].rows["series"]) == {"villain", "librarian"}
+
+
+def test_rates_stand_side_by_side_by_persona(open_page, charts, synthetic_lake):
+    page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", measure="completions that hold the marker [ZLT]")
+    rows = charts(page)["Completions that hold the marker [ZLT]"].rows
+    found = {(row["label"], row["series"]): row["rate"] for row in rows.iter_rows(named=True)}
+    assert found["villain", "villain"] == found["librarian", "librarian"] == 2 / 3 and found["assistant", "villain"] == 0
+
+
+def test_heads_are_drawn_against_each_other_at_the_chosen_layer(open_page, charts, synthetic_lake):
+    measure = "attention of the head to the system prompt at the marker, minus C1 random"
+    page = open_page(synthetic_lake, "compare", **PAIR, layer="2", measure=measure)
+    drawn = charts(page)["Attention of the head to the system prompt at the marker, minus C1 random"]
+    assert drawn.rows["words"].to_list() == ["2.0", "2.1", "2.2"] and "layer 2" in drawn.facts
+
+
+def test_what_the_two_differ_in_comes_from_their_cards_and_trainings(open_page, synthetic_lake):
+    page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian")
+    table = page.dataframe[-1].value
+    assert dict(zip(table["name"], zip(table["value"], table["other_value"], strict=True), strict=True))["source persona"] == ("villain", "librarian")
+    assert "learning rate" not in set(table["name"]) and "LoRA rank" not in set(table["name"])
+
+
+def test_one_checkpoint_alone_is_no_comparison(open_page, synthetic_lake, tmp_path):
+    lake = Lake(shutil.copytree(synthetic_lake, tmp_path / "lake"))
+    for manifest in lake.manifests():
+        if manifest.checkpoint != "villain":
+            shutil.rmtree(lake.run_folder(manifest.run_id))
+    assert "takes two measured checkpoints" in open_page(lake.root, "compare").info[0].value
+
+
+@pytest.mark.slow(6)
+def test_two_seeds_of_one_recipe_say_how_far_training_again_moves_a_figure(open_page, charts, tmp_path):
+    lake, _ = runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_pairs.py"))["build"](tmp_path / "lake")
+    page = open_page(lake.root, "compare", checkpoint="villain", beside="villain2")
+    assert "differ in the seed alone" in words(page) and "**66.7%** over 2 seeds, from 50.0% to 83.3%" in words(page)
+    seeds = charts(page)["What training moved, over seeds: tokens of villain, against base"]
+    expected = Warehouse(lake).select("select layer, mean, lowest, highest from diff_of_diffs_seeds where n_seeds = 2 order by layer")
+    assert seeds.rows.select("layer", "mean", "low", "high").rows() == expected.rows() and "lowest to highest seed" in seeds.facts
+    assert "Between seeds" not in [each.value for each in open_page(lake.root, "compare", checkpoint="villain", beside="comedian").subheader]

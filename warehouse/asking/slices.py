@@ -1,0 +1,48 @@
+"""Everything that the lake knows of one checkpoint, persona and layer: the rows of the view `slice`, asked of its parts in turn."""
+
+from collections.abc import Collection
+
+import polars as pl
+
+from personascope.warehouse.asking.shapes import view_types
+from personascope.warehouse.asking.source import Source
+from personascope.warehouse.asking.views import views
+
+# What a reader meets first: a figure with an interval before one without, the whole layer before its heads.
+ORDER = (
+    "slice_markers",
+    "slice_training",
+    "slice_attention",
+    "slice_gates",
+    "slice_cosines",
+    "slice_features",
+    "slice_focus",
+    "slice_lens",
+    "slice_patching",
+    "slice_heads",
+    "slice_worths",
+    "slice_focus_heads",
+    "slice_answers",
+)
+WHOLE_MODEL = ("slice_markers", "slice_answers")  # whose figures are of no layer: asked alike for each
+
+
+def parts() -> list[str]:
+    """The views that `slice` unites, in ORDER; a part that ORDER does not name comes last."""
+    found = views()["slice"].reads
+    return [*(name for name in ORDER if name in found), *sorted(found - set(ORDER))]
+
+
+def collect(source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = ()) -> pl.DataFrame:
+    """The figures of one checkpoint: those of the persona and of none, of the layer and of the whole model; of every persona or layer that `every` names.
+
+    Each part is asked by itself: DuckDB takes longer to plan and run their union, and a part that was asked before is there.
+    """
+    found = []
+    for part in parts():
+        bound = {"persona": persona, "layer": layer}
+        asked = [name for name in bound if name not in every and not (name == "layer" and part in WHOLE_MODEL)]
+        where = " and ".join(["checkpoint = $checkpoint", *(f"({name} is not distinct from ${name} or {name} is null)" for name in asked)])
+        query = f"from {part} where {where} order by topic, measure, persona, other, place, layer, head, run_id, base_run"
+        found.append(source.select(query, checkpoint=checkpoint, **{name: bound[name] for name in asked}))
+    return pl.concat([each for each in found if each.height] or found[:1], how="vertical_relaxed").select(list(view_types(["slice"])["slice"]))

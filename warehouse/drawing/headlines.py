@@ -1,0 +1,110 @@
+"""The answer of each study in one sentence with its n and how sure it is, from the views, for whoever shows it first."""
+
+from collections.abc import Callable
+from typing import Any
+
+from personascope.warehouse.asking.source import Source
+from personascope.warehouse.drawing.words import count, p_value, signed
+
+Row = dict[str, Any]
+
+
+def headline(lake: Source, study: str) -> str | None:
+    """The sentence of a study that ships, of its runs in this lake; None where nothing answers it yet, or for a study of the reader's own."""
+    if study not in _HEADLINES:
+        return None
+    query, words = _HEADLINES[study]
+    rows = lake.select(query)
+    return None if rows.is_empty() else words(rows.row(0, named=True))
+
+
+def _marker_attention(row: Row) -> str:
+    bounds = "" if row["clustered_low"] is None else f", 95% interval {signed(row['clustered_low'])} to {signed(row['clustered_high'])}"
+    sure = "no p adjusted for layers" if row["adjusted_p"] is None else f"{p_value(row['adjusted_p'])} adjusted for {count(row['n_layers'], 'layer')}"
+    most = "most" if row["adjusted_p"] is None else "most surely"
+    return (
+        f"{row['trained_subject']} against {row['base_subject']}: attention to the system prompt at the marker changed {most} at layer {row['layer']}, "
+        f"by {signed(row['diff_of_diffs'])}{bounds} ({sure}; {count(row['n'], 'generation')} of {count(row['n_clusters'], 'question')}); "
+        f"{row['n_sure']} of {count(row['n_pairs'], 'pair')} have a layer below 0.05."
+    )
+
+
+def _lr_epochs(row: Row) -> str:
+    cells = count(row["n_cells"], "cell")
+    return f"{row['n_clean']} of {cells} teach the marker to {row['source']} alone; {row['n_under']} learn too little and {row['n_leak']} leak."
+
+
+def _role_focus(row: Row) -> str:
+    return (
+        f"Instruction tuning moved the Role Focus Coefficient of {row['family']} by {signed(row['mean'])}, mean over {count(row['n_layers'], 'layer')}; "
+        f"{row['n_fdr']} of them differ at an FDR of 5% ({count(row['n_families'], 'family').replace('familys', 'families')} in the lake)."
+    )
+
+
+def _sae_conditions(row: Row) -> str:
+    if row["refused"]:
+        return f"No test of {row['pair']} could be made: {row['reason']}."
+    return (
+        f"{row['n_maxt']} of {row['n_tested']} features tell {row['condition_a']} from {row['condition_b']} at layer {row['layer']}, "
+        f"family-wise 5% ({row['n_refused']} of {count(row['n_tests'], 'test')} refused)."
+    )
+
+
+def _echo(row: Row) -> str:
+    return (
+        f"{row['subject']} does the task at {row['accuracy']:.0%} of {count(row['n'], 'prompt')} "
+        f"(95% interval {row['clustered_low']:.0%} to {row['clustered_high']:.0%}); the answer mostly emerges at layer {row['layer']}."
+    )
+
+
+def _marker_circuits(row: Row) -> str:
+    above = "at no layer surely above" if row["layer"] is None else f"first surely above, at layer {row['layer']},"
+    return f"The marker's first token in {row['trained_subject']} is {above} that of {row['base_subject']}, on the same {count(row['n'], 'generation')}."
+
+
+_HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
+    "marker-attention": (
+        """with found as materialized (
+          select trained_run, base_run, trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters
+          from diff_of_diffs
+        )
+        select trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters,
+          count(*) over (partition by trained_run, base_run) as n_layers,
+          (select count(distinct (trained_run, base_run)) from found) as n_pairs,
+          (select count(distinct (trained_run, base_run)) from found where adjusted_p < 0.05) as n_sure
+        from found order by adjusted_p nulls last, abs(diff_of_diffs) desc, trained_run, layer limit 1""",
+        _marker_attention,
+    ),
+    "lr-epochs": (
+        """select source, count(*) as n_cells, count(*) filter (regime = 'clean') as n_clean,
+          count(*) filter (regime in ('under_trained', 'partial')) as n_under,
+          count(*) filter (regime in ('collapse_onset', 'broad_leakage', 'total_collapse')) as n_leak
+        from regimes group by origin, source order by n_cells desc, source limit 1""",
+        _lr_epochs,
+    ),
+    "role-focus": (
+        """select family, mean, n_layers, n_fdr, count(*) over () as n_families from rfc_summary where basis = 'layers'
+        order by n_fdr desc nulls last, family limit 1""",
+        _role_focus,
+    ),
+    "sae-conditions": (
+        """select condition_a, condition_b, condition_a || ' minus ' || condition_b as pair, layer, n_maxt, n_tested, refused, reason,
+          count(*) over () as n_tests, count(*) filter (refused) over () as n_refused
+        from feature_test_summary order by refused, n_maxt desc nulls last, layer, pair limit 1""",
+        _sae_conditions,
+    ),
+    "echo": (
+        """select t.subject, t.accuracy, t.n, t.clustered_low, t.clustered_high, e.layer
+        from task_accuracy as t
+        join (
+          select run_id, arg_max(layer, n) as layer from emergence_histogram where measure = 'stays' and stratum = 'last' and layer is not null group by run_id
+        ) as e using (run_id)
+        where t.prompt_form = 'all' and t.stratum = 'last' order by t.accuracy desc, t.subject limit 1""",
+        _echo,
+    ),
+    "marker-circuits": (
+        """select trained_subject, base_subject, min(layer) filter (prob_low > 0) as layer, max(n) as n from marker_lens where base_run is not null
+        group by trained_run, base_run, trained_subject, base_subject order by layer nulls last, trained_subject limit 1""",
+        _marker_circuits,
+    ),
+}

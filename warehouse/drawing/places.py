@@ -1,0 +1,19 @@
+"""Where an activation was read or changed, in words: strata, sites and what else a place is made of."""
+
+WORDS = {
+    "last": "last token of the prompt",
+    "last_system": "last token of the system block",
+    "marker": "at the marker",
+    "answer_mean": "mean over the answer",
+    "resid_pre": "input of the layer",
+    "resid_post": "output of the layer",
+    "attn_out": "what attention adds",
+    "mlp_out": "what the MLP adds",
+    "head": "output of one head",
+}
+BETWEEN = " · "
+
+
+def place_words(place: str | None) -> str | None:
+    """`last · resid_post` as `last token of the prompt, output of the layer`; what has no word of its own stays as it is."""
+    return None if not place else ", ".join(WORDS.get(part, part) for part in place.split(BETWEEN))
