@@ -282,6 +282,8 @@ def _base(place: _Place, config: dict[str, Any], typed: str | None, code: bool, 
             "or correct base_model_name_or_path if only the name differs."
         )
     ref = typed or recorded
+    if len(ref) > 4000 or any(len(part) > 255 for part in ref.split("/")):  # which no file system looks up
+        raise PersonascopeError(f"{place.id}: its base model has a name of {len(ref):,} characters; expected a Hub id or a folder")
     if not typed and not ref.startswith("tiny:") and (place.folder / ref).is_dir() and not Path(ref).expanduser().is_dir():
         ref = str(place.folder / ref)
     local = ref.startswith("tiny:") or Path(ref).expanduser().exists()

@@ -421,3 +421,18 @@ def test_adapter_pins_the_hub_base_its_configuration_names(full, lora, monkeypat
 def test_checkpoint_survives_its_json(lora):
     checkpoint = resolve(lora)
     assert Checkpoint.model_validate_json(checkpoint.model_dump_json()) == checkpoint
+
+
+@pytest.mark.parametrize("family", [{}, [], {"id": 1}, None, 7])
+def test_a_model_type_that_is_no_text_is_a_sentence(tmp_path, family):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(PersonascopeError):
+        resolve(tmp_path, name="x")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 4000])
+def test_a_base_model_with_a_name_that_no_file_system_takes_is_a_sentence(tmp_path, name):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": name}))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(PersonascopeError, match="its base model has a name of"):
+        resolve(tmp_path, name="x")

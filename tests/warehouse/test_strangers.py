@@ -93,7 +93,13 @@ def renamed_to(extractor: str) -> Callable[[Path, Path], None]:
     return plant
 
 
+def garbled(run: Path, outside: Path) -> None:
+    file = run / "completions.parquet"
+    file.write_bytes(file.read_bytes().replace(run.name.encode(), b"\xf2" * len(run.name)))
+
+
 PLANTED = {
+    "a run_id of no text": (garbled, "holds a run_id that is not UTF-8"),
     "run_id with dots": (renamed_to("../../outside/x"), "expected a name that can be its folder's"),
     "run_id that is absolute": (renamed_to("/tmp/x"), "expected a name that can be its folder's"),
     "run_id with an escape": (renamed_to("x\x1b[2J"), "expected a name that can be its folder's"),

@@ -103,6 +103,8 @@ class Warehouse:
             raise PersonascopeError(f"the query does not fit the {least} of memory it may take; ask for less of it, or allow it more (--memory)") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise unreadable(error) from error
+        except UnicodeDecodeError as error:
+            raise PersonascopeError("the query meets a text that is not UTF-8, in a damaged file; `personascope doctor` says which") from error
         except duckdb.Error as error:
             reason = str(error).partition("\n\nLINE ")[0].strip()  # behind it the statement is quoted, with an arrow under the place
             raise PersonascopeError(f"the query failed: {reason}") from error

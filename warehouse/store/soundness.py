@@ -82,7 +82,7 @@ def _why_not_table(folder: Path, name: str, manifest: Manifest, thorough: bool) 
     path, table = folder / f"{name}.parquet", tables()[name]
     try:
         footer = pq.read_metadata(path)
-    except pa.ArrowException:
+    except (pa.ArrowException, UnicodeDecodeError):
         return None
     try:
         found = footer.schema.to_arrow_schema()
@@ -95,7 +95,11 @@ def _why_not_table(folder: Path, name: str, manifest: Manifest, thorough: bool) 
         return f"its {path.name} {reason}"
     if name == "runs" and footer.num_rows != 1:
         return f"its {path.name} has {footer.num_rows} rows; expected the one that describes it"
-    return None if _is_of(path, footer, manifest.run_id, thorough) else f"its {path.name} holds rows of another run"
+    try:
+        is_of = _is_of(path, footer, manifest.run_id, thorough)
+    except UnicodeDecodeError:
+        return f"its {path.name} holds a run_id that is not UTF-8"
+    return None if is_of else f"its {path.name} holds rows of another run"
 
 
 def _why_not_columns(found: pa.Schema, table: Table) -> str | None:
