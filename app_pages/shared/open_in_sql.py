@@ -119,8 +119,8 @@ def _holds(answer: pl.DataFrame, rows: pl.DataFrame, name: str) -> bool:
 
 def _union(rows: pl.DataFrame, asked: Mapping[str, pl.DataFrame]) -> str | None:
     """The union of queries whose answers hold a part of the rows each, by their numbers, so that together they hold them all."""
-    left, parts = rows, []
-    for text, answer in reversed(asked.items()):
+    left, parts = rows, list[str]()
+    for text, answer in reversed(list(asked.items())):
         numbers = [name for name in _shared(rows, answer) if rows.schema[name].is_numeric()]
         if _can_tell(rows, numbers):
             others = left.join(answer, on=numbers, how="anti", nulls_equal=True)

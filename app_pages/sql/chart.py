@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Literal
 
 import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.drawing.charts import on_dark, with_rows
+from personascope.warehouse.drawing.charts import Kind, on_dark, with_rows
 from personascope.warehouse.drawing.plots import KINDS, Picture, Plot, PlotKind, drawable, plot, suggested
 from personascope.warehouse.errors import PersonascopeError, sentence
 
@@ -82,10 +83,11 @@ def _choices(rows: pl.DataFrame, kind: PlotKind) -> Plot | None:
 
 def _draw(picture: Picture, file: str, wanted: Plot) -> None:
     words = f"{wanted.kind} of {wanted.y} by {wanted.x}"
-    width = "stretch" if picture.is_wide else "content"
+    width: Literal["stretch", "content"] = "stretch" if picture.is_wide else "content"
     spec = on_dark(picture.spec) if st.context.theme.type == "dark" else picture.spec
     st.vega_lite_chart(spec=with_rows(spec, picture.rows), theme=None, key="plot of the query", alt=words, width=width)
     with st.container(horizontal=True):
-        for kind, mime in (("svg", "image/svg+xml"), ("png", "image/png")):
+        kinds: dict[Kind, str] = {"svg": "image/svg+xml", "png": "image/png"}
+        for kind, mime in kinds.items():
             data = partial(picture.file, kind)
             st.download_button(kind.upper(), data, f"{file}.{kind}", mime, on_click="ignore", key=f"chart {kind}", type="tertiary", icon=":material/download:")

@@ -30,7 +30,7 @@ def chart(
 def _line(base: alt.Chart, rows: pl.DataFrame, names: Mapping[str, str], was: Mapping[str, pl.DataType], measure: str, ends: Any) -> list[alt.Chart]:
     base = base.encode(x=_measured("x", rows, names, was), **_series(rows, names, was))
     y = _measured("y", rows, names, was)
-    look = {} if "colour" in names else {"color": BLUE}
+    look: dict[str, Any] = {} if "colour" in names else {"color": BLUE}
     points = base.mark_point(filled=True, size=40, opacity=1, **look).encode(y=y)
     return [*_interval(base, "y", ends, look), base.mark_line(strokeWidth=2, **look).encode(y=y), points]
 
@@ -38,19 +38,20 @@ def _line(base: alt.Chart, rows: pl.DataFrame, names: Mapping[str, str], was: Ma
 def _bar(base: alt.Chart, rows: pl.DataFrame, names: Mapping[str, str], was: Mapping[str, pl.DataType], measure: str, ends: Any) -> list[alt.Chart]:
     across = "x" if measure == "y" else "y"
     channel, offset = (alt.X, alt.XOffset) if across == "x" else (alt.Y, alt.YOffset)
-    axis = alt.Axis(labelOverlap=was[across].is_numeric(), **({"labelAngle": 0 if was[across].is_numeric() else -35} if across == "x" else {}))
-    encodings = {across: channel(f"{across}:{_discrete(was[across])}", title=_words(names[across]), sort=_sort(rows, across, was), axis=axis)}
+    turned: dict[str, Any] = {"labelAngle": 0 if was[across].is_numeric() else -35} if across == "x" else {}
+    axis = alt.Axis(labelOverlap=was[across].is_numeric(), **turned)
+    encodings: dict[str, Any] = {across: channel(f"{across}:{_discrete(was[across])}", title=_words(names[across]), sort=_sort(rows, across, was), axis=axis)}
     if "colour" in names:
         encodings[f"{across}Offset"] = offset(f"colour:{_discrete(was['colour'])}", sort=_sort(rows, "colour", was))
     base = base.encode(**encodings, **_series(rows, names, was))
     value = (alt.Y if measure == "y" else alt.X)(f"{measure}:Q", title=_words(names[measure]))
-    look = {} if "colour" in names else {"color": BLUE}
+    look: dict[str, Any] = {} if "colour" in names else {"color": BLUE}
     return [base.mark_bar(**look).encode(**{measure: value}), *_interval(base, measure, ends, {"color": "#31333f"}, grey=True)]
 
 
 def _scatter(base: alt.Chart, rows: pl.DataFrame, names: Mapping[str, str], was: Mapping[str, pl.DataType], measure: str, ends: Any) -> list[alt.Chart]:
     base = base.encode(x=_measured("x", rows, names, was), **_series(rows, names, was, graded=True))
-    look = {} if "colour" in names else {"color": BLUE}
+    look: dict[str, Any] = {} if "colour" in names else {"color": BLUE}
     return [*_interval(base, "y", ends, look), base.mark_point(filled=True, size=50, opacity=0.75, **look).encode(y=_measured("y", rows, names, was))]
 
 
@@ -59,12 +60,13 @@ def _heat_map(base: alt.Chart, rows: pl.DataFrame, names: Mapping[str, str], was
     reach = max(abs(float(rows["colour"].min())), abs(float(rows["colour"].max()))) or 1.0  # type: ignore[arg-type]
     crosses_zero = low < 0 < high  # type: ignore[operator]
     scale = alt.Scale(scheme="blueorange", domain=[-reach, 0, reach]) if crosses_zero else alt.Scale(scheme="blues")
+    turned: dict[str, Any] = {"labelAngle": 0 if was["x"].is_numeric() else -35}
     across = {
         role: channel(
             f"{role}:{_discrete(was[role])}",
             title=_words(names[role]),
             sort=_sort(rows, role, was),
-            axis=alt.Axis(labelOverlap=True, **({"labelAngle": 0 if was["x"].is_numeric() else -35} if role == "x" else {})),
+            axis=alt.Axis(labelOverlap=True, **(turned if role == "x" else {})),
         )
         for role, channel in (("x", alt.X), ("y", alt.Y))
     }
