@@ -121,7 +121,9 @@ def show_moved(judged: Judged) -> None:
         }
         config |= {name: st.column_config.NumberColumn(name.split("_")[-1], format="percent") for name in ("max_other_lower", "max_other_upper")}
         st.dataframe(table, hide_index=True, column_config=config, height=charts.table_height(table), placeholder="–")
-        st.caption(f"{count((table['default_regime'] == 'clean').sum(), 'clean cell')} at the defaults, {(table['moved_regime'] == 'clean').sum()} as moved.")
+        st.caption(
+            f"{count(int((table['default_regime'] == 'clean').sum()), 'clean cell')} at the defaults, {(table['moved_regime'] == 'clean').sum()} as moved."
+        )
 
 
 def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str | None = None) -> None:
