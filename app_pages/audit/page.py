@@ -27,8 +27,8 @@ def main() -> None:
         st.success(f"They find nothing in {where}.", icon=":material/check_circle:")
         show_checks()
         return
-    for column, (severity, meaning) in zip(st.columns(len(SEVERITIES)), SEVERITIES.items(), strict=True):
-        column.metric(f"{severity.capitalize()}s", (rows["severity"] == severity).sum(), border=True, help=f"{meaning}.")
+    for box, (severity, meaning) in zip(st.columns(len(SEVERITIES)), SEVERITIES.items(), strict=True):
+        box.metric(f"{severity.capitalize()}s", (rows["severity"] == severity).sum(), border=True, help=f"{meaning}.")
     left, middle, right = st.columns([4, 3, 4])
     grade = address.segments("Severity", [EVERY, *SEVERITIES], "severity", where=left)
     check = address.select("Check", [EVERY, *rows["check"].unique().sort()], "check", labels={name: name.replace("_", " ") for name in checks()}, where=middle)
