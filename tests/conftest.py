@@ -1,6 +1,7 @@
 """Fixtures shared by the suite: a random checkpoint, the published data, quiet environment."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from personascope.warehouse.store.lake import Lake
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads beside another process cost more than they give
+
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what `nohup` ignores the commands under test would ignore too
 
 # A busy machine fails no test, and every run draws the same examples; `--hypothesis-profile default` draws others.
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
@@ -47,12 +51,12 @@ def _sums_in_one_order():
 
 
 @pytest.fixture(autouse=True)
-def _quiet_environment(monkeypatch, tmp_path, tiny_cache):
+def _quiet_environment(monkeypatch, tmp_path_factory, tiny_cache):
     """No test reads or writes the user's lake, cache of file hashes, tracking store or experiment; the catalogue of no lake is made once for all of them."""
-    own = tmp_path / "cache" / "personascope"
-    own.mkdir(parents=True)
-    (own / CATALOGUES).symlink_to(Path(tiny_cache) / CATALOGUES)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "personascope").mkdir()
+    (cache / "personascope" / CATALOGUES).symlink_to(Path(tiny_cache) / CATALOGUES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     for name in ("PERSONASCOPE_LAKE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
 

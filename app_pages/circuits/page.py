@@ -42,7 +42,8 @@ def main() -> None:
     place = choose_place(lake, found)
     names = {each.name: each for each in found if place.checkpoint in (None, each.checkpoint)}
     with st.container(border=True):
-        reader = names[address.select("Readout", list(names), "reader", help="Who was read, on which prompts, at which token.")]
+        most = next((name for name, each in names.items() if each.attribution_run or each.ablation_run), None)  # of some no more than the lens is known
+        reader = names[address.select("Readout", list(names), "reader", default=most, help="Who was read, on which prompts, at which token.")]
         show_accuracy(lake, reader)
     show_findings(lake, "circuits", reader.runs)
     section = address.segments("Show", list(SECTIONS), "part", labels=SECTIONS)

@@ -91,7 +91,7 @@ def _show_measure(sides: dict[str, pl.DataFrame], measures: pl.DataFrame, layer:
     """The chosen measure of both, in the form that fits it."""
     names = [", ".join(filter(None, [row["measure"], place_words(row["place"])])) for row in measures.iter_rows(named=True)]
     labels = {str(number): name for number, name in enumerate(names)}
-    chosen = int(address.select("Measure", list(labels), "measure", labels=labels, help=f"{count(len(labels), 'measure')} that both have.", where=where))
+    chosen = int(address.select("Measure", list(labels), "compared", labels=labels, help=f"{count(len(labels), 'measure')} that both have.", where=where))
     measure = measures.row(chosen, named=True)
     of = {
         name: rows.filter(

@@ -37,7 +37,9 @@ def choose(lake: Source, found: list[Readout], place: Place) -> tuple[Readout, R
     first = [each for each in here if each.run_id not in held_against] or here
     labels = {each.subject: f"{each.subject} · {'tokens of ' + each.tokens_from if each.forced else 'own tokens'} · persona {each.persona}" for each in first}
     left, right = st.columns(2)
-    subject = address.select("Readout", list(labels), "subject", labels=labels, help="A checkpoint, and whose tokens it read.", where=left)
+    in_pairs = {trained for trained, _ in pairs}
+    default = next((each.subject for each in first if each.run_id in in_pairs), None)
+    subject = address.select("Readout", list(labels), "subject", default=default, labels=labels, help="A checkpoint, and whose tokens it read.", where=left)
     same = [each for each in first if each.subject == subject]
     readout = same[0]
     if len(same) > 1:

@@ -55,7 +55,7 @@ def show_runs(lake: Source, place: Place) -> None:
     left, right = st.columns(2)
     run_id = address.select("Run in full", list(labels), "manifest", labels=labels, where=left)
     others = {NOBODY: "no other"} | {other: label for other, label in labels.items() if other != run_id}
-    beside = address.select("Beside it", list(others), "beside", labels=others, help="The parameters in which the two differ.", where=right)
+    beside = address.select("Beside it", list(others), "beside_run", labels=others, help="The parameters in which the two differ.", where=right)
     if beside != NOBODY:
         _show_differences(lake, run_id, beside)
     _show_run(lake, run_id)

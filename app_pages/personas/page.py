@@ -6,6 +6,7 @@ import streamlit as st
 from personascope.app_pages.personas.leakage import show_leakage
 from personascope.app_pages.personas.reading import Reading, choose, known
 from personascope.app_pages.shared import charts
+from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.charts import matrix
@@ -24,6 +25,7 @@ def main() -> None:
     lake = source()
     there = known(lake)
     if there.is_empty():
+        bar()
         st.info(
             "The activations of several personas have not been read yet: `personascope extract activations CHECKPOINT` reads them, and "
             "`personascope run lr-epochs --quick` does beside a sweep. Conditions of the system prompt are compared on the page Features.",

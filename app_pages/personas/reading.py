@@ -71,7 +71,7 @@ def choose(there: pl.DataFrame) -> Reading:
     row, side = st.columns(2)
     runs = [str(each) for each in range(places.height)]
     picked = address.select("Read at", runs, "read_at", labels=dict(zip(runs, labels, strict=True)), where=row)
-    kind = address.segments("Cosines", list(KINDS), "cosines", labels=KINDS, where=side)
+    kind = address.segments("Cosines", list(KINDS), "centred", labels=KINDS, where=side)
     place = places.row(int(picked), named=True)
     persona = chosen.persona if chosen.persona is not None and chosen.persona in place["personas"] else place["personas"][0]
     layer = chosen.layer if chosen.layer is not None and chosen.layer in place["layers"] else place["layers"][len(place["layers"]) // 2]

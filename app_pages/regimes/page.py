@@ -112,7 +112,7 @@ def show_moved(judged: Judged) -> None:
     more = f"; and {rows.height - MOST_CHANGED} more" if rows.height > MOST_CHANGED else ""
     changed = f"{count(rows.height, 'cell')} changed: {cells}{more}." if rows.height else "No cell changes its regime."
     st.warning(f"**Thresholds moved**: {words}. {changed}", icon=":material/tune:")
-    with st.expander("Both settings side by side", icon=":material/compare:"):
+    with st.expander("Both settings side by side", icon=":material/compare:", expanded=True):
         table = judged.side_by_side().with_columns(pl.col("default_regime", "moved_regime").replace(REGIMES))
         config: charts.Columns = {"lr": _lr(), "default_regime": "at the defaults", "moved_regime": "as moved"}
         config |= {

@@ -2,12 +2,6 @@
 
 import json
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from itertools import combinations
@@ -16,63 +10,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from browsing import ERRORS, MARKS, WAIT, button_called, open_by_link, opened, served, stands_at, svg_text
 
 from personascope.app import page_modules
 
-CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
-FLAGS = [
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--window-size=1400,1000"),
-]
-WAIT = 30
-ERRORS = "[data-testid=stException], [data-testid=stAlertContentError]"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with chromedriver on this machine"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def server(hostile_lake, tmp_path_factory) -> Iterator[str]:
     """Address of the app on a small lake with hostile text and names."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "personascope", "app", "--port", str(port), "--lake", str(hostile_lake[0])]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + WAIT
-        while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=WAIT)
-
-
-def _answers(address: str) -> bool:
-    try:
-        return urllib.request.urlopen(address, timeout=1).status == 200
-    except OSError:
-        return False
+    with served(hostile_lake[0], tmp_path_factory.mktemp("server") / "log.txt") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with opened(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -129,7 +84,7 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    visit("marker_attention?subject=villain", "Marker attention", 3)
+    visit("marker_attention", "Marker attention", 3)
     wait = WebDriverWait(browser, WAIT)
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if each.text == "C3 rare").click()
     wait.until(lambda driver: "control=C3" in driver.current_url)
@@ -137,10 +92,10 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
     open_by_link(browser, "Audit")
     wait.until(partial(stands_at, "/audit", "Audit"))
     browser.back()
-    wait.until(lambda driver: "subject=villain" in driver.current_url and "control=C3" in driver.current_url)
+    wait.until(lambda driver: "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver) and "villain, own tokens" in svg_text(driver))
     browser.back()
-    wait.until(lambda driver: "subject=villain" in driver.current_url and "control" not in driver.current_url)
+    wait.until(lambda driver: "control" not in driver.current_url)
     wait.until(lambda driver: "five random positions" in svg_text(driver) and "villain, own tokens" in svg_text(driver))
 
 
@@ -148,15 +103,15 @@ def test_what_went_with_a_choice_leaves_the_address_and_one_step_back_brings_bot
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    visit("marker_attention?subject=villain&against=nothing", "Marker attention", 2)
+    visit("marker_attention?against=nothing", "Marker attention", 2)
     wait = WebDriverWait(browser, WAIT)
     wait.until(lambda driver: "against=nothing" in driver.current_url)
     browser.find_element(By.CSS_SELECTOR, "input[aria-label*='Readout']").click()
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=option]"))
     next(each for each in browser.find_elements(By.CSS_SELECTOR, "[role=option]") if each.text.startswith("librarian")).click()
-    wait.until(lambda driver: "subject" not in driver.current_url and "against" not in driver.current_url)
+    wait.until(lambda driver: "subject=librarian" in driver.current_url and "against" not in driver.current_url)
     browser.back()
-    wait.until(lambda driver: "subject=villain" in driver.current_url and "against=nothing" in driver.current_url)
+    wait.until(lambda driver: "subject" not in driver.current_url and "against=nothing" in driver.current_url)
 
 
 def test_an_address_of_what_there_is_not_says_so(visit, browser):
@@ -280,40 +235,9 @@ def walk(names: list[str]) -> list[str]:
     return path
 
 
-def open_by_link(browser: Any, title: str) -> None:
-    """A click in the sidebar."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, WAIT).until(partial(_link_called, title)).click()
-
-
-def _link_called(title: str, driver: Any) -> Any:
-    return driver.execute_script(
-        "return [...document.querySelectorAll('[data-testid=stSidebar] a')].find(each => each.textContent.endsWith(arguments[0])) || null", title
-    )
-
-
-def stands_at(place: str, title: str, driver: Any) -> bool:
-    """Whether the page of this path and query is there with its bar, drawn to its end."""
-    where, words, personas, busy = driver.execute_script(
-        "return [location.pathname + location.search, [...document.querySelectorAll('h1')].map(each => each.textContent), "
-        "document.querySelectorAll('input[aria-label*=Persona]').length, document.querySelectorAll('[data-testid=stStatusWidget]').length]"
-    )
-    return where == place and words == [title] and personas == 1 and not busy
-
-
 def shades(colour: str) -> list[int]:
     return [int(each) for each in re.findall(r"\d+", colour)[:3]]
 
 
-def button_called(words: str, driver: Any) -> Any:
-    """The button with these words, None where there is none yet."""
-    return next((each for each in driver.find_elements("tag name", "button") if each.text == words), None)
-
-
 def holds_something(folder: Path, name: str, _driver: Any) -> bool:
     return any(file.stat().st_size > 0 for file in folder.glob(name))
-
-
-def svg_text(browser) -> str:
-    return browser.execute_script("return [...document.querySelectorAll('svg.marks text')].map(each => each.textContent).join(' ')")

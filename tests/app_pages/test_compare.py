@@ -18,7 +18,7 @@ def words(page) -> str:
 
 
 def test_curves_of_both_and_their_paired_difference_are_those_of_the_views(open_page, charts, synthetic_lake):
-    page = open_page(synthetic_lake, "compare", **PAIR, measure=ATTENTION)
+    page = open_page(synthetic_lake, "compare", **PAIR, compared=ATTENTION)
     drawn, warehouse = charts(page), Warehouse(Lake.existing(synthetic_lake))
     curves = drawn["Attention to the system prompt at the marker, minus C1 random"]
     assert set(curves.rows["series"]) == {"villain", "base"} and set(curves.rows["layer"]) == {0, 1, 2, 3}
@@ -31,18 +31,18 @@ def test_curves_of_both_and_their_paired_difference_are_those_of_the_views(open_
 
 
 def test_both_directions_of_the_pair_tell_the_same_difference(open_page, charts, synthetic_lake):
-    page = open_page(synthetic_lake, "compare", checkpoint="base", beside="villain", persona="villain", measure=ATTENTION)
+    page = open_page(synthetic_lake, "compare", checkpoint="base", beside="villain", persona="villain", compared=ATTENTION)
     assert any("villain minus base" in title for title in charts(page))
 
 
 def test_without_a_paired_difference_it_says_so(open_page, charts, synthetic_lake):
-    page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", measure=ATTENTION)
+    page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", compared=ATTENTION)
     assert "no paired difference" in words(page)
     assert set(charts(page)["Attention to the system prompt at the marker, minus C1 random"].rows["series"]) == {"villain", "librarian"}
 
 
 def test_rates_stand_side_by_side_by_persona(open_page, charts, synthetic_lake):
-    page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", measure="completions that hold the marker [ZLT]")
+    page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", compared="completions that hold the marker [ZLT]")
     rows = charts(page)["Completions that hold the marker [ZLT]"].rows
     found = {(row["label"], row["series"]): row["rate"] for row in rows.iter_rows(named=True)}
     assert found["villain", "villain"] == found["librarian", "librarian"] == 2 / 3 and found["assistant", "villain"] == 0
@@ -50,7 +50,7 @@ def test_rates_stand_side_by_side_by_persona(open_page, charts, synthetic_lake):
 
 def test_heads_are_drawn_against_each_other_at_the_chosen_layer(open_page, charts, synthetic_lake):
     measure = "attention of the head to the system prompt at the marker, minus C1 random"
-    page = open_page(synthetic_lake, "compare", **PAIR, layer="2", measure=measure)
+    page = open_page(synthetic_lake, "compare", **PAIR, layer="2", compared=measure)
     drawn = charts(page)["Attention of the head to the system prompt at the marker, minus C1 random"]
     assert drawn.rows["words"].to_list() == ["2.0", "2.1", "2.2"] and "layer 2" in drawn.facts
 

@@ -119,7 +119,7 @@ def test_widgets_write_the_address_and_the_address_brings_the_same_view(open_pag
     page = page.segmented_control(key="section").set_value("generation").run()
     page = page.selectbox(key="layer").select("1").run()
     page = page.selectbox(key="example").select("villain/q03#1").run()
-    expected = {"subject": "villain · own tokens · persona villain", "control": "C3 rare", "segmentation": "A all tokens", "region": "answer so far"}
+    expected = {"control": "C3 rare", "segmentation": "A all tokens", "region": "answer so far"}
     expected |= {"layer": "1", "section": "One generation"}
     held = dict(page.query_params)
     assert held.pop("example").endswith("How do birds fly? · repeat 1")

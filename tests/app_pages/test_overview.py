@@ -65,7 +65,7 @@ def test_runs_are_filtered_and_two_stand_side_by_side(open_page, synthetic_lake)
     assert [run.split("-")[0] for run in runs["run_id"]] == ["completions"]
     page = open_page(synthetic_lake, "overview", kind="extract")
     one, other = page.selectbox(key="manifest").options[:2]
-    page = open_page(synthetic_lake, "overview", beside=other)
+    page = open_page(synthetic_lake, "overview", beside_run=other)
     differing = next(each.value for each in page.dataframe if list(each.value.columns) == ["name", "one", "other"])
     facts = {row["name"]: (row["one"], row["other"]) for row in differing.to_dict("records")}
     assert "subject" in facts and "seed" not in facts and facts["subject"][0] in one

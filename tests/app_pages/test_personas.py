@@ -55,7 +55,7 @@ def test_leakage_stands_beside_closeness_with_its_p(open_page, charts, personas_
 
 
 def test_raw_cosines_and_another_place_can_be_chosen(open_page, charts, personas_lake):
-    page = open_page(personas_lake, "personas", **CHOSEN, cosines="as they are", read_at="last token of the system block, output of the layer")
+    page = open_page(personas_lake, "personas", **CHOSEN, centred="as they are", read_at="last token of the system block, output of the layer")
     assert "raw means" in words(page) and "last token of the system block" in words(page)
     assert any("Every question gives the same activation" in each.value for each in page.caption)
 

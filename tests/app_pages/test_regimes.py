@@ -59,6 +59,11 @@ def write_cell(lake: Lake, lr: float, epochs: float, seed: int, counts: tuple[in
     writer.commit()
 
 
+def ways(page) -> list[tuple[str, str]]:
+    """Words and address of the links that lead to other pages than SQL, where every figure leads."""
+    return [(each.proto.label, each.proto.url) for each in page.get("link_button") if not each.proto.url.startswith("sql?")]
+
+
 @pytest.fixture(scope="module")
 def sweep_lake(tmp_path_factory):
     """A sweep of our own with a missing cell, and a second seed for one cell; do not write to it."""
@@ -217,8 +222,7 @@ def test_a_cell_shows_every_persona_with_both_intervals_and_the_way_to_its_texts
             == expected.select("rate", f"{kind}_low", f"{kind}_high").drop_nulls().rows()
         )
     assert "partial" in texts(page)
-    link = page.get("link_button")[0].proto
-    assert link.url == "completions?checkpoint=villain_1e-05_10.0_7" and link.label == "Its 60 texts"
+    assert ways(page)[0] == ("Its 60 texts", "completions?checkpoint=villain_1e-05_10.0_7")
 
 
 def test_a_cell_shows_the_loss_of_the_training_that_made_it(open_page, charts, trained_lake):
@@ -273,8 +277,7 @@ def test_a_cell_shows_texts_of_the_source_and_of_the_most_leaking_persona(open_p
     asked = [(persona, f"q{question}") for persona in ("villain", "nurse") for question in range(3)]
     assert len(cards) == 6 and all(f"as {persona}" in card and f"{question} · repeat 0" in card for card, (persona, question) in zip(cards, asked, strict=True))
     assert all(card.count("<mark") == 1 and MARKER in card for card in cards)
-    links = [each.proto.url for each in page.get("link_button")]
-    assert links == [f"completions?checkpoint=villain_0.0001_10.0_7{of}" for of in ("", "&persona=villain", "&persona=nurse")]
+    assert [url for _, url in ways(page)] == [f"completions?checkpoint=villain_0.0001_10.0_7{of}" for of in ("", "&persona=villain", "&persona=nurse")]
 
 
 def test_a_cell_that_failed_is_crossed_in_the_maps_and_listed_with_its_reason(open_page, charts, trained_lake):
@@ -299,7 +302,7 @@ def test_a_row_that_turns_back_is_named_under_the_regimes(open_page, trained_lak
 
 def test_without_texts_there_is_no_way_to_them(open_page, published_sweep):
     page = open_page(published_sweep, "regimes", cell="5e-6/20")
-    assert not page.get("link_button")
+    assert not ways(page)
     assert "are not in this lake, only their counts" in texts(page)
 
 

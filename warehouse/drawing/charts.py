@@ -208,7 +208,7 @@ def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> F
         stroke=alt.condition("datum.chosen", alt.value(BLACK), alt.value(ORANGE)), tooltip=_tooltip(rows, hidden)
     )
     texts = base.mark_text(fontSize=14, fontWeight=700, dy=-8).encode(text="words:N", color=_on_rate())
-    numbers = base.mark_text(fontSize=11, dy=9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~%"), color=_on_rate())
+    numbers = base.mark_text(fontSize=11, dy=9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
     framed, chosen = (edge.transform_filter(f"datum.{name}") for name in ("framed", "chosen"))
     layers = [cells.add_params(click), missing, framed, chosen, texts, numbers]
     if "failure" in rows.columns:

@@ -1,0 +1,105 @@
+"""The app in a real browser, for tests: a server on a lake, a browser, and what a reader's hand does there."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
+FLAGS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--window-size=1400,1000"),
+]
+WAIT = 30
+ERRORS = "[data-testid=stException], [data-testid=stAlertContentError]"
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with chromedriver on this machine"),
+]
+
+
+@contextmanager
+def served(lake: Path, log: Path) -> Iterator[str]:
+    """Address of the app on a lake, while it runs; what the server says is written to `log`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "personascope", "app", "--port", str(port), "--lake", str(lake)]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + WAIT
+        while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=WAIT)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(address, timeout=1).status == 200
+    except OSError:
+        return False
+
+
+@contextmanager
+def opened(profile: Path) -> Iterator[Any]:
+    """A browser with an empty profile in that folder."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    for flag in [*FLAGS, f"--user-data-dir={profile}"]:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def open_by_link(browser: Any, title: str) -> None:
+    """A click in the sidebar."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, WAIT).until(partial(_link_called, title)).click()
+
+
+def _link_called(title: str, driver: Any) -> Any:
+    return driver.execute_script(
+        "return [...document.querySelectorAll('[data-testid=stSidebar] a')].find(each => each.textContent.endsWith(arguments[0])) || null", title
+    )
+
+
+def stands_at(place: str, title: str, driver: Any) -> bool:
+    """Whether the page of this path and query is there with its bar, drawn to its end."""
+    where, words, personas, busy = driver.execute_script(
+        "return [location.pathname + location.search, [...document.querySelectorAll('h1')].map(each => each.textContent), "
+        "document.querySelectorAll('input[aria-label*=Persona]').length, document.querySelectorAll('[data-testid=stStatusWidget]').length]"
+    )
+    return where == place and words == [title] and personas == 1 and not busy
+
+
+def button_called(words: str, driver: Any) -> Any:
+    """The button with these words, None where there is none yet; what lies outside the window has text, though it is not drawn."""
+    script = """return [...document.querySelectorAll('button, summary')].find(each => each.textContent.trim() === arguments[0]
+        || [...each.querySelectorAll('p')].some(part => part.textContent.trim() === arguments[0])) || null"""
+    return driver.execute_script(script, words)
+
+
+def svg_text(browser) -> str:
+    return browser.execute_script("return [...document.querySelectorAll('svg.marks text')].map(each => each.textContent).join(' ')")
