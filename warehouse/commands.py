@@ -1,13 +1,9 @@
 """Commands that ask the warehouse: sql, views, runs, audit, doctor, check, power, report."""
 
-import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
-from uuid import uuid4
 
 import polars as pl
 import typer
@@ -26,8 +22,8 @@ from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import Verdict
 from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
-from personascope.warehouse.drawing import cells, terminal, tones, verdicts
-from personascope.warehouse.drawing.markup import pipe_table
+from personascope.warehouse.drawing import cells, tones, verdicts
+from personascope.warehouse.drawing.answer_files import Format, format_of, write_file, write_rows
 from personascope.warehouse.errors import PersonascopeError, printable
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.planning import tables as plans
@@ -37,13 +33,10 @@ from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
-from personascope.warehouse.store.staging import is_disk_full
 from personascope.warehouse.studies.reading import claims_path, study_names, study_path
 
-UNBOUNDED = 10_000  # characters of a line where there is no terminal
 LakeOption = Annotated[Path, typer.Option("--lake", envvar="PERSONASCOPE_LAKE", help="Folder of committed runs.")]
 DEFAULT_LAKE = Path("lake")
-Format = Literal["auto", "table", "line", "csv", "json", "markdown", "parquet"]
 AuditFormat = Literal["auto", "table", "csv", "json", "markdown"]
 
 more_examinations: list[Examination] = []  # what the wings that this one does not know look at when `doctor` is typed
@@ -75,7 +68,7 @@ def sql(
         limits = Limits(time_limit, round((memory or 0) * GIB), last_resort=_end)
         rows = Warehouse(found, limits).select(text)
     if format == "auto":
-        format = "table" if sys.stdout.isatty() and output is None else _format_of(output)
+        format = "table" if sys.stdout.isatty() and output is None else format_of(output)
     if safe and format != "csv":
         raise PersonascopeError(f"--safe is for CSV, which spreadsheets open; found the format {format}")
     write_rows(rows, format, output, safe)
@@ -270,7 +263,7 @@ def check(
     if output is None:
         sys.stdout.write(text)
     else:
-        _write_file(output, text.encode())
+        write_file(output, text.encode())
     contradicted = model is None and any(each.verdict == "contradicted" for each in judged)
     rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
     of = "replications" if model else "claims"
@@ -335,72 +328,5 @@ def _write_curve(rows: pl.DataFrame, title: str, rests_on: str, file: Path) -> N
     kind = kinds.get(file.suffix)
     if kind is None:
         raise PersonascopeError(f"--figure {file}: {file.suffix or 'no ending'} is no kind of picture; expected .svg, .png or .pdf")
-    _write_file(file, curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
+    write_file(file, curve(rows, f"Power to see {title}", (rests_on,)).picture(kind))
     print(f"the curve is in {file}", file=sys.stderr)
-
-
-def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None, safe: bool = False) -> None:
-    """Rows as a table, one field a line, CSV (`safe`: for spreadsheets), JSON lines of one array, Markdown or Parquet, to stdout or a file.
-
-    Raises PersonascopeError where the file cannot be written.
-    """
-    if output is not None:
-        _write_file(output, _encoded(rows, format, safe))
-        print(f"{len(rows)} rows in {output}", file=sys.stderr)
-    elif format in ("table", "line"):
-        for note in terminal.show(rows, Console(), one_field_a_line=format == "line"):
-            print(note, file=sys.stderr)
-    else:
-        with _writing("stdout"):
-            sys.stdout.buffer.write(_encoded(rows, format, safe))
-            sys.stdout.buffer.flush()
-
-
-def _encoded(rows: pl.DataFrame, format: Format, safe: bool) -> bytes:
-    if format == "parquet":
-        file = io.BytesIO()
-        rows.write_parquet(file)
-        return file.getvalue()
-    if format in ("table", "line"):
-        text = io.StringIO()
-        terminal.show(rows, Console(file=text, width=UNBOUNDED), one_field_a_line=format == "line")
-        return text.getvalue().encode()
-    return {"csv": lambda: cells.csv(rows, safe), "json": lambda: cells.json(rows), "markdown": lambda: markdown(rows)}[format]().encode()
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """Puts a file in its place when all of it is written, so that a full disk costs none that was there; devices and pipes are written into."""
-    with _writing(path):
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
-            return
-        place = path.resolve()
-        making = place.with_name(f".{place.name}.{uuid4().hex[:8]}")
-        try:
-            making.write_bytes(content)
-            making.replace(place)
-        finally:
-            with suppress(OSError):
-                making.unlink()
-
-
-@contextmanager
-def _writing(where: object) -> Iterator[None]:
-    """A place that takes no more, or that is not there, as one sentence."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
-        raise PersonascopeError(f"{where}: cannot be written ({reason}); expected a file in a folder that is there and has room") from error
-
-
-def markdown(rows: pl.DataFrame) -> str:
-    """A pipe table; cells show floats to six significant digits."""
-    return pipe_table(rows.columns, ([cells.as_words(value) for value in row] for row in rows.iter_rows()))
-
-
-def _format_of(output: Path | None) -> Format:
-    formats: dict[str, Format] = {".json": "json", ".md": "markdown", ".parquet": "parquet"}
-    return formats.get(output.suffix, "csv") if output else "csv"

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from personascope.warehouse.asking.guard import Limits, default_memory
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.commands import markdown
 from personascope.warehouse.drawing import cells, terminal
+from personascope.warehouse.drawing.answer_files import markdown
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
