@@ -42,6 +42,11 @@ def test_accuracy_stands_before_every_figure(open_page, world):
     assert "echo 100%, repeat 67%" in words(page) and "2 targets of several tokens" in words(page) and not page.error
 
 
+def test_the_page_opens_on_a_reader_whose_heads_were_read(open_page, world):
+    page = open_page(world.root, "circuits", part="heads")
+    assert "Every figure of every head" in words(page) and not [each for each in page.info if "Neither attributions" in each.value]
+
+
 def test_a_model_that_fails_the_task_is_said_to(open_page, tmp_path):
     lake = Lake.open(tmp_path / "lake")
     run = planted.spec("logit_lens", checkpoint="poor", subject="poor", prompt_set="echo@1")

@@ -61,4 +61,6 @@ def test_raw_cosines_and_another_place_can_be_chosen(open_page, charts, personas
 
 
 def test_a_lake_without_activations_says_what_would_read_them(open_page, synthetic_lake):
-    assert "personascope extract activations" in open_page(synthetic_lake, "personas").info[0].value
+    page = open_page(synthetic_lake, "personas")
+    assert "personascope extract activations" in page.info[0].value
+    assert [each.label for each in page.selectbox][:3] == ["Checkpoint", "Persona", "Layer"], "what was chosen elsewhere waits here too"

@@ -34,9 +34,9 @@ def lake(tmp_path) -> Lake:
 def outside(tmp_path) -> Path:
     """A folder that is not the lake's, with something in it worth having and worth losing."""
     folder = tmp_path / "outside"
-    (folder / "work").mkdir(parents=True)
+    (folder / "desk").mkdir(parents=True)
     pl.DataFrame({"secret": ["s"]}).write_parquet(folder / "secret.parquet")
-    (folder / "work" / "thesis.txt").write_text("mine")
+    (folder / "desk" / "thesis.txt").write_text("mine")
     return folder
 
 
@@ -159,7 +159,7 @@ def test_a_lake_whose_own_folders_are_links_is_refused(lake, outside, name):
     for command in (["sql", "select 1"], ["doctor", "--clear"], ["runs", "renew"]):
         found = CliRunner().invoke(app, [*command, "--lake", str(lake.root)])
         assert isinstance(found.exception, PersonascopeError) and f"its folder {name} is a link" in str(found.exception)
-    assert sorted(path.name for path in outside.iterdir()) == ["secret.parquet", "work"]
+    assert sorted(path.name for path in outside.iterdir()) == ["desk", "secret.parquet"]
 
 
 def test_links_in_staging_are_neither_followed_nor_cleared(lake, outside):
@@ -170,7 +170,7 @@ def test_links_in_staging_are_neither_followed_nor_cleared(lake, outside):
     Lake.open(lake.root)
     assert lake.clear_staging() == [] and len(lake.run_ids()) == 2
     assert {finding.subject for finding in examine(lake) if "a link in staging" in finding.message} >= {"completions-x"}
-    assert sorted(path.name for path in outside.rglob("*")) == ["secret.parquet", "thesis.txt", "work"]
+    assert sorted(path.name for path in outside.rglob("*")) == ["desk", "secret.parquet", "thesis.txt"]
     spec = RunSpec(kind="extract", extractor="completions", version=1, identity={"name": "three"}, checkpoint="three")
     staged = lake.staging_folder / spec.run_id
     staged.symlink_to(outside)
@@ -195,7 +195,7 @@ def test_names_that_lead_out_of_the_runs_folder_are_no_runs(lake, outside):
     for name in ("../../outside", "/", " "):
         with pytest.raises(PersonascopeError):
             lake.find_run(name)
-    assert (outside / "work" / "thesis.txt").is_file()
+    assert (outside / "desk" / "thesis.txt").is_file()
 
 
 def test_files_without_rows_that_a_stranger_planted_are_written_anew(lake, outside):
@@ -228,7 +228,7 @@ def test_planted_files_without_rows_of_a_lake_that_cannot_be_written_are_refused
 
 def test_what_a_planted_catalogue_says_of_itself_is_read_and_not_run(lake, outside):
     with duckdb.connect(str(lake.catalogue_path)) as connection:
-        connection.execute(f"create macro catalogue_definition() as (select content from read_text('{outside}/work/thesis.txt'))")
+        connection.execute(f"create macro catalogue_definition() as (select content from read_text('{outside}/desk/thesis.txt'))")
     assert "thesis" in str(catalogue._definition_of(lake.catalogue_path))  # the text of the macro, not what it would give
     catalogue.build(lake)
     with duckdb.connect(str(lake.catalogue_path), read_only=True) as connection:
