@@ -48,7 +48,7 @@ def warm() -> None:
 
 
 def build_world(folder: Path, models: bool = True) -> World:
-    """A lake with a prompt set, published files, verdicts and outdated roll-ups, made by the commands themselves; the commands that read a model with `models`."""
+    """A lake with a prompt set, published files, verdicts and outdated roll-ups, made by commands; with `models` also the commands that read one."""
     warm()
     files = folder / "files"
     files.mkdir(parents=True)
