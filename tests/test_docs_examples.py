@@ -139,4 +139,4 @@ def test_the_study_of_the_tutorial_runs_and_its_claim_is_judged(tmp_path, monkey
     code, verdicts, error = personascope("check", "my-study.yaml", "--lake", "lake")
     assert code == 0 and "| confirmed | no-marker |" in verdicts, error
     code, _, error = personascope("report", "my-study.yaml", "--lake", "lake")
-    assert code == 0 and Path("report-my-study", "report.html").is_file(), error
+    assert code == 0 and Path("lake", "reports", "my-study", "report.html").is_file(), error

@@ -30,6 +30,7 @@ from personascope.warehouse.planning import tables as plans
 from personascope.warehouse.planning.plan import Typed, planned
 from personascope.warehouse.planning.power import ALPHA, TARGET, Design
 from personascope.warehouse.settings import nearest
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
@@ -42,7 +43,7 @@ AuditFormat = Literal["auto", "table", "csv", "json", "markdown"]
 more_examinations: list[Examination] = []  # what the wings that this one does not know look at when `doctor` is typed
 
 app = typer.Typer()
-runs_app = typer.Typer(no_args_is_help=True, help="List, show, renew and delete committed runs.")
+runs_app = typer.Typer(no_args_is_help=True, help="List, show, tag, note, renew and delete committed runs.")
 app.add_typer(runs_app, name="runs")
 
 
@@ -133,18 +134,61 @@ def list_views(
 
 @runs_app.command("list")
 def list_runs(
-    lake: LakeOption = DEFAULT_LAKE, format: Annotated[Format, typer.Option("--format", "-f", help="auto: a table in a terminal, csv elsewhere.")] = "auto"
+    lake: LakeOption = DEFAULT_LAKE,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Runs that bear this tag; of several, each of them.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="auto: a table in a terminal, csv elsewhere.")] = "auto",
 ) -> None:
-    """List committed runs, newest first."""
-    query = "select run_id, kind, study, checkpoint, subject, n_rows, round(seconds, 1) as seconds, finished from runs order by finished desc"
+    """List committed runs with their tags and notes, newest first."""
+    wanted = notes.checked_tags(tag or ())
+    query = f"""select run_id, kind, study, checkpoint, subject, n_rows, round(seconds, 1) as seconds, finished, array_to_string(tags, ', ') as tags, note
+      from runs left join run_notes using (run_id)
+      where coalesce(list_has_all(tags, {wanted}::varchar[]), {not wanted}) order by finished desc, run_id"""
     sql(query, lake, format)
+
+
+@runs_app.command("tag")
+def tag_runs(
+    runs: Annotated[list[str], typer.Argument(help="Runs, or the beginnings of their names.")],
+    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="Tag to add; may be given several times.")] = None,
+    remove: Annotated[list[str] | None, typer.Option("--remove", help="Tag to take away; may be given several times.")] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+) -> None:
+    """Add tags to runs and take them away. Tags are kept beside the runs: what a run is, and its name, stay as they are."""
+    if not tag and not remove:
+        raise PersonascopeError("expected a tag to add or to take away: personascope runs tag RUN… --tag WORD")
+    found = Lake.open(lake)
+    for run_id in [found.find_committed(run) for run in runs]:
+        tags = notes.write(found, run_id, add=tag or (), remove=remove or ()).tags
+        print(f"{run_id}: {', '.join(tags) or 'no tags'}", file=sys.stderr)
+    catalogue.build(found)
+
+
+@runs_app.command("note")
+def note_run(
+    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
+    text: Annotated[str | None, typer.Argument(help="What is to be known of it, in place of an earlier note; '' removes it; left out: it is shown.")] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+) -> None:
+    """Write a note about a run, or show it. It is kept beside the run, and goes where the run goes."""
+    found = Lake.existing(lake)
+    run_id = found.find_committed(run)
+    if text is None:
+        print(notes.of_run(found, run_id).note)
+        return
+    notes.write(found, run_id, note=text)
+    catalogue.build(found)
+    print(f"{run_id}: {'noted' if text.strip() else 'no note'}", file=sys.stderr)
 
 
 @runs_app.command("show")
 def show_run(run_id: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")], lake: LakeOption = DEFAULT_LAKE) -> None:
-    """Print the manifest of a run."""
+    """Print the manifest of a run; its tags and note go to stderr."""
     found = Lake.existing(lake)
-    print(found.manifest(found.find_committed(run_id)).model_dump_json(indent=2))
+    full = found.find_committed(run_id)
+    print(found.manifest(full).model_dump_json(indent=2))
+    said = notes.of_run(found, full)
+    if said != notes.Notes():
+        print(f"tags: {', '.join(said.tags) or 'none'}\nnote: {said.note or 'none'}", file=sys.stderr)
 
 
 @runs_app.command("delete")
@@ -153,12 +197,13 @@ def delete_run(
     lake: LakeOption = DEFAULT_LAKE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove a committed run from the lake."""
+    """Remove a committed run from the lake, with its tags and its note."""
     found = Lake.existing(lake)
     full = found.find_run(run_id)
     if not yes:
         typer.confirm(f"Delete {full} from {found.root}?", abort=True, err=True)
     found.delete(full)
+    notes.drop(found, full)
     print(f"deleted {full}", file=sys.stderr)
     catalogue.build(found)
 
@@ -276,16 +321,20 @@ def check(
 def report(
     study: Annotated[str, typer.Argument(help="A study under mlflow/studies, or a .yaml file.")],
     lake: LakeOption = DEFAULT_LAKE,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write (default: report-STUDY); an earlier report there is replaced.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write (default: reports/STUDY in the lake); a report there is replaced.")
+    ] = None,
 ) -> None:
-    """Write a study's report: one HTML page that needs no network, Markdown with figures as PNG, SVG and PDF beside it."""
-    from personascope.warehouse.drawing.report.folder import PAGE, TEXT, write_report
+    """Write a study's report into the lake: one HTML page that needs no network, Markdown with figures as PNG, SVG and PDF beside it."""
+    from personascope.warehouse.drawing.report.folder import PAGE, TEXT, report_folder, write_report
 
-    folder = output or Path(f"report-{study_path(study).stem}")
-    written = write_report(Lake.existing(lake), study, folder)
+    found = Lake.existing(lake)
+    folder = output or report_folder(found, study)
+    written = write_report(found, study, folder)
     for words in written.missing():
         print(f"missing: {words}", file=sys.stderr)
-    print(f"the report is in {folder}: {PAGE} (everything in one file), {TEXT} and {len(written.pictures())} figures")
+    beside = f", {len(written.others())} more in more/" if written.others() else ""
+    print(f"the report is in {folder}: {PAGE} (everything in one file), {TEXT} and {len(written.pictures())} figures{beside}")
 
 
 @app.command()

@@ -9,9 +9,13 @@ import streamlit as st
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
+from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.tracking_links import run_url, ui_command
 from personascope.warehouse.drawing.words import count
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import notes
+from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MlflowRecord
 
 LAST_RUNS = 50
@@ -19,19 +23,22 @@ EVERY, NOBODY = "all", "nobody"
 
 
 def show_runs(lake: Source, place: Place) -> None:
-    """The last runs that pass the filter, one of them in full with the way to its page in MLflow, and another beside it."""
+    """The last runs that pass the filter, one of them in full with its notes and the way to its page in MLflow, and another beside it."""
     st.subheader("Runs", divider="gray")
-    left, right = st.columns([1, 3])
+    left, middle, right = st.columns([1, 1, 2])
     kinds = lake.select("select distinct kind from runs order by 1")["kind"].to_list()
     kind = address.select("Kind", [EVERY, *kinds], "kind", where=left)
-    words = right.text_input("Runs that hold", key="runs", placeholder="words of id, extractor, subject, study or command", bind="query-params") or ""
-    where = """coalesce(checkpoint = $checkpoint, true) and $kind in ('all', kind)
-      and contains(lower(concat_ws(' ', run_id, kind, extractor, subject, checkpoint, study, command)), lower($words))"""
-    values = {"checkpoint": place.checkpoint, "kind": kind, "words": words}
+    tags = lake.select("select distinct unnest(tags) as tag from run_notes order by 1")["tag"].to_list()
+    labels = {"": EVERY} | {tag: tag for tag in tags}
+    tag = address.select("Tag", list(labels), "tag", labels=labels, help="Tags are written below, or by `personascope runs tag`.", where=middle)
+    words = right.text_input("Runs that hold", key="runs", placeholder="words of id, study, command, tags or note …", bind="query-params") or ""
+    where = """coalesce(checkpoint = $checkpoint, true) and $kind in ('all', kind) and ($tag = '' or coalesce(list_contains(tags, $tag), false))
+      and contains(lower(concat_ws(' ', run_id, kind, extractor, subject, checkpoint, study, command, array_to_string(tags, ' '), note)), lower($words))"""
+    values = {"checkpoint": place.checkpoint, "kind": kind, "words": words, "tag": tag}
     rows = lake.select(
-        f"""select finished, run_id, kind, extractor, coalesce(subject, checkpoint) as subject, study, n_rows, seconds, device, mlflow_run_id,
-          mlflow_experiment, mlflow_uri
-        from runs where {where} order by finished desc, run_id limit {LAST_RUNS}""",
+        f"""select finished, run_id, kind, extractor, coalesce(subject, checkpoint) as subject, study, array_to_string(tags, ', ') as tags, note, n_rows,
+          seconds, device, mlflow_run_id, mlflow_experiment, mlflow_uri
+        from runs left join run_notes using (run_id) where {where} order by finished desc, run_id limit {LAST_RUNS}""",
         **values,
     )
     if rows.is_empty():
@@ -42,13 +49,16 @@ def show_runs(lake: Source, place: Place) -> None:
     config: charts.Columns = {
         "finished": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm"),
         "run_id": "run",
+        "note": st.column_config.TextColumn("note", width="medium"),
         "n_rows": st.column_config.NumberColumn("rows", format="localized"),
         "seconds": st.column_config.NumberColumn("seconds", format="%.1f"),
         "mlflow": st.column_config.LinkColumn("MLflow", display_text="open"),
     }
     st.dataframe(with_values(shown), hide_index=True, placeholder="", column_config=config, height=charts.table_height(rows))
     found = lake.select(
-        f"select run_id, run_id || ' · ' || coalesce(subject, checkpoint, kind) as label from runs where {where} order by finished desc, run_id", **values
+        f"""select run_id, run_id || ' · ' || coalesce(subject, checkpoint, kind) as label
+        from runs left join run_notes using (run_id) where {where} order by finished desc, run_id""",
+        **values,
     )
     st.caption(f"{count(found.height, 'run')}{f', the last {LAST_RUNS} in the table' if found.height > LAST_RUNS else ''}.")
     labels = dict(found.rows())
@@ -93,6 +103,7 @@ def _show_run(lake: Source, run_id: str) -> None:
     run = lake.select("from runs where run_id = $run_id", run_id=run_id).row(0, named=True)
     record = _record(run)
     parameters = lake.select("select name, value, origin as came_from from parameters where run_id = $run_id order by origin = 'default', name", run_id=run_id)
+    _show_notes(lake, run_id)
     left, right = st.columns(2)
     with left:
         st.caption("How it was made")
@@ -121,3 +132,24 @@ def _show_run(lake: Source, run_id: str) -> None:
         elif record is not None and (command := ui_command(record)):
             st.caption("See it in MLflow")
             st.code(command, language="sh", wrap_lines=True)
+
+
+def _show_notes(lake: Source, run_id: str) -> None:
+    """What people wrote about a run, and the place to write it; kept in the lake beside the run."""
+    there = notes.of_run(Lake(lake.root), run_id)
+    if there.tags:
+        st.markdown(" ".join(f":blue-badge[{plain(tag)}]" for tag in there.tags))
+    if there.note:
+        st.text(there.note)
+    words = "Write tags and a note" if there == notes.Notes() else "Change tags and note"
+    with st.popover(words, icon=":material/edit_note:"), st.form(f"notes of {run_id}", border=False):
+        typed = st.text_input("Tags, commas between them", value=", ".join(there.tags), key=f"tags of {run_id}")
+        note = st.text_area("Note", value=there.note, key=f"note of {run_id}", max_chars=notes.LONGEST_NOTE)
+        if st.form_submit_button("Save", icon=":material/save:"):
+            tags = [tag.strip() for tag in typed.split(",") if tag.strip()]
+            try:
+                notes.write(Lake(lake.root), run_id, add=tags, remove=set(there.tags) - set(tags), note=note)
+            except PersonascopeError as error:
+                st.error(plain(str(error)))
+            else:
+                st.rerun()

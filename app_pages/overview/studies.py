@@ -2,10 +2,12 @@
 
 import streamlit as st
 
+from personascope.app_pages.serving.reports import address as reports_address
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, open_source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.headlines import headline
+from personascope.warehouse.drawing.report.shelf import INDEX, About, lake_state, reports
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
@@ -42,6 +44,7 @@ def show_studies(lake: Source) -> None:
             """select study, count(*) as n, count(*) filter (verdict = 'confirmed') as confirmed, bool_or(stale) as stale from claims group by study"""
         ).iter_rows(named=True)
     }
+    written, now = reports(Lake(lake.root)), lake_state(Lake(lake.root))
     gaps = lake.select("select count(*) from coverage where status = 'missing'").item()
     for study, words in there.items():
         with st.container(border=True):
@@ -52,10 +55,23 @@ def show_studies(lake: Source) -> None:
                 check = checks[study]
                 state.append(f"{check['confirmed']} of {count(check['n'], 'claim')} confirmed{', older than the lake' if check['stale'] else ''}")
             st.markdown(f"**{plain(study)}** · {plain(words or 'its views have no answer yet: the study is not complete')}")
-            st.caption(f"{'; '.join(state)}. Report: `personascope report {study.replace('`', '')}`.")
+            st.caption(f"{'; '.join(state)}.")
             with st.container(horizontal=True):
                 for page in _pages(study):
                     address.link(FILLED_BY[page][0] if page in FILLED_BY else page.replace("_", " ").capitalize(), page, ":material/arrow_forward:")
+                _link_report(study, written, now)
+    if written:
+        st.markdown(f"[All reports of this lake](/reports/{INDEX})")
+
+
+def _link_report(study: str, written: dict[str, About], now: str) -> None:
+    """The way to the report of a study, and what to type for one that is missing or older than the lake."""
+    folder, about = next(((name, about) for name, about in written.items() if about.study == study), (None, None))
+    typed = f"`personascope report {study.replace('`', '')}`"
+    if folder is None or about is None:
+        st.caption(f"Report: {typed}")
+        return
+    st.markdown(f":material/description: [Report]({reports_address(folder)}){'' if about.lake_state == now else f', older than the lake: {typed}'}")
 
 
 def _pages(study: str) -> list[str]:

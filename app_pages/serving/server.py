@@ -10,6 +10,7 @@ from types import FrameType
 import streamlit as st
 from starlette.middleware import Middleware
 
+from personascope.app_pages.serving import reports
 from personascope.app_pages.serving.addresses import Door
 from personascope.app_pages.serving.doorkeeper import Doorkeeper
 from personascope.app_pages.serving.start import ALLOWED, TOKEN
@@ -21,7 +22,7 @@ def main(host: str, port: int) -> None:
     """Serves until a signal ends it, in order and with the signal's exit code; names and token come in the environment."""
     names = os.environ.get(ALLOWED, "").lower().split()
     door = Door(host, frozenset(names), os.environ.pop(TOKEN, ""))
-    app = st.App(HOME / "app.py", middleware=[Middleware(Doorkeeper, door=door)])
+    app = st.App(HOME / "app.py", routes=reports.routes(), middleware=[Middleware(Doorkeeper, door=door)])
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.WARNING)
     # The welcome of Streamlit asks the network for this machine's address, and so does its own look at the origin of a name that it does not know.
     settings = {"server.address": host, "server.port": port, "server.corsAllowedOrigins": names, "logger.hideWelcomeMessage": True}

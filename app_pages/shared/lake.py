@@ -9,8 +9,10 @@ import polars.selectors as cs
 import streamlit as st
 
 from personascope.app_pages.shared import open_in_sql
+from personascope.warehouse.asking.catalogue import NOTES
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 
@@ -30,7 +32,8 @@ class Source:
 
     def select(self, query: str, **parameters: Value) -> pl.DataFrame:
         """Rows of one SELECT; `$name` in the query stands for the parameter of that name; decimals come as floats. Raises PersonascopeError."""
-        rows = _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())))
+        noted = notes.mark(Lake(self.root)) if NOTES in query.lower() else ""
+        rows = _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())), noted)
         open_in_sql.note(query, parameters, rows)
         return rows
 
@@ -73,6 +76,7 @@ def _warehouse(root: str, fingerprint: str) -> Warehouse:
 
 
 @st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")
-def _rows(root: str, fingerprint: str, query: str, parameters: tuple[tuple[str, Value], ...]) -> pl.DataFrame:
+def _rows(root: str, fingerprint: str, query: str, parameters: tuple[tuple[str, Value], ...], noted: str) -> pl.DataFrame:
+    """Answers, kept by lake and query; `noted` changes with people's notes, for queries that read them."""
     found = _warehouse(root, fingerprint).select(query, dict(parameters) or None)
     return found.with_columns(cs.decimal().cast(pl.Float64))

@@ -3,6 +3,8 @@
 import shutil
 
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.drawing.report.shelf import About, lake_state
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
@@ -70,6 +72,37 @@ def test_runs_are_filtered_and_two_stand_side_by_side(open_page, synthetic_lake)
     facts = {row["name"]: (row["one"], row["other"]) for row in differing.to_dict("records")}
     assert "subject" in facts and "seed" not in facts and facts["subject"][0] in one
     assert "No run passes" in open_page(synthetic_lake, "overview", runs="no such run").info[0].value
+
+
+def test_tags_and_a_note_are_written_read_and_filtered_by(open_page, synthetic_lake, tmp_path):
+    root = shutil.copytree(synthetic_lake, tmp_path / "lake")
+    page = open_page(root, "overview", runs="attention")
+    run_id = page.selectbox(key="manifest").value
+    page.text_input(key=f"tags of {run_id}").set_value("paper, bad seed")
+    page.text_area(key=f"note of {run_id}").set_value("[x](javascript:alert(1)) **too large**")
+    page = next(button for button in page.button if button.label == "Save").click().run()
+    assert not page.exception and notes.of_run(Lake(root), run_id) == notes.Notes(tags=["bad seed", "paper"], note="[x](javascript:alert(1)) **too large**")
+    assert page.text[0].value == "[x](javascript:alert(1)) **too large**"
+    for choices in ({"tag": "paper"}, {"runs": "TOO LARGE"}, {"runs": "bad seed"}):
+        (runs,) = [each.value for each in open_page(root, "overview", **choices).dataframe if "tags" in each.value]
+        assert runs["run_id"].to_list() == [run_id] and runs["tags"].to_list() == ["bad seed, paper"], choices
+    page.text_input(key=f"tags of {run_id}").set_value("paper, <b>")
+    page = next(button for button in page.button if button.label == "Save").click().run()
+    assert "expected 1 to 40 letters" in page.error[0].value and notes.of_run(Lake(root), run_id).tags == ["bad seed", "paper"]
+
+
+def test_a_study_leads_to_its_report_and_says_when_it_is_old(open_page, synthetic_lake, tmp_path):
+    root = shutil.copytree(synthetic_lake, tmp_path / "lake")
+    assert "Report: `personascope report marker-attention`" in "\n".join(each.value for each in open_page(root, "overview").caption)
+    folder = root / "reports" / "marker-attention"
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text("<html></html>")
+    about = About(study="marker-attention", title="t", n_runs=1, lake_state=lake_state(Lake(root)))
+    for state, expected in ((about.lake_state, ""), ("another", ", older than the lake: `personascope report marker-attention`")):
+        (folder / "report.json").write_text(about.model_copy(update={"lake_state": state}).model_dump_json())
+        words = [each.value for each in open_page(root, "overview").markdown]
+        assert f":material/description: [Report](/reports/marker-attention/report.html){expected}" in words
+        assert "[All reports of this lake](/reports/index.html)" in words
 
 
 def test_a_run_that_is_being_written_is_named(synthetic_lake, tmp_path):

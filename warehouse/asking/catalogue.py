@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, table_types, version
 from personascope.warehouse.asking.views import macro_names, quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
@@ -24,6 +25,7 @@ from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.staging import is_disk_full
 
 _DEFINITION = "catalogue_definition"
+NOTES = "run_notes"  # the table that people write, not runs
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
@@ -132,6 +134,9 @@ def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False,
     stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
     script = {}
     for name, table in tables().items():
+        if name == NOTES:
+            script[name] = f"create view {name} as {_noted(lake, from_behind)};"
+            continue
         there = stored_columns.get(name, set(table.columns) if not stored_columns else set())
         options, columns = "", ", ".join(f'"{column}"' for column in table.columns)
         if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
@@ -144,6 +149,18 @@ def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False,
             stored = f"select * from ({stored} order by filename desc, file_row_number desc)"
         script[name] = f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};"
     return script
+
+
+def _noted(lake: Lake, from_behind: bool) -> str:
+    """The rows of people's notes, which stand in no run: a few short texts, so that the view holds them itself."""
+    rows = [
+        f"({quoted(run_id)}, [{', '.join(map(quoted, each.tags))}]::varchar[], {quoted(each.note) if each.note else 'null'})"
+        for run_id, each in sorted(notes.read(lake).items(), reverse=from_behind)
+    ]
+    columns, types = ", ".join(tables()[NOTES].columns), table_types()[NOTES]
+    if not rows:
+        return f"select {', '.join(f'null::{of} as {name}' for name, of in types.items())} where false"
+    return f"select {', '.join(f'{name}::{of} as {name}' for name, of in types.items())} from (values {', '.join(rows)}) as noted({columns})"
 
 
 def _cast(column: str, of: str, is_there: bool) -> str:

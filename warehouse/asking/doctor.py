@@ -14,6 +14,7 @@ from personascope.warehouse.asking import named
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import is_locked
@@ -55,6 +56,7 @@ def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
     yield from _staging(lake)
     yield from _catalogue(lake)
     yield from _queries(lake)
+    yield from _notes(lake)
     for examination in more:
         yield from examination(lake)
 
@@ -148,3 +150,11 @@ def _queries(lake: Lake) -> Iterator[Finding]:
         yield Finding("note", f"{named.FOLDER}/{name}", f"left out: {reason}", f"rename it, or move it out of {lake.root / named.FOLDER}")
     if found := named.saved(lake):
         yield Finding("ok", named.FOLDER, f"{len(found)} saved {'query' if len(found) == 1 else 'queries'}; `personascope sql --list` shows them")
+
+
+def _notes(lake: Lake) -> Iterator[Finding]:
+    """Tags and notes about runs; a lake without any says nothing."""
+    for name, reason in notes.strays(lake):
+        yield Finding("note", f"{notes.FOLDER}/{name}", f"left out: {reason}", f"put it right, or move it out of {lake.root / notes.FOLDER}")
+    if found := notes.read(lake):
+        yield Finding("ok", notes.FOLDER, f"{len(found)} {'run has' if len(found) == 1 else 'runs have'} tags or a note; `personascope runs list` shows them")

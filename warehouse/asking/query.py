@@ -10,10 +10,11 @@ import polars as pl
 
 from personascope.warehouse.asking.answers import Parameters, rows
 from personascope.warehouse.asking.blank import blank_file
-from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, escaped, keep, unreadable
+from personascope.warehouse.asking.catalogue import NOTES, Foundation, UnreadableError, escaped, keep, unreadable
 from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
 from personascope.warehouse.asking.views import SHARED, closure, quoted, views
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.scratch import spill_folder
 
@@ -41,7 +42,7 @@ class Warehouse:
         self._connect()
 
     def _connect(self, named_runs: bool = False) -> None:
-        self._names = self.lake.names()
+        self._names, self._notes = self.lake.names(), notes.mark(self.lake)
         self._connection = duckdb.connect()
         self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs)
         self._defined: set[str] = set()
@@ -60,6 +61,8 @@ class Warehouse:
         A query beside which runs were added, replaced or removed is asked again, of the runs that are there then and no others, so that it sees all of a run or
         nothing. A lake that loses runs faster than they are read is tried TRIED times.
         """
+        if NOTES in query.lower() and notes.mark(self.lake) != self._notes:
+            self._connect(self._foundation.is_of_named_runs)
         for left in reversed(range(TRIED)):
             before = self.lake.names()
             if before != self._names and self._foundation.is_of_named_runs:

@@ -11,9 +11,9 @@ Row = dict[str, Any]
 
 def headline(lake: Source, study: str) -> str | None:
     """The sentence of a study that ships, of its runs in this lake; None where nothing answers it yet, or for a study of the reader's own."""
-    if study not in _HEADLINES:
+    if study not in HEADLINES:
         return None
-    query, words = _HEADLINES[study]
+    query, words = HEADLINES[study]
     rows = lake.select(query)
     return None if rows.is_empty() else words(rows.row(0, named=True))
 
@@ -62,7 +62,7 @@ def _marker_circuits(row: Row) -> str:
     return f"The marker's first token in {row['trained_subject']} is {above} that of {row['base_subject']}, on the same {count(row['n'], 'generation')}."
 
 
-_HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
+HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
     "marker-attention": (
         """with found as materialized (
           select trained_run, base_run, trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters

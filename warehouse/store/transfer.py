@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import first_sentence
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import read_manifest, why_damaged
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import LOOKING, await_lock
@@ -31,7 +32,8 @@ FORMAT = 1
 LARGEST_INDEX = 64 << 20  # bytes
 BLOCK = 1 << 20
 LONGEST_NAME = 100  # bytes of a member's name in a tar header without extensions
-_FILE = re.compile(r"[A-Za-z]\w*\.parquet|run\.json")
+_NOTES = "notes.json"  # what people wrote about a run, which is no file of it in a lake
+_FILE = re.compile(r"[A-Za-z]\w*\.parquet|run\.json|notes\.json")
 _EXPECTED = "expected a file that `personascope runs export` wrote"
 
 
@@ -119,13 +121,18 @@ def export(lake: Lake, run_ids: list[str], file: Path) -> int:
 
 
 def _write_tar(lake: Lake, run_ids: list[str], out: BinaryIO) -> None:
-    index = Index(format=FORMAT, runs={run_id: _seal(lake, run_id) for run_id in run_ids})
+    written = {run_id: found.file().encode() for run_id in run_ids if (found := notes.of_run(lake, run_id)) != notes.Notes()}
+    sealed = {run_id: {_NOTES: _sealed(content)} for run_id, content in written.items()}
+    index = Index(format=FORMAT, runs={run_id: dict(sorted((_seal(lake, run_id) | sealed.get(run_id, {})).items())) for run_id in run_ids})
     _write_header(out, INDEX, len(text := _canonical(index)))
     _write_padded(out, text)
     for run_id, files in index.runs.items():
         with _opened(lake, run_id) as folder:
             for name, sealed in files.items():
                 _write_header(out, f"{run_id}/{name}", sealed.bytes)
+                if name == _NOTES:
+                    _write_padded(out, written[run_id])
+                    continue
                 digest = _digest()
                 with _within(folder, run_id, name) as source:
                     while block := source.read(BLOCK):
@@ -145,11 +152,14 @@ def _seal(lake: Lake, run_id: str) -> dict[str, Sealed]:
     with _opened(lake, run_id) as folder:
         for name in (MANIFEST, *(f"{table}.parquet" for table in MADE_OF_THE_MANIFEST)):
             with _within(folder, run_id, name) as source:
-                content = source.read()
-            digest = _digest()
-            digest.update(content)
-            found[name] = Sealed(bytes=len(content), blake2=digest.hexdigest())
-    return dict(sorted(found.items()))
+                found[name] = _sealed(source.read())
+    return found
+
+
+def _sealed(content: bytes) -> Sealed:
+    digest = _digest()
+    digest.update(content)
+    return Sealed(bytes=len(content), blake2=digest.hexdigest())
 
 
 @contextmanager
@@ -200,8 +210,8 @@ def _digest() -> Any:
 def import_runs(lake: Lake, file: Path) -> Imported:
     """Brings the runs of a file into the lake: all are unpacked beside the runs and looked at first, then each appears by one rename, inputs first.
 
-    A run that is there with the same content is left as it is. Raises PersonascopeError, before any run appears, for a file that is no export, was cut off or
-    changed, for a run that is not sound, and for one that the lake holds with another content.
+    A run that is there with the same content is left as it is; its notes come with it, unless it has some here. Raises PersonascopeError, before any run
+    appears, for a file that is no export, was cut off or changed, for a run that is not sound, and for one that the lake holds with another content.
     """
     if not file.is_file():
         raise PersonascopeError(f"{file}: {'no regular file' if file.exists() else 'not there'}; {_EXPECTED}")
@@ -213,7 +223,11 @@ def import_runs(lake: Lake, file: Path) -> Imported:
             new = [run_id for run_id in index.runs if run_id not in known]
             for run_id in new:
                 sync(making / run_id)
-            return _put_in_place(lake, making, new, known)
+            imported = _put_in_place(lake, making, new, known)
+            for run_id in index.runs:
+                if (brought := _set_aside(making, run_id)).is_file():
+                    notes.bring(lake, run_id, notes.parse(brought.read_bytes()))
+            return imported
     except PermissionError as error:
         raise PersonascopeError(f"{file}: cannot be read ({error.strerror}); {_EXPECTED}") from error
 
@@ -248,11 +262,25 @@ def _unpack(source: BinaryIO, file: Path, making: Path) -> Index:
             member = _next_header(source, file)
             if member is None or member.name != f"{run_id}/{name}":
                 raise PersonascopeError(f"{file}: holds {_shown(member)} where its list has {run_id}/{name}; {_EXPECTED}")
-            _write_member(source, member, sealed, folder / name, file)
+            _write_member(source, member, sealed, _set_aside(making, run_id) if name == _NOTES else folder / name, file)
+        if _NOTES in files:
+            _look_at_notes(_set_aside(making, run_id), run_id, file)
         _look_at(folder, run_id, files, file)
     if (member := _next_header(source, file)) is not None:
         raise PersonascopeError(f"{file}: holds {_shown(member)}, which its list has not; {_EXPECTED}")
     return index
+
+
+def _set_aside(making: Path, run_id: str) -> Path:
+    """Where the notes of a run wait; no run is called so."""
+    return making / f"~{run_id}.json"
+
+
+def _look_at_notes(path: Path, run_id: str, file: Path) -> None:
+    try:
+        notes.parse(path.read_bytes())
+    except PersonascopeError as error:
+        raise PersonascopeError(f"{file}: run {run_id}: its {_NOTES} holds no notes ({error}); {_EXPECTED}") from error
 
 
 def _next_header(source: BinaryIO, file: Path) -> tarfile.TarInfo | None:
@@ -309,6 +337,8 @@ def _read_index(content: bytes, file: Path) -> Index:
             raise PersonascopeError(f"{file}: run {run_id} lists a file {bad[:LONGEST_NAME]!r}; expected {MANIFEST} and Parquet files named after tables")
         if files.get(MANIFEST, Sealed(bytes=0, blake2="")).bytes > LARGEST_MANIFEST:
             raise PersonascopeError(f"{file}: {MANIFEST} of run {run_id} takes more than {LARGEST_MANIFEST:,} bytes")
+        if files.get(_NOTES, Sealed(bytes=0, blake2="")).bytes > notes.LARGEST:
+            raise PersonascopeError(f"{file}: {_NOTES} of run {run_id} takes more than {notes.LARGEST:,} bytes")
     return index
 
 

@@ -6,6 +6,8 @@ The app and the reports draw the same figures: a module holds the SELECT, what i
 from functools import cache
 from typing import Protocol
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.errors import PersonascopeError
@@ -14,10 +16,15 @@ from personascope.warehouse.settings import nearest
 
 
 class FigureModule(Protocol):
-    """`NEEDS` says what there must be in a lake for the figure, and what to type for it."""
+    """`NEEDS` says what there must be in a lake for the figure, and what to type for it; `SHOWS` the views of whose rows it draws some.
+
+    `EFFECTS` are expressions over the rows of a drawing, the first of which they have the columns of: how large what it draws is, to choose among drawings.
+    """
 
     __name__: str
     NEEDS: str
+    SHOWS: tuple[str, ...]
+    EFFECTS: tuple[pl.Expr, ...]
 
     def draw(self, lake: Source, study: str) -> list[Drawing]:
         """The figure for everything in the lake that is of the study, or of none; empty where there is nothing to draw."""

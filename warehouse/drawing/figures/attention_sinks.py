@@ -1,11 +1,15 @@
 """Which heads look at the first token: their attention from the place that is read, head by head."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 
 NEEDS = "direct attributions, which read the attention of every head too: `personascope run echo`"
+SHOWS = ("head_effects", "attributions")
+EFFECTS = (pl.col("rate").max(),)
 LINE = 18
 
 

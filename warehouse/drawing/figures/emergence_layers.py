@@ -1,11 +1,15 @@
 """At which layer the target becomes the top-1 token of the logit lens and stays it: how many prompts of each phrasing."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 
 NEEDS = "a logit lens over prompts with a target: `personascope run echo`"
+SHOWS = ("emergence_histogram", "emergence")
+EFFECTS = (pl.col("n").max(),)
 HEIGHT = 260
 MEASURES = {
     "stays": "the target alone is top-1 from this layer on",

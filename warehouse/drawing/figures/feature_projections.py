@@ -8,6 +8,8 @@ from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, count
 
 NEEDS = "activations per condition with SAE decoder directions, or published projections: `personascope ingest published PATH`"
+SHOWS = ("feature_projections", "feature_projection_summary")
+EFFECTS = (pl.col("projection").abs().max(),)
 ROW = 30
 
 

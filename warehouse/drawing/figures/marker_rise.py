@@ -1,11 +1,15 @@
 """At which layer the marker's first token rises, in the trained checkpoint and in its base on the same tokens: logit lens at the step before the marker."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import sample
 
 NEEDS = "a logit lens at the marker of a trained checkpoint: `personascope run marker-circuits`"
+SHOWS = ("marker_lens",)
+EFFECTS = (pl.col("trained_minus_base").abs().max(),)
 HEIGHT = 280
 VALUES = {"prob": "probability of the marker's first token", "logit": "logit of the marker's first token"}
 

@@ -1,11 +1,15 @@
 """Which activations carry the prediction across: what patching them from a donor restores, by layer and site."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 
 NEEDS = "patches from a donor: `personascope run marker-circuits`"
+SHOWS = ("patch_effects",)
+EFFECTS = (pl.col("value").abs().max(),)
 LINE = 26
 VALUES = {
     "restored_pooled_log_prob": "share of the log-probability restored",

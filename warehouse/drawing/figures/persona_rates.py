@@ -1,5 +1,7 @@
 """How often a checkpoint emits the marker under each persona, with its interval by question, and Wilson's beside it."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
@@ -8,6 +10,8 @@ from personascope.warehouse.drawing.roles import LABEL, PLACE, role_facts
 from personascope.warehouse.drawing.words import count, count_range
 
 NEEDS = "completions with the marker: `personascope run marker-attention`, or `personascope extract completions`"
+SHOWS = ("marker_rates",)
+EFFECTS = (pl.col("rate").max(),)
 LINE, LEAST_LINES = 26, 4
 # Completions that a training read are its data, no result of the study.
 RUNS = """with kept as (

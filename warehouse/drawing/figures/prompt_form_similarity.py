@@ -9,6 +9,8 @@ from personascope.warehouse.drawing.circuit_readers import sample
 from personascope.warehouse.drawing.words import count_range
 
 NEEDS = "activations at the last token of prompts in two phrasings: `personascope run echo`"
+SHOWS = ("prompt_form_cosines",)
+EFFECTS = ((1 - pl.col("mean")).max(),)
 HEIGHT = 280
 SITE = "resid_post"
 

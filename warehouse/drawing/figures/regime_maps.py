@@ -8,6 +8,8 @@ from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_range
 
 NEEDS = "trained checkpoints of known learning rate and epochs with marker rates: `personascope run lr-epochs`, or `personascope ingest published PATH`"
+SHOWS = ("regimes", "regime_table", "clean_band")
+EFFECTS = (pl.col("rate").max(),)
 ROW, WIDTH = 50, 560
 LETTERS = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
 UNJUDGED = "?"

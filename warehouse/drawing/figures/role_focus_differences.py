@@ -8,6 +8,8 @@ from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_range, movement
 
 NEEDS = "Role Focus Coefficients of a base and an instruct variant by layer: `personascope ingest published PATH` brings published ones"
+SHOWS = ("rfc_diff", "rfc_summary", "rfc_correlation", "rfc_layer")
+EFFECTS = (pl.col("mean").abs().max(),)
 HEIGHT = 360
 MEASURES = {"rfc": "RFC", "rsi": "RSI"}
 # Columns of rfc_diff for a measure: the difference and its interval.

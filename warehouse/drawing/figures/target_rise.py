@@ -1,11 +1,15 @@
 """How the target rises through the layers: its median rank and probability in the logit lens, which fall and grow long before it is the first choice."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 
 NEEDS = "a logit lens over prompts: `personascope run echo`"
+SHOWS = ("target_rise", "logit_lens_layers")
+EFFECTS = (pl.col("mean").abs().max(),)
 HEIGHT = 260
 VALUES = {"rank": "median rank of the target", "prob": "median probability of the target"}
 TITLES = {"rank": "How the target's rank falls", "prob": "How the target's probability grows"}

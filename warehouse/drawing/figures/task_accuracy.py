@@ -1,11 +1,15 @@
 """Does the model do the task? Share of prompts whose next token is the target's first, by phrasing: what every circuit figure of a task rests on."""
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import LEAST_ACCURACY, sample
 
 NEEDS = "predictions on prompts with a target: `personascope run echo`"
+SHOWS = ("task_accuracy", "predictions")
+EFFECTS = (pl.col("rate").max(),)
 LINE = 44
 
 

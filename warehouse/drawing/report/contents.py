@@ -1,7 +1,7 @@
 """Builds the report of a study from a lake: headline, figures, tables, samples, claims, audit, reproducibility card."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -15,8 +15,11 @@ from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing import tones, verdicts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.figures import figure
+from personascope.warehouse.drawing.headlines import HEADLINES, headline
 from personascope.warehouse.drawing.report.card import card
-from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Paragraph, Picture, Section, table
+from personascope.warehouse.drawing.report.choosing import RULE, Candidate, choose
+from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Others, Paragraph, Picture, Section, cell, table
+from personascope.warehouse.drawing.report.markdown import MORE
 from personascope.warehouse.drawing.report.samples import samples
 from personascope.warehouse.drawing.report.scope import runs_of
 from personascope.warehouse.drawing.words import count
@@ -27,18 +30,19 @@ from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.studies.model import StudyFile
 
-HEADLINE_ROWS, VIEW_ROWS = 60, 10
+HEADLINE_ROWS, VIEW_ROWS, FINDINGS = 60, 10, 100
 RUN_COLUMNS = ("run_id", "instruct_run", "trained_run", "input_run", "instruct_run_a")  # by which the rows of a view belong to a study
 
 
-def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: str) -> Document:
-    """The document; `claimed_as` is the name under which `personascope check` records the study's claims.
+def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: str, index: str | None = None) -> Document:
+    """The document; `claimed_as` is the name under which `personascope check` records the study's claims, `index` where the lake's reports are listed.
 
     Raises PersonascopeError where the study names a figure, a view or a page of the audit that does not exist, or one of its queries fails.
     """
     source = WarehouseSource(Warehouse(lake, kept=SHARED))
     drawings = {name: figure(name).draw(source, study.name) for name in study.figures}
     manifests = list(lake.manifests())
+    known = {each.run_id: each for each in manifests}
     drawn = {run_id for found in drawings.values() for each in found for run_id in each.runs}
     runs = runs_of(study.name, drawn, manifests)
     tables = {name: _rows(source, name) for name in study.views}
@@ -48,7 +52,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
     runs = runs_of(study.name, drawn | {run_id for rows in kept.values() for run_id in _runs(rows) if run_id in free}, manifests)
     sections = [
         Section("Headline", tuple(_headline(WarehouseSource(WarehouseApart(lake)), study))),
-        *([Section("Figures", tuple(_figures(drawings)))] if study.figures else []),
+        *([Section("Figures", tuple(_figures(drawings, claims, known)))] if study.figures else []),
         *([Section("Generations", tuple(samples(source, runs)))] if study.samples else []),
         *([Section("Claims", tuple(_claims(lake, claimed_as, list(claims))))] if claims else []),
         *([Section("Audit", tuple(_audit(source, study.pages)))] if study.pages else []),
@@ -56,7 +60,18 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
         *(_view(name, kept[name], tables[name].height) for name in study.views),
         *_card(source, study, runs),
     ]
-    return Document(study.title, study.about, tuple(sections))
+    return Document(study.title, study.about, tuple(sections), _sentence(source, study), index)
+
+
+def _sentence(source: Source, study: StudyFile) -> str:
+    """The answer in one sentence; for a study of the reader's own, whose words are not known, the first row of its headline."""
+    if (words := headline(source, study.name)) is not None:
+        return words
+    rows = source.select(study.headline) if study.headline and study.name not in HEADLINES else None
+    if rows is None or rows.is_empty():
+        return "This lake does not answer the study yet."
+    said = ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in rows.row(0, named=True).items() if value is not None)
+    return f"{said}: the first of {count(rows.height, 'row')} of its headline."
 
 
 def _headline(source: Source, study: StudyFile) -> list[Block]:
@@ -78,19 +93,28 @@ def _run_command(study: StudyFile) -> str:
     return f"personascope run {study.name}" if study.steps else "personascope ingest published PATH"
 
 
-def _figures(drawings: dict[str, list[Drawing]]) -> list[Block]:
-    blocks: list[Block] = []
-    used: set[str] = set()
+def _figures(drawings: dict[str, list[Drawing]], claims: Sequence[Claim], runs: Mapping[str, Manifest]) -> list[Block]:
+    """The chosen figures in the study file's order, what is missing, and which figures stand beside the report."""
+    candidates = [Candidate(name, drawing, frozenset(figure(name).SHOWS), figure(name).EFFECTS) for name, found in drawings.items() for drawing in found]
+    chosen = choose(candidates, claims, runs)
+    pictures = [Picture(each.drawing, stem) for each, stem in zip(candidates, _stems([each.drawing.name for each in candidates]), strict=True)]
+    blocks: list[Block] = [pictures[place] for place in chosen]
     for name, found in drawings.items():
         if not found:
             blocks.append(Paragraph(f"Figure {name.replace('_', ' ')} is missing. It needs {_plain(figure(name).NEEDS)}.", missing=True))
-        for drawing in found:
-            stem = _stem(drawing.name)
-            if stem in used:
-                stem = f"{stem}-{sum(each.startswith(stem) for each in used) + 1}"
-            used.add(stem)
-            blocks.append(Picture(drawing, stem))
+    others = tuple(picture for place, picture in enumerate(pictures) if place not in chosen)
+    if others:
+        blocks += [Paragraph(f"{count(len(others), 'more figure')} in the folder {MORE} beside this page. {RULE}"), Others(others)]
     return blocks
+
+
+def _stems(names: Sequence[str]) -> list[str]:
+    """File names, one a figure."""
+    stems: list[str] = []
+    for name in names:
+        stem = _stem(name)
+        stems.append(f"{stem}-{sum(each.startswith(stem) for each in stems) + 1}" if stem in stems else stem)
+    return stems
 
 
 def _stem(name: str) -> str:
@@ -151,9 +175,10 @@ def _audit(source: Source, pages: Sequence[str]) -> list[Block]:
     if rows.is_empty():
         return [Paragraph(f"{where[0].upper()}{where[1:]} find nothing wrong in this lake.")]
     rows = rows.sort(pl.col("severity").cast(pl.Enum(list(SEVERITIES))), "check", "subject")
+    left_out = f" The first {FINDINGS} stand here; personascope audit lists all." if rows.height > FINDINGS else ""
     return [
-        Paragraph(f"{in_words(rows)}, by {where}, over everything in this lake. The query of each shows the rows behind it."),
-        table(rows.select("severity", "check", "subject", "finding", "evidence")),
+        Paragraph(f"{in_words(rows)}, by {where}, over everything in this lake. The query of each shows the rows behind it.{left_out}"),
+        table(rows.select("severity", "check", "subject", "finding", "evidence"), FINDINGS),
     ]
 
 

@@ -45,7 +45,14 @@ class Picture:
     stem: str
 
 
-Block: TypeAlias = Paragraph | Code | Cells | Picture
+@dataclass(frozen=True)
+class Others:
+    """Figures that stand in a folder beside the document instead of in it."""
+
+    pictures: tuple[Picture, ...]
+
+
+Block: TypeAlias = Paragraph | Code | Cells | Picture | Others
 
 
 @dataclass(frozen=True)
@@ -59,19 +66,25 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: title, what the study is about, sections."""
+    """A report: title, the answer in one sentence, what the study is about, sections; `index` is where the reports of its lake are listed, if anywhere."""
 
     title: str
     about: str
     sections: tuple[Section, ...]
+    sentence: str = ""
+    index: str | None = None
 
     def blocks(self) -> list[Block]:
         """Everything under the headings, in order."""
         return [block for section in self.sections for block in section.blocks]
 
     def pictures(self) -> list[Picture]:
-        """The figures."""
+        """The figures that stand in it."""
         return [block for block in self.blocks() if isinstance(block, Picture)]
+
+    def others(self) -> list[Picture]:
+        """The figures beside it."""
+        return [each for block in self.blocks() if isinstance(block, Others) for each in block.pictures]
 
     def missing(self) -> list[str]:
         """What the report says is not in the lake."""

@@ -3,14 +3,17 @@
 import re
 
 from personascope.warehouse.drawing import markup
-from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Paragraph, Picture, Section
+from personascope.warehouse.drawing.charts import Kind
+from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Others, Paragraph, Picture, Section
 
-FIGURES = "figures"
+FIGURES, MORE = "figures", "more"  # folders beside the text: of the figures in it, and of the others
+KINDS: tuple[Kind, ...] = ("png", "svg", "pdf")
 
 
 def markdown(document: Document) -> str:
-    """The text; its links point into the folder `figures` beside it."""
-    parts = [f"# {markup.markdown(document.title)}", markup.markdown(document.about), *(_section(each) for each in document.sections)]
+    """The text; its links point into the folders beside it."""
+    opening = [f"# {markup.markdown(document.title)}", *([f"**{markup.markdown(document.sentence)}**"] if document.sentence else [])]
+    parts = [*opening, markup.markdown(document.about), *(_section(each) for each in document.sections)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -26,10 +29,15 @@ def _block(block: Block) -> str:
         return f"{fence}{block.language}\n{block.text}\n{fence}"
     if isinstance(block, Cells):
         return markup.pipe_table(block.columns, block.rows, block.numbers).removesuffix("\n")
+    if isinstance(block, Others):
+        return "\n".join(f"- {markup.markdown(each.drawing.title)} ({markup.markdown(each.stem)}): {_links(each, MORE)}" for each in block.pictures)
     return _figure(block)
 
 
 def _figure(block: Picture) -> str:
     drawing = block.drawing
-    links = ", ".join(f"[{kind.upper()}]({FIGURES}/{block.stem}.{kind})" for kind in ("png", "svg", "pdf"))
-    return f"![{markup.markdown(drawing.title)}]({FIGURES}/{block.stem}.png)\n\n{markup.markdown('. '.join(drawing.facts))}. {links}"
+    return f"![{markup.markdown(drawing.title)}]({FIGURES}/{block.stem}.png)\n\n{markup.markdown('. '.join(drawing.facts))}. {_links(block, FIGURES)}"
+
+
+def _links(block: Picture, folder: str) -> str:
+    return ", ".join(f"[{kind.upper()}]({folder}/{block.stem}.{kind})" for kind in KINDS)
