@@ -28,6 +28,7 @@ DARK_FROM = 0.55
 MOST_NUMBERS = 30
 MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
 NARROWEST_WORDS = 40  # pixels of a cell
+FONT, LEAST_FONT, EM = 10, 9, 2.3  # sizes of a number in a cell in pixels; its width over its size
 KNOWN = "isValid(datum.rate)"
 MISSING = "#e3e4e8"
 Kind = Literal["png", "svg", "pdf"]
@@ -226,7 +227,7 @@ def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Seque
     cells = _rate_rectangles(base, rows, legend=True)
     if rows[x].n_unique() > MOST_NUMBERS:
         return Figure(alt.layer(*cells), rows)
-    numbers = base.mark_text(fontSize=10).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
+    numbers = base.mark_text(**_fitting(rows[x].n_unique())).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
     return Figure(alt.layer(*cells, numbers.transform_filter(KNOWN)), rows)
 
 
@@ -242,7 +243,9 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
     ink = alt.condition(f"datum['{value}'] > {middle}", alt.value("white"), alt.value("#31333f"))
-    numbers = base.mark_text(fontSize=12 if few else 10).encode(text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink)
+    numbers = base.mark_text(**({"fontSize": 12} if few else _fitting(len(order)))).encode(
+        text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink
+    )
     if len(known) == rows.height:
         return Figure(alt.layer(cells, numbers), rows)
     there = f"isValid(datum['{value}'])"
@@ -394,6 +397,12 @@ def _picture(spec: str, kind: Kind) -> bytes:
     if kind == "png":
         return vl_convert.vegalite_to_png(spec, scale=EXPORT_SCALE)
     return vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_svg(spec).encode()
+
+
+def _fitting(n_columns: int) -> dict[str, Any]:
+    """The size of numbers in so many columns: smaller where cells are narrow, and none where they would run into each other, by the width on the screen."""
+    size = f"width / {EM * n_columns:g}"
+    return {"fontSize": alt.ExprRef(f"clamp({size}, {LEAST_FONT}, {FONT})"), "opacity": alt.ExprRef(f"{size} < {LEAST_FONT} ? 0 : 1")}
 
 
 def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
