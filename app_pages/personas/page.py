@@ -14,6 +14,7 @@ from personascope.warehouse.drawing.words import count, count_range, signed
 
 TITLE, ICON, ORDER = "Personas", ":material/groups:", 17
 HEIGHT, MAP_HEIGHT, CELL, MOST_IN_MATRIX = 340, 420, 34, 30
+NEAR = 0.5  # cosines above it are not drawn from 0: raw means share most of their length
 ENDS = 3  # nearest and farthest personas that are told and drawn
 
 
@@ -75,7 +76,7 @@ def _listed(rows: pl.DataFrame) -> str:
     """Names with their cosines and intervals."""
     told = rows.select("other", "cosine", "low", "high").rows()
     return ", ".join(
-        f"{plain(name)} ({signed(value, 3)}{'' if low is None else f', 95% {signed(low, 2)} to {signed(high, 2)}'})" for name, value, low, high in told
+        f"{plain(name)} ({signed(value, 3)}{'' if low is None else f', 95% {signed(low, 3)} to {signed(high, 3)}'})" for name, value, low, high in told
     )
 
 
@@ -120,13 +121,12 @@ def show_curves(reading: Reading, rows: pl.DataFrame, others: list[str]) -> None
     ]
     title = f"Cosine to {reading.persona}, by layer: {reading.checkpoint}"
     drawn = rows.select("layer", "low", "high", "plain", "n", "n_other", "n_questions", "n_names", series="other", mean="cosine")
-    charts.show(charts.curves(drawn, "cosine", others), "persona cosines by layer", title, facts, HEIGHT)
+    charts.show(charts.curves(drawn, "cosine", others, near=drawn["mean"].min() > NEAR), "persona cosines by layer", title, facts, HEIGHT)
 
 
 def show_matrix(reading: Reading, rows: pl.DataFrame) -> None:
     """Every one against every other, at the layer, with intervals in the table."""
-    rows = rows.filter(layer=reading.layer).with_columns(cosine=pl.when(pl.col("name") != pl.col("other")).then("cosine"))
-    rows = rows.select("name", "other", "cosine", "low", "high", "plain", "n", "n_other", "n_questions")
+    rows = rows.filter(layer=reading.layer).select("name", "other", "cosine", "low", "high", "plain", "n", "n_other", "n_questions")
     names = rows["name"].unique(maintain_order=True).to_list()
     if len(names) <= MOST_IN_MATRIX:
         facts = [f"{count(len(names), reading.whose)}; {count_range(rows['n'], 'activation')} each; {reading.words}", f"{sureness(rows)}; grey: itself"]

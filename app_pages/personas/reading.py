@@ -73,11 +73,13 @@ OF_PERSONAS = """with cosines as (
     select persona as name, other_persona as other, layer, corrected{suffix} as corrected, low{suffix} as low, high{suffix} as high, n_questions
     from persona_cosine_intervals where {where}
   )
-  select c.*, case when s.name is null then c.plain else s.corrected end as cosine, s.low, s.high, s.n_questions
+  select c.*, case when c.name = c.other then null when s.name is null then c.plain else s.corrected end as cosine, s.low, s.high, s.n_questions
   from cosines as c left join sure as s using (name, other, layer)
   order by layer, name, other"""
-OF_CONDITIONS = """select condition_a as name, condition_b as other, layer, cosine as plain, n_a as n, n_b as n_other, null::bigint as n_distinct,
-    count(distinct condition_a) over (partition by layer) as n_names, coalesce(corrected, cosine) as cosine, low, high, n_clusters as n_questions
+OF_CONDITIONS = """select condition_a as name, condition_b as other, layer, cosine as plain, n_a as n, n_b as n_other,
+    null::bigint as n_distinct,
+    count(distinct condition_a) over (partition by layer) as n_names, case when condition_a <> condition_b then coalesce(corrected, cosine) end as cosine,
+    low, high, n_clusters as n_questions
   from condition_similarity
   where run_id = $run and stratum = $stratum and site = $site and basis = 'activations' and sae_id is null
   order by layer, name, other"""
@@ -86,7 +88,7 @@ OF_CONDITIONS = """select condition_a as name, condition_b as other, layer, cosi
 def cosines(lake: Source, reading: Reading) -> pl.DataFrame:
     """Every two personas, or conditions, at every layer: `cosine` with its interval, and `plain`, that of the two means as they are.
 
-    Where it is known, `cosine` is without what questions add to the length of a mean; else it is the plain one.
+    Where it is known, `cosine` is without what questions add to the length of a mean; else it is the plain one; NULL with itself.
     """
     if reading.of_conditions:
         return lake.select(OF_CONDITIONS, **{name: value for name, value in reading.values.items() if name != "condition"})

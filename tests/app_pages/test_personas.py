@@ -36,7 +36,7 @@ def test_neighbours_map_and_matrix_are_those_of_the_views(open_page, charts, per
     ).rows()
     name, value, low, high = nearest[0]
     said = words(page)
-    assert f"Nearest to **nurse** at layer 1: {name} ({value:+.3f}, 95% {low:+.2f} to {high:+.2f})".replace("-", "\N{MINUS SIGN}") in said
+    assert f"Nearest to **nurse** at layer 1: {name} ({value:+.3f}, 95% {low:+.3f} to {high:+.3f})".replace("-", "\N{MINUS SIGN}") in said
     assert f"Farthest: {nearest[-1][0]}" in said and "3 activations a persona, 6 personas" in said and "jackknife interval over 3 questions" in said
     drawn = charts(page)
     mapped = drawn["Where personas lie to each other: base, layer 1"]

@@ -103,23 +103,26 @@ def curves(
     x_title: str = "layer, counted from 0",
     full: str | None = None,
     ranks: bool = False,
+    near: bool = False,
 ) -> Figure:
     """Lines over `x` from columns series, mean, low, high (a band; NULL for none) and any others, which the tooltip shows; a line marks 0.
 
     Where `full` names a column of truth values, points are full where it is true and hollow elsewhere. `ranks`: numbers from 1 by powers of ten, 1 at the top.
+    `near`: the axis begins near the lines and not at 0, for figures of which 0 says nothing.
     """
     base = alt.Chart(ROWS).encode(
         x=axes.share(x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
     axis = axes.ranked(max(rows.select(pl.max_horizontal("mean", "high")).to_series(), default=1)) if ranks else {}
+    axis = {"scale": alt.Scale(zero=False)} if near else axis
     y = alt.Y("mean:Q", title=y_title, **axis)
     band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2="high:Q")
     points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
     if full is not None:
         hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows))
         points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
-    return Figure(alt.layer(*([] if ranks else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
+    return Figure(alt.layer(*([] if ranks or near else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
 
 
 def intervals(
@@ -196,22 +199,25 @@ def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> F
     """Rates between 0 and 1 in a grid of two counted axes, `y` upwards, from columns rate (NULL: grey), words, framed and chosen; a click picks x and y.
 
     `words` stands in the cell over its rate; framed cells have a coloured edge and chosen ones a black one. Where the rows have a column failure, a cell that
-    holds one is crossed and its tooltip says why.
+    holds one is crossed and its tooltip says why; where they have a column interval, it stands small under the rate.
     """
     base = alt.Chart(ROWS).encode(
         x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=axes.label(rows, x))),
         y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=axes.label(rows, y))),
     )
     click = alt.selection_point(name=PICK, fields=[x, y], on="click", clear=False)
-    hidden = ("words", "framed", "chosen", "failure")
+    hidden = ("words", "framed", "chosen", "failure", "interval")
+    with_interval = "interval" in rows.columns
     cells, missing = _rate_rectangles(base, rows, hidden)
     edge = base.mark_rect(fillOpacity=0, strokeWidth=3, strokeJoin="round").encode(
         stroke=alt.condition("datum.chosen", alt.value(BLACK), alt.value(ORANGE)), tooltip=_tooltip(rows, hidden)
     )
-    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-8).encode(text="words:N", color=_on_rate())
-    numbers = base.mark_text(fontSize=11, dy=9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
+    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-15 if with_interval else -8).encode(text="words:N", color=_on_rate())
+    numbers = base.mark_text(fontSize=11, dy=1 if with_interval else 9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
     framed, chosen = (edge.transform_filter(f"datum.{name}") for name in ("framed", "chosen"))
     layers = [cells.add_params(click), missing, framed, chosen, texts, numbers]
+    if with_interval:
+        layers.append(base.mark_text(fontSize=9, dy=15).encode(text="interval:N", color=_on_rate()))
     if "failure" in rows.columns:
         lost = base.transform_filter("isValid(datum.failure)").encode(tooltip=_tooltip(rows.select(x, y, "failure")))
         layers += [lost.mark_rect(fill=MISSING, stroke="white", strokeWidth=2), lost.mark_text(text="✕", fontSize=20, color=ORANGE)]
