@@ -13,6 +13,8 @@ from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import p_value
 
 LINE, GAP, LABEL, MOST_DRAWN, MOST_TABLE = 15, 12, 36, 20, 14
+WHAT, SIDE, TWO_LINES = 290, 170, 54  # pixels of columns of words, and of a row in which they take a second line
+LETTERS = 0.135  # of a column's words, to a pixel
 DIGITS = {"share": 3, "share of attention": 4, "share of entropy": 4, "cosine": 4, "probability": 4, "nats": 3, "logits": 3}
 HEADLINES = (
     "marker_rates",
@@ -162,10 +164,10 @@ def _show_table(rows: pl.DataFrame) -> None:
     )
     empty = [name for name in ("head", "other", "place", "low", "high", "p", "n_clusters", "verdict") if table[name].null_count() == table.height]
     config: charts.Columns = {
-        "measure": st.column_config.TextColumn("what", width="medium"),
+        "measure": st.column_config.TextColumn("what", width=WHAT),
         "head": st.column_config.NumberColumn("head", width=50),
-        "other": st.column_config.TextColumn("against", width=170),
-        "place": st.column_config.TextColumn("where", width=170),
+        "other": st.column_config.TextColumn("against", width=SIDE),
+        "place": st.column_config.TextColumn("where", width=SIDE),
         "value": st.column_config.NumberColumn("figure", format="%.4g"),
         "low": st.column_config.NumberColumn("95% from", format="%.4g"),
         "high": st.column_config.NumberColumn("to", format="%.4g"),
@@ -180,4 +182,7 @@ def _show_table(rows: pl.DataFrame) -> None:
         "source": st.column_config.TextColumn("view", help="It knows more of the figure: `from VIEW`."),
         "run_id": "run",
     }
-    st.dataframe(table.drop(empty), hide_index=True, column_config=config, height=charts.table_height(table, MOST_TABLE), placeholder="–")
+    cut = max(max(table[name].str.len_chars().drop_nulls(), default=0) / width for name, width in (("measure", WHAT), ("other", SIDE), ("place", SIDE)))
+    row = TWO_LINES if cut > LETTERS else charts.TABLE_ROW
+    height = charts.table_height(table, MOST_TABLE, row)
+    st.dataframe(table.drop(empty), hide_index=True, column_config=config, height=height, row_height=row, placeholder="–")

@@ -38,6 +38,7 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "persona_magnitudes",
     "leakage_cosine",
     "leakage_cosine_pairs",
+    "persona_cosine_intervals",
     "diff_of_diffs_seeds",
     "circuit_runs",
     "emergence",

@@ -30,6 +30,7 @@ DARK_FROM = 0.55
 MOST_NUMBERS = 30
 MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
 NARROWEST_WORDS = 40  # pixels of a cell
+FONT, LEAST_FONT, EM = 10, 9, 2.3  # sizes of a number in a cell in pixels; its width over its size
 KNOWN = "isValid(datum.rate)"
 MISSING = "#e3e4e8"
 Kind = Literal["png", "svg", "pdf"]
@@ -104,23 +105,26 @@ def curves(
     x_title: str = "layer, counted from 0",
     full: str | None = None,
     ranks: bool = False,
+    near: bool = False,
 ) -> Figure:
     """Lines over `x` from columns series, mean, low, high (a band; NULL for none) and any others, which the tooltip shows; a line marks 0.
 
     Where `full` names a column of truth values, points are full where it is true and hollow elsewhere. `ranks`: numbers from 1 by powers of ten, 1 at the top.
+    `near`: the axis begins near the lines and not at 0, for figures of which 0 says nothing.
     """
     base = alt.Chart(ROWS).encode(
         x=axes.share(x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
     axis = axes.ranked(max(rows.select(pl.max_horizontal("mean", "high")).to_series(), default=1)) if ranks else {}
+    axis = {"scale": alt.Scale(zero=False)} if near else axis
     y = alt.Y("mean:Q", title=y_title, **axis)
     band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2="high:Q")
     points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
     if full is not None:
         hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows))
         points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
-    return Figure(alt.layer(*([] if ranks else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
+    return Figure(alt.layer(*([] if ranks or near else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
 
 
 def intervals(
@@ -197,22 +201,25 @@ def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> F
     """Rates between 0 and 1 in a grid of two counted axes, `y` upwards, from columns rate (NULL: grey), words, framed and chosen; a click picks x and y.
 
     `words` stands in the cell over its rate; framed cells have a coloured edge and chosen ones a black one. Where the rows have a column failure, a cell that
-    holds one is crossed and its tooltip says why.
+    holds one is crossed and its tooltip says why; where they have a column interval, it stands small under the rate.
     """
     base = alt.Chart(ROWS).encode(
         x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=axes.label(rows, x))),
         y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=axes.label(rows, y))),
     )
     click = alt.selection_point(name=PICK, fields=[x, y], on="click", clear=False)
-    hidden = ("words", "framed", "chosen", "failure")
+    hidden = ("words", "framed", "chosen", "failure", "interval")
+    with_interval = "interval" in rows.columns
     cells, missing = _rate_rectangles(base, rows, hidden)
     edge = base.mark_rect(fillOpacity=0, strokeWidth=3, strokeJoin="round").encode(
         stroke=alt.condition("datum.chosen", alt.value(BLACK), alt.value(ORANGE)), tooltip=_tooltip(rows, hidden)
     )
-    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-8).encode(text="words:N", color=_on_rate())
-    numbers = base.mark_text(fontSize=11, dy=9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
+    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-15 if with_interval else -8).encode(text="words:N", color=_on_rate())
+    numbers = base.mark_text(fontSize=11, dy=1 if with_interval else 9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
     framed, chosen = (edge.transform_filter(f"datum.{name}") for name in ("framed", "chosen"))
     layers = [cells.add_params(click), missing, framed, chosen, texts, numbers]
+    if with_interval:
+        layers.append(base.mark_text(fontSize=9, dy=15).encode(text="interval:N", color=_on_rate()))
     if "failure" in rows.columns:
         lost = base.transform_filter("isValid(datum.failure)").encode(tooltip=_tooltip(rows.select(x, y, "failure")))
         layers += [lost.mark_rect(fill=MISSING, stroke="white", strokeWidth=2), lost.mark_text(text="✕", fontSize=20, color=ORANGE)]
@@ -228,7 +235,7 @@ def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Seque
     cells = _rate_rectangles(base, rows, legend=True)
     if rows[x].n_unique() > MOST_NUMBERS:
         return Figure(alt.layer(*cells), rows)
-    numbers = base.mark_text(fontSize=10).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
+    numbers = base.mark_text(**_fitting(rows[x].n_unique())).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
     return Figure(alt.layer(*cells, numbers.transform_filter(KNOWN)), rows)
 
 
@@ -244,7 +251,9 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
     ink = alt.condition(f"datum['{value}'] > {middle}", alt.value("white"), alt.value("#31333f"))
-    numbers = base.mark_text(fontSize=12 if few else 10).encode(text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink)
+    numbers = base.mark_text(**({"fontSize": 12} if few else _fitting(len(order)))).encode(
+        text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink
+    )
     if len(known) == rows.height:
         return Figure(alt.layer(cells, numbers), rows)
     there = f"isValid(datum['{value}'])"
@@ -405,6 +414,12 @@ def _packed(png: bytes) -> bytes:
         packed = io.BytesIO()
         opaque.save(packed, "PNG", optimize=True, dpi=drawn.info.get("dpi", (72 * EXPORT_SCALE,) * 2))
     return packed.getvalue()
+
+
+def _fitting(n_columns: int) -> dict[str, Any]:
+    """The size of numbers in so many columns: smaller where cells are narrow, and none where they would run into each other, by the width on the screen."""
+    size = f"width / {EM * n_columns:g}"
+    return {"fontSize": alt.ExprRef(f"clamp({size}, {LEAST_FONT}, {FONT})"), "opacity": alt.ExprRef(f"{size} < {LEAST_FONT} ? 0 : 1")}
 
 
 def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
