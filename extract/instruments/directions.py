@@ -93,7 +93,8 @@ def directions_of(
     known = sorted({row["direction"] for row in rows})
     for each in ids or ():
         if each not in known:
-            raise PersonascopeError(f"run {found}: it has no direction {short(each)}; {nearest(each, known)}")
+            named = sorted({row["direction"] for row in rows if row["kind"] not in CONTROLS})
+            raise PersonascopeError(f"run {found}: it has no direction {short(each)}; {nearest(each, named)}")
     there = sorted({row["layer"] for row in rows})
     for layer in sorted(layers or ()):
         if layer not in there:

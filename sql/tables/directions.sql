@@ -17,6 +17,7 @@ create table directions (
   n_questions integer, -- questions among them
   control_of varchar, -- the direction whose norm, and labels where they are shuffled, a control has (NULL: it is no control)
   share real, -- axis: share of the variance between personas; probe: accuracy on the questions it was not made on (NULL for the others)
+  other_half_cosine real, -- cosine with the same direction made on the other half of the questions (half all: of its two halves; NULL: made on no questions)
   norm double, -- length of the vector
   vector float[] -- d_model numbers, as made: not of length 1
 );
