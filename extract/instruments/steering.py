@@ -81,10 +81,10 @@ class Span:
 
 @contextmanager
 def steering(blocks: Sequence[Block], steers: Sequence[Steer | None], spans: Sequence[Span]) -> Iterator[None]:
-    """Within it row i of a batch is steered as steers[i] says (None: not at all), in one forward pass or in several that go on from its cache.
+    """Within it row i of a batch is steered as steers[i] says (None: not at all), in one forward pass or in several.
 
-    Columns are counted over the passes, padding included, so that a batch is one such block. A row that nothing changes is the same to the last bit as
-    without the block.
+    Columns count padding. A pass over several begins at the first, whether it is the prompt's or one without a cache; a pass over one goes on behind the last.
+    A row that nothing changes is the same to the last bit as without the block.
     """
     grouped: dict[tuple[int, Site], list[dict[int, Push]]] = defaultdict(list)
     for row, steer in enumerate(steers):
@@ -130,7 +130,8 @@ class _Steered:
         return self._placed
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        start, self.seen = self.seen, self.seen + hidden.shape[1]
+        start = self.seen if hidden.shape[1] == 1 else 0
+        self.seen = start + hidden.shape[1]
         if self.seen <= self.earliest or start >= self.latest:
             return hidden
         rows, first, end, unit, alpha, share, low, high = self._on(hidden)
@@ -148,4 +149,3 @@ class _Steered:
         changed = hidden.clone()
         changed[rows] = moved
         return changed
-
