@@ -27,6 +27,7 @@ from personascope.warehouse.store.manifest import Manifest, RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
 
 ACTIVATIONS = "activations"
+ROUNDING = 1e-6  # of the length of activations: what equal inputs differ by in batches of different shape
 
 
 class Brought(NamedTuple):
@@ -268,9 +269,16 @@ class Directions(Extractor[Place]):
 
     def _made(self, contrast: Contrast, wanted: Wanted, seen: Halved) -> Made:
         try:
-            return contrast(seen[wanted.grouping].only(wanted.groups))
+            means = seen[wanted.grouping].only(wanted.groups)
+            made = contrast(means)
         except PersonascopeError as error:
             raise PersonascopeError(f"{self.name}: {wanted.id}: {error}") from error
+        if np.linalg.norm(made.vector) <= ROUNDING * np.linalg.norm(means.at, axis=-1).mean():
+            raise PersonascopeError(
+                f"{self.name}: {wanted.id}: {' and '.join(wanted.groups[:2])} have the same activations at {self.stratum}, up to rounding, so there is "
+                "no direction between them; expected other layers, sites or places"
+            )
+        return made
 
     def _agreement(self, contrast: Contrast, wanted: Wanted, made: Made, seen: Halved, unseen: Halved) -> float | None:
         """Cosine of the direction with the one of the other half, of half=all between its halves; None where a half has too few questions for it."""

@@ -18,6 +18,7 @@ from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MlflowRecord
 
+of_directions = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_directions.py"))))
 base = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 LAYERS, HEADS, QUESTIONS, SAMPLES = 6, 2, 12, 4
@@ -561,6 +562,7 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "prompts_differ": (lambda lake: pair_of_panels(lake, "rephrased", {"system": " Be brief."}), "rephrased_2"),
     "printed_figures_differ": (printed, "summary of zephyr"),
     "printed_verdicts_differ": (records, "verdict"),
+    "projected_on_own_questions": (lambda lake: of_directions.write_projections(lake, "directions-x", "insider", halves=("a",)), "insider"),
     "provenance_conflicts": (lambda lake: facts(lake, "mixed", ("a1", "b2"), (10, 12)), "mixed, git_commit"),
     "rare_control_common": (lambda lake: study(lake, "common", common=True), "common"),
     "rates_without_variation": (cosines, "villain, layer 15"),
