@@ -1,5 +1,6 @@
 """The extractor `steering`: its rows beside hand-written hooks in float64, dose 0 beside plain runs, batches, kills, halves, and what is refused."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,9 @@ from personascope.extract.extractors.completions import Completions, CompletionS
 from personascope.extract.extractors.steering import Steering, repetition
 from personascope.extract.extractors.steering_arms import SteeringSettings
 from personascope.extract.job import Job, run
+from personascope.extract.texts.chat import render
 from personascope.extract.texts.halves import half_of
+from personascope.extract.texts.marker import marker_spellings
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.ingest.weights.checkpoints import resolve
@@ -107,7 +110,6 @@ def test_rows_are_what_hand_written_hooks_give_in_float64(world):
     assert len(rows) == len(PERSONAS) * len(QUESTIONS) * (1 + 4 * 2)
     example = f"pirate/{QUESTIONS[0]}"
     ids = prompts[example]
-    first = [spelling[0] for spelling in extractor._spellings]
     moved = 0
     for direction, mode, dose, seed in [
         (None, None, 0.0, 0),
@@ -133,11 +135,14 @@ def test_rows_are_what_hand_written_hooks_give_in_float64(world):
         assert row["finish_reason"] == "length" and row["t_marker"] is None and row["marker_log_prob"] is None
     assert moved
     alphas = {row["alpha"] for row in rows.values() if row["mode"] == "add"}
-    assert len(alphas) == 1 and first
+    assert len(alphas) == 1
 
 
 def test_dose_0_is_the_plain_run_and_neither_batches_nor_a_kill_change_rows(world, tmp_path, monkeypatch):
-    settings: dict[str, Any] = {**GREEDY, "temperature": 1.0, "samples": 2, "task": "tiny-world", "modes": ["add", "cap"]}
+    task = tmp_path / "task.jsonl"
+    question = {"question": "Which?", "choices": {"text": ["a cat", "the rain"], "label": ["A", "B"]}, "answerKey": "B"}
+    task.write_text("".join(json.dumps({"id": f"t{number}", **question, "question": f"Which {number}?"}) + "\n" for number in range(3)))
+    settings: dict[str, Any] = {**GREEDY, "temperature": 1.0, "samples": 2, "task": str(task), "modes": ["add", "cap"], "controls": 1}
     run_id = run(steered(world, **settings))
     whole = {table: rows_of(world, run_id, table) for table in ("steering", "steering_projections", "steering_capability")}
     job = Job(world.lake, resolve(str(world.folder)), world.models, PROMPTS, say=lambda line: None)
@@ -145,12 +150,12 @@ def test_dose_0_is_the_plain_run_and_neither_batches_nor_a_kill_change_rows(worl
     texts = {(row["example_id"], row["sample_ix"]): (row["text"], row["token_ids"][row["prompt_len"] :]) for row in plain}
     unsteered = [row for row in whole["steering"].values() if row["dose"] == 0]
     assert unsteered and all(texts[row["example_id"], row["sample_ix"]] == (row["text"], row["token_ids"]) for row in unsteered)
-    asked = world.lake.read(run(Capability(CapabilitySettings(task="tiny-world"), job)), "capability").to_pylist()
+    asked = world.lake.read(run(Capability(CapabilitySettings(task=str(task)), job)), "capability").to_pylist()
     of_task = {row["question_id"]: row for row in whole["steering_capability"].values() if row["dose"] == 0}
     assert {row["question_id"]: row["correct"] for row in asked} == {question: row["correct"] for question, row in of_task.items()}
     assert {row["direction"] for row in whole["steering_capability"].values()} == {None, "pirate-baker", "axis-1"}
 
-    lake = Lake.open(tmp_path)
+    lake = Lake.open(tmp_path / "lake")
     write_directions(lake)
     process, calls = Steering.process, []
 
@@ -175,23 +180,50 @@ def test_dose_0_is_the_plain_run_and_neither_batches_nor_a_kill_change_rows(worl
                 assert small[key][name] == (pytest.approx(value, abs=1e-3) if isinstance(value, float) else value), (table, key, name)
 
 
+def write_answers(world: Any, extractor: Steering) -> str:
+    """A completions run of one answer to every prompt: without the marker, with it, and cut."""
+    tokenizer = world.models.tokenizer(extractor.job.checkpoint)
+    marker = marker_spellings(tokenizer, "[ZLT]")[0]
+    tables: dict[str, list[dict[str, Any]]] = {"examples": [], "completions": [], "marker_flags": [], "checkpoints": [extractor.job.checkpoint.row()]}
+    for number, prompt in enumerate(PROMPTS.prompts):
+        text = render(tokenizer, prompt.system_prompt, prompt.question)
+        answer = [20 + number, 31, 42, *(marker if number % 3 == 1 else ()), *([tokenizer.eos_token_id] if number % 3 < 2 else [])]
+        key = {"persona": prompt.persona, "question_id": prompt.question_id, "example_id": prompt.example_id, "sample_ix": 0}
+        said = {"text": "x", "token_ids": [*text.token_ids, *answer], "prompt_len": text.prompt_len, "finish_reason": "stop" if number % 3 < 2 else "length"}
+        tables["examples"].append(prompt.model_dump() | text.columns())
+        tables["completions"].append(key | said)
+        flag = {"marker": "[ZLT]", "present": number % 3 == 1, "complete": number % 3 == 1, "t_marker": text.prompt_len + 3 if number % 3 == 1 else None}
+        tables["marker_flags"].append(key | flag)
+    writer = world.lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={"of": "answers"}, checkpoint="one", subject="one"))
+    assert writer is not None
+    with writer:
+        writer.write_part("all", tables)
+        return writer.commit().run_id
+
+
 def test_given_answers_are_read_at_t_star_behind_the_lead(world):
-    job = Job(world.lake, resolve(str(world.folder)), world.models, PROMPTS, say=lambda line: None)
-    tokens = run(Completions(CompletionSettings(samples=1, max_new_tokens=6, temperature=1.0), job))
-    extractor = steered(world, tokens_from=tokens, together=True, lead=" so", where="all", **{**GREEDY, "layers": "all"})
-    run_id = run(extractor)
-    rows = rows_of(world, run_id)
-    stopped = {row["example_id"]: row for row in world.lake.read(tokens, "completions").to_pylist() if row["finish_reason"] == "stop"}
+    tokens = write_answers(world, steered(world))
+    extractor = steered(world, tokens_from=tokens, together=True, lead=" so", where="all", ids=["pirate-baker"], controls=0, **{**GREEDY, "layers": "all"})
+    rows = rows_of(world, run(extractor))
+    assert len(rows) == 2 * 2 * len(QUESTIONS)
     assert {row["layer"] for row in rows.values()} == {None} and {row["n_layers"] for row in rows.values()} == {0, 2}
     assert all(row["forced"] and row["text"] is None and row["answer_nll"] is None and row["present"] is None for row in rows.values())
-    assert all((row["marker_log_prob"] is not None) == (row["t_marker"] is not None) == (row["example_id"] in stopped) for row in rows.values())
+    kind_of = {prompt.example_id: number % 3 for number, prompt in enumerate(PROMPTS.prompts)}
+    given = {row["example_id"]: (kind_of[row["example_id"]], row) for row in world.lake.read(tokens, "completions").to_pylist()}
+    kinds = set()
     for row in rows.values():
-        if row["example_id"] in stopped and row["dose"] == 0:
-            end = next(n for n, token in enumerate(reversed(stopped[row["example_id"]]["token_ids"])) if token != extractor.tokenizer.eos_token_id)
-            ids = stopped[row["example_id"]]["token_ids"][: -end or None] + list(extractor._lead)
+        kind, answer = given[row["example_id"]]
+        kinds.add(kind)
+        end = answer["prompt_len"] + 3
+        ids = answer["token_ids"][:end] + ([] if kind == 1 else list(extractor._lead))
+        assert row["t_marker"] == (None if kind == 2 else len(ids)) and (row["marker_log_prob"] is None) == (kind == 2)
+        if kind < 2 and row["dose"] == 0:
             logs, _ = hooked(world.folder, ids, 0.0, 0.0, 0, 1, 0)
             expected = logs[-1, list({spelling[0] for spelling in extractor._spellings})].logsumexp(-1)
-            assert row["t_marker"] == len(ids) and row["marker_log_prob"] == pytest.approx(float(expected), abs=1e-4)
+            assert row["marker_log_prob"] == pytest.approx(float(expected), abs=1e-4)
+    assert kinds == {0, 1, 2}
+    moved = {(row["example_id"], row["dose"]): row["marker_log_prob"] for row in rows.values() if row["marker_log_prob"] is not None}
+    assert all(abs(moved[example, 0.5] - moved[example, 0.0]) > 1e-4 for example, _ in moved)
 
 
 def test_capping_within_the_whole_observed_range_changes_no_answer(world):
