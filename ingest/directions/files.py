@@ -88,8 +88,8 @@ def write_vectors(path: Path, vectors: Sequence[Vector], family: str, n_layers: 
                 np.save(path, rows)
             else:
                 torch.save(torch.from_numpy(rows), path)
-    except OSError as error:
-        raise PersonascopeError(f"{path} cannot be written ({error.strerror}); expected a folder you may write to") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise PersonascopeError(f"{path} cannot be written ({one_line(error)}); expected a folder you may write to") from error
 
 
 def _rows(path: Path, vectors: Sequence[Vector], n_layers: int) -> np.ndarray:

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
 from personascope.extract.job import Job, run
 from personascope.extract.registry import extractor, resolve_settings
 from personascope.extract.texts.halves import half_of, half_to_read
 from personascope.extract.weights.on_device import Models
+from personascope.ingest.sae.autoencoder import Matrix, Sae
+from personascope.ingest.sae.files import save_sae
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
@@ -251,3 +254,74 @@ def test_directions_of_another_checkpoint_are_refused(planted):
     ):
         with pytest.raises(PersonascopeError, match=sentence):
             directions_of(planted, run_id, **arguments)
+
+
+def test_a_file_is_brought_in_with_controls_and_written_out_again_as_it_was(planted, tmp_path, personascope):
+    rows = np.random.default_rng(3).normal(size=(LAYERS + 1, D)).astype(np.float32)
+    np.save(tmp_path / "evil.npy", rows)
+    run_id = make(planted, make=["file"], file=str(tmp_path / "evil.npy"), random=2)
+    found = directions_of(planted, run_id)
+    assert [(each.id, each.layer, each.half) for each in found if not each.is_control] == [("evil", layer, None) for layer in range(LAYERS)]
+    assert planted.read(run_id, "directions", only={"direction": "random-0001", "layer": 1}).to_pylist()[0]["control_of"] == "evil"
+    for suffix, layers in ((".npy", ()), (".pt", ()), (".safetensors", ()), (".gguf", ("--layers", "[1, 2]"))):
+        file = tmp_path / f"out{suffix}"
+        code, out, error = personascope("export-directions", run_id, file, *layers, "--lake", planted.root)
+        assert (code, out.strip()) == (0, str(file)), error
+        again = directions_of(planted, make(planted, make=["file"], file=str(file), random=0))
+        assert len(again) == (2 if layers else LAYERS)
+        for each in again:
+            np.testing.assert_array_equal(each.vector, rows[each.layer + 1])
+    code, _, error = personascope("export-directions", run_id, tmp_path / "x.gguf", "--lake", planted.root)
+    assert code == 1 and "a control vector adds nothing to layer 0" in error
+    code, _, error = personascope("export-directions", run_id, tmp_path / "x.gguf", "--layers", "1", "--lake", planted.root)
+    assert code == 1 and "--layers 1: expected a list of layers" in error
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda rows: rows.__setitem__((2, 3), np.nan), "direction 'evil' of layer 2: number 3 is nan; expected finite numbers"),
+        (lambda rows: rows.__setitem__(1, 0), "direction 'evil' of layer 1 has length 0"),
+        (lambda rows: rows.__setitem__((0, 0), 1e300), "direction 'evil' of layer 0: number 0 is inf"),
+    ],
+)
+def test_a_file_that_points_nowhere_is_refused_in_one_sentence(planted, tmp_path, spoil, sentence):
+    rows = np.ones((LAYERS, D))
+    spoil(rows)
+    np.save(tmp_path / "evil.npy", rows)
+    with pytest.raises(PersonascopeError, match=sentence):
+        make(planted, make=["file"], file=str(tmp_path / "evil.npy"))
+
+
+def test_decoder_columns_of_an_autoencoder_are_directions(planted, tmp_path):
+    decoder = torch.nn.functional.normalize(torch.randn(5, D, generator=torch.Generator().manual_seed(0)), dim=1)
+    sae = Sae("personascope", "topk", Matrix(decoder.clone()), Matrix(decoder), torch.zeros(5), torch.zeros(D), k=2, layer=2, site="resid_post")
+    (tmp_path / "sae").mkdir()
+    save_sae(tmp_path / "sae", sae)
+    run_id = make(planted, make=["sae"], sae=str(tmp_path / "sae"), features=[[2, 4], [2, 1]], random=2, controls_of="feature-1")
+    found = {each.id: each for each in directions_of(planted, run_id)}
+    assert set(found) == {"feature-1", "feature-4", "random-0000", "random-0001"} and found["feature-4"].kind == "sae"
+    for feature in (1, 4):
+        np.testing.assert_array_equal(found[f"feature-{feature}"].vector, decoder[feature].numpy())
+    with pytest.raises(PersonascopeError, match="has no feature 5; expected 0 to 4"):
+        make(planted, make=["sae"], sae=str(tmp_path / "sae"), features=[[2, 5]])
+
+
+def test_conditions_are_contrasted_within_personas(tmp_path):
+    lake = Lake.open(tmp_path)
+    identity = {"checkpoint": ["base", "r"], "settings": {"strata": ["last"], "layers": [0], "sites": ["resid_post"]}}
+    rows: list[dict[str, Any]] = []
+    vectors = np.random.default_rng(5).normal(size=(2, 12, D)).astype(np.float32)
+    for place, condition in enumerate(("empty", "generic")):
+        for number, question in enumerate(QUESTIONS):
+            rows.append({"persona": "none", "condition": condition, "question_id": question, "example_id": f"{condition}/{question}", "layer": 0})
+            rows[-1] |= {"stratum": "last", "site": "resid_post", "vector": vectors[place, number].tolist(), "n_positions": 1, "input_hash": f"{place}{number}"}
+    writer = lake.start(RunSpec(kind="extract", extractor="activations", version=1, identity=identity, checkpoint="base", subject="base"))
+    assert writer is not None
+    with writer:
+        writer.write_part("rows", {"activations": rows})
+        writer.commit()
+    (found,) = directions_of(lake, make(lake, make=["condition"], random=0))
+    kept = [number for number, question in enumerate(QUESTIONS) if half_of(question) == "a"]
+    assert (found.id, found.kind) == ("empty-generic", "condition")
+    np.testing.assert_allclose(found.vector, (vectors[0] - vectors[1])[kept].astype(np.float64).mean(0), atol=1e-6)
