@@ -177,6 +177,36 @@ def extract(
     print(run_id)
 
 
+@app.command("export-directions")
+def export_directions(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run of `extract directions`, or the beginning of its name.")],
+    file: Annotated[
+        Path, typer.Argument(help="FILE.gguf (a control vector, for llama.cpp and repeng), FILE.pt or FILE.npy (rows as hidden states), or FILE.safetensors.")
+    ],
+    direction: Annotated[list[str] | None, typer.Option(help="A direction to write; repeatable for .safetensors (default: all but controls).")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers to write, as [8, 9, 10] (default: all).")] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+) -> None:
+    """Write directions to a file that other tools steer with; reading it again with `extract directions` gives the same numbers."""
+    from personascope.extract.instruments.directions import directions_of
+    from personascope.ingest.directions.files import RESID_POST, Vector, write_vectors
+    from personascope.warehouse.documents import parse_json
+    from personascope.warehouse.errors import PersonascopeError
+    from personascope.warehouse.store.lake import Lake
+
+    found = Lake.existing(lake)
+    wanted = parse_json(layers) if layers else None
+    if wanted is not None and not (isinstance(wanted, list) and wanted and all(isinstance(each, int) for each in wanted)):
+        raise PersonascopeError(f"--layers {layers}: expected a list of layers, such as [8, 9, 10]")
+    chosen = directions_of(found, run_id, layers=wanted, ids=direction, controls=direction is not None)
+    if file.suffix.lower() != ".safetensors":
+        chosen = [each for each in chosen if each.site == RESID_POST] or chosen
+    (row,) = found.read(str(chosen[0].run_id), "checkpoints", ["family", "n_layers"]).to_pylist()
+    write_vectors(file, [Vector(each.id, each.layer, each.site, each.vector) for each in chosen], row["family"], row["n_layers"])
+    typer.echo(f"{file}: {len({each.id for each in chosen})} directions at {len({each.layer for each in chosen})} layers", err=True)
+    print(file)
+
+
 def _listing() -> str:
     from personascope.extract.registry import extractors
 

@@ -35,7 +35,12 @@ FLOORS = {
         ["commands", "notebook"],
         ["transfer_commands"],
     ],
-    "ingest": [["progress", "records"], ["weights", "tiny", "prompts", "tasks"], ["sae", "published", "tracking", "training"], ["commands"]],
+    "ingest": [
+        ["progress", "records"],
+        ["weights", "tiny", "prompts", "roles", "tasks"],
+        ["sae", "directions", "published", "tracking", "training"],
+        ["commands"],
+    ],
     "extract": [["weights"], ["texts"], ["instruments"], ["arithmetic", "workload", "brought"], ["job"], ["extractors"], ["registry"], ["commands"]],
     "study": [
         ["options"],

@@ -25,6 +25,7 @@ PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 role_focus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
 features = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_features.py"))))
+directions = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_directions.py"))))
 circuits = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 
 IN_PARTS = {"slice": "a union that takes seconds to plan; its parts are tried, and each names the view its rows come from"}
@@ -41,6 +42,7 @@ def warehouse(planted_lake, tmp_path_factory):
     circuits.build(lake)
     role_focus.build(lake)
     features.build(lake)
+    directions.build(lake)
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     villain = planted.checkpoint("villain", parent="tiny:base", source_persona="villain", seed=1)

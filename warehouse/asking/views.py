@@ -23,6 +23,7 @@ ROOMS = {  # folder of `sql/` and the question its views answer, in the order a 
     "sweep": "How far may training go before the marker leaves its persona, and to whom does it leak?",
     "role_focus": "Does attention sharpen when a prompt speaks of the model itself, and did instruction tuning do it?",
     "features": "Which features of a sparse autoencoder, and which directions, tell two conditions apart?",
+    "directions": "Where do personas point, does training turn that, and how does an answer move along it?",
     "circuits": "In which layer does the answer emerge, and which heads put it there?",
     "slice": "What is known of one checkpoint, one persona and one layer, from all studies?",
     "published": "What did others publish, and do their files agree with each other?",

@@ -4,10 +4,10 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -227,14 +227,16 @@ class Lake:
             raise PersonascopeError(f"run {found}: is left out of {self.root}: {reason}")
         return found
 
-    def read(self, run_id: str, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Rows of one table of one run in stored order; a table the run did not write gives no rows."""
+    def read(self, run_id: str, name: str, columns: list[str] | None = None, only: Mapping[str, Any] | None = None) -> pa.Table:
+        """Rows of one table of one run in stored order, those alone whose columns have the values of `only`; a table the run did not write gives no rows."""
         path = self.run_folder(run_id) / f"{name}.parquet"
         if not path.is_file():
             self.manifest(run_id)
             empty = table(name).arrow.empty_table()
             return empty.select(columns) if columns else empty
         try:
+            if only:
+                return pq.read_table(path, columns=columns, filters=[(column, "=", value) for column, value in only.items()], partitioning=None)
             return pq.ParquetFile(path).read(columns=columns)
         except (OSError, pa.ArrowException) as error:
             raise PersonascopeError(f"run {run_id}: {path.name} is not readable ({error}); `personascope doctor` lists damaged runs") from error
