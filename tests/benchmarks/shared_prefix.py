@@ -7,7 +7,6 @@ answer that is sampled from other logits is another answer. Run it, it is not a 
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,9 +34,9 @@ def main() -> None:
     checkpoint, models = resolve(options.checkpoint, name="measured"), Models("cpu", "float32")
     loaded, tokenizer = models.load(checkpoint), models.tokenizer(checkpoint)
     prompts = [prompt for prompt in load_prompt_set(options.prompts).prompts if prompt.persona == options.persona]
-    rows = [render(tokenizer, prompt.messages).token_ids for prompt in prompts]
+    rows = [render(tokenizer, prompt.system_prompt, prompt.question).token_ids for prompt in prompts]
     rows = (rows * options.rows)[: options.rows]
-    shared = len(os.path.commonprefix(rows))
+    shared = next(place for place, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1)
     engine = TransformersEngine(loaded, end_ids(models, checkpoint))
     requests = [Request(ids, seed) for seed, ids in enumerate(rows)]
     with torch.no_grad():
@@ -57,7 +56,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def read(model: Any, rows: list[list[int]], start: int, kept: DynamicCache | None) -> torch.Tensor:
+def read(model: Any, rows: list[tuple[int, ...]], start: int, kept: DynamicCache | None) -> torch.Tensor:
     """Logits [rows, vocabulary] behind the last token of each prompt, whose tokens before `start` are in the cache."""
     width = max(map(len, rows)) - start
     ids = torch.zeros((len(rows), width), dtype=torch.long)
@@ -70,7 +69,7 @@ def read(model: Any, rows: list[list[int]], start: int, kept: DynamicCache | Non
     return model(ids, attention_mask=mask, position_ids=positions, past_key_values=kept, logits_to_keep=1, use_cache=True).logits[:, -1]
 
 
-def keys(model: Any, prefix: list[int], n_rows: int) -> DynamicCache:
+def keys(model: Any, prefix: tuple[int, ...], n_rows: int) -> DynamicCache:
     """Keys and values of the prefix, once for every row."""
     cache = model(torch.tensor([prefix]), use_cache=True, logits_to_keep=1).past_key_values
     cache.batch_repeat_interleave(n_rows)
