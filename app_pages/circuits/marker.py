@@ -46,7 +46,7 @@ def show_marker(lake: Source, reader: Reader) -> None:
         name: st.column_config.NumberColumn(name.replace("_", " "), format=next(kind for part, kind in formats.items() if part in name))
         for name in shown.columns
         if any(part in name for part in formats)
-    }
+    } | {"n_clusters": "questions"}
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown), placeholder="–")
     st.caption(
         f"{plain(pair['name'])}; intervals 95% t over questions, each layer alone; p adjusted for all layers (max-T, sign flips of questions). "

@@ -15,6 +15,7 @@ from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.charts import matrix
 from personascope.warehouse.drawing.figures.condition_similarity import interval_words
+from personascope.warehouse.drawing.places import place_or_unknown
 from personascope.warehouse.drawing.words import count, count_range, known, p_value
 
 TITLE, ICON, ORDER = "Features", ":material/hub:", 60
@@ -63,7 +64,8 @@ def main() -> None:
             "Conditions", tested.sort("comes_first", descending=True)["pair"].unique(maintain_order=True).to_list(), "conditions", where=middle
         )
         tested = tested.filter(pair=pair)
-        stratum = address.segments("Token", tested["stratum"].unique(maintain_order=True).to_list(), "stratum", where=right)
+        strata = {name: place_or_unknown(name) for name in tested["stratum"].unique(maintain_order=True)}
+        stratum = address.segments("Token", list(strata), "stratum", labels=strata, where=right)
         places = tested.filter(_of(tested, "layer", chosen.layer), stratum=stratum)
         several = places["sae_id"].unique(maintain_order=True).to_list() if chosen.layer is not None else []
         if len(several) > 1:
@@ -102,7 +104,7 @@ def show_answer(lake: Source, tested: pl.DataFrame, place: dict) -> None:
     )
     told = rows.filter(~pl.col("refused"), stratum=place["stratum"])
     words = "; ".join(f"**{row['n_maxt']} of {row['n_tested']}** at layer {row['layer']}" for row in told.iter_rows(named=True))
-    where = f"at the token “{place['stratum'].replace('_', ' ')}”, family-wise 5% (sign flips, max-T)"
+    where = f"at the token “{place_or_unknown(place['stratum'])}”, family-wise 5% (sign flips, max-T)"
     st.markdown(f"{plain(place['pair'])}: {words} differ {where}." if words else f"{plain(place['pair'])}: no test could be made {where}.")
     config: charts.Columns = {
         "stratum": "token",
@@ -133,7 +135,7 @@ def show_similarity(lake: Source, place: dict) -> None:
             continue
         order = rows["condition_a"].unique(maintain_order=True).to_list()
         facts = [f"{len(order)} conditions; cosine of {words}; {interval_words(rows['low'])}"]
-        title = f"Layer {place['layer']}, {place['stratum'].replace('_', ' ')}: {words}"
+        title = f"Layer {place['layer']}, {place_or_unknown(place['stratum'])}: {words}"
         figure = matrix(rows, "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         charts.show(figure, f"similarity {basis}", title, facts, CELL * len(order))
     outliers = lake.select(
@@ -150,10 +152,10 @@ def show_similarity(lake: Source, place: dict) -> None:
         return
     facts = [
         f"1 minus cosine of mean features with {count_range(outliers['n_others'], 'other condition')}: mean, band nearest to farthest; no draw, no seed",
-        "the outlier of a layer is the highest line there; outlier_share: how often it is when questions are drawn again (R = 1000, seed 42)",
+        "the outlier of a layer is the highest line there; hover for how often it is when questions are drawn again (R = 1000, seed 42)",
     ]
     names = outliers["series"].unique(maintain_order=True).to_list()
-    title = f"Who is the outlier, by layer: {place['stratum'].replace('_', ' ')}"
+    title = f"Who is the outlier, by layer: {place_or_unknown(place['stratum'])}"
     charts.show(charts.curves(outliers, "distance from the others", names), "outliers", title, facts, HEIGHT)
 
 
@@ -199,6 +201,7 @@ def show_tests(lake: Source, place: dict) -> dict:
         "paired_effect": st.column_config.NumberColumn("paired effect", format="%+.2f"),
         "maxt_p": st.column_config.NumberColumn("p, max-T", format="%.3g"),
         "bh_p": st.column_config.NumberColumn("p, FDR", format="%.3g"),
+        "n_distinct": "distinct inputs",
         "p": st.column_config.NumberColumn("p alone", format="%.3g"),
         "published_effect": st.column_config.NumberColumn("published effect", format="%+.2f", help="Unpaired; over the root mean of both variances."),
         "significant": st.column_config.CheckboxColumn("by the published rule"),

@@ -144,6 +144,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
         order by g.lr, g.epochs""",
         **_named(persona),
     )
+    found = found.with_columns(pl.col("intervals_allow").str.replace_many(REGIMES))
     drawn = [(role, title) for role, (title, _, _) in maps.items() if role in (PERSONA, *ALWAYS_DRAWN) or found.filter(role=role)["rate"].count()]
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for place, (role, title) in zip(places, drawn, strict=False):
@@ -238,6 +239,8 @@ def show_tables(judged: Judged) -> None:
         "lower_lr_regimes": "is there",
         "higher_lr": _lr("higher lr"),
         "higher_lr_regimes": "is there ",
+        "collapse_lr": _lr("collapses at lr"),
+        "collapse_factor": st.column_config.NumberColumn("that is times lr", format="%.3g"),
     }
     st.dataframe(band.with_columns(listed), hide_index=True, column_config=config, height=charts.table_height(band), placeholder="edge of the sweep")
     st.caption("Clean band: the epochs of a learning rate that are clean under every seed, and what lies around them.")

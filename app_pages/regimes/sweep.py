@@ -8,11 +8,10 @@ import streamlit as st
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, Value
 from personascope.warehouse.asking.views import views
+from personascope.warehouse.drawing import words
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, known, learning_rate
 
-LETTERS = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
-UNJUDGED = "?"
-REGIMES = {name: name.replace("_", "-" if name == "under_trained" else " ") for name in LETTERS}
+LETTERS, REGIMES, UNJUDGED = words.REGIME_LETTERS, words.REGIMES, words.UNJUDGED
 THRESHOLDS = {
     "source_floor": ("Source: learned from", "Below this rate the source has not learned the marker: under-trained."),
     "source_threshold": ("Source: adopted above", "Up to this rate the source has adopted it in part; above it, without a leak, the cell is clean."),

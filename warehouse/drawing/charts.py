@@ -18,6 +18,7 @@ import vl_convert
 from PIL import Image
 
 from personascope.warehouse.drawing import axes
+from personascope.warehouse.drawing.headings import heading
 
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a9da6"
 SERIES = [BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK]
@@ -316,7 +317,7 @@ def scatter(
         many = rows[colour].n_unique() > MOST_STEPS
         legend = alt.Legend(gradientLength=200, format="d") if many and rows[colour].dtype.is_integer() else alt.Legend(labelExpr=axes.label(rows, colour))
         kind = "Q" if many and rows[colour].dtype.is_integer() else "O"
-        shade = {"color": alt.Color(f"{colour}:{kind}", title=colour.replace("_", " "), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
+        shade = {"color": alt.Color(f"{colour}:{kind}", title=heading(colour), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
     if shape is not None:
         shade["shape"] = alt.Shape(f"{shape}:N", title=None)
     points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
@@ -454,6 +455,6 @@ def _tooltip(rows: pl.DataFrame, hidden: Sequence[str] = ()) -> list[alt.Tooltip
     tips = []
     for name, kind in rows.schema.items():
         if name not in hidden:
-            words = name.replace("_", " ")
+            words = heading(name)
             tips.append(alt.Tooltip(f"{name}:Q", title=words, format=".4~g") if kind.is_float() else alt.Tooltip(f"{name}:N", title=words))
     return tips

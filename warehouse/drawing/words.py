@@ -25,25 +25,16 @@ REGION_NAMES = {
     ("B", "assistant"): "answer so far, content",
     ("B", "specials"): "header and structural tokens",
 }
+# The regimes of a sweep: the letter in its cell, and its words.
+REGIME_LETTERS = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
+REGIMES = {name: name.replace("_", "-" if name == "under_trained" else " ") for name in REGIME_LETTERS}
+UNJUDGED = "?"
 NOTHING_KNOWN = "not recorded"
-PLACES = {
-    "last": "last token of the prompt",
-    "last_system": "last token of the system prompt",
-    "bos": "first token of the prompt",
-    "marker": "marker",
-    "answer_mean": "mean over the answer",
-    **CONTROLS,
-}
 
 
 def known(value: object) -> str:
     """The value, or that it was not recorded."""
     return NOTHING_KNOWN if value is None else str(value)
-
-
-def place(stratum: str | None) -> str:
-    """Which position of the tokens was read: `last token of the system prompt` for `last_system`, `t-3` as it is."""
-    return NOTHING_KNOWN if stratum is None else PLACES.get(stratum, stratum.replace("_", " "))
 
 
 def signed(number: float | None, digits: int = 4) -> str:

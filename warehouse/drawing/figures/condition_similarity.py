@@ -5,6 +5,7 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import count_range
 
 NEEDS = "mean feature vectors per condition, or published similarities: `personascope ingest published PATH`"
@@ -49,7 +50,7 @@ def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
             if readings.is_empty()
             else f"mean over {count_range(readings, 'reading')} a condition; {interval_words(each['low'])}",
         )
-        parts = (None if layer is None else f"layer {layer}", stratum and stratum.replace("_", " "), each["basis"][0] if origin == "extracted" else None)
+        parts = (None if layer is None else f"layer {layer}", place_words(stratum), each["basis"][0] if origin == "extracted" else None)
         where = ", ".join(part for part in parts if part)
         figure = charts.matrix(each.drop("run_id", "origin", "basis", "sae_id"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         name = f"condition similarity{f' {number}' if len(found) > 1 else ''}"

@@ -5,7 +5,8 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, place
+from personascope.warehouse.drawing.places import place_or_unknown
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count
 
 NEEDS = "features of two conditions per prompt, or published differences: `personascope ingest published PATH`"
 SHOWS = ("feature_differences", "feature_test_summary")
@@ -46,7 +47,7 @@ def _drawing(rows: pl.DataFrame, suffix: str) -> Drawing:
     )
     facts = (
         *([f"the test was refused: {reasons[0] if len(reasons) else 'no reason recorded'}"] if is_refused else []),
-        f"{origin}; {place(stratum)}; the {count(rows.height, 'feature')} with the largest {value} at hand; "
+        f"{origin}; {place_or_unknown(stratum)}; the {count(rows.height, 'feature')} with the largest {value} at hand; "
         f"significant in the layer: {n_significant if n_significant is not None else NOTHING_KNOWN}",
         f"distinct inputs: {min(distinct) if len(distinct) else NOTHING_KNOWN}; {of_effects}",
     )

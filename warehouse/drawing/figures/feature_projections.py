@@ -5,7 +5,8 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count
+from personascope.warehouse.drawing.places import place_or_unknown
+from personascope.warehouse.drawing.words import count
 
 NEEDS = "activations per condition with SAE decoder directions, or published projections: `personascope ingest published PATH`"
 SHOWS = ("feature_projections", "feature_projection_summary")
@@ -33,7 +34,7 @@ def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
         n, n_distinct, seed = each.select("n", "n_distinct", "seed").row(0)
         sample = f"{count(n, 'question')}, {count(n_distinct, 'distinct input pair')}; seed {seed}" if n else "number of prompts and seed not recorded"
         facts = (
-            f"{origin}; {count(each.height, 'feature')}, {(stratum or NOTHING_KNOWN).replace('_', ' ')}; above 0: {one or 'a'} points along the feature more",
+            f"{origin}; {count(each.height, 'feature')}, {place_or_unknown(stratum)}; above 0: {one or 'a'} points along the feature more",
             f"{random}; {sample}",
         )
         labels = each.select(label=pl.format("F{} {}", "feature", pl.col("description").fill_null("")).str.strip_chars())["label"]

@@ -39,7 +39,7 @@ def similarity(lake: Source, study: str | None = None, checkpoint: str | None = 
         return None
     names = rows["series"].unique(maintain_order=True).to_list()
     facts = (
-        f"residual stream behind each layer ({SITE}), last token of the prompt; line: mean cosine over pairs that ask for the same word",
+        "residual stream behind each layer, last token of the prompt; line: mean cosine over pairs that ask for the same word",
         f"band: 95% t interval over questions, each layer alone; {_pairs(rows)}; no random draw, so no seed",
     )
     figure = charts.curves(rows.drop("run_id"), "cosine", names)

@@ -5,14 +5,12 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_range
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, REGIME_LETTERS, REGIMES, UNJUDGED, count, count_range
 
 NEEDS = "trained checkpoints of known learning rate and epochs with marker rates: `personascope run lr-epochs`, or `personascope ingest published PATH`"
 SHOWS = ("regimes", "regime_table", "clean_band")
 EFFECTS = (pl.col("rate").max(),)
 ROW, WIDTH = 50, 560
-LETTERS = {"under_trained": "U", "partial": "P", "clean": "C", "collapse_onset": "O", "broad_leakage": "B", "total_collapse": "T"}
-UNJUDGED = "?"
 LEGEND = ("U under-trained, P partial, C clean (framed)", "O collapse onset, B broad leakage, T total collapse; grey: not in this lake")
 # Whose rate a map shows: what it is called, its persona and its rate in the view `regimes`.
 MAPS = {
@@ -78,7 +76,8 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
             *LEGEND,
         )
         drawn = rows.with_columns(
-            words=pl.when(trained).then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
+            pl.col("intervals_allow").str.replace_many(REGIMES),
+            words=pl.when(trained).then(pl.col("regime").replace_strict(REGIME_LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
             framed=pl.col("regime").eq_missing("clean"),
             chosen=pl.lit(False),
         ).drop("role", "run_id")

@@ -8,12 +8,15 @@ import polars as pl
 from personascope.warehouse.asking.source import Source, Value
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import BLUE, ORANGE, Drawing
+from personascope.warehouse.drawing.headings import heading
+from personascope.warehouse.drawing.places import WORDS
 from personascope.warehouse.drawing.words import count
 
 NEEDS = "runs of which more than one analysis is defensible: `personascope run marker-attention`, `lr-epochs`, `role-focus` or `sae-conditions`"
 SHOWS = ("sensitivity", "sensitivity_attention", "sensitivity_rfc", "sensitivity_features", "sensitivity_regimes")
 EFFECTS = (pl.col("mean").abs().max(), pl.col("rate").max())
 HEIGHT, LINE, CELL, WIDTH = 240, 20, 50, 560
+PLACES = ("site", "stratum")  # choices of where was read
 SAME, OTHER = "keeps the conclusion", "another conclusion"
 LOOKS = {SAME: (BLUE, "●"), OTHER: (ORANGE, "○")}
 
@@ -89,7 +92,7 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
         rows.with_columns(mean=pl.col("estimate") / half)
         .drop_nulls("mean")
         .select(
-            *asked.choices,
+            *(_in_words(choice) if choice in PLACES else pl.col(choice) for choice in asked.choices),
             "mean",
             pl.col("mean").sub(1 if bounded else 0).alias("low"),
             pl.col("mean").add(1 if bounded else 0).alias("high"),
@@ -116,15 +119,20 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
     runs, name = frozenset(rows["answer_run"]), f"{answer} {first['answer_run']}"
     points = charts.intervals(drawn, asked.axis, 1.0 if bounded else None, x="place", x_title="choice, by its estimate", full="keeps")
     cells = pl.concat(
-        drawn.select("place", pl.concat_str(pl.lit(f"{choice}: "), pl.col(choice).cast(pl.String)).alias("chosen"), "keeps", "mean", "conclusion")
+        drawn.select("place", pl.concat_str(pl.lit(f"{heading(choice)}: "), pl.col(choice).cast(pl.String)).alias("chosen"), "keeps", "mean", "conclusion")
         for choice in asked.choices
     ).with_columns(state=pl.when("keeps").then(pl.lit(SAME)).otherwise(pl.lit(OTHER)))
-    order = [f"{choice}: {value}" for choice in asked.choices for value in drawn[choice].unique().sort().cast(pl.String)]
+    order = [f"{heading(choice)}: {value}" for choice in asked.choices for value in drawn[choice].unique().sort().cast(pl.String)]
     below = charts.states(cells, "place", "chosen", "choice, by its estimate", order, LOOKS, ("keeps",))
     return [
         Drawing(f"specification curve {name}", asked.title, (*facts, *sample), HEIGHT, points, runs),
         Drawing(f"specification choices {name}", f"{asked.title} What was chosen", (*facts, *sample), LINE * len(order), below, runs),
     ]
+
+
+def _in_words(choice: str) -> pl.Expr:
+    """A choice of PLACES in words."""
+    return pl.col(choice).cast(pl.String).replace(WORDS)
 
 
 def _sample(reference: Mapping[str, Any]) -> list[str]:

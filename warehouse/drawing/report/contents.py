@@ -15,6 +15,7 @@ from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing import tones, verdicts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.figures import figure
+from personascope.warehouse.drawing.headings import heading
 from personascope.warehouse.drawing.headlines import HEADLINES, headline
 from personascope.warehouse.drawing.report.card import card
 from personascope.warehouse.drawing.report.choosing import RULE, Candidate, choose
@@ -70,7 +71,7 @@ def _sentence(source: Source, study: StudyFile) -> str:
     rows = source.select(study.headline) if study.headline and study.name not in HEADLINES else None
     if rows is None or rows.is_empty():
         return "This lake does not answer the study yet."
-    said = ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in rows.row(0, named=True).items() if value is not None)
+    said = ", ".join(f"{heading(name)} {cell(value)}" for name, value in rows.row(0, named=True).items() if value is not None)
     return f"{said}: the first of {count(rows.height, 'row')} of its headline."
 
 

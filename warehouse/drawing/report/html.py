@@ -7,6 +7,7 @@ import base64
 from collections.abc import Mapping
 
 from personascope.warehouse.drawing import markup, tones
+from personascope.warehouse.drawing.headings import heading
 from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Others, Paragraph, Picture, Section
 from personascope.warehouse.drawing.report.markdown import FIGURES, KINDS, MORE
 
@@ -126,8 +127,9 @@ def _picture(block: Picture) -> str:
 
 def _table(block: Cells) -> str:
     numbers = [name in block.numbers for name in block.columns]
-    names = [name.replace("_", " ") for name in block.columns]
-    head = "".join(f"<th{_number(is_number)}>{markup.html(name)}</th>" for name, is_number in zip(names, numbers, strict=True))
+    head = "".join(
+        f'<th{_number(is_number)} title="{markup.html(name)}">{markup.html(heading(name))}</th>' for name, is_number in zip(block.columns, numbers, strict=True)
+    )
     rows = "".join(f"<tr{_state(row)}>{''.join(_cell(value, is_number) for value, is_number in zip(row, numbers, strict=True))}</tr>\n" for row in block.rows)
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n'
 

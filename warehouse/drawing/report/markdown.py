@@ -4,6 +4,7 @@ import re
 
 from personascope.warehouse.drawing import markup
 from personascope.warehouse.drawing.charts import Kind
+from personascope.warehouse.drawing.headings import heading
 from personascope.warehouse.drawing.report.document import Block, Cells, Code, Document, Others, Paragraph, Picture, Section
 
 FIGURES, MORE = "figures", "more"  # folders beside the text: of the figures in it, and of the others
@@ -28,7 +29,7 @@ def _block(block: Block) -> str:
         fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall(r"`+", block.text)), 3)
         return f"{fence}{block.language}\n{block.text}\n{fence}"
     if isinstance(block, Cells):
-        return markup.pipe_table(block.columns, block.rows, block.numbers).removesuffix("\n")
+        return markup.pipe_table(tuple(map(heading, block.columns)), block.rows, frozenset(map(heading, block.numbers))).removesuffix("\n")
     if isinstance(block, Others):
         return "\n".join(f"- {markup.markdown(each.drawing.title)} ({markup.markdown(each.stem)}): {_links(each, MORE)}" for each in block.pictures)
     return _figure(block)

@@ -1,0 +1,62 @@
+"""What a column is called where people read it: headers of tables, tooltips, axes. Where they type SQL it keeps its name."""
+
+# Names whose words are not the name without its underscores.
+WORDS = {
+    "adjusted_p": "p adjusted for layers",
+    "attention_entropy": "entropy of attention, nats",
+    "bh_p": "p by Benjamini-Hochberg",
+    "bos_fraction": "attention to the first token",
+    "bootstrap_t_adjusted_p": "p adjusted for layers, bootstrap-t",
+    "clustered_df": "degrees of freedom by question",
+    "clustered_high": "interval by question, high",
+    "clustered_low": "interval by question, low",
+    "clustered_method": "method of the interval",
+    "clustered_p": "p by question",
+    "clustered_sem": "standard error by question",
+    "clustered_t": "t by question",
+    "condition_a": "condition",
+    "condition_b": "against condition",
+    "df": "degrees of freedom",
+    "did": "difference in differences",
+    "dla": "direct attribution, logit",
+    "dla_margin": "direct attribution, margin",
+    "equivalence_p": "p of equivalence",
+    "kl": "KL, nats",
+    "lr": "learning rate",
+    "maxt_p": "p adjusted for features",
+    "n": "n",
+    "n_clusters": "questions",
+    "n_distinct": "distinct inputs",
+    "n_firing": "prompts on which it fires",
+    "n_fdr": "layers below an FDR of 5%",
+    "n_from": "where n comes from",
+    "n_heads_model": "heads of the model",
+    "n_maxt": "features beyond chance",
+    "n_random": "random directions",
+    "n_rows": "rows",
+    "n_significant": "significant in the layer",
+    "null_high": "random directions, high",
+    "null_low": "random directions, low",
+    "null_mean": "random directions, mean",
+    "null_sd": "random directions, standard deviation",
+    "outlier_share": "how often it is the outlier when questions are drawn again",
+    "patching_did": "difference in differences of the patched head",
+    "rfc": "RFC",
+    "rsi": "RSI",
+    "run_id": "run",
+    "sae_id": "autoencoder",
+    "sem": "standard error",
+    "set_mean": "random sets, mean",
+    "set_p": "p over random sets",
+    "set_sd": "random sets, standard deviation",
+    "stratum": "token read",
+    "tokens_from": "tokens of",
+    "wilson_high": "Wilson interval, high",
+    "wilson_low": "Wilson interval, low",
+}
+_COUNTED = "n_"  # begins the name of a number of things
+
+
+def heading(column: str) -> str:
+    """`null_mean` as `random directions, mean`, `n_questions` as `questions`; any other name without its underscores."""
+    return WORDS.get(column) or column.removeprefix(_COUNTED).replace("_", " ").strip() or column
