@@ -40,7 +40,9 @@ class Side:
 
 def choose(lake: Source, checkpoint: str, checkpoints: Sequence[str], persona: str | None, where: DeltaGenerator) -> tuple[Side, Side] | None:
     """The two sides by what the reader chooses; None where there is nothing to stand beside the checkpoint, which is said."""
-    kind = address.segments("Compare two", [CHECKPOINTS, RUNS, SEEDS], "of_two", help="Seeds: trainings of one recipe that differ in the seed alone.", where=where)
+    kind = address.segments(
+        "Compare two", [CHECKPOINTS, RUNS, SEEDS], "of_two", help="Seeds: trainings of one recipe that differ in the seed alone.", where=where
+    )
     if kind == RUNS:
         return _two_runs(lake, checkpoint, persona, where)
     if kind == SEEDS:
