@@ -36,6 +36,7 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "subjects",
     "subject_pairs",
     "attention_gates",
+    "gate_f",
     "persona_magnitudes",
     "leakage_cosine",
     "leakage_cosine_pairs",
