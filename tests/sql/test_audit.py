@@ -68,18 +68,18 @@ KNOWN = [
 
 
 @pytest.fixture(scope="module")
-def spoiled(tmp_path_factory) -> Lake:
-    return planted.spoiled(tmp_path_factory.mktemp("spoiled"))
+def clean(tmp_path_factory) -> Lake:
+    return planted.clean(tmp_path_factory.mktemp("clean"))
+
+
+@pytest.fixture(scope="module")
+def spoiled(clean, tmp_path_factory) -> Lake:
+    return planted.spoil(Lake.open(shutil.copytree(clean.root, tmp_path_factory.mktemp("spoiled") / "lake")))
 
 
 @pytest.fixture(scope="module")
 def found(spoiled) -> pl.DataFrame:
     return collect(Warehouse(spoiled, kept=SHARED).select)
-
-
-@pytest.fixture(scope="module")
-def clean(tmp_path_factory) -> Lake:
-    return planted.clean(tmp_path_factory.mktemp("clean"))
 
 
 @pytest.fixture(scope="module")
