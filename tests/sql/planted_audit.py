@@ -592,9 +592,8 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
 }
 
 
-def spoiled(root: Path) -> Lake:
+def spoil(lake: Lake) -> Lake:
     """The clean lake with every fault of PLANTED in it."""
-    lake = clean(root)
     for plant in dict.fromkeys(plant for plant, _ in PLANTED.values()):
         plant(lake)
     return lake

@@ -13,7 +13,7 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.named import examples
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import check
 from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.drawing.plots import Plot, refusal
@@ -53,7 +53,7 @@ def warehouse(planted_lake, tmp_path_factory):
     check(lake, "documented", [said])
     (sibling,) = Warehouse(lake).select("select min(checkpoint) from checkpoints").row(0)
     check(lake, "documented", [said.model_copy(update={"model": SpokenOf(checkpoint="another", id="some/model", revision="r")})], sibling)
-    return Warehouse(lake)
+    return Warehouse(lake, kept=SHARED)
 
 
 def grain(view: str) -> list[str]:

@@ -187,7 +187,7 @@ def test_a_query_beside_which_a_run_goes_is_asked_again(lake, monkeypatch):
     assert len(asked) == 2
     (lake.run_folder(two) / "completions.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(PersonascopeError, match=f"run {two}: completions.parquet is not readable; `personascope doctor`") as told:
-        warehouse.select("select count(text) from completions")
+        Warehouse(lake).select("select count(text) from completions")
     assert "delete" not in str(told.value)
 
 

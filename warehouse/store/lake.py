@@ -176,7 +176,7 @@ class Lake:
         return look(self.runs_folder)
 
     def names(self) -> dict[str, Mark]:
-        """Every entry of the runs folder and its mark: another one says that a run was added, removed or replaced."""
+        """The runs folder and every entry of it with their marks: another one says that a run was added, removed or replaced."""
         return names(self.runs_folder)
 
     def run_ids(self) -> list[str]:
