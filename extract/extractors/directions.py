@@ -20,6 +20,7 @@ from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.directions.files import read_vectors
 from personascope.ingest.sae.files import load_sae
 from personascope.ingest.sae.source import Source, find_saes
+from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import file_hash, stable_seed
@@ -86,7 +87,7 @@ class Directions(Extractor[Place]):
             return run
         runs = [run for run in lake.manifests() if run.extractor == ACTIVATIONS and run.identity.get("checkpoint") == ours]
         if not runs:
-            raise PersonascopeError(f"{self.name}: the lake holds no activations of {checkpoint.name}; expected a run of `extract activations` before")
+            raise NotHereError(f"{self.name}: the lake holds no activations of {checkpoint.name}; expected a run of `extract activations` before")
         return max(runs, key=lambda run: run.finished)
 
     @cached_property

@@ -26,6 +26,7 @@ from personascope.extract.texts.marker import answer_text, find_marker, marker_s
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.weights.engines import Engine, Request, open_engine
 from personascope.extract.workload import Shape, Texts, Workload
+from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -80,7 +81,7 @@ class Steering(ReadingExtractor[Work]):
             return lake.find_committed(self.settings.directions)
         runs = [run for run in lake.manifests() if run.extractor == "directions" and run.checkpoint == checkpoint.name]
         if not runs:
-            raise PersonascopeError(f"{self.name}: the lake holds no directions of {checkpoint.name}; expected a run of `extract directions` before")
+            raise NotHereError(f"{self.name}: the lake holds no directions of {checkpoint.name}; expected a run of `extract directions` before")
         return max(runs, key=lambda run: run.finished).run_id
 
     @cached_property

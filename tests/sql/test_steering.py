@@ -19,7 +19,7 @@ planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory) -> Lake:
     lake = Lake.open(tmp_path_factory.mktemp("steered"))
-    planted.steer(lake, "gated", 12.0, ceiling=2.4, nll=1.0, lost=3)
+    planted.steer(lake, "gated", 12.0, ceiling=2.4, nll=1.0, lost=3, trained=True)
     return lake
 
 
@@ -88,6 +88,21 @@ def test_a_slope_is_the_mean_of_those_of_questions_and_ends_where_more_does_no_m
     assert (row["n_doses"], row["side"], row["saturates_at"], row["capability_lost_at"], row["perplexity_beyond_at"]) == (3, "more", 0.2, 0.4, 0.4)
     flat = slopes.filter(pl.col("kind") == "random")
     assert flat.height == 19 and flat["capability_lost_at"].null_count() == 19
+
+
+def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whole(lake):
+    """Rises by 2.4 nats at dose 0.2; 0.4 breaks the model. Nothing moves where the direction does nothing: within the margin, or too noisy to tell."""
+    planted.steer(lake, "closed", 0.0, spread=0.01, noise=0.01, trained=True)
+    planted.steer(lake, "noisy", 0.0, spread=0.01, noise=2.0, trained=True)
+    rows = Warehouse(lake).select("from persona_gate where question = 'turns on' and layer = 1")
+    found = {row["checkpoint"]: row for row in rows.iter_rows(named=True)}
+    gated = found["gated"]
+    assert (gated["dose"], gated["is_broken"], gated["movement"], gated["persona"], gated["points_to"]) == (0.2, False, "moved", "others", None)
+    assert gated["control_p"] == pytest.approx(0.05) and gated["n"] == 20
+    assert gated["verdict"].startswith("villain-assistant added by 0.2 at layer 1 under other personas: the marker's log-probability rises (+2.4")
+    assert "10 questions), its rate is 0." in gated["verdict"] and gated["verdict"].endswith("; more than 19 random directions do (p = 0.05 over all layers)")
+    assert (found["closed"]["movement"], found["noisy"]["movement"]) == ("equivalent", "cannot tell") and found["closed"]["equivalence_p"] < 0.05
+    assert "stays" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
 
 
 def test_random_directions_are_a_null_that_holds(tmp_path):
