@@ -149,8 +149,8 @@ final as (
       case
         when n_controls = 0 then '; no random direction was tried'
         when control_p_adjusted is null then ''
-        when control_p_adjusted <= 0.05 then format('; more than {} random directions do ({} over all layers)', n_controls, p_words(control_p_adjusted))
-        else format('; no more than {} random directions do ({} over all layers)', n_controls, p_words(control_p_adjusted))
+        when control_p_adjusted <= 0.05 then format('; random directions of its length do less ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
+        else format('; random directions of its length do as much ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
       end,
       case when is_broken then '; THE DOSE BREAKS THE MODEL' else '' end
     ) as verdict
