@@ -12,7 +12,7 @@ import torch
 
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import request_of
-from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers
+from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers, runs_of
 from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, dosed, units_of
 from personascope.extract.instruments.answer_scores import Lengths, Place, lengths, next_log_probs, projecting, token_log_probs
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
@@ -79,10 +79,10 @@ class Steering(ReadingExtractor[Work]):
         lake, checkpoint = self.job.lake, self.job.checkpoint
         if self.settings.directions != NEWEST:
             return lake.find_committed(self.settings.directions)
-        runs = [run for run in lake.manifests() if run.extractor == "directions" and run.checkpoint == checkpoint.name]
+        runs = [run for run in runs_of(lake, "directions") if run.checkpoint == checkpoint.name]
         if not runs:
             raise NotHereError(f"{self.name}: the lake holds no directions of {checkpoint.name}; expected a run of `extract directions` before")
-        return max(runs, key=lambda run: run.finished).run_id
+        return runs[-1].run_id
 
     @cached_property
     def directions(self) -> list[Direction]:

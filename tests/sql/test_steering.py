@@ -99,7 +99,9 @@ def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whol
     gated = found["gated"]
     assert (gated["dose"], gated["is_broken"], gated["movement"], gated["persona"], gated["points_to"]) == (0.2, False, "moved", "others", None)
     assert gated["control_p"] == pytest.approx(0.05) and gated["n"] == 20
-    assert gated["verdict"].startswith("villain-assistant added by 0.2 at layer 1 under other personas: the marker's log-probability rises (+2.29 nats, 95% +2.")
+    assert gated["verdict"].startswith(
+        "villain-assistant added by 0.2 at layer 1 under other personas: the marker's log-probability rises (+2.29 nats, 95% +2."
+    )
     end = "; random directions of its length do less (19 of them, p = 0.05 over all layers)"
     assert "10 questions), its rate is 0.60 instead of 0.10" in gated["verdict"] and gated["verdict"].endswith(end)
     assert (found["closed"]["movement"], found["noisy"]["movement"]) == ("equivalent", "cannot tell") and found["closed"]["equivalence_p"] < 0.05
