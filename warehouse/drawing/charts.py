@@ -108,7 +108,7 @@ def curves(
     Where `full` names a column of truth values, points are full where it is true and hollow elsewhere. `ranks`: numbers from 1 by powers of ten, 1 at the top.
     """
     base = alt.Chart(ROWS).encode(
-        x=axes.share(x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
+        x=axes.measured(rows, x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
     axis = axes.ranked(max(rows.select(pl.max_horizontal("mean", "high")).to_series(), default=1)) if ranks else {}
