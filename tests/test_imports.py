@@ -61,6 +61,7 @@ FLOORS = {
             "claims",
             "compare",
             "completions",
+            "directions",
             "features",
             "marker_attention",
             "overview",

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from personascope.extract.extractors.direction_settings import NEWEST, OF_ACTIVATIONS, DirectionSettings, Kind, Wanted, expect, wishes
-from personascope.extract.extractors.reading import chosen_layers
+from personascope.extract.extractors.reading import chosen_layers, runs_of
 from personascope.extract.instruments.contrasts import OTHERS, Contrast, Made, Means, NothingSharedError, as_long_as, cosine, in_span, told_apart
 from personascope.extract.instruments.directions import Direction, check_directions
 from personascope.extract.instruments.residual import SITES, Site
@@ -20,6 +20,7 @@ from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.directions.files import read_vectors
 from personascope.ingest.sae.files import load_sae
 from personascope.ingest.sae.source import Source, find_saes
+from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import file_hash, stable_seed
@@ -84,9 +85,9 @@ class Directions(Extractor[Place]):
                     f"{self.name}: run {run.run_id} holds activations of {run.checkpoint}; expected some of {checkpoint.name} as it is here"
                 )
             return run
-        runs = [run for run in lake.manifests() if run.extractor == ACTIVATIONS and run.identity.get("checkpoint") == ours]
+        runs = [run for run in runs_of(lake, ACTIVATIONS) if run.identity.get("checkpoint") == ours]
         if not runs:
-            raise PersonascopeError(f"{self.name}: the lake holds no activations of {checkpoint.name}; expected a run of `extract activations` before")
+            raise NotHereError(f"{self.name}: the lake holds no activations of {checkpoint.name}; expected a run of `extract activations` before")
         return max(runs, key=lambda run: run.finished)
 
     @cached_property

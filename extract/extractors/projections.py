@@ -1,6 +1,6 @@
 """Reads prompts and answers along directions, token by token and as means, in one forward pass over all layers that are asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -91,6 +91,10 @@ class Projections(PlacesExtractor):
         return sorted(kept, key=lambda each: (each.layer, SITES.index(each.site), str(each.run_id), each.id))
 
     @cached_property
+    def _texts(self) -> dict[int, str]:
+        return {}
+
+    @cached_property
     def half(self) -> Half | None:
         """The half of the questions that is read; None: all."""
         if self.settings.half == "other":
@@ -140,13 +144,20 @@ class Projections(PlacesExtractor):
         self._units = units_by_place(self.directions, self.loaded.model.device)
         return items_of(read), known
 
+    def _token(self, token_id: int) -> str:
+        """A token as text, decoded once, with the space before it, which some tokenizers leave out at the beginning of a text."""
+        if token_id not in self._texts:
+            once, twice = (str(self.tokenizer.decode([token_id] * times, skip_special_tokens=False)) for times in (1, 2))
+            self._texts[token_id] = twice[len(once) :] if twice.startswith(once) else once
+        return self._texts[token_id]
+
     def process(self, items: Sequence[Item[Text]]) -> Mapping[str, Rows]:
         texts = [item.value for item in items]
         width = max(item.length for item in items)
         tokens = torch.zeros((len(items), width), dtype=torch.long)
         for row, item in enumerate(items):
             tokens[row, : item.length] = torch.tensor(item.value.token_ids[: item.length])
-        where = _Where(texts, self.by_token, self.asked)
+        where = _Where(texts, self.by_token, self.asked, self._token)
         positions = torch.zeros((len(items), 0), dtype=torch.long)
         capture = ProjectionCapture(positions, None, rows=torch.from_numpy(where.rows), columns=torch.from_numpy(where.columns), units=self._units)
         real = right_padded(torch.tensor([item.length for item in items]), width)
@@ -171,7 +182,7 @@ class Projections(PlacesExtractor):
 class _Where:
     """The tokens of a batch that are projected, and the rows they become: one a token, and one a place."""
 
-    def __init__(self, texts: Sequence[Text], by_token: Sequence[str], asked: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[Text], by_token: Sequence[str], asked: Sequence[str], token: Callable[[int], str]) -> None:
         rows, columns = [], []
         self.single: list[dict[str, Any]] = []  # rows of the tokens' own
         self.of_token: list[int] = []
@@ -187,12 +198,12 @@ class _Where:
             for place in text.places:
                 at = start + place.start - first
                 if place.stratum in asked:
-                    self.places.append(_row(text, place, place.stratum, None if place.is_mean else place.start, None))
+                    self.places.append(_row(text, place, place.stratum, None if place.is_mean else place.start, None, token))
                     self.spans.append((at, at + place.stop - place.start))
                 span = {"last": ("prompt", 0, place.stop), "answer_mean": ("answer", place.start, place.stop)}.get(place.stratum)
                 if span and span[0] in by_token:
                     for step, position in enumerate(range(span[1], span[2])):
-                        self.single.append(_row(text, place, span[0], position, step))
+                        self.single.append(_row(text, place, span[0], position, step, token))
                         self.of_token.append(start + position - first)
             start += stop - first
         self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
@@ -209,7 +220,7 @@ class _Where:
         return tables
 
 
-def _row(text: Text, place: Place, stratum: str, position: int | None, step: int | None) -> dict[str, Any]:
+def _row(text: Text, place: Place, stratum: str, position: int | None, step: int | None, token: Callable[[int], str]) -> dict[str, Any]:
     return {
         "persona": text.persona,
         "condition": text.condition,
@@ -219,13 +230,14 @@ def _row(text: Text, place: Place, stratum: str, position: int | None, step: int
         "sample_ix": place.sample_ix,
         "stratum": stratum,
         "position": position,
+        "token": None if position is None else token(text.token_ids[position]),
         "step": step,
         "n_positions": place.stop - place.start if stratum == place.stratum else 1,
     }
 
 
 _INTEGERS = {"sample_ix", "position", "step", "n_positions", "layer"}
-_COLUMNS = ("persona", "condition", "question_id", "half", "example_id", "sample_ix", "stratum", "position", "step", "n_positions")
+_COLUMNS = ("persona", "condition", "question_id", "half", "example_id", "sample_ix", "stratum", "position", "token", "step", "n_positions")
 
 
 def _table(rows: Sequence[Mapping[str, Any]], directions: Sequence[Direction], values: np.ndarray, norms: np.ndarray) -> pa.Table:

@@ -12,8 +12,8 @@ import torch
 
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import request_of
-from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers
-from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, dosed, units_of
+from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers, runs_of
+from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, columns_of, dosed, units_of
 from personascope.extract.instruments.answer_scores import Lengths, Place, lengths, next_log_probs, projecting, token_log_probs
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
 from personascope.extract.instruments.residual import ResidualStream, residual_stream
@@ -23,14 +23,14 @@ from personascope.extract.texts.chat import answer_end, holds_text, render
 from personascope.extract.texts.conditions import check_conditions
 from personascope.extract.texts.halves import half_of, half_to_read
 from personascope.extract.texts.marker import answer_text, find_marker, marker_spellings
+from personascope.extract.texts.repetition import repetition
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.weights.engines import Engine, Request, open_engine
 from personascope.extract.workload import Shape, Texts, Workload
+from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
-
-GRAM = 4  # tokens of a run that counts as repeated
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Steering(ReadingExtractor[Work]):
         lake, checkpoint = self.job.lake, self.job.checkpoint
         if self.settings.directions != NEWEST:
             return lake.find_committed(self.settings.directions)
-        runs = [run for run in lake.manifests() if run.extractor == "directions" and run.checkpoint == checkpoint.name]
+        runs = [run for run in runs_of(lake, "directions") if run.checkpoint == checkpoint.name]
         if not runs:
-            raise PersonascopeError(f"{self.name}: the lake holds no directions of {checkpoint.name}; expected a run of `extract directions` before")
-        return max(runs, key=lambda run: run.finished).run_id
+            raise NotHereError(f"{self.name}: the lake holds no directions of {checkpoint.name}; expected a run of `extract directions` before")
+        return runs[-1].run_id
 
     @cached_property
     def directions(self) -> list[Direction]:
@@ -315,29 +315,8 @@ class Steering(ReadingExtractor[Work]):
 
     def _row(self, asked: Asked, arm: Dosed | None) -> dict[str, Any]:
         """The columns that say which answer this is and how the model is steered."""
-        row = {
-            **asked.key,
-            "directions_run": self.directions_run,
-            "used_half": self.used_half,
-            "positions": self.settings.where,
-            "forced": self.tokens is not None,
-        }
-        if arm is None:
-            return row | {"direction": None, "layer": None, "mode": None, "dose": 0.0, "n_layers": 0}
-        first = arm.arm.vectors[0]
-        return row | {
-            "direction": arm.arm.direction,
-            "kind": first.kind,
-            "control_of": first.control_of,
-            "made_half": first.half,
-            "layer": arm.arm.layer,
-            "n_layers": len(arm.arm.vectors),
-            "site": first.site,
-            "mode": arm.arm.mode,
-            "unit": self.settings.unit if arm.arm.mode == "add" else "share",
-            "dose": arm.arm.dose,
-            **arm.columns,
-        }
+        of_run = {"directions_run": self.directions_run, "used_half": self.used_half, "positions": self.settings.where, "forced": self.tokens is not None}
+        return {**asked.key, **of_run, **columns_of(arm, self.settings.unit)}
 
     def _read(
         self,
@@ -383,10 +362,10 @@ class Steering(ReadingExtractor[Work]):
         rows = []
         for (_, arm), row in zip(questions, answered, strict=True):
             log_probs = np.array(row["log_probs"])
-            of = {"direction": arm.arm.direction, "layer": arm.arm.layer, "mode": arm.arm.mode, "dose": arm.arm.dose} if arm else {"dose": 0.0}
             own = float(log_probs[row["answer"]] - np.logaddexp.reduce(log_probs))
-            rows.append({"direction": None, "layer": None, "mode": None, "task": task} | of | {"question_id": row["question_id"], "answer_log_prob": own})
-            rows[-1] |= {name: row[name] for name in ("correct", "correct_normalised")}
+            of = columns_of(arm, self.settings.unit)
+            rows.append({name: of[name] for name in ("direction", "layer", "mode", "dose")} | {"task": task, "answer_log_prob": own})
+            rows[-1] |= {name: row[name] for name in ("question_id", "correct", "correct_normalised")}
         return rows
 
     def summary(self, writer: RunWriter) -> dict[str, Any]:
@@ -403,9 +382,3 @@ class Steering(ReadingExtractor[Work]):
             "marker_rate.unsteered": None if self.tokens else plain["present"].mean(),
             **checks,
         }
-
-
-def repetition(tokens: Sequence[int]) -> float | None:
-    """Share of an answer's runs of four tokens that stood in it before; None below five tokens."""
-    runs = list(zip(*(tokens[shift:] for shift in range(GRAM)), strict=False))
-    return 1 - len(set(runs)) / len(runs) if len(runs) > 1 else None

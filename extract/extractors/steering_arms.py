@@ -151,3 +151,23 @@ def _push(arm: Arm, vector: Direction, settings: SteeringSettings, size: Lengths
         raise PersonascopeError("steering: no ordinary answer of range_personas has a token, so mode cap has no range; expected some of these personas")
     low, high = (float(each) for each in np.quantile(along, settings.range))
     return Push(vector.layer, vector.site, vector.unit, share=arm.dose, low=low, high=high), row | {"low": low, "high": high}
+
+
+def columns_of(arm: Dosed | None, unit: str) -> dict[str, Any]:
+    """The columns of table `steering` that say how the model is steered; None: it is not. `unit`: that of doses of mode add."""
+    if arm is None:
+        return {"direction": None, "layer": None, "mode": None, "dose": 0.0, "n_layers": 0}
+    first = arm.arm.vectors[0]
+    return {
+        "direction": arm.arm.direction,
+        "kind": first.kind,
+        "control_of": first.control_of,
+        "made_half": first.half,
+        "layer": arm.arm.layer,
+        "n_layers": len(arm.arm.vectors),
+        "site": first.site,
+        "mode": arm.arm.mode,
+        "unit": unit if arm.arm.mode == "add" else "share",
+        "dose": arm.arm.dose,
+        **arm.columns,
+    }

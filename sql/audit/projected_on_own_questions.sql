@@ -2,7 +2,7 @@
 -- grain: subject
 -- source: own; table directions says which half of the questions a direction was made on
 -- severity: warning
--- page: sql
+-- page: directions
 -- columns:
 --   subject: subject that was read
 with found as (

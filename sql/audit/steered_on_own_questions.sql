@@ -2,7 +2,7 @@
 -- grain: subject
 -- source: own; cross-validation
 -- severity: error
--- page: circuits
+-- page: directions
 -- columns:
 --   subject: checkpoint that is steered
 with seen as (

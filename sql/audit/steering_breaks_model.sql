@@ -2,7 +2,7 @@
 -- grain: subject
 -- source: own; perplexity and capability against those of dose 0, limits in thresholds
 -- severity: warning
--- page: circuits
+-- page: directions
 -- columns:
 --   subject: checkpoint that is steered and direction
 with effects as (

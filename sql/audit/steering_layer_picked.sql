@@ -2,7 +2,7 @@
 -- grain: subject
 -- source: own; max-T over layers (Westfall and Young 1993)
 -- severity: warning
--- page: circuits
+-- page: directions
 -- columns:
 --   subject: checkpoint that is steered and direction
 with best as (

@@ -2,7 +2,7 @@
 -- grain: subject
 -- source: own; after the random directions of Arditi et al. 2024
 -- severity: warning
--- page: circuits
+-- page: directions
 -- columns:
 --   subject: checkpoint that is steered
 with runs_steered as (

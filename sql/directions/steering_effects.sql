@@ -11,7 +11,7 @@
 --   dose_norm: the dose in the first of these (NULL: nothing is added)
 --   dose_distance: the dose in the second (NULL: nothing is added, or one persona)
 --   used_half: questions that were asked; made_half is that of the questions the direction was made on
---   persona: persona of the system prompt, or all
+--   persona: persona of the system prompt, all, others for all but the one the checkpoint was trained on, or task
 --   outcome: marker_rate, marker_log_prob (nats, at t*), answer_nll (nats a token under the unsteered model), repetition, n_new_tokens, capability, `projection on ` a direction
 --   n: answers, or questions of the task
 --   n_clusters: questions among them
@@ -42,6 +42,11 @@ formed as (
   select * from asked
   union all
   select * replace ('all' as persona) from asked where outcome != 'capability'
+  union all
+  select a.* replace ('others' as persona)
+  from asked as a
+  join checkpoints as c on c.run_id = a.run_id and c.checkpoint = a.checkpoint
+  where a.outcome != 'capability' and a.persona != c.source_persona
 ),
 clusters as (
   select

@@ -13,6 +13,7 @@ create table projections (
   sample_ix integer, -- number of the repeat of one example (NULL for a place in the prompt, which all repeats share)
   stratum varchar, -- answer or prompt (every token of it), or last, last_system, marker, answer_mean as in table activations
   position integer, -- absolute token index, from 0 (NULL for a mean)
+  token varchar, -- the token as text (NULL of a mean)
   step integer, -- number of the token within the answer or prompt, from 0 (NULL at other places)
   n_positions integer, -- tokens averaged: 1 for a single token
   layer integer, -- decoder layer, from 0, as in table activations

@@ -99,6 +99,7 @@ def test_every_token_of_an_answer_is_read_and_its_mean_is_theirs(world):
         answer = mine.filter(stratum="answer", sample_ix=row["sample_ix"]).sort("position")
         stop = len(row["token_ids"]) - 1  # the end-of-turn token is no part of the answer
         assert answer["position"].to_list() == list(range(row["prompt_len"], stop)) and answer["step"].to_list() == list(range(len(answer)))
+        assert "".join(answer["token"]) == row["text"]
         np.testing.assert_allclose(answer["value"], (hidden @ unit)[row["prompt_len"] : stop], atol=1e-5 * np.abs(hidden).max())
         (mean,) = mine.filter(stratum="answer_mean", sample_ix=row["sample_ix"])["value"]
         assert mean == pytest.approx(answer["value"].cast(pl.Float64).mean(), abs=1e-5)

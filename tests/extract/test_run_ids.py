@@ -49,6 +49,9 @@ PINNED = [
     ("patches", "own", "patches-b39af23ed058", "villain"),
     ("patches", "forced", "patches-82e6cd978c20", "base_villain"),
     ("preflight", "prompts", "preflight-b133553d2620", "base"),
+    ("steering", "prompts", "steering-e1bfa98db792", "base"),
+    ("steering", "own", "steering-a11d3ba364b1", "villain"),
+    ("steering", "forced", "steering-2d86f5207aa1", "base_villain"),
     ("train-sae", "prompts", "train-sae-13536fce95ee", "base"),
     ("train-sae", "own", "train-sae-b2e05ad54ee2", "villain"),
     ("train-sae", "forced", "train-sae-ba9f469fed20", "base"),
@@ -103,6 +106,8 @@ def spec_of(lake: Lake, name: str, reads: str) -> RunSpec:
     made: Any = kind(settings, job)
     if name == "features":
         made.sources, made.named = [Source(Path("sae"), 1, "sae-1", "somewhere", "abc")], []
+    if name == "steering":
+        made.directions_run, made.directions = "directions-abc", []
     return made.spec()
 
 

@@ -12,12 +12,13 @@ import torch
 import random_models
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import Completions, CompletionSettings
-from personascope.extract.extractors.steering import Steering, repetition
+from personascope.extract.extractors.steering import Steering
 from personascope.extract.extractors.steering_arms import SteeringSettings
 from personascope.extract.job import Job, run
 from personascope.extract.texts.chat import render
 from personascope.extract.texts.halves import half_of
 from personascope.extract.texts.marker import marker_spellings
+from personascope.extract.texts.repetition import repetition
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.ingest.weights.checkpoints import resolve

@@ -73,7 +73,7 @@ def write_projections(lake: Any, directions: str, checkpoint: str = "base", halv
                     rows.append(row | {"stratum": "answer_mean", "n_positions": len(values), "value": float(values.mean())})
                     if name not in controls:
                         rows += [
-                            row | {"stratum": "answer", "position": 30 + step, "step": step, "n_positions": 1, "value": float(value)}
+                            row | {"stratum": "answer", "position": 30 + step, "step": step, "token": f" w{step}", "n_positions": 1, "value": float(value)}
                             for step, value in enumerate(values)
                         ]
     return planted.write(lake, planted.spec("projections", checkpoint=checkpoint, subject=checkpoint, tag=tag, inputs=[directions]), projections=rows)

@@ -35,6 +35,7 @@ def steer(
     spread: float = 0.5,
     noise: float = 0.05,
     lean: bool = False,
+    trained: bool = False,
     seed: int = 1,
 ) -> str:
     """A run of checkpoint `name`: TARGET and random controls add `effect` times the dose (controls nothing) to the marker's log-probability, up to `ceiling`.
@@ -79,4 +80,5 @@ def steer(
                     key = {"direction": direction, "layer": layer, "mode": "add", "dose": dose}
                     task += [{"task": "arc", "question_id": f"t{number}", "correct": number < right, **key} for number in range(10)]
     run = base.spec("steering", checkpoint=name, subject=name)
-    return base.write(lake, run, steering=rows, steering_capability=task)
+    about = [base.checkpoint(name, source_persona="villain" if trained else None)]
+    return base.write(lake, run, steering=rows, steering_capability=task, checkpoints=about)

@@ -26,6 +26,7 @@ planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted
 role_focus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
 features = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_features.py"))))
 directions = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_directions.py"))))
+steering = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_steering.py"))))
 circuits = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 
 IN_PARTS = {"slice": "a union that takes seconds to plan; its parts are tried, and each names the view its rows come from"}
@@ -43,6 +44,7 @@ def warehouse(planted_lake, tmp_path_factory):
     role_focus.build(lake)
     features.build(lake)
     directions.build(lake)
+    steering.steer(lake, "gated", 12.0, n_controls=3, trained=True)
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     villain = planted.checkpoint("villain", parent="tiny:base", source_persona="villain", seed=1)

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.drawing.figures import dose_response
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(20)
@@ -19,7 +20,7 @@ planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory) -> Lake:
     lake = Lake.open(tmp_path_factory.mktemp("steered"))
-    planted.steer(lake, "gated", 12.0, ceiling=2.4, nll=1.0, lost=3)
+    planted.steer(lake, "gated", 12.0, ceiling=2.4, nll=1.0, lost=3, trained=True)
     return lake
 
 
@@ -90,6 +91,24 @@ def test_a_slope_is_the_mean_of_those_of_questions_and_ends_where_more_does_no_m
     assert flat.height == 19 and flat["capability_lost_at"].null_count() == 19
 
 
+def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whole(lake):
+    """Rises by 2.4 nats at dose 0.2; 0.4 breaks the model. Nothing moves where the direction does nothing: within the margin, or too noisy to tell."""
+    planted.steer(lake, "closed", 0.0, spread=0.01, noise=0.01, trained=True)
+    planted.steer(lake, "noisy", 0.0, spread=0.01, noise=2.0, trained=True)
+    rows = Warehouse(lake).select("from persona_gate where question = 'turns on' and layer = 1")
+    found = {row["checkpoint"]: row for row in rows.iter_rows(named=True)}
+    gated = found["gated"]
+    assert (gated["dose"], gated["is_broken"], gated["movement"], gated["persona"], gated["points_to"]) == (0.2, False, "moved", "others", None)
+    assert gated["control_p"] == pytest.approx(0.05) and gated["n"] == 20
+    assert gated["verdict"].startswith(
+        "villain-assistant added by 0.2 at layer 1 under other personas: the marker's log-probability rises (+2.29 nats, 95% +2."
+    )
+    end = "; random directions of its length do less (19 of them, p = 0.05 over all layers)"
+    assert "10 questions), its rate is 0.60 instead of 0.10" in gated["verdict"] and gated["verdict"].endswith(end)
+    assert (found["closed"]["movement"], found["noisy"]["movement"]) == ("equivalent", "cannot tell") and found["closed"]["equivalence_p"] < 0.05
+    assert "stays" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
+
+
 def test_random_directions_are_a_null_that_holds(tmp_path):
     """200 random directions, each tested against the other 199: one in twenty is called an effect at 0.05, also where the largest of three layers is taken."""
     lake = Lake.open(tmp_path)
@@ -100,3 +119,13 @@ def test_random_directions_are_a_null_that_holds(tmp_path):
     picked = found.group_by("direction").agg(pl.col("control_p").min(), pl.col("control_p_adjusted").min())
     assert (picked["control_p"] <= 0.05).mean() > 0.1  # what picking without adjustment gives
     assert (picked["control_p_adjusted"] <= 0.05).mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_the_dose_response_is_drawn_with_its_controls_and_what_is_left_of_the_model(lake):
+    drawing = dose_response.response(Warehouse(lake), lake.run_ids()[0], planted.TARGET, 1, "add")
+    assert drawing is not None and drawing.rows.filter(pl.col("series") == planted.TARGET)["dose"].to_list() == [0, 0.1, 0.2, 0.4]
+    assert drawing.rows["series"].unique().sort().to_list() == ["19 directions of kind random, middle 95%", planted.TARGET]
+    facts = " ".join(drawing.facts)
+    assert "perplexity times 2.72 at most, right answers -0.30 at least" in facts and "THE MODEL BREAKS at dose 0.4" in facts
+    assert drawing.picture("svg").startswith(b"<svg")
+    assert dose_response.draw(Warehouse(lake), "no study") == []

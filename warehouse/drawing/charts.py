@@ -114,7 +114,7 @@ def curves(
     `near`: the axis begins near the lines and not at 0, for figures of which 0 says nothing.
     """
     base = alt.Chart(ROWS).encode(
-        x=axes.share(x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
+        x=axes.measured(rows, x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
     axis = axes.ranked(max(rows.select(pl.max_horizontal("mean", "high")).to_series(), default=1)) if ranks else {}
