@@ -28,12 +28,13 @@ FLOORS = {
     "warehouse": [
         ["documents", "errors", "home", "modules", "pointers", "settings", "signals"],
         ["store"],
+        ["buckets"],
         ["asking"],
         ["claims", "analyses", "planning"],
         ["studies"],
         ["drawing"],
         ["commands", "notebook"],
-        ["transfer_commands"],
+        ["transfer_commands", "lake_commands"],
     ],
     "ingest": [
         ["progress", "records"],

@@ -1,6 +1,7 @@
 """The lake: a folder of committed runs, each published by one rename, so that a reader sees all of a run or nothing."""
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -26,6 +27,8 @@ from personascope.warehouse.store.soundness import why_unsound_schema
 from personascope.warehouse.store.staging import DELETED, REPLACED, STAGING, discard
 from personascope.warehouse.store.writer import RunWriter, Tracking
 
+_BUCKET = re.compile(r"(s3|hf|gs|gcs|az|abfs|https?):/")
+BUCKET_MARK = "personascope-bucket.json"  # lies at the root of what `lake push` filled
 PATIENCE = 600.0  # seconds to wait for another process that writes the same short run
 
 
@@ -37,7 +40,12 @@ class Lake:
     """
 
     def __init__(self, root: Path | str) -> None:
+        if (address := _BUCKET.match(str(root))) is not None:
+            bucket = f"{address[1]}://{str(root)[address.end() :].lstrip('/')}"  # a Path has lost one of the strokes
+            raise PersonascopeError(f"lake {bucket}: a bucket is not asked itself; `personascope lake pull {bucket} --lake FOLDER` mirrors it in a lake")
         self.root = Path(root).expanduser().absolute()
+        if (self.root / BUCKET_MARK).exists():
+            raise PersonascopeError(f"lake {root}: a bucket, which is not asked itself; `personascope lake pull {root} --lake FOLDER` mirrors it in a lake")
         self.runs_folder = self.root / "runs"
         self.staging_folder = self.root / STAGING
         self.catalogue_path = self.root / "warehouse.duckdb"

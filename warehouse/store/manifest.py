@@ -85,6 +85,11 @@ class Manifest(RunSpec):
     def n_rows(self) -> int:
         return sum(file.rows for file in self.tables.values())
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each table's file by name."""
+        return {name: file.blake2 for name, file in self.tables.items()}
+
 
 def utc_now() -> datetime:
     """The present moment, UTC, to the microsecond."""

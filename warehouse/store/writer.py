@@ -134,12 +134,7 @@ class RunWriter:
             final.mkdir()
             written = self._merge(final)
             manifest = self._manifest(written, summary or {})
-            self._write_rows(final, "runs", [runs_row(manifest)])
-            self._write_rows(
-                final,
-                "parameters",
-                [{"name": p.name, "value": json.dumps(p.value, default=str), "origin": p.origin} for p in self.spec.parameters],
-            )
+            describe(manifest, final)
             (final / "run.json").write_text(manifest.model_dump_json(indent=2))
             sync(final)
             self._lock.confirm()
@@ -193,10 +188,6 @@ class RunWriter:
                     batches = sorter.read_parquet([str(file) for file in files]).order(", ".join(target.sort)).to_arrow_reader(row_group(target))
                 written[target.name] = write_table(target, batches, final)
         return written | rollups.write(final, rollups.derivable(written), spill)
-
-    def _write_rows(self, final: Path, name: str, rows: list[dict[str, Any]]) -> None:
-        filled, _ = self._conform(table(name), rows)
-        write_parquet(table(name), filled.to_batches(), final / f"{name}.parquet")
 
     def _manifest(self, written: dict[str, TableFile], summary: Mapping[str, Any]) -> Manifest:
         self._state["seconds"] += self._lap()
@@ -259,6 +250,15 @@ def _to_arrow(target: Table, values: Rows) -> pa.Table:
         return pa.table({name: pa.array([row.get(name) for row in values], target.arrow.field(name).type) for name in names})
     except pa.ArrowException as error:
         raise PersonascopeError(f"table {target.name}: {error}") from error
+
+
+def describe(manifest: Manifest, folder: Path) -> None:
+    """Writes into a run's folder the tables that are made of its manifest: its row of `runs`, and its `parameters`."""
+    constants = {**manifest.constants, "run_id": manifest.run_id, "checkpoint": manifest.checkpoint, "subject": manifest.subject}
+    parameters = [{"name": each.name, "value": json.dumps(each.value, default=str), "origin": each.origin} for each in manifest.parameters]
+    for name, rows in (("runs", [runs_row(manifest)]), ("parameters", parameters)):
+        filled, _ = conform(table(name), rows, constants)
+        write_parquet(table(name), filled.to_batches(), folder / f"{name}.parquet")
 
 
 def runs_row(manifest: Manifest) -> dict[str, Any]:
