@@ -9,8 +9,8 @@ import streamlit as st
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.text import plain
 from personascope.app_pages.shared.run_differences import show_run_differences
+from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.tracking_links import run_url, ui_command
 from personascope.warehouse.drawing.words import count
