@@ -248,6 +248,7 @@ def _work_off(extractor: Extractor[Any], writer: RunWriter, number: int, batches
     weights = {name: sum(item.weight for item in batch) for name, batch in zip(names, batches, strict=True)}
     costs = {name: sum(map(extractor.cost, batch)) for name, batch in zip(names, batches, strict=True)}
     title = f"{extractor.name} · {extractor.job.checkpoint.name}" + (f" · round {number + 1}" if number else "")
+    writer.expect(len(done | set(names)))
     finished, worked = (sum(of[name] for name in names if name in done) for of in (weights, costs))
     with progress(title, sum(weights.values()), finished, (sum(costs.values()), worked)) as advance:
         for name, batch in zip(names, batches, strict=True):

@@ -15,7 +15,7 @@ from personascope.warehouse.store.schema import tables
 
 TITLE, ICON, ORDER = "Overview", ":material/dashboard:", 10
 STATES = {"present": (charts.BLUE, "✓"), "missing": (charts.ORANGE, "✗"), "extra": (charts.GREY, "✓")}
-CELL = 30
+CELL, METRIC = 30, 165  # pixels
 
 
 def main() -> None:
@@ -44,8 +44,9 @@ def show_size(lake: Source) -> None:
           (select count(*) from completions) as completions,
           (select sum(n_rows)::bigint from runs) as rows"""
     ).row(0, named=True)
-    for column, (name, value) in zip(st.columns(len(sizes)), sizes.items(), strict=True):
-        column.metric(name.capitalize(), f"{value or 0:,}", border=True)
+    row = st.container(horizontal=True)
+    for name, value in sizes.items():
+        row.metric(name.capitalize(), f"{value or 0:,}", border=True, width=METRIC)
 
 
 def show_coverage(lake: Source, place: Place) -> None:

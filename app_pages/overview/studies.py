@@ -4,15 +4,18 @@ import streamlit as st
 
 from personascope.app_pages.serving.reports import address as reports_address
 from personascope.app_pages.shared import address
-from personascope.app_pages.shared.lake import Source, open_source
+from personascope.app_pages.shared.lake import Source, lake_root, open_source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.headlines import headline
 from personascope.warehouse.drawing.report.shelf import INDEX, About, lake_state, reports
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.studies.reading import read_source
+from personascope.warehouse.store.writer import staged
+from personascope.warehouse.studies.progress import progress
+from personascope.warehouse.studies.reading import page_names, read_source
 
+MOST_WRITTEN = 5  # runs that are listed while they are written
 SECONDS = 10  # between two looks at a lake that is being written
 # What a page draws, and the study that would fill it.
 FILLED_BY = {
@@ -36,7 +39,6 @@ def show_studies(lake: Source) -> None:
         return
     st.subheader("Studies", divider="gray")
     if writing:
-        st.info(f"{count(len(writing), 'run')} being written: {', '.join(map(plain, writing[:3]))}. This page follows.", icon=":material/progress_activity:")
         _follow(lake.fingerprint)
     checks = {
         row["study"]: row
@@ -44,11 +46,14 @@ def show_studies(lake: Source) -> None:
             """select study, count(*) as n, count(*) filter (verdict = 'confirmed') as confirmed, bool_or(stale) as stale from claims group by study"""
         ).iter_rows(named=True)
     }
+    manifests = list(Lake(lake.root).manifests())
     written, now = reports(Lake(lake.root)), lake_state(Lake(lake.root))
     gaps = lake.select("select count(*) from coverage where status = 'missing'").item()
     for study, words in there.items():
         with st.container(border=True):
             state = [count(counted[study], "run") if study in counted else "no run of this study, its views have an answer"]
+            if study in counted and (found := progress(study, manifests)) is not None:
+                state.append(found.words())
             if study == "marker-attention" and gaps:
                 state.append(f"{count(gaps, 'gap')} in the coverage below")
             if study in checks:
@@ -57,7 +62,7 @@ def show_studies(lake: Source) -> None:
             st.markdown(f"**{plain(study)}** · {plain(words or 'its views have no answer yet: the study is not complete')}")
             st.caption(f"{'; '.join(state)}.")
             with st.container(horizontal=True):
-                for page in _pages(study):
+                for page in _pages(study) or _pages_of_report(study, written):
                     address.link(FILLED_BY[page][0] if page in FILLED_BY else page.replace("_", " ").capitalize(), page, ":material/arrow_forward:")
                 _link_report(study, written, now)
     if written:
@@ -82,6 +87,11 @@ def _pages(study: str) -> list[str]:
         return []
 
 
+def _pages_of_report(study: str, written: dict[str, About]) -> list[str]:
+    """Those that the report of a study of the reader's own names."""
+    return [page for about in written.values() if about.study == study for page in about.pages if page in page_names()]
+
+
 def show_empty_pages(lake: Source) -> None:
     """One line on the pages that have nothing to draw yet, and what would fill them."""
     empty = [(title, study) for title, query, study in FILLED_BY.values() if not lake.select(query).item()]
@@ -92,7 +102,19 @@ def show_empty_pages(lake: Source) -> None:
 
 @st.fragment(run_every=SECONDS)
 def _follow(fingerprint: str) -> None:
-    """Draws the page again when a run came, went or was redone."""
+    """What is being written at the moment and how far it is; draws the page again when a run came, went or was redone."""
     now = open_source()
     if now is not None and now.fingerprint != fingerprint:
         st.rerun()
+    there = Lake(lake_root())
+    writing = there.writing()
+    if not writing:
+        st.info("Nothing is being written any more.", icon=":material/done:")
+        return
+    lines = [f"- {plain(run_id)}{_share(*staged(there.staging_folder / run_id))}" for run_id in writing[:MOST_WRITTEN]]
+    more = [f"- and {len(writing) - MOST_WRITTEN} more"] if len(writing) > MOST_WRITTEN else []
+    st.info("\n".join([f"{count(len(writing), 'run')} being written. This page follows.", *lines, *more]), icon=":material/progress_activity:")
+
+
+def _share(done: int, expected: int | None) -> str:
+    return f": {done} of {count(expected, 'part')} done" if expected else ""

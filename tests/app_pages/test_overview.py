@@ -1,12 +1,19 @@
 """The overview: sizes, the coverage matrix with its gaps, runs with the way to MLflow."""
 
 import shutil
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.drawing.report.shelf import About, lake_state
 from personascope.warehouse.store import notes
+from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.writer import staged
+from personascope.warehouse.studies.progress import progress, runs_of_steps
+from personascope.warehouse.studies.reading import read_study
 
 
 def test_the_sizes_are_those_of_the_lake(open_page, synthetic_lake):
@@ -105,10 +112,30 @@ def test_a_study_leads_to_its_report_and_says_when_it_is_old(open_page, syntheti
         assert "[All reports of this lake](/reports/index.html)" in words
 
 
-def test_a_run_that_is_being_written_is_named(synthetic_lake, tmp_path):
+def test_a_study_says_what_is_missing_of_it():
+    def run(name: str, number: int = 0, file: str = "") -> Any:
+        finished = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)
+        return SimpleNamespace(study="marker-attention", extractor=name, identity={"file": file}, finished=finished)
+
+    quick = read_study("marker-attention", "quick")
+    assert runs_of_steps(quick) == {"completions": 7, "attention": 10, "marker-lora": 5}
+    there = [run(name) for name, n in (("completions", 7), ("attention", 10), ("marker-lora", 4), ("failed-marker-lora", 1)) for _ in range(n)]
+    said = progress("marker-attention", there)
+    assert said is not None and said.words() == "complete: all runs of variants quick or small"
+    registered = run("registration", 1, stable_hash(quick.model_dump(mode="json")))
+    said = progress("marker-attention", [*there[:15], registered])
+    assert said is not None and said.words() == "missing of variant quick: 5 of 5 marker-lora, 2 of 10 attention"
+    assert progress("a study of my own", there) is None
+
+
+def test_a_run_that_is_being_written_is_named(open_page, synthetic_lake, tmp_path):
     lake = Lake(shutil.copytree(synthetic_lake, tmp_path / "lake"))
     assert lake.writing() == []
     writer = lake.start(RunSpec(kind="ingest", extractor="prompts", version=1, identity={"file": "a"}))
-    assert writer is not None and lake.writing() == [writer.run_id]
+    assert writer is not None and lake.writing() == [writer.run_id] and staged(writer.folder) == (0, None)
+    writer.expect(4)
+    writer.write_part("one", {"examples": [{"example_id": "e"}]})
+    told = [each.value for each in open_page(lake.root, "overview").info]
+    assert any(f"1 run being written. This page follows.\n- {writer.run_id}: 1 of 4 parts done" in words.replace("\\", "") for words in told)
     writer.abandon()
     assert lake.writing() == []

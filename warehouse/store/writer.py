@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -92,6 +92,12 @@ class RunWriter:
     @mlflow.setter
     def mlflow(self, record: MlflowRecord | None) -> None:
         self._state["mlflow"] = record.model_dump() if record else None
+        with disk_errors(f"staging of run {self.run_id}"):
+            self._save_state()
+
+    def expect(self, parts: int) -> None:
+        """Says how many parts the run will have, as far as that is known, for whoever watches it."""
+        self._state["expected"] = parts
         with disk_errors(f"staging of run {self.run_id}"):
             self._save_state()
 
@@ -282,3 +288,11 @@ def _read_state(folder: Path) -> dict[str, Any]:
         return json.loads((folder / "state.json").read_text())
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def staged(folder: Path) -> tuple[int, int | None]:
+    """How many parts of a run lie in its staging folder, and of how many, where its writer said so; for whoever watches: no part counts that is being made."""
+    expected = _read_state(folder).get("expected")
+    with suppress(OSError):
+        return sum(not entry.name.startswith(".") for entry in (folder / "parts").iterdir()), expected if isinstance(expected, int) else None
+    return 0, None
