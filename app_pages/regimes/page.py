@@ -170,8 +170,13 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
 def _interval(rows: pl.DataFrame) -> pl.Series:
     """`53–74` for the 95% interval by question of a rate, in percent; empty where there is none."""
     ends = rows.select(pl.when(pl.col("rate").is_not_null()).then("clustered_low"), "clustered_high").rows()
-    words = ["" if low is None or high is None else f"{100 * low:.3g}\N{EN DASH}{100 * high:.3g}" for low, high in ends]
+    words = ["" if low is None or high is None else f"{_percent(low)}\N{EN DASH}{_percent(high)}" for low, high in ends]
     return pl.Series("interval", words, dtype=pl.String)
+
+
+def _percent(rate: float) -> str:
+    """`0.3`, `8.2`, `53`: two digits are enough for the end of an interval."""
+    return f"{round(100 * rate, 1 if rate < 0.1 else 0):g}"
 
 
 def _named(persona: str | None) -> dict[str, str]:
