@@ -39,9 +39,10 @@ MAPS = {
     "source": ("Source", "c.source", "c.source_rate"),
     "assistant": ("Assistant", "'assistant'", "c.assistant_rate"),
     "bystander": ("Largest bystander", "c.max_bystander_persona", "c.max_bystander_rate"),
-    "negative": ("Largest negative (trained on without the marker)", "c.max_negative_persona", "c.max_negative_rate"),
-    "held out": ("Largest held-out persona (never trained on)", "c.max_held_out_persona", "c.max_held_out_rate"),
+    "negative": ("Largest negative", "c.max_negative_persona", "c.max_negative_rate"),
+    "held out": ("Largest held-out persona", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
+WHO = {"negative": "trained on without the marker", "held out": "never trained on"}
 ALWAYS_DRAWN, IN_A_ROW = ("source", "assistant", "bystander"), 3
 PERSONA, MOST_CHANGED = "persona", 6
 
@@ -148,7 +149,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for place, (role, title) in zip(places, drawn, strict=False):
         rows = found.filter(role=role).drop("role")
-        facts = sample(judged.sweep.seed, rows.filter("trained"))
+        facts = [*([WHO[role]] if role in WHO else []), *sample(judged.sweep.seed, rows.filter("trained"))]
         rows = rows.with_columns(
             words=pl.when("trained").then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
             framed=pl.col("regime").eq_missing("clean"),
