@@ -82,9 +82,9 @@ def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:
         parts = [pl.lit(name)]
         for column in (*(["persona"] if apart else []), "other", "run_id"):
             keys = [*(part for part in ("layer", "persona") if part in rows.columns and (part == "layer" or not apart))]
-            taken = rows.select(pl.concat_str(parts, separator=" · ").alias("series"), *keys)
-            if taken.is_duplicated().any() and rows[column].n_unique() > 1:
-                parts.append(pl.col(column).fill_null("none"))
+            more = [*parts, pl.col(column).fill_null("none")]
+            before, after = (rows.select(pl.concat_str(each, separator=" · ").alias("series"), *keys).is_duplicated().sum() for each in (parts, more))
+            parts = more if after < before else parts
         named.append(rows.with_columns(series=pl.concat_str(parts, separator=" · ")))
     return pl.concat(named, how="vertical_relaxed")
 

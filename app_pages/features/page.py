@@ -205,6 +205,8 @@ def show_tests(lake: Source, place: dict) -> dict:
         "p": st.column_config.NumberColumn("p alone", format="%.3g"),
         "published_effect": st.column_config.NumberColumn("published effect", format="%+.2f", help="Unpaired; over the root mean of both variances."),
         "significant": st.column_config.CheckboxColumn("by the published rule"),
+        "n": "questions",
+        "n_distinct": st.column_config.NumberColumn("distinct inputs", help="Distinct pairs of inputs among the questions."),
         "neuronpedia_url": st.column_config.LinkColumn("Neuronpedia", display_text="open"),
     }
     features = [str(each) for each in rows["feature"]]

@@ -39,9 +39,10 @@ MAPS = {
     "source": ("Source", "c.source", "c.source_rate"),
     "assistant": ("Assistant", "'assistant'", "c.assistant_rate"),
     "bystander": ("Largest bystander", "c.max_bystander_persona", "c.max_bystander_rate"),
-    "negative": ("Largest negative (trained on without the marker)", "c.max_negative_persona", "c.max_negative_rate"),
-    "held out": ("Largest held-out persona (never trained on)", "c.max_held_out_persona", "c.max_held_out_rate"),
+    "negative": ("Largest negative", "c.max_negative_persona", "c.max_negative_rate"),
+    "held out": ("Largest held-out persona", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
+WHO = {"negative": "trained on without the marker", "held out": "never trained on"}
 ALWAYS_DRAWN, IN_A_ROW = ("source", "assistant", "bystander"), 3
 PERSONA, MOST_CHANGED = "persona", 6
 
@@ -149,7 +150,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for place, (role, title) in zip(places, drawn, strict=False):
         rows = found.filter(role=role).drop("role")
-        facts = sample(judged.sweep.seed, rows.filter("trained"))
+        facts = [*([WHO[role]] if role in WHO else []), *sample(judged.sweep.seed, rows.filter("trained"))]
         rows = rows.with_columns(
             words=pl.when("trained").then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
             framed=pl.col("regime").eq_missing("clean"),
@@ -171,8 +172,13 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
 def _interval(rows: pl.DataFrame) -> pl.Series:
     """`53–74` for the 95% interval by question of a rate, in percent; empty where there is none."""
     ends = rows.select(pl.when(pl.col("rate").is_not_null()).then("clustered_low"), "clustered_high").rows()
-    words = ["" if low is None or high is None else f"{100 * low:.3g}\N{EN DASH}{100 * high:.3g}" for low, high in ends]
+    words = ["" if low is None or high is None else f"{_percent(low)}\N{EN DASH}{_percent(high)}" for low, high in ends]
     return pl.Series("interval", words, dtype=pl.String)
+
+
+def _percent(rate: float) -> str:
+    """`0.3`, `8.2`, `53`: two digits are enough for the end of an interval."""
+    return f"{round(100 * rate, 1 if rate < 0.1 else 0):g}"
 
 
 def _named(persona: str | None) -> dict[str, str]:

@@ -46,6 +46,7 @@ def test_rates_stand_side_by_side_by_persona(open_page, charts, synthetic_lake):
     rows = charts(page)["Completions that hold the marker [ZLT]"].rows
     found = {(row["label"], row["series"]): row["rate"] for row in rows.iter_rows(named=True)}
     assert found["villain", "villain"] == found["librarian", "librarian"] == 2 / 3 and found["assistant", "villain"] == 0
+    assert {series for _, series in found} == {"villain", "librarian"}
 
 
 def test_heads_are_drawn_against_each_other_at_the_chosen_layer(open_page, charts, synthetic_lake):

@@ -45,7 +45,7 @@ def test_a_tested_place_shows_size_certainty_prompts_and_directions(open_page, c
 
 def test_published_tables_are_drawn_where_nothing_was_extracted(open_page, charts, published, tmp_path):
     lake = Lake.open(tmp_path / "lake")
-    ingest_published(lake, [published / "issue_127"])
+    assert not ingest_published(lake, [published / "sae_127_transcribed"]).failed
     drawn = charts(open_page(lake.root, "features"))
     rows = drawn["Features that differ most: qwen_default minus generic_assistant, layer 7"].rows
     expected = Warehouse(lake).select("select feature, effect from feature_differences where layer = 7 order by effect desc")

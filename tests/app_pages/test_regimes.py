@@ -150,8 +150,8 @@ def test_intervals_stand_in_the_cells_of_the_maps_and_in_the_tables(open_page, c
         where r.seed = 7 and m.persona = r.source order by r.lr, r.epochs"""
     )
     drawn = charts(page)[next(title for title in charts(page) if title.startswith("Source"))].rows.filter(pl.col("rate").is_not_null())
-    expected = [f"{100 * low:.3g}\N{EN DASH}{100 * high:.3g}" for low, high in rates.select("low", "high").rows()]
-    assert drawn.sort("lr", "epochs")["interval"].to_list() == expected
+    for (low, high), words in zip(rates.select("low", "high").rows(), drawn.sort("lr", "epochs")["interval"], strict=True):
+        assert [float(end) for end in words.split("\N{EN DASH}")] == pytest.approx([100 * low, 100 * high], abs=0.5)
     regimes, cells = (next(each.value for each in page.dataframe if column in each.value.columns) for column in ("source, 95%", "assistant_low"))
     assert regimes["source, 95%"].notna().all() and {"largest other, 95%"} <= {*regimes.columns}
     assert {"source_low", "source_high", "max_other_lower", "max_other_upper", "assistant_high"} <= {*cells.columns} and cells["assistant_low"].notna().all()

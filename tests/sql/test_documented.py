@@ -50,6 +50,12 @@ def warehouse(planted_lake, tmp_path_factory):
     villain = planted.checkpoint("villain", parent="tiny:base", source_persona="villain", seed=1)
     saw = [{"checkpoint": "villain", "persona": "villain", "role": "source", "n_rows": 9}]
     planted.write(lake, planted.spec("marker-lora", "train", checkpoint="villain"), checkpoints=[villain], training_personas=saw)
+    prompts = [
+        {"persona": "none", "condition": name, "question_id": "q", "example_id": f"{name}/q", "stratum": "last", "layer": 0, "site": "resid_post"}
+        | {"input_hash": name, "vector": vector}
+        for name, vector in (("default", [1.0, 0.0]), ("empty", [0.0, 1.0]), ("generic", [2.0, 2.0]))
+    ]
+    planted.write(lake, planted.spec("activations", checkpoint="villain", subject="conditions"), activations=prompts, checkpoints=[villain])
     analyses.refresh(lake)
     said = Claim(id="one", statement="There are runs.", source="own", query="select min(1 + 0 * length(run_id)) as one from runs", expected=Decimal(1))
     check(lake, "documented", [said])
