@@ -13,7 +13,7 @@ import pytest
 
 from personascope.warehouse.store.lake import Lake
 
-pytestmark = pytest.mark.slow(30)
+pytestmark = pytest.mark.slow(40)
 
 ENDLESS = "select count(*) from range(100000000) a, range(100000) b where a.range % 7 = b.range % 5"
 CREW = """

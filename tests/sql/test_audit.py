@@ -22,7 +22,7 @@ from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.home import HOME, SQL_FOLDER
 from personascope.warehouse.store.lake import Lake
 
-pytestmark = pytest.mark.slow(90)
+pytestmark = pytest.mark.slow(120)
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 PAGES = HOME / "app_pages"

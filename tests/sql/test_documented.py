@@ -19,7 +19,7 @@ from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.drawing.plots import Plot, refusal
 from personascope.warehouse.store.schema import tables
 
-pytestmark = pytest.mark.slow(60)
+pytestmark = pytest.mark.slow(75)
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))

@@ -23,6 +23,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import take_lock
 from personascope.warehouse.store.scratch import SCRATCH, scratch
 
+pytestmark = pytest.mark.slow(15)
+
 
 @pytest.fixture
 def lake(tmp_path) -> Lake:
