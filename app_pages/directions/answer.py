@@ -42,7 +42,7 @@ def show_answer(lake: Source, reading: Reading) -> None:
     )
     st.html(block(shaded(rows.select("token", "moved").rows(), rows["reach"][0]), max_height="22rem"))
     st.caption(
-        "Orange lies further along the direction than answers of this run do on average, blue less far; the strongest tint is where their mean per token ends."
+        "Orange lies further along the direction than answers of this run do on average, blue less far; the strongest tint lies as far off as the mean of any token number does."
     )
     facts = [reading.words, "one answer: no interval; in units of the activations"]
     drawn = rows.select(pl.lit("projection").alias("series"), "step", "mean", "token").with_columns(low=pl.lit(None, pl.Float64), high=pl.lit(None, pl.Float64))
