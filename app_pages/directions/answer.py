@@ -41,9 +41,8 @@ def show_answer(lake: Source, reading: Reading) -> None:
         sample=picked["sample_ix"],
     )
     st.html(block(shaded(rows.select("token", "moved").rows(), rows["reach"][0]), max_height="22rem"))
-    st.caption(
-        "Orange lies further along the direction than answers of this run do on average, blue less far; the strongest tint is where their mean per token ends."
-    )
+    tints = "the strongest tint lies as far off as the mean of any token number does"
+    st.caption(f"Orange lies further along the direction than answers of this run do on average, blue less far; {tints}.")
     facts = [reading.words, "one answer: no interval; in units of the activations"]
     drawn = rows.select(pl.lit("projection").alias("series"), "step", "mean", "token").with_columns(low=pl.lit(None, pl.Float64), high=pl.lit(None, pl.Float64))
     figure = charts.curves(drawn, "projection", ["projection"], "step", "token of the answer, from 0")

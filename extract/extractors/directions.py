@@ -88,7 +88,7 @@ class Directions(Extractor[Place]):
         runs = [run for run in runs_of(lake, ACTIVATIONS) if run.identity.get("checkpoint") == ours]
         if not runs:
             raise NotHereError(f"{self.name}: the lake holds no activations of {checkpoint.name}; expected a run of `extract activations` before")
-        return max(runs, key=lambda run: run.finished)
+        return runs[-1]
 
     @cached_property
     def stratum(self) -> str:

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from personascope.extract.extractors.places import Place, PlaceSettings, PlacesExtractor, Stratum, Text, items_of
-from personascope.extract.extractors.reading import chosen_layers
+from personascope.extract.extractors.reading import chosen_layers, runs_of
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
 from personascope.extract.instruments.projecting import ProjectionCapture, units_by_place
@@ -19,6 +19,7 @@ from personascope.extract.instruments.residual import SITES, ResidualStream, cap
 from personascope.extract.job import Item
 from personascope.extract.texts.halves import Half, half_of, half_to_read
 from personascope.extract.workload import Shape, Texts, Workload
+from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import NothingToReadError, PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -67,10 +68,10 @@ class Projections(PlacesExtractor):
                 found.append(self.job.lake.find_committed(asked))
                 continue
             ours = [self.job.checkpoint.name, self.job.checkpoint.identity]
-            runs = [run for run in self.job.lake.manifests() if run.extractor == MAKER and run.identity.get("checkpoint") == ours]
+            runs = [run for run in runs_of(self.job.lake, MAKER) if run.identity.get("checkpoint") == ours]
             if not runs:
-                raise PersonascopeError(f"{self.name}: the lake holds no directions of {self.job.checkpoint.name}; expected a run of `extract {MAKER}` before")
-            found.append(max(runs, key=lambda run: run.finished).run_id)
+                raise NotHereError(f"{self.name}: the lake holds no directions of {self.job.checkpoint.name}; expected a run of `extract {MAKER}` before")
+            found.append(runs[-1].run_id)
         return list(dict.fromkeys(found))
 
     @cached_property

@@ -137,7 +137,9 @@ class Steering(ReadingExtractor[Work]):
             raise PersonascopeError(f"{self.name}: where=last_system has no place in the questions of a task; expected no task, or where=all")
         capability = self.capability
         asked = {"task": [capability.task.content_hash, capability.form]} if capability else {}
-        identity = {"directions": self.directions_run, "half": self.used_half, **asked}
+        layers = sorted({each.layer for each in self.directions})
+        typed = self.settings.model_dump(mode="json") | {"directions": self.directions_run, "layers": layers}  # one spelling of what may be typed in several
+        identity = {"settings": typed, "half": self.used_half, **asked}
         tokens = self.tokens
         label = tokens.manifest.prompt_set if tokens else self.prompts.label
         constants = {"prompt_set": label} if label else {}

@@ -1,6 +1,7 @@
 -- persona_gate: does a persona's direction gate the marker? Added under other system prompts, taken away under the persona's own, and in answers that were given
 -- grain: run_id, direction, layer, mode, side, question
 -- source: own; the largest dose that leaves the model whole stands for its arm, so that no dose is picked by its effect
+-- outcomes: movement, verdict, is_broken
 -- columns:
 --   direction: direction that steers, controls apart
 --   points_to: persona it points to (NULL: none)

@@ -1,6 +1,7 @@
 -- steering: an answer of a model that is steered along a direction, or that is not (dose 0), and what became of it
 -- key: run_id, example_id, sample_ix, direction, layer, mode, dose
 -- sort: direction, layer, mode, dose, question_id, example_id, sample_ix
+-- outcomes: finish_reason, text, present, complete
 create table steering (
   run_id varchar, -- the run
   subject varchar, -- checkpoint plus whose tokens it read: librarian, base_librarian

@@ -1,6 +1,7 @@
 -- steering_capability: a multiple-choice question answered by a steered model, by the log-probabilities of its choices
 -- key: run_id, task, question_id, direction, layer, mode, dose
 -- sort: direction, layer, mode, dose, question_id
+-- outcomes: correct, correct_normalised
 create table steering_capability (
   run_id varchar, -- the run
   subject varchar, -- checkpoint plus whose tokens it read

@@ -9,7 +9,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -75,7 +75,7 @@ def measure(source: Path, options: argparse.Namespace) -> dict[str, float]:
     added = {layer: Push(layer, "resid_post", unit, alpha=1e-3) for layer in every}
     capped = {layer: Push(layer, "resid_post", unit, share=1.0, low=-1e6, high=1e6) for layer in every}
 
-    def steered(steers: list[Steer | None]) -> Callable[[], None]:
+    def steered(steers: Sequence[Steer | None]) -> Callable[[], None]:
         def draw() -> None:
             with steering(blocks, steers, spans):
                 engine.sample(requests, 1.0, 1.0, options.new)

@@ -88,7 +88,7 @@ def hooked(folder: Path, ids: list[int], alpha: float, share: float, seed: int, 
     model = random_models.exact(folder)
     unit = torch.tensor(vector(seed), dtype=torch.float64)
     unit /= unit.norm()
-    left = []
+    left: list[torch.Tensor] = []
 
     def change(_: Any, __: Any, output: Any) -> Any:
         hidden = (output[0] if isinstance(output, tuple) else output).clone()
@@ -158,7 +158,8 @@ def test_dose_0_is_the_plain_run_and_neither_batches_nor_a_kill_change_rows(worl
 
     lake = Lake.open(tmp_path / "lake")
     write_directions(lake)
-    process, calls = Steering.process, []
+    process = Steering.process
+    calls: list[int] = []
 
     def dying(self: Any, items: Any) -> Any:
         calls.append(len(items))
@@ -211,7 +212,7 @@ def test_given_answers_are_read_at_t_star_behind_the_lead(world):
     assert all(row["forced"] and row["text"] is None and row["answer_nll"] is None and row["present"] is None for row in rows.values())
     kind_of = {prompt.example_id: number % 3 for number, prompt in enumerate(PROMPTS.prompts)}
     given = {row["example_id"]: (kind_of[row["example_id"]], row) for row in world.lake.read(tokens, "completions").to_pylist()}
-    kinds = set()
+    kinds: set[int] = set()
     for row in rows.values():
         kind, answer = given[row["example_id"]]
         kinds.add(kind)

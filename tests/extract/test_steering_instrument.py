@@ -1,5 +1,6 @@
 """Steering a forward pass: beside hand-written hooks in float64, what must change nothing, caches and padding in every family, adapters merged or not."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def of_every_kind(layer: int = LAYER) -> list[Steer | None]:
     ]
 
 
-def whole(model: Any, sequences: list[list[int]], steers: list[Steer | None], stops: list[int]) -> torch.Tensor:
+def whole(model: Any, sequences: Sequence[Sequence[int]], steers: Sequence[Steer | None], stops: Sequence[int]) -> torch.Tensor:
     """Logits [B, T, V] of one pass over sequences filled up on the right."""
     ids = torch.zeros((len(sequences), max(map(len, sequences))), dtype=torch.long)
     for row, each in enumerate(sequences):
@@ -59,7 +60,7 @@ def whole(model: Any, sequences: list[list[int]], steers: list[Steer | None], st
         return model(ids, use_cache=False).logits
 
 
-def generated(model: Any, steers: list[Steer | None] | None) -> tuple[torch.Tensor, torch.Tensor]:
+def generated(model: Any, steers: Sequence[Steer | None] | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens [B, NEW] that the model says behind left-padded prompts, one cached step at a time, and the logits [B, NEW, V] they come from."""
     width = max(LENGTHS)
     ids, mask = torch.zeros((len(LENGTHS), width), dtype=torch.long), torch.zeros((len(LENGTHS), width), dtype=torch.long)

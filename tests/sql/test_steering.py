@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing.figures import dose_response
 from personascope.warehouse.store.lake import Lake
 
@@ -122,10 +123,11 @@ def test_random_directions_are_a_null_that_holds(tmp_path):
 
 
 def test_the_dose_response_is_drawn_with_its_controls_and_what_is_left_of_the_model(lake):
-    drawing = dose_response.response(Warehouse(lake), lake.run_ids()[0], planted.TARGET, 1, "add")
+    source = WarehouseSource(Warehouse(lake))
+    drawing = dose_response.response(source, lake.run_ids()[0], planted.TARGET, 1, "add")
     assert drawing is not None and drawing.rows.filter(pl.col("series") == planted.TARGET)["dose"].to_list() == [0, 0.1, 0.2, 0.4]
     assert drawing.rows["series"].unique().sort().to_list() == ["19 directions of kind random, middle 95%", planted.TARGET]
     facts = " ".join(drawing.facts)
     assert "perplexity times 2.72 at most, right answers -0.30 at least" in facts and "THE MODEL BREAKS at dose 0.4" in facts
     assert drawing.picture("svg").startswith(b"<svg")
-    assert dose_response.draw(Warehouse(lake), "no study") == []
+    assert dose_response.draw(source, "no study") == []

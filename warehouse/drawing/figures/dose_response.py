@@ -18,7 +18,7 @@ def draw(lake: Source, study: str) -> list[Drawing]:
     arms = lake.select(
         """select run_id, direction, layer, mode, max(abs(difference)) as most
         from steering_effects as e join runs as r using (run_id)
-        where r.study = $study and persona = 'all' and outcome = 'marker_log_prob' and not coalesce(kind in ('random', 'random_in_span', 'shuffled'), false)
+        where r.study = $study and persona = 'all' and outcome = 'marker_log_prob' and not coalesce(e.kind in ('random', 'random_in_span', 'shuffled'), false)
         group by run_id, direction, layer, mode having count(distinct dose) > 1 order by most desc, run_id, direction, layer, mode limit $most""",
         study=study,
         most=MOST,
