@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.buckets import pulling, pushing
+from personascope.warehouse.buckets.bucket import Described
 from personascope.warehouse.buckets.opening import KINDS, open_bucket
 from personascope.warehouse.buckets.progress import moving
 from personascope.warehouse.buckets.states import look
@@ -47,6 +50,10 @@ def push_runs(
     plan = pushing.plan_push(found, place, chosen, force)
     with moving("pushing", plan.bytes, len(plan.moves)) as (watch, said):
         done = pushing.push(found, place, plan, watch, said)
+    if done and isinstance(place, Described):
+        from personascope.warehouse.drawing.report.dataset_card import dataset_card  # the chart library takes a second to load
+
+        place.describe(dataset_card(WarehouseSource(Warehouse(found)), list(look(place).runs.values()), place.address))
     _tell_left(plan.left)
     if place.notice:
         print(place.notice, file=sys.stderr)

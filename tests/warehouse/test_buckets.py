@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from lakes import count, write
 
 import s3_server
+from fake_hub import FakeHub
 from personascope.warehouse.buckets import pulling, pushing, s3, signing
 from personascope.warehouse.buckets.bucket import Bucket
 from personascope.warehouse.buckets.opening import open_bucket
@@ -39,10 +41,20 @@ def s3_keys(monkeypatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture
+def hub(monkeypatch) -> FakeHub:
+    made = FakeHub()
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: made)
+    return made
+
+
+@pytest.fixture(params=["folder", "s3", "hub"])
 def address(request, tmp_path, monkeypatch, s3_keys) -> str:
     if request.param == "folder":
         return str(tmp_path / "bucket")
+    if request.param == "hub":
+        request.getfixturevalue("hub")
+        return "hf://datasets/lab/runs"
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("server"))
     return f"s3://{s3_server.BUCKET}/{tmp_path.name}/team"
 
@@ -134,7 +146,7 @@ def test_a_killed_push_shows_nothing_and_the_next_sends_no_table_twice(lake, add
         patch.setattr(bucket, "commit", stop)
         push(lake, bucket)
     there = look(bucket)
-    assert there.runs == {} and there.entries
+    assert there.runs == {} and (there.entries or address.startswith("hf:"))  # what waits for a commit shows nowhere
     before = sum(there.entries.values())
     push(lake, bucket, watch=sent.append)
     tables = sum(file.bytes for manifest in lake.manifests() for file in manifest.tables.values())
@@ -288,6 +300,8 @@ def test_a_bucket_of_a_stranger_is_looked_at_like_a_file_of_one(lake, tmp_path, 
     ("arguments", "words"),
     [
         (["push", "gs://lakes/team"], "expected s3://BUCKET/PATH"),
+        (["push", "hf://datasets/runs"], "expected hf://datasets/OWNER/NAME"),
+        (["push", "hf://models/lab/runs"], "expected hf://datasets/OWNER/NAME"),
         (["push", "s3://"], "expected s3://BUCKET/PATH with the name of a bucket"),
         (["push", "s3://lakes/a/../b"], "a path without empty parts"),
         (["push", ""], "expected s3://BUCKET/PATH"),
@@ -326,6 +340,18 @@ def test_a_run_brings_what_it_was_made_of_unless_it_shall_come_alone(tmp_path, p
         assert personascope("lake", "push", bucket, *arguments, "--lake", lake.root)[0] == 0
         assert personascope("lake", "pull", bucket, *arguments, "--lake", tmp_path / str(len(come)))[0] == 0
         assert set(Lake(tmp_path / str(len(come))).run_ids()) == come
+
+
+def test_runs_share_a_commit_of_the_hub_and_a_card_says_what_is_there(lake, hub, personascope):
+    arguments = ("lake", "push", "hf://datasets/lab/runs", "--lake", lake.root)
+    assert personascope(*arguments)[0] == 0 and len(hub.history) == 3  # the empty dataset, the runs, the card
+    text = hub.history[-1]["README.md"].decode()
+    head = yaml.safe_load(text.split("---")[1])
+    assert {"config_name": "completions", "data_files": "runs/*/completions-*.parquet"} in head["configs"]
+    assert "2 runs of" in text and "personascope lake pull hf://datasets/lab/runs" in text and all(run_id in text for run_id in lake.run_ids())
+    assert personascope(*arguments)[0] == 0 and len(hub.history) == 3
+    assert personascope("lake", "delete", "hf://datasets/lab/runs", lake.run_ids()[0], "--yes")[0] == 0
+    assert sum(key.endswith(".parquet") for key in hub.history[-1]) == len(lake.manifest(lake.run_ids()[1]).tables)
 
 
 def test_a_server_that_does_not_answer_is_a_sentence(lake, monkeypatch, s3_keys, personascope):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 MARK = b'{"format": 1}\n'  # the object at the root of a bucket by which it is known
 Watch = Callable[[int], None]  # told of every block, its bytes; raises to stop what moves
@@ -63,4 +63,13 @@ class Bucket(Protocol):
 
     def remove(self, keys: Iterable[str]) -> None:
         """Removes objects; one that is not there stays so."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A bucket that shows its visitors a page."""
+
+    def describe(self, text: str) -> None:
+        """Puts the page, in Markdown, in the place of the one that is there."""
         ...
