@@ -201,7 +201,6 @@ def show_tests(lake: Source, place: dict) -> dict:
         "paired_effect": st.column_config.NumberColumn("paired effect", format="%+.2f"),
         "maxt_p": st.column_config.NumberColumn("p, max-T", format="%.3g"),
         "bh_p": st.column_config.NumberColumn("p, FDR", format="%.3g"),
-        "n_distinct": "distinct inputs",
         "p": st.column_config.NumberColumn("p alone", format="%.3g"),
         "published_effect": st.column_config.NumberColumn("published effect", format="%+.2f", help="Unpaired; over the root mean of both variances."),
         "significant": st.column_config.CheckboxColumn("by the published rule"),

@@ -64,6 +64,14 @@ class MlflowRecord(BaseModel):
     origin: str
 
 
+class Worker(BaseModel):
+    """Which device of which machine computed how many parts of a run."""
+
+    host: str
+    device: str
+    parts: int
+
+
 class Manifest(RunSpec):
     """run.json: the spec, provenance collected by code, times, and the files with their rows and hashes."""
 
@@ -80,6 +88,7 @@ class Manifest(RunSpec):
     nan_to_null: dict[str, int] = Field(default_factory=dict)
     summary: dict[str, Any] = Field(default_factory=dict)
     mlflow: MlflowRecord | None = None
+    workers: list[Worker] = Field(default_factory=list)
 
     @property
     def n_rows(self) -> int:
