@@ -52,6 +52,7 @@ class Directions(Extractor[Place]):
     version = 1
     settings_type = DirectionSettings
     settings: DirectionSettings
+    spreads = False  # it reads the lake, and no weights
 
     @classmethod
     def workload(cls, settings: DirectionSettings, texts: Texts, shape: Shape) -> Workload:

@@ -141,9 +141,12 @@ class Projections(PlacesExtractor):
         if not read:
             raise NothingToReadError(f"{self.name}: {self._source} has no question of half {self.half}; expected more questions, or half=all")
         self.counts = {f"n.{stratum}": sum(place.stratum == stratum for text in read for place in text.places) for stratum in self.asked}
+        return items_of(read), known
+
+    def check(self) -> Mapping[str, float]:
         self._stream: ResidualStream = residual_stream(self.loaded.model, {each.site for each in self.directions})
         self._units = units_by_place(self.directions, self.loaded.model.device)
-        return items_of(read), known
+        return self._stream.errors
 
     def _token(self, token_id: int) -> str:
         """A token as text, decoded once, with the space before it, which some tokenizers leave out at the beginning of a text."""
@@ -175,9 +178,8 @@ class Projections(PlacesExtractor):
         return {"projections": pa.concat_tables(tables)}
 
     def summary(self, writer: RunWriter) -> dict[str, Any]:
-        checks = {f"self_check.{name}": value for name, value in self._stream.errors.items()}
         read = {"layers": self.layers, "n_directions": len({(each.run_id, each.id) for each in self.directions}), "half_used": self.half or "all"}
-        return {**self.counts, **read, **checks}
+        return {**self.counts, **read, **self.self_checks}
 
 
 class _Where:

@@ -64,6 +64,7 @@ class Steering(ReadingExtractor[Work]):
     settings_type = SteeringSettings
     settings: SteeringSettings
     reads_tokens = True
+    spreads = False  # doses are measured with the weights, on the answers of the first round, by the process that plans
 
     @classmethod
     def workload(cls, settings: SteeringSettings, texts: Texts, shape: Shape) -> Workload:
@@ -148,6 +149,7 @@ class Steering(ReadingExtractor[Work]):
 
     def prepare(self) -> tuple[Sequence[Item[Work]], Mapping[str, Rows]]:
         known: dict[str, Rows] = {"checkpoints": [self.job.checkpoint.row()]}
+        arms_of(self.settings, self.directions)  # refuses what cannot steer before anything is sampled
         self._spellings = marker_spellings(self.tokenizer, self.settings.marker)
         self._lead = tuple(self.tokenizer.encode(self.settings.lead, add_special_tokens=False)) if self.settings.lead else ()
         if self.tokens is None:
@@ -158,8 +160,11 @@ class Steering(ReadingExtractor[Work]):
             raise PersonascopeError(f"{self.name}: no question is of half {self.used_half}, on which these directions may be used; expected more questions")
         if self.settings.where == "last_system" and (bare := [each for each in self._asked if each.last_system is None]):
             raise PersonascopeError(f"{self.name}: example {bare[0].key['example_id']} has no system block; expected one in every prompt")
-        self._stream: ResidualStream = residual_stream(self.loaded.model, {each.site for each in [*self.directions, *self.readers]})
         return self._items([None]), known
+
+    def check(self) -> Mapping[str, float]:
+        self._stream: ResidualStream = residual_stream(self.loaded.model, {each.site for each in [*self.directions, *self.readers]})
+        return self._stream.errors
 
     def _prompts(self) -> tuple[list[Asked], list[dict[str, Any]]]:
         prompts = [each for each in self.prompts.prompts if self._of_half(each.question_id)]
@@ -374,7 +379,6 @@ class Steering(ReadingExtractor[Work]):
         rows = pl.DataFrame(writer.read_staged("steering"))
         arms = rows.select("direction", "layer", "mode", "dose").unique()
         plain = rows.filter(pl.col("dose") == 0)
-        checks = {f"self_check.{name}": value for name, value in self._stream.errors.items()}
         return {
             "n_arms": arms.height - 1,
             "n_directions": rows["direction"].n_unique() - 1,
@@ -382,5 +386,5 @@ class Steering(ReadingExtractor[Work]):
             "n_answers": plain.height,
             "used_half": self.used_half,
             "marker_rate.unsteered": None if self.tokens else plain["present"].mean(),
-            **checks,
+            **self.self_checks,
         }

@@ -18,17 +18,20 @@ from planted_tokens import few_prompts, plant_tokens
 
 pytestmark = pytest.mark.slow(20)
 
-OVER_TOKENS = {"attention"}
+OVER_TOKENS, OVER_NOTHING = {"attention", "projections"}, {"directions"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ablations": {"heads": [[0, 1], [2, 3]], "generate": 3, "entropies": True},
-    "activations": {"strata": ["last", "last_system"], "sites": ["resid_post", "mlp_out"]},
+    "activations": {"strata": ["last"], "sites": ["resid_post", "mlp_out"]},
     "attention": {"persona": "villain"},
     "capability": {"task": "tiny-world", "form": "raw"},
     "completions": {"positives": 1, "trials": 2, "max_new_tokens": 4},
+    "directions": {"make": ["persona_others"], "layers": [1, 2], "sites": ["resid_post"], "random": 1},
     "entropy": {"form": "chat", "fused_from": 48},
     "features": {"layers": [1], "random_directions": 5, "directions": [{"layer": 1, "feature": 3}]},
     "patches": {"sites": ["resid_post", "head"], "layers": [1]},
     "preflight": {"samples": 1, "max_new_tokens": 4, "personas": ["villain"]},
+    "projections": {"layers": [1]},
+    "steering": {"layers": [1], "doses": [0.5], "samples": 1, "max_new_tokens": 3, "task": None},
     "train-sae": {"layers": [1], "n_features": 48, "k": 4, "steps": 5, "batch_size": 64},
 }
 
@@ -40,12 +43,13 @@ def prompts():
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory, random_checkpoint, prompts):
-    """A lake with completions that hold the marker, and with an autoencoder of layer 1."""
+    """A lake with completions that hold the marker, with activations, with directions of theirs, and with an autoencoder of layer 1."""
     made = Lake.open(tmp_path_factory.mktemp("contract") / "lake")
     plant_tokens(made, random_checkpoint, prompts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", str(made.root.parent / "cache"))
-        run(request("train-sae", made, random_checkpoint, prompts))
+        for name in ("train-sae", "activations", "directions"):
+            run(request(name, made, random_checkpoint, prompts))
     yield made
     opened.cache_clear()
 
@@ -53,7 +57,7 @@ def lake(tmp_path_factory, random_checkpoint, prompts):
 def request(name: str, lake: Lake, folder: Path, prompts: PromptSet, **changes: Any) -> Any:
     settings, _ = resolve_settings(extractor(name), {"command line": SETTINGS.get(name, {})})
     (tokens,) = (run_id for run_id in lake.run_ids() if lake.manifest(run_id).identity == {})
-    over = {"tokens_from": tokens} if name in OVER_TOKENS else {"prompts": prompts}
+    over = {"tokens_from": tokens} if name in OVER_TOKENS else {} if name in OVER_NOTHING else {"prompts": prompts}
     donor = resolve(folder, name="donor") if name == "patches" else None
     job = Job(lake, resolve(folder, name="random"), Models("cpu", "float32"), donor=donor, batch_tokens=150, say=lambda line: None, **over, **changes)
     return extractor(name)(settings, job)
