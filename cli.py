@@ -12,7 +12,7 @@ from personascope.extract import commands as extract_commands
 from personascope.ingest import commands as ingest_commands
 from personascope.study import commands as study_commands
 from personascope.warehouse import commands as warehouse_commands
-from personascope.warehouse import transfer_commands  # noqa: F401 - adds to `runs`
+from personascope.warehouse import lake_commands, transfer_commands  # noqa: F401 - the second adds to `runs`
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.signals import end_in_order, exit_code, is_interruption
@@ -33,6 +33,7 @@ app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(study_commands.app)
 app.add_typer(extract_commands.app)
 app.add_typer(warehouse_commands.app)
+app.add_typer(lake_commands.app)
 warehouse_commands.more_examinations.append(ingest_commands.examine_tracking)
 
 

@@ -16,6 +16,15 @@ ingest_app = typer.Typer()  # commands of `personascope ingest` that need a toke
 DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu (default: the best there is).")]
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (default: as stored on CUDA, float32 elsewhere).")]
 AttentionOption = Annotated[str, typer.Option(help="Attention implementation of the forward pass.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        "--jobs",
+        help="Processes that share the work (default: one per GPU of this machine, or of the Ray cluster in RAY_ADDRESS; cells of a grid: also one per core).",
+        min=1,
+    ),
+]
 BatchTokensOption = Annotated[int, typer.Option(help="Tokens per batch, padding included.", min=1)]
 TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Log the run to MLflow.")]
 ExperimentOption = Annotated[str | None, typer.Option(help="MLflow experiment.")]
@@ -110,6 +119,7 @@ def extract(
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",
     batch_tokens: BatchTokensOption = 8192,
+    workers: WorkersOption = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo a run that is in the lake already.")] = False,
     track: TrackOption = True,
@@ -121,7 +131,8 @@ def extract(
     from personascope.extract.job import Job, run
     from personascope.extract.registry import extractor, parse_assignments, resolve_settings
     from personascope.extract.texts.templates import DATE, given_date
-    from personascope.extract.weights.on_device import Models
+    from personascope.extract.weights.on_device import ModelChoices, local_models
+    from personascope.extract.workers import open_workers
     from personascope.ingest.prompts import load_prompt_set
     from personascope.ingest.tracking.tracker import open_tracking
     from personascope.ingest.weights.checkpoints import resolve
@@ -142,7 +153,8 @@ def extract(
     resolved, parameters = resolve_settings(kind, {"command line": typed})
     given = (("base", base), ("donor_base", donor_base))
     parameters += [Parameter(name=option, value=value, origin="command line") for option, value in given if value is not None]
-    models = Models(device, dtype, attention, trust_remote_code)
+    choices = ModelChoices(device, dtype, attention, trust_remote_code)
+    models = local_models(choices)
     if prompts and tokens_from and not kind.reads_both:
         raise PersonascopeError(f"{kind.name}: --prompts {prompts} and --tokens-from {tokens_from}: expected one of the two")
     prompt_set = load_prompt_set(prompts, found) if prompts else None
@@ -170,11 +182,46 @@ def extract(
         parameters=parameters,
         force=force,
         batch_tokens=batch_tokens,
+        workers=open_workers(workers, choices, models, lambda line: typer.echo(line, err=True)),
     )
-    run_id = run(kind(resolved, job))
+    try:
+        run_id = run(kind(resolved, job))
+    finally:
+        if job.workers:
+            job.workers.close()
     build(found)
     typer.echo(f"{run_id} is in {found.root}; next: personascope runs show {run_id}", err=True)
     print(run_id)
+
+
+@app.command("export-directions")
+def export_directions(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run of `extract directions`, or the beginning of its name.")],
+    file: Annotated[
+        Path, typer.Argument(help="FILE.gguf (a control vector, for llama.cpp and repeng), FILE.pt or FILE.npy (rows as hidden states), or FILE.safetensors.")
+    ],
+    direction: Annotated[list[str] | None, typer.Option(help="A direction to write; repeatable for .safetensors (default: all but controls).")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers to write, as [8, 9, 10] (default: all).")] = None,
+    lake: LakeOption = DEFAULT_LAKE,
+) -> None:
+    """Write directions to a file that other tools steer with; reading it again with `extract directions` gives the same numbers."""
+    from personascope.extract.instruments.directions import directions_of
+    from personascope.ingest.directions.files import RESID_POST, Vector, write_vectors
+    from personascope.warehouse.documents import parse_json
+    from personascope.warehouse.errors import PersonascopeError
+    from personascope.warehouse.store.lake import Lake
+
+    found = Lake.existing(lake)
+    wanted = parse_json(layers) if layers else None
+    if wanted is not None and not (isinstance(wanted, list) and wanted and all(isinstance(each, int) for each in wanted)):
+        raise PersonascopeError(f"--layers {layers}: expected a list of layers, such as [8, 9, 10]")
+    chosen = directions_of(found, run_id, layers=wanted, ids=direction, controls=direction is not None)
+    if file.suffix.lower() != ".safetensors":
+        chosen = [each for each in chosen if each.site == RESID_POST] or chosen
+    (row,) = found.read(str(chosen[0].run_id), "checkpoints", ["family", "n_layers"]).to_pylist()
+    write_vectors(file, [Vector(each.id, each.layer, each.site, each.vector) for each in chosen], row["family"], row["n_layers"])
+    typer.echo(f"{file}: {len({each.id for each in chosen})} directions at {len({each.layer for each in chosen})} layers", err=True)
+    print(file)
 
 
 def _listing() -> str:

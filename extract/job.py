@@ -9,19 +9,15 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-import pyarrow as pa
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from personascope.extract.arithmetic import Arithmetic
+from personascope.extract.hands import Hands, OwnHands, Place, Workers
 from personascope.extract.texts.templates import DATE, writes_date
-from personascope.extract.weights.loading import LoadedModel
-from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
-from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
@@ -30,6 +26,9 @@ from personascope.warehouse.store.writer import Rows, RunWriter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from personascope.extract.weights.loading import LoadedModel
+    from personascope.extract.weights.on_device import Models
 
 T = TypeVar("T")
 
@@ -47,7 +46,8 @@ class Settings(BaseModel):
 class Job:
     """One request: a checkpoint, what it reads (prompts or the tokens of a completions run), settings with their origins, and where rows go.
 
-    `donor` is a second checkpoint, for the extractors that compare or exchange activations of two.
+    `donor` is a second checkpoint, for the extractors that compare or exchange activations of two. `workers` compute the parts of the run; where there are
+    none, this process does.
     """
 
     lake: Lake
@@ -63,6 +63,7 @@ class Job:
     force: bool = False
     batch_tokens: int = 8192
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+    workers: Workers | None = None
 
 
 @dataclass
@@ -78,7 +79,8 @@ class Item(Generic[T]):
 class Extractor(ABC, Generic[T]):
     """Turns (checkpoint, prompts) into rows. A new extractor is one module in `extract/extractors/` with one subclass.
 
-    `name` and `version` are part of every run_id: raise the version when rows change for the same input.
+    `prepare` plans in the process of the command and touches no weights; `check` and `process` are called in every process that computes parts. `name` and
+    `version` are part of every run_id: raise the version when rows change for the same input.
     """
 
     name: ClassVar[str]
@@ -87,10 +89,12 @@ class Extractor(ABC, Generic[T]):
     kind: ClassVar[Kind] = "extract"
     reads_tokens: ClassVar[bool] = False  # whether a completions run may be read instead of prompts
     reads_both: ClassVar[bool] = False  # whether it may be read beside them
+    spreads: ClassVar[bool] = True  # whether workers may compute its parts; else the process of the command does
 
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings
         self.job = job
+        self.checked: Mapping[str, float] = {}  # figures of `check`, for the summary
 
     @classmethod
     def workload(cls, settings: Any, texts: Texts, shape: Shape) -> Workload:
@@ -119,6 +123,16 @@ class Extractor(ABC, Generic[T]):
         return getattr(self.settings, "form", None) != "raw" and not (self.reads_tokens and self.job.tokens_from)
 
     @property
+    def place(self) -> Place:
+        """What computes the parts, as far as it decides the run: its device, and the dtype that suits it."""
+        return self.job.workers if self.spreads and self.job.workers else self.job.models
+
+    @property
+    def self_checks(self) -> dict[str, float]:
+        """The figures of `check` as the summary names them."""
+        return {f"self_check.{name}": value for name, value in self.checked.items()}
+
+    @property
     def arithmetic(self) -> Arithmetic:
         return Arithmetic.of(self.job.checkpoint)
 
@@ -137,7 +151,17 @@ class Extractor(ABC, Generic[T]):
 
     @abstractmethod
     def prepare(self) -> tuple[Sequence[Item[T]], Mapping[str, Rows]]:
-        """The items to process first and the rows that are known before any of them; raises PersonascopeError on bad input."""
+        """The items to process first and the rows that are known before any of them; raises PersonascopeError on bad input.
+
+        No weights: what is kept on `self` is sent to workers, and items are, so both must pickle.
+        """
+
+    def check(self) -> Mapping[str, float]:
+        """Once in every process that computes parts, with weights and behind `prepare`: finds what `process` reads; returns the figures of its self-checks.
+
+        Raises PersonascopeError for a model that cannot be read.
+        """
+        return {}
 
     def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[T]]:
         """The items of round `number` (1, 2, ...), asked for when every item before is staged in `writer`; none: the work is done.
@@ -148,7 +172,13 @@ class Extractor(ABC, Generic[T]):
 
     @abstractmethod
     def process(self, items: Sequence[Item[T]]) -> Mapping[str, Rows]:
-        """Rows of one batch."""
+        """Rows of one batch: decided by its items, `prepare` and `check` alone, in whatever process and order."""
+
+    def rows_of(self, items: Sequence[Item[T]]) -> Mapping[str, Rows]:
+        """What `process` gives for a part, without gradients, and in halves where the device runs out of memory."""
+        from personascope.extract.weights.halving import in_halves  # torch, which planning does without
+
+        return in_halves(self.process, items, f"the memory of {self.job.models.device.value}", self.name)
 
     @abstractmethod
     def summary(self, writer: RunWriter) -> dict[str, Any]:
@@ -162,8 +192,8 @@ class Extractor(ABC, Generic[T]):
         where prompts are rendered by a template that writes it."""
         job = self.job
         attention = fields.pop("attention_implementation", job.models.attention)
-        device, memory = job.models.device_name()
-        dtype = job.models.dtype(job.checkpoint)
+        device, memory = self.place.device_name()
+        dtype = self.place.dtype(job.checkpoint)
         dated = [job.date] if self._renders and writes_date(job.checkpoint.tokenizer_path) else []
         return RunSpec(
             kind=self.kind,
@@ -211,8 +241,17 @@ def parts_of(extractor: Extractor[T], items: Sequence[Item[T]]) -> list[list[Ite
     return cut_batches(items, extractor.job.batch_tokens, extractor.cost, extractor.part_cost)
 
 
+def plan_of(extractor: Extractor[Any], items: Sequence[Item[Any]]) -> str:
+    """The hash of how the first round is cut into parts; later rounds follow from it."""
+    first = [[item.key for item in batch] for batch in parts_of(extractor, items)]
+    return stable_hash([extractor.job.batch_tokens, first])
+
+
 def run(extractor: Extractor[Any]) -> str:
-    """Runs an extractor to a committed run and returns its run_id; a committed run is recognised, a killed one resumed."""
+    """Runs an extractor to a committed run and returns its run_id; a committed run is recognised, a killed one resumed.
+
+    The parts are computed by the job's workers, or in this process; this process alone plans rounds, counts time and commits.
+    """
     job, spec = extractor.job, extractor.spec()
     if job.lake.is_committed(spec.run_id) and not job.force:
         job.say(f"{spec.run_id}: already in the lake ({extractor.name}, {job.checkpoint.name})")
@@ -223,62 +262,48 @@ def run(extractor: Extractor[Any]) -> str:
             f"{extractor.name}: the chat template of {job.checkpoint.name} writes the present day, which is {date} here ({job.date.origin}; --date sets it)"
         )
     items, known = extractor.prepare()
-    first = [[item.key for item in batch] for batch in parts_of(extractor, items)]
-    writer = job.lake.start(spec, plan=stable_hash([job.batch_tokens, first]), force=job.force)
+    writer = job.lake.start(spec, plan=plan_of(extractor, items), force=job.force)
     if writer is None:
         return spec.run_id
-    with writer:
-        if "known" not in writer.done:
-            writer.write_part("known", known)
-        number = 0
-        while items:
-            _work_off(extractor, writer, number, parts_of(extractor, items))
-            number += 1
-            items = extractor.next_round(number, writer)
-        manifest = writer.commit(extractor.summary(writer) | job.models.merge_figures(job.checkpoint, job.donor))
+    with writer.unless_refused(), _hands(extractor, writer, items) as hands:
+        extractor.checked = hands.check()
+        with writer:
+            if "known" not in writer.done:
+                writer.write_part("known", known)
+            number = 0
+            while items:
+                _work_off(extractor, writer, hands, number, parts_of(extractor, items))
+                number += 1
+                items = extractor.next_round(number, writer)
+            manifest = writer.commit(extractor.summary(writer) | hands.merge_figures())
     job.say(f"{spec.run_id}: {manifest.n_rows:,} rows in {manifest.seconds:.1f} s ({extractor.name}, {job.checkpoint.name})")
     extractor.conclude(manifest)
     return spec.run_id
 
 
-def _work_off(extractor: Extractor[Any], writer: RunWriter, number: int, batches: Sequence[Sequence[Item[Any]]]) -> None:
+def _hands(extractor: Extractor[Any], writer: RunWriter, items: Sequence[Item[Any]]) -> Hands:
+    """Those of the job's workers, or of this process."""
+    workers = extractor.job.workers
+    if workers is None or not extractor.spreads:
+        return OwnHands(extractor, writer)
+    return workers.hands(extractor, writer, sum(name not in writer.done for name in _named(0, parts_of(extractor, items))))
+
+
+def _named(number: int, batches: Sequence[Sequence[Item[Any]]]) -> dict[str, Sequence[Item[Any]]]:
+    """The batches of a round by the names of their parts."""
+    return {f"{number:03d}-{place:06d}": batch for place, batch in enumerate(batches)}
+
+
+def _work_off(extractor: Extractor[Any], writer: RunWriter, hands: Hands, number: int, batches: Sequence[Sequence[Item[Any]]]) -> None:
     """One round: every batch that is not staged yet, each a part of its own."""
     done = writer.done
-    names = [f"{number:03d}-{batch:06d}" for batch in range(len(batches))]
-    weights = {name: sum(item.weight for item in batch) for name, batch in zip(names, batches, strict=True)}
-    costs = {name: sum(map(extractor.cost, batch)) for name, batch in zip(names, batches, strict=True)}
+    parts = _named(number, batches)
+    weights = {name: sum(item.weight for item in batch) for name, batch in parts.items()}
+    costs = {name: sum(map(extractor.cost, batch)) for name, batch in parts.items()}
     title = f"{extractor.name} · {extractor.job.checkpoint.name}" + (f" · round {number + 1}" if number else "")
-    writer.expect(len(done | set(names)))
-    finished, worked = (sum(of[name] for name in names if name in done) for of in (weights, costs))
-    with progress(title, sum(weights.values()), finished, (sum(costs.values()), worked)) as advance:
-        for name, batch in zip(names, batches, strict=True):
-            if name not in done:
-                writer.write_part(name, merge_rows(_process_halving(extractor, batch)))
-                advance(weights[name], costs[name])
-
-
-def _process_halving(extractor: Extractor[Any], batch: Sequence[Item[Any]]) -> list[Mapping[str, Rows]]:
-    """Processes a batch; when the device runs out of memory, its halves one after the other, down to single items."""
-    try:
-        with torch.inference_mode():
-            return [extractor.process(batch)]
-    except torch.cuda.OutOfMemoryError as error:
-        if len(batch) == 1:
-            raise PersonascopeError(
-                f"{extractor.name}: example {batch[0].key} with {batch[0].length} tokens does not fit the memory of {extractor.job.models.device.value}; "
-                "expected a smaller model, a shorter input or a narrower dtype (--dtype)"
-            ) from error
-    torch.cuda.empty_cache()
-    middle = len(batch) // 2
-    return _process_halving(extractor, batch[:middle]) + _process_halving(extractor, batch[middle:])
-
-
-def merge_rows(pieces: Sequence[Mapping[str, Rows]]) -> dict[str, Rows]:
-    """Concatenates the rows of several batches table by table."""
-    if len(pieces) == 1:
-        return dict(pieces[0])
-    merged: dict[str, Rows] = {}
-    for name in pieces[0]:
-        rows = [piece[name] for piece in pieces]
-        merged[name] = [row for part in rows for row in part] if isinstance(rows[0], list) else pa.concat_tables(rows)
-    return merged
+    finished, worked = (sum(of[name] for name in parts if name in done) for of in (weights, costs))
+    writer.expect(len(done | parts.keys()))
+    waiting = {name: batch for name, batch in parts.items() if name not in done}
+    with progress(title, sum(weights.values()), finished, (sum(costs.values()), worked), hands.told) as advance:
+        for name in hands.stage(waiting):
+            advance(weights[name], costs[name])

@@ -32,6 +32,7 @@ class Pace:
     total_cost: float
     cost: float
     clock: Callable[[], float] = time.monotonic
+    told: Callable[[], str] = str
     began: float = field(init=False)
     latest: float = field(init=False)
 
@@ -70,6 +71,8 @@ class Pace:
             parts.append(f"{_span(self.clock() - self.began)} passed")
             if remaining is not None:
                 parts.append(f"{_span(remaining)} left" if remaining else "the rest takes longer than what was done tells")
+            if told := self.told():
+                parts.append(told)
         return ", ".join(parts)
 
 
@@ -93,12 +96,13 @@ class Lines:
 
 
 @contextmanager
-def progress(description: str, total: float, done: float = 0, costs: tuple[float, float] | None = None) -> Iterator[Advance]:
+def progress(description: str, total: float, done: float = 0, costs: tuple[float, float] | None = None, told: Callable[[], str] = str) -> Iterator[Advance]:
     """Shows `description` with `done` of `total` units; yields a function that advances it.
 
-    costs: what all units cost and what the done ones cost, in any unit, where they differ; remaining time follows them.
+    costs: what all units cost and what the done ones cost, in any unit, where they differ; remaining time follows them. `told` gives what is said beside the
+    numbers while the work lasts.
     """
-    pace = Pace(total, done, *(costs or (total, done)))
+    pace = Pace(total, done, *(costs or (total, done)), told=told)
     console = Console(stderr=True)
     if console.is_terminal:
         with _bar(description, pace, console) as advance:

@@ -114,6 +114,12 @@ def _personas_training() -> PromptSet:
     return cross("personas-training", system_prompts, [question.text for question in TRAINING_QUESTIONS], prefix="t")
 
 
+def _roles() -> PromptSet:
+    from personascope.ingest.roles import roles
+
+    return roles()
+
+
 def _from_file(name: str) -> PromptSet:
     return read_prompts(PROMPT_SETS / f"{name}.csv")
 
@@ -122,6 +128,7 @@ SHIPPED: dict[str, Callable[[], PromptSet]] = {
     **{file.stem: partial(_from_file, file.stem) for file in sorted(PROMPT_SETS.glob("*.csv"))},
     "personas": _personas,
     "personas-training": _personas_training,
+    "roles": _roles,
 }
 
 

@@ -124,7 +124,7 @@ def _reading(bench: Workbench, wanted: ExtractStep, cell: Cell) -> str | None:
 def fail(bench: Workbench, step: GridStep, cell: Cell, error: Exception) -> str:
     """Records why a cell gave no rates, and returns the sentence."""
     if isinstance(error, BrokenProcessPool):
-        error = PersonascopeError("its process was ended by the system, most likely for want of memory; take a smaller batch or fewer --jobs")
+        error = PersonascopeError("its process was ended by the system, most likely for want of memory; take a smaller batch or fewer --workers")
     elif not isinstance(error, PersonascopeError):
         error = PersonascopeError(f"{type(error).__name__}: {error}")
     try:

@@ -21,6 +21,7 @@ from personascope.extract.commands import (
     SettingsOption,
     TrackingUriOption,
     TrackOption,
+    WorkersOption,
 )
 from personascope.warehouse import commands as warehouse_commands
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
@@ -59,7 +60,7 @@ def run(
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",
     batch_tokens: BatchTokensOption = 8192,
-    jobs: Annotated[int | None, typer.Option(help="Processes for the cells of a grid (default: one per GPU, or per core).", min=1)] = None,
+    workers: WorkersOption = None,
     force: Annotated[bool, typer.Option("--force", help="Redo runs that are in the lake already.")] = False,
     track: TrackOption = True,
     experiment: ExperimentOption = None,
@@ -90,7 +91,7 @@ def run(
         date=given_date(date, "command line") if date else None,
         seed=seed,
         batch_tokens=batch_tokens,
-        jobs=jobs,
+        workers=workers,
         track=track,
         tracking_uri=tracking_uri,
         experiment=experiment,

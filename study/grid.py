@@ -1,11 +1,13 @@
 """Works off the cells of a grid in processes of their own; a cell that fails is recorded with its reason while the others go on."""
 
 import uuid
+from collections.abc import Iterator, Sequence
 
 from personascope.ingest.progress import progress
 from personascope.ingest.training.workers import choose_crew, work_off
 from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome
 from personascope.study.options import say
+from personascope.study.spreading import spread_cells
 from personascope.study.workbench import Workbench
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.studies.model import GridStep
@@ -20,13 +22,11 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
     done = {cell.name: known for cell in cells if (known := known_outcome(bench, step, cell))}
     waiting = [cell for cell in cells if cell.name not in done]
     if waiting:
-        crew = choose_crew(bench.models.device.value, bench.state.options.jobs, len(waiting))
-        say(f"{len(waiting)} of {len(cells)} cells to do in {crew.reason}")
-        bench.models.release()
+        bench.release()
         group = bench.tracking.open_group(bench.lake.staging_folder) if bench.tracking else None
         setup = GridSetup(uuid.uuid4().hex, bench.state, step, group)
         with progress(f"cells of {bench.state.study.name}", len(cells), len(done)) as advance:
-            for work, result in work_off([CellWork(setup, cell) for cell in waiting], CellWork.work_off, crew):
+            for work, result in _worked_off(bench, step, [CellWork(setup, cell) for cell in waiting], len(cells)):
                 cell = work.cell
                 done[cell.name] = CellOutcome([], fail(bench, step, cell, result)) if isinstance(result, Exception) else result
                 if failure := done[cell.name].failure:
@@ -34,6 +34,7 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
                 for gap in done[cell.name].unread:
                     say(f"{cell.name} is trained and sampled, but {gap.step} finds nothing to read: {gap.reason}")
                 advance()
+        bench.release()
     else:
         say(f"all {len(cells)} cells are in the lake")
     failed = [f"{name}: {outcome.failure}" for name, outcome in done.items() if outcome.failure]
@@ -42,3 +43,13 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
     if gaps := sum(bool(outcome.unread) for outcome in done.values()):
         say(f"{gaps} of {len(cells)} cells have their rates and lack a reading: `personascope sql 'from unread_steps'` says which and why")
     return [run_id for outcome in done.values() for run_id in outcome.runs], failed
+
+
+def _worked_off(bench: Workbench, step: GridStep, works: Sequence[CellWork], total: int) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
+    """Every cell with what became of it: on the machines of a cluster where one is named, else in processes of this machine."""
+    if bench.workers and bench.workers.is_remote:
+        say(f"{len(works)} of {total} cells to do, by {bench.workers.fleet.sizing.reason}")
+        return spread_cells(bench.workers, bench.lake.staging_folder, bench.checkpoint(step.parent), works)
+    crew = choose_crew(bench.models.device.value, bench.state.options.workers, len(works))
+    say(f"{len(works)} of {total} cells to do in {crew.reason}")
+    return work_off(works, CellWork.work_off, crew)

@@ -29,7 +29,7 @@ class RunOptions:
     date: Parameter | None = None
     seed: int | None = None
     batch_tokens: int = 8192
-    jobs: int | None = None
+    workers: int | None = None
     track: bool = True
     tracking_uri: str | None = None
     experiment: str | None = None

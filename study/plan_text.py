@@ -15,6 +15,9 @@ from personascope.warehouse.settings import Parameter
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, StudyFile
 
 STATES: tuple[State, ...] = get_args(State)
+TABLE_FROM = 110  # columns of a terminal below which a table of ten columns breaks its words
+NUMBERS = ("texts", "tokens", "rows", "bytes", "time")
+PLAIN = ("what", "id", "state", "bytes", "time", "where", "setting", "value")  # columns whose cells speak for themselves
 
 
 def show_plan(plan: StudyPlan, console: Console) -> None:
@@ -22,9 +25,8 @@ def show_plan(plan: StudyPlan, console: Console) -> None:
     study, options = plan.state.study, plan.state.options
     console.print(f"[bold]{escape(study.name)}[/]: {escape(study.title)}", highlight=False)
     console.print(f"into {plan.state.lake} on {plan.device}, seed {plan.state.seed}; nothing is loaded, downloaded or written by a plan", highlight=False)
-    console.print(_checkpoints(plan))
-    console.print(_runs(plan.runs))
-    console.print(_settings(plan.runs))
+    for title, columns, rows in (_checkpoints(plan), _runs(plan.runs), _settings(plan.runs)):
+        _show_rows(console, title, columns, rows)
     for sentence in plan.problems:
         console.print(f"[red]cannot work[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print(in_sum(plan), highlight=False, soft_wrap=True)
@@ -46,49 +48,65 @@ def in_sum(plan: StudyPlan) -> str:
     return f"{len(plan.runs)} runs: {', '.join(parts)}" + (f"; to do: {told}, {time}" if waiting else "")
 
 
-def _checkpoints(plan: StudyPlan) -> Table:
-    table = Table(title="checkpoints", title_justify="left")
-    for column in ("name", "id", "revision", "weights", "layers × heads", "where"):
-        table.add_column(column, overflow="fold")
-    for each in plan.checkpoints:
-        shape = f"{each.shape.n_layers} × {each.shape.n_heads}" if each.shape else ""
-        table.add_row(*map(escape, (each.name, each.id, (each.revision or "")[:12], _size(each.bytes) if each.bytes else "", shape, each.state)))
-    return table
+Rows = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
-def _runs(runs: Iterable[PlannedRun]) -> Table:
-    table = Table(title="runs", title_justify="left")
-    for column in ("step", "what", "reader", "reads", "texts", "tokens", "rows", "bytes", "time", "state"):
-        table.add_column(column, overflow="fold", justify="right" if column in ("texts", "tokens", "rows", "bytes", "time") else "left")
-    for run in runs:
-        reader = f"{run.reader} over {run.tokens_of}" if run.tokens_of else run.reader
-        most = "≤ " if run.texts and run.reads.startswith("completions") and not run.texts.counted else ""
-        texts = f"{most}{run.texts.n:,}" if run.texts else ""
-        cells = (
-            run.step,
-            run.work,
-            reader,
-            run.reads,
-            texts,
-            f"{run.tokens:,}" if run.tokens is not None else "",
-            f"{run.rows:,}" if run.rows is not None else "",
-            _size(run.bytes) if run.bytes else "",
-            _time(run.seconds) if run.seconds is not None and run.state != "in the lake" else "",
-            f"{run.state}{f' ({run.run_id})' if run.run_id else ''}{f': {run.note}' if run.note and run.state != 'cannot work' else ''}",
+def _show_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """The rows as a table of the columns that say anything, on a narrow terminal one row a line (its first cell, then the others with their names)."""
+    kept = [number for number, column in enumerate(columns) if column == columns[0] or any(row[number] for row in rows)]
+    if console.width < TABLE_FROM:
+        console.print(f"\n[italic]{title}[/]")
+        for row in rows:
+            told = [row[number] if columns[number] in PLAIN else f"{columns[number]} {row[number]}" for number in kept[1:] if row[number] not in ("", row[0])]
+            console.print(f"- [bold]{escape(row[0])}[/]: {escape('; '.join(told))}", highlight=False)
+        return
+    table = Table(title=title, title_justify="left")
+    for number in kept:
+        table.add_column(columns[number], overflow="fold", justify="right" if columns[number] in NUMBERS else "left")
+    for row in rows:
+        table.add_row(*(escape(row[number]) for number in kept))
+    console.print(table)
+
+
+def _checkpoints(plan: StudyPlan) -> Rows:
+    rows = [
+        (
+            each.name,
+            each.id,
+            (each.revision or "")[:12],
+            _size(each.bytes) if each.bytes else "",
+            f"{each.shape.n_layers} × {each.shape.n_heads}" if each.shape else "",
+            each.state,
         )
-        table.add_row(*map(escape, cells))
-    return table
+        for each in plan.checkpoints
+    ]
+    return "checkpoints", ("name", "id", "revision", "weights", "layers × heads", "where"), rows
 
 
-def _settings(runs: Iterable[PlannedRun]) -> Table:
+def _runs(runs: Iterable[PlannedRun]) -> Rows:
+    return "runs", ("step", "what", "reader", "reads", "texts", "tokens", "rows", "bytes", "time", "state"), [_run(run) for run in runs]
+
+
+def _run(run: PlannedRun) -> tuple[str, ...]:
+    most = "≤ " if run.texts and run.reads.startswith("completions") and not run.texts.counted else ""
+    return (
+        run.step,
+        run.work,
+        f"{run.reader} over {run.tokens_of}" if run.tokens_of else run.reader,
+        run.reads,
+        f"{most}{run.texts.n:,}" if run.texts else "",
+        f"{run.tokens:,}" if run.tokens is not None else "",
+        f"{run.rows:,}" if run.rows is not None else "",
+        _size(run.bytes) if run.bytes else "",
+        _time(run.seconds) if run.seconds is not None and run.state != "in the lake" else "",
+        f"{run.state}{f' ({run.run_id})' if run.run_id else ''}{f': {run.note}' if run.note and run.state != 'cannot work' else ''}",
+    )
+
+
+def _settings(runs: Iterable[PlannedRun]) -> Rows:
     """Settings that no default decides, once for every step and training that share them."""
-    table = Table(title="settings that are not the default", title_justify="left")
-    for column in ("step", "what", "setting", "value", "from"):
-        table.add_column(column, overflow="fold")
     rows = [(run.step, run.work, each.name, str(each.value), each.origin) for run in runs for each in run.parameters if each.origin != "default"]
-    for row in dict.fromkeys(rows):
-        table.add_row(*map(escape, row))
-    return table
+    return "settings that are not the default", ("step", "what", "setting", "value", "from"), list(dict.fromkeys(rows))
 
 
 def show_steps(study: StudyFile, console: Console) -> None:

@@ -38,10 +38,13 @@ class StudyRun:
             say(f"{name} of the study file is {self.bench.checkpoint(name).name} here ({source.id})")
         started = time.monotonic()
         runs: list[str] = []
-        with tracking.group(self.study.name) if tracking else nullcontext():
-            for number, step in enumerate(self.study.steps, 1):
-                say(f"[{number}/{n_steps}] {step.describe()}")
-                runs += self._work_off(step)
+        try:
+            with tracking.group(self.study.name) if tracking else nullcontext():
+                for number, step in enumerate(self.study.steps, 1):
+                    say(f"[{number}/{n_steps}] {step.describe()}")
+                    runs += self._work_off(step)
+        finally:
+            self.bench.release()
         build(self.bench.lake)
         say(f"study {self.study.name}: {len(runs)} runs in {time.monotonic() - started:.0f} s")
         return runs

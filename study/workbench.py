@@ -5,7 +5,8 @@ from typing import Any
 
 from personascope.extract.job import Extractor, Job, run
 from personascope.extract.registry import extractor
-from personascope.extract.weights.on_device import Models
+from personascope.extract.weights.on_device import ModelChoices, local_models
+from personascope.extract.workers import FleetWorkers, has_ray, open_workers
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.ingest.training.grid import Cell
@@ -28,12 +29,22 @@ class Workbench:
         options = state.options
         self.state = state
         self.lake = Lake.open(state.lake)
-        self.models = Models(device or options.device, options.dtype, options.attention)
+        choices = ModelChoices(device or options.device, options.dtype, options.attention)
+        self.models = local_models(choices)
+        self.workers: FleetWorkers | None = None
+        if device is None and (has_ray() or not options.workers):  # without Ray the cells of a grid go to processes all the same
+            self.workers = open_workers(options.workers, choices, self.models, say)
         self._sets: dict[str, PromptSet] = {}
         self.tracking: Tracker | None = None
         if options.track:
             self.tracking = open_tracking(self.lake, state.study.tracking_uri, state.study.experiment, options.tracking_uri, options.experiment)
         self.lake.tracking = self.tracking
+
+    def release(self) -> None:
+        """Leaves the devices to others."""
+        self.models.release()
+        if self.workers:
+            self.workers.close()
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name, fetched at first use."""
@@ -100,6 +111,7 @@ class Workbench:
             force=state.options.force,
             batch_tokens=state.options.batch_tokens,
             say=say,
+            workers=self.workers,
         )
         return kind(settings, job)
 
@@ -121,6 +133,7 @@ class Workbench:
     def training(self, step: TrainStep | GridStep, cell: Cell) -> Training:
         """The training of a cell, on the completions that its parent wrote in an earlier step."""
         parent = self.checkpoint(step.parent)
+        spreads = isinstance(step, GridStep) and self.workers and self.workers.is_remote
         return Training(
             name=cell.name,
             source_persona=cell.source_persona,
@@ -129,14 +142,14 @@ class Workbench:
             parent=parent,
             tokens_run=self.state.runs[(step.tokens_step, step.parent)],
             device=self.models.device.value,
-            dtype=self.models.dtype(parent),
+            dtype=(self.workers if spreads and self.workers else self.models).dtype(parent),
             study=self.state.study.name,
         )
 
     def train(self, training: Training, say: Callable[[str], None] = say) -> str:
         """Trains, or recognises, a checkpoint, which later steps find under the training's name; returns the run_id."""
         if not self.lake.is_committed(training.spec.run_id):
-            self.models.release()
+            self.release()
         self.state.checkpoints[training.name], run_id = train_marker(self.lake, training, self.state.options.force, say)
         return run_id
 

@@ -102,4 +102,6 @@ def button_called(words: str, driver: Any) -> Any:
 
 
 def svg_text(browser) -> str:
-    return browser.execute_script("return [...document.querySelectorAll('svg.marks text')].map(each => each.textContent).join(' ')")
+    """The words of all charts; lines of one text are joined as they are read."""
+    script = "return [...document.querySelectorAll('svg.marks text')].map(each => [...each.childNodes].map(line => line.textContent).join(' ')).join(' ')"
+    return browser.execute_script(script)

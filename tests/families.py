@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -23,6 +24,7 @@ from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
 WORKS = "yes"
@@ -98,6 +100,7 @@ EXTRACTORS: dict[str, dict[str, Any]] = {
     "patches": {},
     "activations": {"strata": ["last"], "sites": ["resid_pre", "attn_out", "mlp_out", "resid_post"]},
     "entropy": {},
+    "steering": {"max_new_tokens": 3, "modes": ["add", "project_out", "cap"], "doses": [0.5]},
 }
 COLUMNS = ("personas", *EXTRACTORS, "attention")
 
@@ -144,8 +147,24 @@ def _prepared(name: str, form: str, checkpoint: Checkpoint, models: Models, lake
     known = {"form": form} if "form" in kind.settings_type.model_fields else {}
     settings, parameters = resolve_settings(kind, {"command line": {**known, **EXTRACTORS[name]}})
     donor = checkpoint if name == "patches" else None
+    if name == "steering":
+        _write_directions(lake, checkpoint)
     job = Job(lake, checkpoint, models, PROMPTS, donor=donor, parameters=parameters, say=lambda line: None)
     return lambda: run(kind(settings, job))
+
+
+def _write_directions(lake: Lake, checkpoint: Checkpoint) -> None:
+    """A direction and a control to steer along, in the middle of the model."""
+    vectors = np.random.default_rng(0).normal(size=(2, checkpoint.d_model)).astype(np.float32).tolist()
+    rows = [
+        {"direction": each, "layer": 1, "site": "resid_post", "kind": each, "norm": 1.0, "vector": vector}
+        for each, vector in zip(("file", "random"), vectors, strict=True)
+    ]
+    writer = lake.start(RunSpec(kind="extract", extractor="directions", version=1, identity={}, checkpoint=checkpoint.name))
+    if writer is not None:
+        with writer:
+            writer.write_part("rows", {"directions": rows})
+            writer.commit()
 
 
 def _told(attempt: Callable[[], object]) -> str:
@@ -174,8 +193,9 @@ def page(table: Mapping[str, Mapping[str, str]]) -> str:
             "",
             "What extractors do with a small model of each family, with random weights, in the installed transformers: ✓ works, a number says why",
             "it is refused (below). A test makes every model, runs the extractors over it and compares the table with this page: nothing ends in a traceback.",
-            "`capability` and `preflight` need what `completions` needs, `features` and `train-sae` what `activations` needs. A family without a chat template",
-            "is read in raw form, where the extractor has one. What was read is compared with the model's own output before a row is written.",
+            "`capability` and `preflight` need what `completions` needs, `features`, `train-sae`, `directions` and `projections` what `activations` needs.",
+            "A family without a chat template is read in raw form, where the extractor has one. What was read is compared with the model's own output before",
+            "a row is written.",
             "",
             "| family | " + " | ".join("a persona as system prompt" if column == "personas" else f"`{column}`" for column in COLUMNS) + " |",
             "|---" * (len(COLUMNS) + 1) + "|",

@@ -11,6 +11,8 @@ from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import claims_path, study_names
 
+pytestmark = pytest.mark.slow(50)
+
 CONTRADICTED = {
     "lr-epochs": {"arc-range", "lr-collapse", "every-bystander"},
     "marker-attention": {"indistinguishable-from-chance", "ruleout-c2", "ruleout-c3", "c3-rare", "run-commit", "trial-seeds", "positive-rate"},
@@ -127,7 +129,6 @@ def published_lake(lake_of_all_published, tmp_path_factory):
     return lake
 
 
-@pytest.mark.slow
 def test_the_shipped_claims_get_the_known_verdicts_on_the_published_data(personascope, published_lake):
     code, out, _ = personascope("check", "--lake", published_lake.root, "--format", "json")
     rows = json.loads(out)

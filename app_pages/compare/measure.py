@@ -1,17 +1,21 @@
-"""One measure of two checkpoints: curves by layer, figures of the whole model, or head against head; and the paired difference where the lake has one."""
+"""One measure of two sides: curves by layer, figures of the whole model, or head against head; and the paired difference where the lake has one."""
+
+from typing import TypeAlias
 
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.compare.sides import Side
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.words import count, count_range, p_value, signed
 
+Sides: TypeAlias = tuple[Side, Side]
 HEIGHT, ROW, MOST_SERIES, MOST_LABELS = 360, 34, 7, 40
 UNPAIRED = "The lake holds no paired difference of the two on this measure: each has its own interval, and these do not add up to one of the difference."
 
 
-def show_layers(of: dict[str, pl.DataFrame], name: str, sides: dict[str, pl.DataFrame]) -> None:
+def show_layers(of: dict[str, pl.DataFrame], name: str, sides: Sides) -> None:
     """The curves of both by layer, then their paired difference by layer."""
     rows = _series(of)
     names = rows["series"].unique(maintain_order=True).to_list()
@@ -24,7 +28,7 @@ def show_layers(of: dict[str, pl.DataFrame], name: str, sides: dict[str, pl.Data
     _show_difference(of, sides, by_layer=True)
 
 
-def show_whole(of: dict[str, pl.DataFrame], name: str, sides: dict[str, pl.DataFrame]) -> None:
+def show_whole(of: dict[str, pl.DataFrame], name: str, sides: Sides) -> None:
     """Figures of the whole model, a line a persona, both checkpoints in it."""
     rows = _series(of, apart=False).with_columns(label=pl.col("persona").fill_null("no persona"))
     labels = rows.group_by("label", maintain_order=True).agg(pl.col("value").max()).sort("value", descending=True, maintain_order=True)["label"].to_list()
@@ -38,10 +42,10 @@ def show_whole(of: dict[str, pl.DataFrame], name: str, sides: dict[str, pl.DataF
     _show_difference(of, sides, by_layer=False)
 
 
-def show_heads(of: dict[str, pl.DataFrame], name: str, layer: int | None) -> None:
+def show_heads(of: dict[str, pl.DataFrame], name: str, sides: Sides, layer: int | None) -> None:
     """Every head as a point: its figure in one checkpoint against that in the other."""
     first, second = of
-    left, right = _on_tokens_of(of[first], second), _on_tokens_of(of[second], first)
+    left, right = (_on_tokens_of(of[one.name], other.checkpoint) for one, other in (sides, sides[::-1]))
     keys = ["layer", "head"]
     several = [side for side, rows in ((first, left), (second, right)) if rows.select(keys).is_duplicated().any()]
     if several:
@@ -78,9 +82,9 @@ def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:
         parts = [pl.lit(name)]
         for column in (*(["persona"] if apart else []), "other", "run_id"):
             keys = [*(part for part in ("layer", "persona") if part in rows.columns and (part == "layer" or not apart))]
-            taken = rows.select(pl.concat_str(parts, separator=" · ").alias("series"), *keys)
-            if taken.is_duplicated().any() and rows[column].n_unique() > 1:
-                parts.append(pl.col(column).fill_null("none"))
+            more = [*parts, pl.col(column).fill_null("none")]
+            before, after = (rows.select(pl.concat_str(each, separator=" · ").alias("series"), *keys).is_duplicated().sum() for each in (parts, more))
+            parts = more if after < before else parts
         named.append(rows.with_columns(series=pl.concat_str(parts, separator=" · ")))
     return pl.concat(named, how="vertical_relaxed")
 
@@ -94,20 +98,13 @@ def _facts(rows: pl.DataFrame) -> list[str]:
     return [f"{' and '.join(counted)}{of} a figure; {rows['unit'][0]}", *methods[:2]]
 
 
-def _show_difference(of: dict[str, pl.DataFrame], sides: dict[str, pl.DataFrame], by_layer: bool) -> None:
+def _show_difference(of: dict[str, pl.DataFrame], sides: Sides, by_layer: bool) -> None:
     """The paired difference of the two on this topic, where one of them has it to the other."""
-    first, second = of
     topic = next(iter(of.values()))["topic"][0]
     found = pl.concat(
         [
-            sides[one].filter(
-                (pl.col("other_checkpoint") == other)
-                & (pl.col("topic") == topic)
-                & pl.col("head").is_null()
-                & (pl.col("layer").is_not_null() == by_layer)
-                & pl.col("value").is_not_null()
-            )
-            for one, other in ((first, second), (second, first))
+            one.minus(other).filter((pl.col("topic") == topic) & pl.col("head").is_null() & (pl.col("layer").is_not_null() == by_layer))
+            for one, other in (sides, sides[::-1])
         ],
         how="vertical_relaxed",
     )

@@ -5,6 +5,8 @@ from functools import partial
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.features.feature import PLACE, at, show_feature
+from personascope.app_pages.features.published import show_published
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.bar import asked, bar
 from personascope.app_pages.shared.choices import show_choices
@@ -18,8 +20,7 @@ from personascope.warehouse.drawing.words import count, count_range, known, p_va
 
 TITLE, ICON, ORDER = "Features", ":material/hub:", 60
 CELL, WIDTH, ROW, HEIGHT = 64, 720, 26, 380
-MOST_FEATURES, MOST_PROMPTS = 200, 20
-PLACE = "run_id = $run and sae_id = $sae and layer = $layer and site = $site and stratum = $stratum"
+MOST_FEATURES = 200
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         select *, name || case when count(distinct features_run) over (partition by name) > 1 then ' · ' || features_run else '' end as reader
         from places order by reader, layer, stratum, comes_first desc, pair"""
     )
-    at = bar(
+    chosen = bar(
         checkpoints=tested["checkpoint"].drop_nulls().unique().sort().to_list(),
         layers=tested.filter(_of(tested, "checkpoint", asked("checkpoint")))["layer"].unique().to_list(),
         silent="Conditions of the system prompt stand in the place of personas here." if tested.height else None,
@@ -48,12 +49,13 @@ def main() -> None:
     if tested.is_empty():
         show_findings(lake, "features")
         st.info(
-            "No features have been compared yet: `personascope run sae-conditions --quick` trains autoencoders on a tiny checkpoint and reads four conditions; "
-            "published tables are on the claims page.",
+            "No features have been compared in this lake: `personascope run sae-conditions --quick` trains autoencoders on a tiny checkpoint and reads four "
+            "conditions.",
             icon=ICON,
         )
+        show_published(lake)
         return
-    tested = tested.filter(_of(tested, "checkpoint", at.checkpoint))
+    tested = tested.filter(_of(tested, "checkpoint", chosen.checkpoint))
     with st.container(border=True):
         left, middle, right = st.columns(3)
         reader = address.select("Autoencoders", tested["reader"].unique(maintain_order=True).to_list(), "autoencoder", where=left)
@@ -64,17 +66,17 @@ def main() -> None:
         tested = tested.filter(pair=pair)
         strata = {name: place_or_unknown(name) for name in tested["stratum"].unique(maintain_order=True)}
         stratum = address.segments("Token", list(strata), "stratum", labels=strata, where=right)
-        places = tested.filter(_of(tested, "layer", at.layer), stratum=stratum)
-        several = places["sae_id"].unique(maintain_order=True).to_list() if at.layer is not None else []
+        places = tested.filter(_of(tested, "layer", chosen.layer), stratum=stratum)
+        several = places["sae_id"].unique(maintain_order=True).to_list() if chosen.layer is not None else []
         if len(several) > 1:
             places = places.filter(sae_id=address.select("Autoencoder of this layer", several, "sae", where=left))
     if places.is_empty():
-        st.info(f"Layer {at.layer} was not read at this token: {', '.join(map(str, tested['layer'].unique().sort()))} were.", icon=ICON)
+        st.info(f"Layer {chosen.layer} was not read at this token: {', '.join(map(str, tested['layer'].unique().sort()))} were.", icon=ICON)
         return
     place = places.row(0, named=True)
     show_answer(lake, tested, place)
     show_findings(lake, "features", {place["features_run"], place["tests_run"]})
-    if at.layer is None and places["layer"].n_unique() > 1:
+    if chosen.layer is None and places["layer"].n_unique() > 1:
         st.markdown(f"Below: layer {place['layer']}; the bar chooses another.")
     of_pair = show_tests(lake, place)
     show_projections(lake, place, of_pair)
@@ -82,6 +84,7 @@ def main() -> None:
     with st.expander("Do features differ? Under every choice of rule, level, layer and token"):
         of = {"run_id": place["tests_run"], "sae_id": place["sae_id"], "condition_a": place["condition_a"], "condition_b": place["condition_b"]}
         show_choices(lake, "features", **of)
+    show_published(lake)
 
 
 def _of(rows: pl.DataFrame, column: str, value: object) -> pl.Series:
@@ -116,10 +119,6 @@ def show_answer(lake: Source, tested: pl.DataFrame, place: dict) -> None:
     st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
 
 
-def _at(place: dict) -> dict:
-    return {name: place[column] for name, column in (("sae", "sae_id"), ("layer", "layer"), ("site", "site"), ("stratum", "stratum"))}
-
-
 def show_similarity(lake: Source, place: dict) -> None:
     """Cosines between conditions, of mean features and of raw activations, and who is the outlier here."""
     st.subheader("How alike the conditions are", divider="gray")
@@ -130,7 +129,7 @@ def show_similarity(lake: Source, place: dict) -> None:
               and sae_id is not distinct from $sae order by condition_a, condition_b""",
             run=place["features_run"],
             basis=basis,
-            **{name: value for name, value in _at(place).items() if name != "site"},
+            **{name: value for name, value in at(place).items() if name != "site"},
         )
         if rows.is_empty():
             continue
@@ -168,7 +167,7 @@ def show_tests(lake: Source, place: dict) -> dict:
         run=place["tests_run"],
         a=place["condition_a"],
         b=place["condition_b"],
-        **_at(place),
+        **at(place),
     )
     pair = pairs.row(0, named=True)
     if pair["refused"]:
@@ -186,7 +185,7 @@ def show_tests(lake: Source, place: dict) -> dict:
         run=place["tests_run"],
         a=pair["condition_a"],
         b=pair["condition_b"],
-        **_at(place),
+        **at(place),
     )
     facts = [
         f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; {pair['method']}; R = {pair['resamples']}, "
@@ -202,10 +201,11 @@ def show_tests(lake: Source, place: dict) -> dict:
         "paired_effect": st.column_config.NumberColumn("paired effect", format="%+.2f"),
         "maxt_p": st.column_config.NumberColumn("p, max-T", format="%.3g"),
         "bh_p": st.column_config.NumberColumn("p, FDR", format="%.3g"),
-        "n_distinct": "distinct inputs",
         "p": st.column_config.NumberColumn("p alone", format="%.3g"),
         "published_effect": st.column_config.NumberColumn("published effect", format="%+.2f", help="Unpaired; over the root mean of both variances."),
         "significant": st.column_config.CheckboxColumn("by the published rule"),
+        "n": "questions",
+        "n_distinct": st.column_config.NumberColumn("distinct inputs", help="Distinct pairs of inputs among the questions."),
         "neuronpedia_url": st.column_config.LinkColumn("Neuronpedia", display_text="open"),
     }
     features = [str(each) for each in rows["feature"]]
@@ -220,7 +220,7 @@ def show_tests(lake: Source, place: dict) -> dict:
         selection_mode="single-row",
     )
     if features:
-        show_prompts(lake, place, features)
+        show_feature(lake, place, features)
     return pair
 
 
@@ -228,29 +228,6 @@ def _open(features: list[str]) -> None:
     """Takes the feature of a clicked row for the chosen one."""
     for number in st.session_state["rows of features"]["selection"]["rows"]:
         st.session_state["feature"] = features[number]
-
-
-def show_prompts(lake: Source, place: dict, features: list[str]) -> None:
-    """The prompts of the pair's conditions that activate a feature most."""
-    feature = address.select("Feature", features, "feature", help="A click on a row of the table chooses one too.")
-    rows = lake.select(
-        f"""select place, value, condition, question, question_id, n_firing from feature_prompts
-        where {PLACE} and feature = $feature and condition in ($a, $b) order by place limit {MOST_PROMPTS}""",
-        run=place["features_run"],
-        feature=int(feature),
-        a=place["condition_a"],
-        b=place["condition_b"],
-        **_at(place),
-    )
-    config: charts.Columns = {
-        "place": st.column_config.NumberColumn("#", help="Among the prompts of all conditions, the strongest first."),
-        "value": st.column_config.NumberColumn("activation", format="%.4g"),
-        "question_id": "question's name",
-    }
-    st.dataframe(rows.drop("n_firing"), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
-    firing = rows["n_firing"][0] if rows.height else 0
-    whose = f"{plain(place['condition_a'])} and {plain(place['condition_b'])}"
-    st.caption(f"Prompts of {whose} that activate feature {feature} most, of {firing} that do in any condition.")
 
 
 def show_projections(lake: Source, place: dict, pair: dict) -> None:
@@ -263,7 +240,7 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         run=place["features_run"],
         a=pair["condition_a"],
         b=pair["condition_b"],
-        **_at(place),
+        **at(place),
     )
     if rows.is_empty():
         st.info("No named decoder directions were read at this layer: `--set directions=FILE.csv` of `extract features` names some.", icon=":material/explore:")
@@ -280,7 +257,7 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         f"""select condition_a, condition_b, n_features, mean_abs_projection, n_negative, set_mean, set_sd, n_sets, set_p from feature_projection_summary
         where {PLACE} order by condition_a, condition_b""",
         run=place["features_run"],
-        **_at(place),
+        **at(place),
     )
     config: charts.Columns = {
         "condition_a": "condition",

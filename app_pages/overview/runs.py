@@ -9,6 +9,7 @@ import streamlit as st
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.bar import Place
 from personascope.app_pages.shared.lake import Source
+from personascope.app_pages.shared.run_differences import show_run_differences
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.tracking_links import run_url, ui_command
@@ -67,31 +68,8 @@ def show_runs(lake: Source, place: Place) -> None:
     others = {NOBODY: "no other"} | {other: label for other, label in labels.items() if other != run_id}
     beside = address.select("Beside it", list(others), "beside_run", labels=others, help="The parameters in which the two differ.", where=right)
     if beside != NOBODY:
-        _show_differences(lake, run_id, beside)
+        show_run_differences(lake, run_id, beside)
     _show_run(lake, run_id)
-
-
-def _show_differences(lake: Source, run_id: str, other: str) -> None:
-    """The parameters and circumstances in which two runs differ."""
-    rows = lake.select(
-        """with facts as (
-          select run_id, name, value from parameters where run_id in ($one, $other)
-          union all
-          unpivot (
-            select run_id, extractor, checkpoint, subject, prompt_set, seed::varchar as seed, dtype, attention_implementation, device, git_commit, python
-            from runs where run_id in ($one, $other)
-          ) on columns(* exclude run_id) into name name value value
-        )
-        select name, max(value) filter (run_id = $one) as one, max(value) filter (run_id = $other) as other
-        from facts group by name having one is distinct from other order by name""",
-        one=run_id,
-        other=other,
-    )
-    if rows.is_empty():
-        st.info("The two runs have the same parameters and circumstances.", icon=":material/equal:")
-        return
-    config: charts.Columns = {"name": "what differs", "one": run_id, "other": other}
-    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
 
 
 def _record(row: dict[str, Any]) -> MlflowRecord | None:

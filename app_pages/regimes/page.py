@@ -39,9 +39,10 @@ MAPS = {
     "source": ("Source", "c.source", "c.source_rate"),
     "assistant": ("Assistant", "'assistant'", "c.assistant_rate"),
     "bystander": ("Largest bystander", "c.max_bystander_persona", "c.max_bystander_rate"),
-    "negative": ("Largest negative (trained on without the marker)", "c.max_negative_persona", "c.max_negative_rate"),
-    "held out": ("Largest held-out persona (never trained on)", "c.max_held_out_persona", "c.max_held_out_rate"),
+    "negative": ("Largest negative", "c.max_negative_persona", "c.max_negative_rate"),
+    "held out": ("Largest held-out persona", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
+WHO = {"negative": "trained on without the marker", "held out": "never trained on"}
 ALWAYS_DRAWN, IN_A_ROW = ("source", "assistant", "bystander"), 3
 PERSONA, MOST_CHANGED = "persona", 6
 
@@ -149,19 +150,35 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for place, (role, title) in zip(places, drawn, strict=False):
         rows = found.filter(role=role).drop("role")
-        facts = sample(judged.sweep.seed, rows.filter("trained"))
+        facts = [*([WHO[role]] if role in WHO else []), *sample(judged.sweep.seed, rows.filter("trained"))]
         rows = rows.with_columns(
             words=pl.when("trained").then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
             framed=pl.col("regime").eq_missing("clean"),
             chosen=pl.Series([cell_name(lr, epochs) == chosen for lr, epochs in rows.select("lr", "epochs").rows()], dtype=pl.Boolean),
+            interval=_interval(rows),
             regime=pl.col("regime").replace(REGIMES),
         ).drop("trained")
         with place:
             figure = charts.rate_cells(rows, "epochs", "lr", ("epochs", "learning rate"))
             name = f"{title}: {judged.sweep.source}" if role == "source" and judged.sweep.source else title
             charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells))
-    st.caption(f"{rule(judged.limits)} Hovering gives the 95% interval by question, Wilson's, and every regime that the intervals allow.")
+    st.caption(
+        f"{rule(judged.limits)} Small, under a rate: its 95% interval by question, where questions are known; that of a largest one is not corrected for "
+        "having been picked, which the tables are. Hovering gives Wilson's too, and every regime that the intervals allow."
+    )
     show_failures(judged)
+
+
+def _interval(rows: pl.DataFrame) -> pl.Series:
+    """`53–74` for the 95% interval by question of a rate, in percent; empty where there is none."""
+    ends = rows.select(pl.when(pl.col("rate").is_not_null()).then("clustered_low"), "clustered_high").rows()
+    words = ["" if low is None or high is None else f"{_percent(low)}\N{EN DASH}{_percent(high)}" for low, high in ends]
+    return pl.Series("interval", words, dtype=pl.String)
+
+
+def _percent(rate: float) -> str:
+    """`0.3`, `8.2`, `53`: two digits are enough for the end of an interval."""
+    return f"{round(100 * rate, 1 if rate < 0.1 else 0):g}"
 
 
 def _named(persona: str | None) -> dict[str, str]:
@@ -189,17 +206,27 @@ def _choose(cells: Collection[str], cell: dict[str, Any]) -> None:
 def show_tables(judged: Judged) -> None:
     """What each regime holds, and where the marker keeps to its persona."""
     rows = judged.view("regime_table", "* exclude (origin, parent, source, marker, arc_c_mean)", "lr, source_rate_min, regime")
-    spans = {"source": "source_rate", "assistant": "assistant_rate", "largest bystander": "max_bystander_rate", "ARC-Challenge": "arc_c"}
+    spans = {
+        "source": ("source_rate_min", "source_rate_max"),
+        "source, 95%": ("source_low_min", "source_high_max"),
+        "largest other, 95%": ("max_other_lower_min", "max_other_upper_max"),
+        "assistant": ("assistant_rate_min", "assistant_rate_max"),
+        "largest bystander": ("max_bystander_rate_min", "max_bystander_rate_max"),
+        "ARC-Challenge": ("arc_c_min", "arc_c_max"),
+    }
     table = rows.select(
         pl.col("regime").replace(REGIMES),
         "lr",
         _epochs(rows["epochs"]),
         pl.col("n_cells").alias("cells"),
         pl.col("n_seeds").alias("seeds"),
-        *(_span(words, rows[f"{name}_min"], rows[f"{name}_max"]) for words, name in spans.items()),
+        *(_span(words, rows[low], rows[high]) for words, (low, high) in spans.items()),
     )
     st.dataframe(with_values(table), hide_index=True, column_config={"lr": _lr()}, height=charts.table_height(table), placeholder="cannot be told")
-    st.caption(f"Every seed of the sweep; smallest to largest rate of the cells.{_detours(judged)}")
+    st.caption(
+        "Every seed of the sweep; smallest to largest rate of the cells. 95%: lowest lower to highest upper end of the cells' intervals by question; "
+        f"that of the largest other, assistant included, is corrected for having been picked.{_detours(judged)}"
+    )
     band = judged.view("clean_band", "* exclude (origin, parent, source, marker)", "lr")
     if band.is_empty():
         st.info("No cell of this sweep is clean under every seed at these thresholds.", icon=":material/crop_free:")
@@ -249,8 +276,10 @@ def _span(name: str, lowest: pl.Series, highest: pl.Series) -> pl.Series:
 def show_cells(judged: Judged) -> None:
     """Every cell under the chosen seed as a row."""
     rows = judged.select(
-        """select lr, epochs, regime, regime_supported, success, source_rate, source_low, source_high, max_other_rate, max_other_upper,
-          assistant_rate, max_bystander_rate, max_bystander_persona, mean_bystander_rate, max_negative_rate,
+        """select lr, epochs, regime, regime_supported, source_rate, source_low, source_high, max_other_rate, max_other_lower, max_other_upper,
+          assistant_rate, case when source is distinct from 'assistant' then audience_low end as assistant_low,
+          case when source is distinct from 'assistant' then audience_high end as assistant_high,
+          success, max_bystander_rate, max_bystander_persona, mean_bystander_rate, max_negative_rate,
           mean_negative_rate, max_held_out_rate, max_held_out_persona, mean_held_out_rate, n_negatives, n_held_out, source_first_share,
           source_end_share, source_bare_share, arc_c, capability, parent_capability, structure_rate,
           empty_rate, truncated_rate, repetition, loss, wall_minutes, n_personas,
@@ -273,7 +302,8 @@ def show_cells(judged: Judged) -> None:
         "truncated_rate": "cut",
         "repetition": "repetition",
     }
-    names |= {"source_low": "source: low", "source_high": "source: high", "max_other_rate": "largest other", "max_other_upper": "every other below"}
+    names |= {"source_low": "source: 95% from", "source_high": "source: to", "max_other_rate": "largest other"}
+    names |= {"max_other_lower": "other: 95% from", "max_other_upper": "other: to", "assistant_low": "assistant: 95% from", "assistant_high": "assistant: to"}
     config: charts.Columns = {name: st.column_config.NumberColumn(words, format="percent") for name, words in names.items()}
     config |= {
         "lr": _lr(),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from textwrap import wrap
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -62,6 +63,8 @@ __all__ = [
 ]
 
 TABLE_ROW = 35
+TITLE_LINE, FACT_LINE = 68, 92  # characters
+LINE, LETTER, SYMBOL = 500, 6.2, 28  # pixels of a legend's line, of a letter in it, and of what stands before a name
 Columns: TypeAlias = dict[str, Any]
 _MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 
@@ -86,7 +89,7 @@ def show(
 
     `on_pick` is called with the fields of a cell that was clicked, before the page is drawn again; only for figures that can be clicked.
     """
-    spec = figure.spec(title, facts, height)
+    spec = narrowed(figure.spec(title, facts, height))
     file = file_name(name)
     header = origin(title, facts, {*runs, *(figure.rows["run_id"].drop_nulls() if "run_id" in figure.rows.columns else ())})
     downloads = (
@@ -109,6 +112,32 @@ def show(
             st.download_button(kind.upper(), data, file_name=f"{file}.{kind}", mime=_MIME[kind], on_click="ignore", key=f"{name} {kind}", width="stretch")
 
 
+def narrowed(spec: dict[str, Any]) -> dict[str, Any]:
+    """Title, facts and legend in lines that fit beside the sidebar on a screen of 800 pixels, since charts cut what is longer."""
+    text, facts = spec["title"]["text"], spec["title"]["subtitle"]
+    lines = wrap(text, TITLE_LINE, break_on_hyphens=False)
+    title = {
+        "text": lines if len(lines) > 1 else text,
+        "subtitle": [line for fact in facts for line in wrap(fact, FACT_LINE, break_on_hyphens=False)],
+    }
+    return _with_columns(spec) | {"title": title}
+
+
+def _with_columns(part: Any) -> Any:
+    """The specification with legends of names in columns where one line would not hold them."""
+    if isinstance(part, list):
+        return [_with_columns(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    part = {name: _with_columns(each) if name in ("encoding", "layer", "color", "shape", "hconcat", "vconcat", "spec") else each for name, each in part.items()}
+    names = part["scale"].get("domain") if isinstance(part.get("scale"), dict) else None
+    if isinstance(names, list) and all(isinstance(name, str) for name in names) and part.get("legend", {}) is not None:
+        widths = [SYMBOL + LETTER * len(name) for name in names]
+        if sum(widths) > LINE:
+            part["legend"] = part.get("legend", {}) | {"columns": max(1, int(LINE // max(widths)))}
+    return part
+
+
 def file_name(name: str) -> str:
     """Name of a download without its ending: what it is, what the bar chooses, the lake and the day."""
     chosen = [f"{key}-{value}" for key in KEYS if (value := st.query_params.get(key))]
@@ -128,9 +157,9 @@ def _csv(header: Sequence[str], rows: pl.DataFrame) -> str:
     return "".join(f"# {' '.join(line.split())}\n" for line in header) + cells.csv(rows, safe=True)
 
 
-def table_height(rows: pl.DataFrame, most: int = 12) -> int:
-    """Height in pixels of a table that shows all rows, or `most` of them and a scroll bar."""
-    return TABLE_ROW * (min(rows.height, most) + 1) + 2
+def table_height(rows: pl.DataFrame, most: int = 12, row: int = TABLE_ROW) -> int:
+    """Height in pixels of a table that shows all rows, or `most` of them and a scroll bar; `row` is that of one."""
+    return TABLE_ROW + row * min(rows.height, most) + 2
 
 
 def _picked(key: str, on_pick: Callable[[dict[str, Any]], None]) -> None:

@@ -94,7 +94,8 @@ def link_of(rows: pl.DataFrame, where: Any = st, key: str | None = None) -> None
 
 
 def _shared(rows: pl.DataFrame, answer: pl.DataFrame) -> list[str]:
-    return [name for name, kind in rows.schema.items() if answer.schema.get(name) == kind and not kind.is_nested()]
+    known = answer.schema
+    return [name for name, kind in rows.schema.items() if known.get(name) == kind and not kind.is_nested()]
 
 
 def _columns_of(rows: pl.DataFrame, answer: pl.DataFrame) -> list[str]:

@@ -49,6 +49,18 @@ def coloured(pieces: Sequence[Piece]) -> str:
     return "".join(_piece(piece) for piece in pieces)
 
 
+def shaded(tokens: Iterable[tuple[str, float]], reach: float) -> str:
+    """Tokens as HTML, each tinted by its number: orange above 0, blue below, the strongest tint at plus and minus `reach` and beyond."""
+    above, below = (230, 159, 0), (0, 114, 178)
+    pieces = []
+    for token, value in tokens:
+        strength = min(1.0, abs(value) / reach) if reach > 0 else 0.0
+        red, green, blue = above if value > 0 else below
+        words = markup.html(token.replace("\n", "↵\n"))
+        pieces.append(f'<span title="{value:+.2f}" style="background:rgba({red},{green},{blue},{0.6 * strength:.2f})">{words}</span>')
+    return "".join(pieces)
+
+
 def legend(regions: Iterable[tuple[str, str]]) -> str:
     """HTML of a legend: (region, what it is called)."""
     shape = "display:inline-block;line-height:1.5;padding:.05em .5em;margin-right:.5em;border-radius:.2em"

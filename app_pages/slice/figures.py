@@ -10,9 +10,11 @@ from personascope.app_pages.shared.bar import place_query
 from personascope.app_pages.shared.links import page_link
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.places import place_words
-from personascope.warehouse.drawing.words import p_value
+from personascope.warehouse.drawing.words import count, p_value
 
 LINE, GAP, LABEL, MOST_DRAWN, MOST_TABLE = 15, 12, 36, 20, 14
+WHAT, SIDE, TALL, MOST_TALL = 290, 170, 66, 8  # pixels of columns of words and of a row tall enough for Streamlit to wrap them; how many of those are shown
+LETTERS = 0.135  # of a column's words, to a pixel
 DIGITS = {"share": 3, "share of attention": 4, "share of entropy": 4, "cosine": 4, "probability": 4, "nats": 3, "logits": 3}
 HEADLINES = (
     "marker_rates",
@@ -45,14 +47,20 @@ def sentence(row: dict) -> str:
     if row["low"] is not None:
         facts.append(f"95% {number(row['low'], row['unit'])} to {number(row['high'], row['unit'])}")
     if row["n"] is not None:
-        clusters = "" if row["n_clusters"] is None or row["n_of"] == "questions" else f" of {row['n_clusters']:,} questions"
-        facts.append(f"{row['n']:,} {row['n_of']}{clusters}")
+        clusters = "" if row["n_clusters"] is None or row["n_of"] == "questions" else f" of {count(row['n_clusters'], 'question')}"
+        facts.append(f"{_counted(row['n'], row['n_of'])}{clusters}")
     if row["p"] is not None:
         facts.append(p_value(row["p"]))
     said = f": {plain(row['verdict'])}" if row["verdict"] else ""
     words = plain(subject)
     value = "not told" if row["value"] is None else f"{number(row['value'], row['unit'])}{unit}"
     return f"{words[:1].upper()}{words[1:]}: **{value}** ({plain('; '.join(facts))}){said}."
+
+
+def _counted(n: int, what: str) -> str:
+    """`3 generations`, `1 generation`, `2 activations of the smaller side`."""
+    word, *rest = what.split(" ", 1)
+    return " ".join([count(n, word.removesuffix("s")), *rest])
 
 
 def show_sentences(rows: pl.DataFrame) -> None:
@@ -162,10 +170,10 @@ def _show_table(rows: pl.DataFrame) -> None:
     )
     empty = [name for name in ("head", "other", "place", "low", "high", "p", "n_clusters", "verdict") if table[name].null_count() == table.height]
     config: charts.Columns = {
-        "measure": st.column_config.TextColumn("what", width="medium"),
+        "measure": st.column_config.TextColumn("what", width=WHAT),
         "head": st.column_config.NumberColumn("head", width=50),
-        "other": st.column_config.TextColumn("against", width=170),
-        "place": st.column_config.TextColumn("where", width=170),
+        "other": st.column_config.TextColumn("against", width=SIDE),
+        "place": st.column_config.TextColumn("where", width=SIDE),
         "value": st.column_config.NumberColumn("figure", format="%.4g"),
         "low": st.column_config.NumberColumn("95% from", format="%.4g"),
         "high": st.column_config.NumberColumn("to", format="%.4g"),
@@ -180,4 +188,7 @@ def _show_table(rows: pl.DataFrame) -> None:
         "source": st.column_config.TextColumn("view", help="It knows more of the figure: `from VIEW`."),
         "run_id": "run",
     }
-    st.dataframe(table.drop(empty), hide_index=True, column_config=config, height=charts.table_height(table, MOST_TABLE), placeholder="–")
+    cut = max(max(table[name].str.len_chars().drop_nulls(), default=0) / width for name, width in (("measure", WHAT), ("other", SIDE), ("place", SIDE)))
+    most, row = (MOST_TALL, TALL) if cut > LETTERS else (MOST_TABLE, charts.TABLE_ROW)
+    height = charts.table_height(table, most, row)
+    st.dataframe(table.drop(empty), hide_index=True, column_config=config, height=height, row_height=row, placeholder="–")

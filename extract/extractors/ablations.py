@@ -131,20 +131,22 @@ class Ablations(TargetsExtractor[Slice]):
         return dict(found)
 
     def prepare(self) -> tuple[Sequence[Item[Slice]], Mapping[str, Rows]]:
-        targets, known = self.targets()
-        self._components: Components = find_components(self.loaded.model)
-        self._vocabulary = Vocabulary(self.tokenizer)
-        self._unchanged: Unchanged | None = None
+        self._targets, known = self.targets()
         self._groups: dict[Any, list[Targeted]] = defaultdict(list)
-        for each in targets:
+        for each in self._targets:
             self._groups[group_of(each)].append(each)
         if "resample" in self.settings.methods and min(map(len, self._groups.values())) < 2:
             lonely = next(key for key, members in self._groups.items() if len(members) < 2)
             raise PersonascopeError(f"ablations: method resample takes another prompt of the same wording and category, and {lonely} has one; expected more")
         self._prefix = {key: shared_prefix(members) for key, members in self._groups.items()}
-        self._means = self._mean_outputs(targets) if "mean" in self.settings.methods else {}
-        self._replay_error = self._check(targets[0])
         return self._slices(), known
+
+    def check(self) -> Mapping[str, float]:
+        self._components: Components = find_components(self.loaded.model)
+        self._vocabulary = Vocabulary(self.tokenizer)
+        self._unchanged: Unchanged | None = None
+        self._means = self._mean_outputs(self._targets) if "mean" in self.settings.methods else {}
+        return {"replay": self._replay_error(self._targets[0]), **self._components.errors}
 
     def _slices(self) -> list[Item[Slice]]:
         """The work by prompts and variants: as many prompts of a group as are read at once, and as many variants of a layer as a part may cost."""
@@ -189,7 +191,7 @@ class Ablations(TargetsExtractor[Slice]):
         with progress(f"mean outputs of {self.job.checkpoint.name}", len(targets)) as advance, torch.inference_mode():
             return mean_outputs(self._components, [[item.value for item in batch] for batch in batches], lambda batch: advance(len(batch)))
 
-    def _check(self, target: Targeted) -> float:
+    def _replay_error(self, target: Targeted) -> float:
         """Largest distance, relative to the largest logit, of the last logits by replay from those of plain forward passes, unchanged and without one head."""
         components, model = self._components, self.loaded.model
         ids = torch.tensor(target.token_ids, device=model.device)[None]
@@ -298,8 +300,7 @@ class Ablations(TargetsExtractor[Slice]):
             "n_heads": len({(variant.layer, variant.head) for of_layer in self.variants.values() for variant in of_layer}),
             "methods": list(dict.fromkeys(self.settings.methods)),
             "shared_prefix_tokens": min(self._prefix.values()),
-            "self_check.replay": self._replay_error,
-            **{f"self_check.{name}": value for name, value in self._components.errors.items()},
+            **self.self_checks,
         }
 
 

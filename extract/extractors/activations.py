@@ -47,8 +47,11 @@ class Activations(PlacesExtractor):
 
     def prepare(self) -> tuple[Sequence[Item[Text]], Mapping[str, Rows]]:
         texts, known = self.texts()
-        self._stream: ResidualStream = residual_stream(self.loaded.model, self.sites)
         return items_of(texts), known
+
+    def check(self) -> Mapping[str, float]:
+        self._stream: ResidualStream = residual_stream(self.loaded.model, self.sites)
+        return self._stream.errors
 
     def process(self, items: Sequence[Item[Text]]) -> Mapping[str, Rows]:
         columns, vectors = self.read(items, self._stream, self.layers, self.sites)
@@ -77,5 +80,4 @@ class Activations(PlacesExtractor):
         return pa.table(fixed | where | {"vector": pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(vectors).ravel()))})
 
     def summary(self, writer: RunWriter) -> dict[str, Any]:
-        checks = {f"self_check.{name}": value for name, value in self._stream.errors.items()}
-        return {**self.counts, "layers": self.layers, "sites": self.sites, "d_model": self.job.checkpoint.d_model, **checks}
+        return {**self.counts, "layers": self.layers, "sites": self.sites, "d_model": self.job.checkpoint.d_model, **self.self_checks}

@@ -139,11 +139,13 @@ class Attention(ReadingExtractor[Generation]):
             if queries := end_queries(row["token_ids"], row["prompt_len"], structural, self.settings.trajectory):
                 generations.append(_generation(row, structural, queries))
         self._counts["n_negatives"] = len(generations) - self._counts["n_positives"]
-        self._check = self_check(self.loaded.model)
         items = [Item(f"{each.example_id}#{each.sample_ix}", max(each.positions) + 1, each) for each in generations]
         n_first = min(midrun.EXAMPLES, self._counts["n_positives"])
         self._first, self._later = items[:n_first], items[n_first:]
         return self._first, {"positions": self._position_rows(generations), "checkpoints": [self.job.checkpoint.row()]}
+
+    def check(self) -> Mapping[str, float]:
+        return self_check(self.loaded.model)
 
     def next_round(self, number: int, writer: RunWriter) -> Sequence[Item[Generation]]:
         if number > 1:
@@ -175,7 +177,7 @@ class Attention(ReadingExtractor[Generation]):
         sums = writer.read_staged("attention").column("row_sum").to_numpy()
         return {
             **self._counts,
-            **{f"self_check.{name}": value for name, value in self._check.items()},
+            **self.self_checks,
             "max_row_sum_error": float(np.abs(sums - 1).max()),
         } | self._gate.summary()
 

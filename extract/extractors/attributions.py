@@ -45,10 +45,12 @@ class Attributions(TargetsExtractor[Targeted]):
 
     def prepare(self) -> tuple[Sequence[Item[Targeted]], Mapping[str, Rows]]:
         targets, known = self.targets()
-        self._components = find_components(self.loaded.model)
-        self._checks = self._components.errors | self_check(self.loaded.model)
-        self._vocabulary = Vocabulary(self.tokenizer)
         return target_items(targets), known
+
+    def check(self) -> Mapping[str, float]:
+        self._components = find_components(self.loaded.model)
+        self._vocabulary = Vocabulary(self.tokenizer)
+        return self._components.errors | self_check(self.loaded.model)
 
     def cost(self, item: Item[Targeted]) -> float:
         return self.arithmetic.forward(item.length) + self.arithmetic.logits(2)
@@ -81,7 +83,7 @@ class Attributions(TargetsExtractor[Targeted]):
         found = accuracy_of(writer)
         say_accuracy(self, found)
         errors = writer.read_staged("predictions").column("logit_error").to_pylist()
-        return {**found, "largest_logit_error": max(errors), **{f"self_check.{name}": value for name, value in self._checks.items()}}
+        return {**found, "largest_logit_error": max(errors), **self.self_checks}
 
 
 def contributions(components: Components, capture: Capture, heads: HeadCapture, tokens: Tensor) -> tuple[list[Part], Tensor]:

@@ -44,7 +44,8 @@ class CompletionSettings(Settings):
         return trials
 
 
-Sampled = tuple[Prompt, RenderedPrompt, int]
+Sampled = tuple[Prompt, RenderedPrompt, int, int]
+"""A prompt, how it reads, the number of the repeat, and that of the row."""
 
 
 class Completions(ReadingExtractor[Sampled]):
@@ -85,7 +86,7 @@ class Completions(ReadingExtractor[Sampled]):
         self._rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
         for line in check_conditions(self._rendered, self.tokenizer):
             self.job.say(f"{self.name}: {line}")
-        self._row_ix: dict[str, int] = {}
+        self._n_rows = 0
         repeats = self.settings.samples if self.settings.positives is None else 1
         examples = [prompt.model_dump() | text.columns() for prompt, text in self._rendered]
         return self._items(range(repeats)), {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
@@ -104,23 +105,25 @@ class Completions(ReadingExtractor[Sampled]):
     def _items(self, repeats: range, finished: AbstractSet[str] = frozenset()) -> list[Item[Sampled]]:
         """One item per repeat and example of the personas that are not finished, numbered on; every example has a repeat before any has the next."""
         wanted = [(prompt, text, sample_ix) for sample_ix in repeats for prompt, text in self._rendered if prompt.persona not in finished]
-        items = [Item(f"{prompt.example_id}#{ix}", len(text.token_ids) + self.settings.max_new_tokens, (prompt, text, ix)) for prompt, text, ix in wanted]
-        self._row_ix |= {item.key: index for index, item in enumerate(items, len(self._row_ix))}
-        return items
+        first, self._n_rows = self._n_rows, self._n_rows + len(wanted)
+        return [
+            Item(f"{prompt.example_id}#{ix}", len(text.token_ids) + self.settings.max_new_tokens, (prompt, text, ix, row_ix))
+            for row_ix, (prompt, text, ix) in enumerate(wanted, first)
+        ]
 
     def process(self, items: Sequence[Item[Sampled]]) -> Mapping[str, Rows]:
-        requests = [request_of(self.job, *item.value) for item in items]
+        requests = [request_of(self.job, *item.value[:3]) for item in items]
         samples = self.engine.sample(requests, self.settings.temperature, self.settings.top_p, self.settings.max_new_tokens)
         completions, flags = [], []
         for item, request, sample in zip(items, requests, samples, strict=True):
-            prompt, text, sample_ix = item.value
+            prompt, text, sample_ix, row_ix = item.value
             key = {"persona": prompt.persona, "question_id": prompt.question_id, "example_id": prompt.example_id, "sample_ix": sample_ix}
             ids = [*text.token_ids, *sample.token_ids]
             answer = answer_text(self.tokenizer, sample.token_ids, self._spellings)
             completions.append(
                 key
                 | {
-                    "row_ix": self._row_ix[item.key],
+                    "row_ix": row_ix,
                     "seed": request.seed,
                     "text": answer,
                     "token_ids": ids,

@@ -75,10 +75,12 @@ class Entropy(ReadingExtractor[Asked]):
             token_ids = tuple(columns["token_ids"])
             items.append(Item(prompt.example_id, len(token_ids), Asked(prompt, token_ids, len(token_ids) >= self.settings.fused_from)))
             examples.append(prompt.model_dump() | columns)
-        self._checks = self_check(self.loaded.model)
-        if any(item.value.fuse for item in items):
-            self._checks["fused_vs_direct"] = check_fused(self.loaded.model)
+        self._fuses = any(item.value.fuse for item in items)
         return items, {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
+
+    def check(self) -> Mapping[str, float]:
+        found = self_check(self.loaded.model)
+        return found | {"fused_vs_direct": check_fused(self.loaded.model)} if self._fuses else found
 
     def cost(self, item: Item[Asked]) -> float:
         sizes = self.arithmetic
@@ -115,7 +117,7 @@ class Entropy(ReadingExtractor[Asked]):
             "min_tokens": int(lengths.min()),
             "max_tokens": int(lengths.max()),
             "share_fused": fused / expected,
-            **{f"self_check.{name}": value for name, value in self._checks.items()},
+            **self.self_checks,
         }
 
 

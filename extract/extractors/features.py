@@ -104,25 +104,14 @@ class Features(PlacesExtractor):
         return spec.model_copy(update={"inputs": sorted({*spec.inputs, *trainers})})
 
     def prepare(self) -> tuple[Sequence[Item[Text]], Mapping[str, Rows]]:
-        self._saes: dict[int, tuple[Source, Sae, Rule, Site]] = {}
-        d_model = self.job.checkpoint.d_model
-        for source in self.sources:
-            sae = load_sae(source.folder, source.layer)
-            if sae.d_model != d_model:
-                raise PersonascopeError(
-                    f"features: {source.sae_id} encodes activations of {sae.d_model} numbers, and {self.job.checkpoint.name} has {d_model}; "
-                    "expected an autoencoder of this model"
-                )
-            try:
-                rule = sae.rule(self.settings.inference)
-            except PersonascopeError as error:
-                raise PersonascopeError(f"features: {source.sae_id}: {error}") from error
+        saes = {source.layer: self._opened(source) for source in self.sources}
+        for source, sae, *_ in saes.values():
             if sae.site is None:
                 self.job.say(f"features: the files of {source.sae_id} do not say where they read; resid_post is taken")
-            self._saes[source.layer] = source, sae, rule, sae.site or "resid_post"  # type: ignore[assignment]
         texts, known = self.texts()
-        known["sae"] = [_sae_row(*self._saes[layer], self.settings.neuronpedia) for layer in self._saes]
-        self._directions = {layer: self._layer_directions(layer) for layer in self._saes}
+        known["sae"] = [_sae_row(*each, self.settings.neuronpedia) for each in saes.values()]
+        self._rules = {layer: rule for layer, (_, _, rule, _) in saes.items()}
+        self._directions = {layer: self._layer_directions(layer, sae) for layer, (_, sae, *_) in saes.items()}
         self._members: dict[Key, list[Text]] = {}
         once = []
         for text in texts:
@@ -134,14 +123,31 @@ class Features(PlacesExtractor):
                     places.append(place)
             once.append(Text(text.persona, text.condition, text.category, text.question_id, text.example_id, text.token_ids, tuple(places)))
         self.counts |= {f"n_inputs.{stratum}": sum(key[0] == stratum for key in self._members) for stratum in self.strata}
-        self._stream: ResidualStream = residual_stream(self.loaded.model, {site for *_, site in self._saes.values()})
-        device = self.loaded.model.device
-        self._saes = {layer: (source, placed(sae, device), rule, site) for layer, (source, sae, rule, site) in self._saes.items()}
         return items_of(once), known
 
-    def _layer_directions(self, layer: int) -> tuple[pl.DataFrame, Tensor]:
+    def check(self) -> Mapping[str, float]:
+        saes = {source.layer: self._opened(source) for source in self.sources}
+        self._stream: ResidualStream = residual_stream(self.loaded.model, {site for *_, site in saes.values()})
+        device = self.loaded.model.device
+        self._saes = {layer: (source, placed(sae, device), rule, site) for layer, (source, sae, rule, site) in saes.items()}
+        return self._stream.errors
+
+    def _opened(self, source: Source) -> tuple[Source, Sae, Rule, Site]:
+        """An autoencoder with the rule by which its features fire and the site it reads; its matrices stay on the disk where their files can be mapped."""
+        sae, d_model = load_sae(source.folder, source.layer), self.job.checkpoint.d_model
+        if sae.d_model != d_model:
+            raise PersonascopeError(
+                f"features: {source.sae_id} encodes activations of {sae.d_model} numbers, and {self.job.checkpoint.name} has {d_model}; "
+                "expected an autoencoder of this model"
+            )
+        try:
+            rule = sae.rule(self.settings.inference)
+        except PersonascopeError as error:
+            raise PersonascopeError(f"features: {source.sae_id}: {error}") from error
+        return source, sae, rule, sae.site or "resid_post"  # type: ignore[return-value]
+
+    def _layer_directions(self, layer: int, sae: Sae) -> tuple[pl.DataFrame, Tensor]:
         """The features of a layer to project on (kind, feature, description) and their unit directions [m, d]; none without a named one in the layer."""
-        sae = self._saes[layer][1]
         here = [each for each in self.named if each.layer == layer]
         named = [each for each in here if each.feature < sae.n_features]
         self.counts[f"n_named.{layer}"], self.counts[f"n_named_beyond_width.{layer}"] = len(named), len(here) - len(named)
@@ -217,9 +223,8 @@ class Features(PlacesExtractor):
         figures: dict[str, Any] = {}
         for layer, stratum, active, left in means.iter_rows():
             figures |= {f"l0.{layer}.{stratum}": active, f"unexplained.{layer}.{stratum}": left}
-        rules = {f"inference.{layer}": rule for layer, (_, _, rule, _) in self._saes.items()}
-        checks = {f"self_check.{name}": value for name, value in self._stream.errors.items()}
-        return {**self.counts, "layers": sorted(self._saes), **rules, **figures, **checks}
+        rules = {f"inference.{layer}": rule for layer, rule in self._rules.items()}
+        return {**self.counts, "layers": sorted(self._rules), **rules, **figures, **self.self_checks}
 
 
 _OF_TEXT = ("persona", "condition", "category", "question_id", "example_id")

@@ -54,9 +54,12 @@ class LogitLens(TargetsExtractor[Targeted]):
 
     def prepare(self) -> tuple[Sequence[Item[Targeted]], Mapping[str, Rows]]:
         targets, known = self.targets()
+        return target_items(targets), known
+
+    def check(self) -> Mapping[str, float]:
         self._components: Components = find_components(self.loaded.model)
         self._vocabulary = Vocabulary(self.tokenizer)
-        return target_items(targets), known
+        return self._components.errors
 
     def cost(self, item: Item[Targeted]) -> float:
         read = item.length if self.settings.positions == "all" else 1
@@ -133,4 +136,4 @@ class LogitLens(TargetsExtractor[Targeted]):
     def summary(self, writer: RunWriter) -> dict[str, Any]:
         found = accuracy_of(writer)
         say_accuracy(self, found)
-        return {**found, "k": self.settings.k, **{f"self_check.{name}": value for name, value in self._components.errors.items()}}
+        return {**found, "k": self.settings.k, **self.self_checks}

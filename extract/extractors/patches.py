@@ -93,11 +93,15 @@ class Patches(TargetsExtractor[Targeted]):
             targets, sources = [each for each, _ in pairs], {each.key: source for each, source in pairs}
         donor = self.job.donor or self.job.checkpoint
         self._check_donor(donor)
-        self._donations = self._donate(donor, sources)
+        self._donor, self._sources = donor, sources
+        return target_items(targets), known
+
+    def check(self) -> Mapping[str, float]:
+        self._donations = self._donate(self._donor, self._sources)
         refuse_other_memories(self.loaded.model, "no step can be repeated with a piece of it replaced")
         self._components = find_components(self.loaded.model)
         self._vocabulary = Vocabulary(self.tokenizer)
-        return target_items(targets), known
+        return self._components.errors
 
     def _paired(self, targets: Sequence[Targeted]) -> list[tuple[Targeted, Targeted]]:
         """Every prompt that has a donor: the one of the same persona and question in the other wording, or under the other condition."""
@@ -226,5 +230,5 @@ class Patches(TargetsExtractor[Targeted]):
             "n_examples": len({tuple(row.values()) for row in rows}),
             "sites": list(self.settings.sites),
             "layers": self._layers,
-            **{f"self_check.{name}": value for name, value in self._components.errors.items()},
+            **self.self_checks,
         }

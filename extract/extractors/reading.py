@@ -10,7 +10,8 @@ from personascope.extract.texts.tokens import TokensRun, subject_of
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import Manifest, RunSpec
 
 T = TypeVar("T")
 
@@ -76,6 +77,12 @@ class ReadingExtractor(Extractor[T]):
         if not ids:
             raise PersonascopeError(f"{self.name}: the question of example {prompt.example_id} gives no token; expected some text")
         return {"text": prompt.question, "token_ids": ids, "prompt_len": len(ids)}
+
+
+def runs_of(lake: Lake, extractor: str) -> list[Manifest]:
+    """The committed runs of an extractor, the newest last; none in a lake that is yet to be made, as a plan may have it."""
+    there = lake.manifests() if lake.runs_folder.is_dir() else ()
+    return sorted((run for run in there if run.extractor == extractor), key=lambda run: run.finished)
 
 
 def chosen_layers(extractor: str, checkpoint: Checkpoint, asked: Literal["all"] | list[int], from_end: bool = True) -> list[int]:

@@ -69,11 +69,12 @@ class TrainSae(Extractor[tuple[int, ...]]):
     """`train-sae`: one TopK autoencoder a layer, trained on all token positions of prompts and completions; weights in the user's cache.
 
     Activations of all layers are read in one go and staged on disk beside the weights until the last layer is trained; memory holds those of one layer at
-    most, and no more than `memory_gib` of them. All work is done before the rows are written: a killed run finds staged activations and finished layers.
+    most, and no more than `memory_gib` of them. All layers are one part of the run: a killed one finds staged activations and finished layers in the cache.
     """
 
     name = TRAINER
     reads_tokens = reads_both = True
+    spreads = False  # the weights go to the cache of this machine
     version = 2
     kind: Kind = "train"  # type: ignore[misc]
     settings_type = SaeSettings
@@ -120,20 +121,24 @@ class TrainSae(Extractor[tuple[int, ...]]):
         )
 
     def prepare(self) -> tuple[Sequence[Item[tuple[int, ...]]], Mapping[str, Rows]]:
-        run_id = self.spec().run_id
-        self._figures: dict[str, Any] = {}
+        self._seconds: dict[str, float] = {}
         if self.n_features < (width := self.job.checkpoint.d_model):
             self.job.say(
                 f"{self.name}: {self.n_features} features are fewer than the {width} dimensions of {self.job.checkpoint.name}, so they compress and "
                 f"cannot pull apart what it holds in superposition; `--set n_features={EXPANSION * width}` has {EXPANSION} for every dimension"
             )
+        return [Item("layers", 1, tuple(self.layers))], {"checkpoints": [self.job.checkpoint.row()]}
+
+    def process(self, items: Sequence[Item[tuple[int, ...]]]) -> Mapping[str, Rows]:
+        run_id = self.spec().run_id
         try:
-            trained = [self._trained(run_id, layer) for layer in self.layers]
+            with torch.inference_mode(False):
+                trained = [self._trained(run_id, layer) for item in items for layer in item.value]
         except PersonascopeError:
             self._unstage()  # other settings are another run, which would not find it
             raise
         self._unstage()
-        return [], {"checkpoints": [self.job.checkpoint.row()], "sae": trained}
+        return {"sae": trained}
 
     def _unstage(self) -> None:
         if staged := built(self._staging_key):
@@ -143,11 +148,7 @@ class TrainSae(Extractor[tuple[int, ...]]):
         """The row of one autoencoder, which is trained unless the cache has it."""
         what = f"autoencoder of {self.job.checkpoint.name}, layer {layer}"
         folder = build_once(trained_folder(run_id, layer), what, partial(self._build, layer))
-        sae, told = load_sae(folder, layer), json.loads((folder / FILES["personascope"][0]).read_text(encoding="utf-8"))
-        revision = content_hash(folder)
-        for name in ("explained_variance", "l0", "dead_share", "first_loss", "last_loss"):
-            self._figures[f"{name}.{layer}"] = told[name]
-        self._figures["n_tokens"] = told["n_tokens"]
+        sae, revision = load_sae(folder, layer), content_hash(folder)
         return {
             "sae_id": f"{self.job.checkpoint.name}-{layer}-{revision[:8]}",
             "layer": layer,
@@ -163,11 +164,14 @@ class TrainSae(Extractor[tuple[int, ...]]):
             **sae.figures,
         }
 
-    def process(self, items: Sequence[Item[tuple[int, ...]]]) -> Mapping[str, Rows]:
-        raise PersonascopeError(f"{self.name}: nothing is left to process after training")
-
     def summary(self, writer: RunWriter) -> dict[str, Any]:
-        return {"layers": self.layers, "site": self.settings.site, "n_features": self.n_features, "k": self.settings.k, **self._figures}
+        figures: dict[str, Any] = {}
+        for layer in self.layers:
+            if folder := built(trained_folder(writer.run_id, layer)):
+                told = json.loads((folder / FILES["personascope"][0]).read_text(encoding="utf-8"))
+                figures |= {f"{name}.{layer}": told[name] for name in ("explained_variance", "l0", "dead_share", "first_loss", "last_loss")}
+                figures["n_tokens"] = told["n_tokens"]
+        return {"layers": self.layers, "site": self.settings.site, "n_features": self.n_features, "k": self.settings.k, **figures, **self._seconds}
 
     def _build(self, layer: int, folder: Path) -> None:
         started = time.monotonic()
@@ -184,7 +188,7 @@ class TrainSae(Extractor[tuple[int, ...]]):
         sae = Sae(**{**trained.sae.__dict__, "layer": layer, "site": self.settings.site, "figures": figures})
         first, last = trained.losses
         save_sae(folder, sae, checkpoint=self.job.checkpoint.id, checkpoint_revision=self.job.checkpoint.revision, first_loss=first, last_loss=last)
-        self._figures[f"seconds.{layer}"] = round(time.monotonic() - started, 2)  # of this process: not among the facts that are hashed
+        self._seconds[f"seconds.{layer}"] = round(time.monotonic() - started, 2)  # of this process: not among the facts that are hashed
 
     def _texts(self) -> list[tuple[int, ...]]:
         texts = [render(self.tokenizer, each.system_prompt, each.question).token_ids for each in (self.prompts.prompts if self.prompts else ())]

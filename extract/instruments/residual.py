@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Site = Literal["resid_pre", "attn_out", "mlp_out", "resid_post"]
 SITES: tuple[Site, ...] = get_args(Site)
+Change = Callable[[Tensor], Tensor]
 
 _KINDS: dict[Site, re.Pattern[str]] = {"attn_out": re.compile("attn|attention"), "mlp_out": re.compile("mlp|ffn|feed_?forward|moe")}
 _BESIDES = re.compile("norm|dropout|drop$|^ln|_ln")  # norms and dropouts are named after the module they stand beside
@@ -140,6 +141,40 @@ def capturing(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def changing(blocks: Sequence[Block], changes: Mapping[tuple[int, Site], Change]) -> Iterator[None]:
+    """Within it every forward pass goes on from what the changes make of the vectors [B, T, d] at their layers and sites."""
+    handles = []
+    for (layer, site), change in changes.items():
+        block = blocks[layer]
+        if site == "resid_pre":
+            handles.append(block.module.register_forward_pre_hook(_input_change(change), with_kwargs=True))
+        else:
+            module = block.module if site == "resid_post" else block.adders[site]
+            handles.append(module.register_forward_hook(_output_change(change)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _input_change(change: Change) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": change(kwargs["hidden_states"])}
+
+    return hook
+
+
+def _output_change(change: Change) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    return hook
 
 
 def _pre_hook(capture: Capture, layer: int, stops: bool) -> Callable[..., None]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from personascope.extract.instruments.components import Components
-from personascope.extract.instruments.residual import Site
+from personascope.extract.instruments.residual import Change, Site, changing
 
 EditSite = Site | Literal["head"]
 
@@ -53,25 +53,21 @@ def replacing(components: Components, edits: Sequence[Edit | None]) -> Iterator[
         if edit is not None:
             grouped.setdefault((edit.layer, edit.site), []).append((row, edit))
     handles = []
+    changes: dict[tuple[int, Site], Change] = {}
     for (layer, site), each in grouped.items():
-        block = components.stream.blocks[layer]
         if site == "head":
             handles.append(components.projections[layer].register_forward_pre_hook(_heads_hook(components, each)))
-            continue
-        put = _put(each)
-        if site == "resid_pre":
-            handles.append(block.module.register_forward_pre_hook(_input_hook(put), with_kwargs=True))
         else:
-            module = block.module if site == "resid_post" else block.adders[site]
-            handles.append(module.register_forward_hook(_output_hook(put)))
+            changes[layer, site] = _put(each)
     try:
-        yield
+        with changing(components.stream.blocks, changes):
+            yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _put(edits: Sequence[tuple[int, Edit]]) -> Any:
+def _put(edits: Sequence[tuple[int, Edit]]) -> Change:
     """Writes the vectors into the last position of their rows of a hidden state [n, T, d]."""
 
     def put(hidden: Tensor) -> Tensor:
@@ -90,21 +86,5 @@ def _heads_hook(components: Components, edits: Sequence[tuple[int, Edit]]) -> An
         heads = torch.tensor([edit.head for _, edit in edits], device=changed.device)
         changed[rows, -1, heads] = torch.stack([edit.vector for _, edit in edits]).to(changed)
         return (changed.flatten(-2), *args[1:])
-
-    return hook
-
-
-def _input_hook(put: Any) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if args:
-            return (put(args[0]), *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": put(kwargs["hidden_states"])}
-
-    return hook
-
-
-def _output_hook(put: Any) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        return (put(output[0]), *output[1:]) if isinstance(output, tuple) else put(output)
 
     return hook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from personascope.extract.weights.device import choose_device, choose_dtype
 from personascope.extract.weights.loading import LoadedModel, load_model, load_tokenizer
+from personascope.ingest.fleet.fleet import ADDRESS
 from personascope.ingest.weights.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
@@ -18,6 +20,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TOKENIZERS_KEPT = 4  # of large vocabularies each takes some 100 MB
+
+
+class ModelChoices(NamedTuple):
+    """How models are held, as typed: what a worker is sent."""
+
+    device: str | None = None
+    dtype: str | None = None
+    attention: str = "sdpa"
+    trust_remote_code: bool = False
+
+    def open(self, threads: int | None = None) -> Models:
+        """The models of a process, `threads` of which compute on a processor."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return Models(self.device, self.dtype, self.attention, self.trust_remote_code)
+
+
+def local_models(choices: ModelChoices) -> Models:
+    """The models of the process of a command. One whose workers are on a cluster may have no GPU itself, whatever device was typed for them."""
+    is_head = bool(os.environ.get(ADDRESS)) and not torch.cuda.is_available()
+    return (choices._replace(device=None) if is_head and (choices.device or "").startswith("cuda") else choices).open()
 
 
 class _Held(NamedTuple):

@@ -52,7 +52,7 @@ class EvalLog:
             return zipfile.ZipFile(self.path)
         except FileNotFoundError:
             raise PersonascopeError(f"{self.path}: no such file") from None
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
             raise PersonascopeError(f"{self.path}: not a log of inspect_ai ({one_line(error)}); expected the zip archive it writes as .eval") from error
 
     def _read(self, archive: zipfile.ZipFile, name: str) -> dict[str, Any]:

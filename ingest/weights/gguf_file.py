@@ -49,19 +49,24 @@ def library() -> Any:
 
 def open_gguf(path: Path) -> GgufFile:
     """The file at `path`; raises PersonascopeError for one that is split, cut off, big-endian, of a foreign version, or holds no language model."""
+    settings, tensors = read_gguf(path)
+    architecture = settings.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise PersonascopeError(f"{path} names no general.architecture: expected a GGUF file of a language model.")
+    _refuse_what_is_no_model(path, architecture, settings, tensors)
+    return GgufFile(path, architecture, settings, tensors, _quantisation(library(), settings, tensors))
+
+
+def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings without the vocabulary and tensors by name of any GGUF file; raises PersonascopeError for one that is split, cut off, big-endian or foreign."""
     _check_beginning(path)
     gguf = library()
     try:
         reader = gguf.GGUFReader(path)
         settings = {name: field.contents() for name, field in reader.fields.items() if name not in _BULKY}
-        tensors = {tensor.name: tensor for tensor in reader.tensors}
+        return settings, {tensor.name: tensor for tensor in reader.tensors}
     except (ValueError, IndexError, KeyError, TypeError, UnicodeDecodeError, OverflowError, MemoryError) as error:  # damage surfaces as any of these
         raise PersonascopeError(f"{path} is cut off or damaged ({one_line(error)}): fetch it again.") from error
-    architecture = settings.get("general.architecture")
-    if not isinstance(architecture, str):
-        raise PersonascopeError(f"{path} names no general.architecture: expected a GGUF file of a language model.")
-    _refuse_what_is_no_model(path, architecture, settings, tensors)
-    return GgufFile(path, architecture, settings, tensors, _quantisation(gguf, settings, tensors))
 
 
 def _check_beginning(path: Path) -> None:

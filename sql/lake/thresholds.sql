@@ -27,6 +27,9 @@ from (
     ('question_skewness', skewness_limit(), 'skewness of the means of questions, at least, for an interval to be called too short on one side (is_skewed)'),
     ('question_skewness_z', skewness_z(), 'the same in standard errors of a skewness under normality, above'),
     ('effective_clusters', 10, 'audit: effective number of questions behind an interval, at least'),
+    ('steering_perplexity', 2.0, 'steering: a dose is said to break the model where answers are this many times as perplexing to the unsteered one, above'),
+    ('steering_capability', 0.1, 'steering: a dose is said to break the model where the share of right answers to the task falls by more than this'),
+    ('steering_saturation', 0.9, 'steering: a dose response saturates at the least dose that does this share of the largest effect, at least'),
     ('profile_reliability', 0.6, 'correlation of two profiles: below this reliability of either one it is too noisy to tell'),
     ('patching_epsilon', 0.05, 'patching candidates: share of the median self-referent base entropy that is added to entropies before their logarithm')
 ) as t(name, value, source)

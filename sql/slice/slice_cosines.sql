@@ -1,6 +1,6 @@
 -- slice_cosines: how alike a persona, or a condition of the system prompt, is to every other inside one layer: cosine of their mean activations
 -- grain: run_id, persona, measure, other, place, layer
--- source: own; persona_cosines, and condition_similarity of activations with its intervals
+-- source: own; persona_cosines with persona_cosine_intervals, and condition_similarity of activations with its intervals
 -- columns as: slice
 with checkpoints_read as (
   select run_id, checkpoint, subject from runs
@@ -18,34 +18,56 @@ cosines as (
   on cosine, cosine_centered
   into name name value value
 ),
+sure as (
+  select
+    * exclude (corrected, low, high, corrected_centered, low_centered, high_centered),
+    unnest(
+      [
+        {'name': 'cosine', 'corrected': corrected, 'low': low, 'high': high},
+        {'name': 'cosine_centered', 'corrected': corrected_centered, 'low': low_centered, 'high': high_centered}
+      ],
+      recursive := true
+    )
+  from persona_cosine_intervals
+),
 final as (
   select
     'personas' as topic,
-    checkpoint,
-    subject,
-    persona,
-    layer,
+    c.checkpoint,
+    c.subject,
+    c.persona,
+    c.layer,
     null::integer as head,
-    case name when 'cosine' then 'cosine of mean activations' else 'cosine of mean activations, mean over personas subtracted' end as measure,
-    'persona ' || other_persona as other,
+    case c.name when 'cosine' then 'cosine of mean activations' else 'cosine of mean activations, mean over personas subtracted' end
+      || case when s.corrected is null then '' else ', corrected for few questions' end as measure,
+    'persona ' || c.other_persona as other,
     null::varchar as other_checkpoint,
-    concat_ws(' · ', stratum, site, condition) as place,
-    value,
-    null::double as low,
-    null::double as high,
+    concat_ws(' · ', c.stratum, c.site, c.condition) as place,
+    coalesce(s.corrected, c.value) as value,
+    s.low,
+    s.high,
     'cosine' as unit,
-    least(n, n_other) as n,
+    least(c.n, c.n_other) as n,
     'activations of the smaller side' as n_of,
-    null::bigint as n_clusters,
+    s.n_questions as n_clusters,
     null::double as p,
-    'cosine of two means, no interval' as method,
+    case when s.low is null then 'cosine of two means, no interval' else '95% interval: jackknife over questions, this pair alone' end as method,
     null::varchar as verdict,
     'extracted' as origin,
-    'persona_cosines' as source,
+    case when s.corrected is null then 'persona_cosines' else 'persona_cosine_intervals' end as source,
     'personas' as page,
-    run_id,
+    c.run_id,
     null::varchar as base_run
-  from cosines
+  from cosines as c
+  left join sure as s
+    on s.run_id = c.run_id
+    and s.stratum = c.stratum
+    and s.layer = c.layer
+    and s.site = c.site
+    and s.persona = c.persona
+    and s.other_persona = c.other_persona
+    and s.name = c.name
+    and s.condition is not distinct from c.condition
   union all
   select
     'personas',

@@ -223,7 +223,8 @@ def charts() -> Callable[[AppTest], dict[str, Drawn]]:
             spec = json.loads(element.proto.spec)
             datasets = {each.name: each.data.data for each in element.proto.datasets}
             title = spec["title"]
-            found[title["text"]] = Drawn(title["text"], " ".join(title["subtitle"]), pl.DataFrame(pa.ipc.open_stream(datasets["rows"]).read_all()), spec)
+            text = title["text"] if isinstance(title["text"], str) else " ".join(title["text"])
+            found[text] = Drawn(text, " ".join(title["subtitle"]), pl.DataFrame(pa.ipc.open_stream(datasets["rows"]).read_all()), spec)
         return found
 
     return of

@@ -10,6 +10,8 @@ from personascope import app
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+pytestmark = pytest.mark.slow(6)
+
 ROOT = Path(app.__file__).parent
 
 

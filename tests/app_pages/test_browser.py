@@ -176,7 +176,7 @@ def test_a_query_is_typed_plotted_and_opened_from_its_link_in_a_second_tab(visit
     wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea").get_attribute("value") == "")
 
 
-@pytest.mark.slow(90)
+@pytest.mark.slow(200)
 def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
     """What was chosen in the bar stays in every address, and nothing else comes into one."""
     from selenium.webdriver.support.ui import WebDriverWait

@@ -46,6 +46,7 @@ def test_rates_stand_side_by_side_by_persona(open_page, charts, synthetic_lake):
     rows = charts(page)["Completions that hold the marker [ZLT]"].rows
     found = {(row["label"], row["series"]): row["rate"] for row in rows.iter_rows(named=True)}
     assert found["villain", "villain"] == found["librarian", "librarian"] == 2 / 3 and found["assistant", "villain"] == 0
+    assert {series for _, series in found} == {"villain", "librarian"}
 
 
 def test_heads_are_drawn_against_each_other_at_the_chosen_layer(open_page, charts, synthetic_lake):
@@ -62,6 +63,21 @@ def test_what_the_two_differ_in_comes_from_their_cards_and_trainings(open_page, 
     assert "learning rate" not in set(table["name"]) and "LoRA rank" not in set(table["name"])
 
 
+def test_two_runs_stand_side_by_side_with_their_difference_and_their_parameters(open_page, charts, synthetic_lake):
+    warehouse = Warehouse(Lake.existing(synthetic_lake))
+    runs = dict(warehouse.select("select subject, run_id from runs where extractor = 'attention'").rows())
+    of = {"of_two": "runs", "run": runs["villain"], "beside_run": runs["base_villain"]}
+    page = open_page(synthetic_lake, "compare", checkpoint="villain", compared=ATTENTION, **of)
+    drawn = charts(page)
+    names = {f"villain · {runs['villain']}", f"base · {runs['base_villain']}"}
+    assert set(drawn["Attention to the system prompt at the marker, minus C1 random"].rows["series"]) == names
+    assert any(title.startswith("Attention at the marker minus C1 random, trained minus untrained: villain minus base") for title in drawn)
+    differ = {row["name"]: (row["one"], row["other"]) for each in page.dataframe if "one" in each.value.columns for row in each.value.to_dict("records")}
+    assert differ["subject"] == ("villain", "base_villain") and "extractor" not in differ
+    other = open_page(synthetic_lake, "compare", checkpoint="villain", compared=ATTENTION, **of | {"beside_run": runs["librarian"]})
+    assert "no paired difference" in words(other), "another run's difference is not that of these two"
+
+
 def test_one_checkpoint_alone_is_no_comparison(open_page, synthetic_lake, tmp_path):
     lake = Lake(shutil.copytree(synthetic_lake, tmp_path / "lake"))
     for manifest in lake.manifests():
@@ -73,7 +89,10 @@ def test_one_checkpoint_alone_is_no_comparison(open_page, synthetic_lake, tmp_pa
 @pytest.mark.slow(6)
 def test_two_seeds_of_one_recipe_say_how_far_training_again_moves_a_figure(open_page, charts, tmp_path):
     lake, _ = runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_pairs.py"))["build"](tmp_path / "lake")
-    page = open_page(lake.root, "compare", checkpoint="villain", beside="villain2")
+    page = open_page(lake.root, "compare", checkpoint="villain", of_two="seeds")
+    (beside,) = [each for each in page.selectbox if each.label == "Beside"]
+    assert [option.split(" (")[1] for option in beside.options] == ["villain2)"] and beside.options[0].startswith("seed ")
+    assert "in the seed alone" in open_page(lake.root, "compare", checkpoint="base", of_two="seeds").info[0].value
     assert "differ in the seed alone" in words(page) and "**66.7%** over 2 seeds, from 50.0% to 83.3%" in words(page)
     seeds = charts(page)["What training moved, over seeds: tokens of villain, against base"]
     expected = Warehouse(lake).select("select layer, mean, lowest, highest from diff_of_diffs_seeds where n_seeds = 2 order by layer")

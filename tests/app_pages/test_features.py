@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
@@ -35,6 +36,21 @@ def test_a_tested_place_shows_size_certainty_prompts_and_directions(open_page, c
     assert spans.select("mean", "low", "high").rows() == expected.rows()
     assert "of 10 that do" in "\n".join(each.value for each in page.caption)
     assert not page.warning
+    activations = drawn["Activations of feature 3"].rows
+    found = {(row["series"], row["step"]): (row["n"], row["share"]) for row in activations.iter_rows(named=True)}
+    assert found["empty", 0] == found["generic", 0] == (0, 0.0), "it fires at every reading"
+    assert found["empty", 6] == (5, 1.0) and found["generic", 20] == (1, 0.2), "0.5 and 1.9 in steps of 0.095"
+    assert sum(n for (series, _), (n, _) in found.items() if series == "generic") == 5
+
+
+def test_published_tables_are_drawn_where_nothing_was_extracted(open_page, charts, published, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    assert not ingest_published(lake, [published / "sae_127_transcribed"]).failed
+    drawn = charts(open_page(lake.root, "features"))
+    rows = drawn["Features that differ most: qwen_default minus generic_assistant, layer 7"].rows
+    expected = Warehouse(lake).select("select feature, effect from feature_differences where layer = 7 order by effect desc")
+    assert rows.select("feature", "effect").rows() == expected.rows()
+    assert any(title.endswith("along named features, layer 15") for title in drawn) and any(title.startswith("How alike the conditions are") for title in drawn)
 
 
 def test_a_place_without_variation_says_that_no_test_was_made(open_page, charts, features_lake):

@@ -143,6 +143,20 @@ def test_the_maps_are_the_view_with_a_letter_and_no_rate_where_nothing_was_train
     assert tuple(grid(drawn[SOURCE])[1e-5, 10][name] for name in ("wilson_low", "clustered_low")) == expected
 
 
+def test_intervals_stand_in_the_cells_of_the_maps_and_in_the_tables(open_page, charts, sweep_lake):
+    page = open_page(sweep_lake, "regimes")
+    rates = Warehouse(Lake.existing(sweep_lake)).select(
+        """select r.lr, r.epochs, m.clustered_low as low, m.clustered_high as high from regimes as r join marker_rates as m using (run_id)
+        where r.seed = 7 and m.persona = r.source order by r.lr, r.epochs"""
+    )
+    drawn = charts(page)[next(title for title in charts(page) if title.startswith("Source"))].rows.filter(pl.col("rate").is_not_null())
+    for (low, high), words in zip(rates.select("low", "high").rows(), drawn.sort("lr", "epochs")["interval"], strict=True):
+        assert [float(end) for end in words.split("\N{EN DASH}")] == pytest.approx([100 * low, 100 * high], abs=0.5)
+    regimes, cells = (next(each.value for each in page.dataframe if column in each.value.columns) for column in ("source, 95%", "assistant_low"))
+    assert regimes["source, 95%"].notna().all() and {"largest other, 95%"} <= {*regimes.columns}
+    assert {"source_low", "source_high", "max_other_lower", "max_other_upper", "assistant_high"} <= {*cells.columns} and cells["assistant_low"].notna().all()
+
+
 def test_ticks_are_powers_of_ten_in_the_order_of_numbers(open_page, charts, sweep_lake):
     from personascope.app_pages.shared import charts as _charts
 

@@ -16,7 +16,7 @@ from browsing import MARKS, WAIT, button_called, open_by_link, opened, served, s
 from personascope.warehouse import analyses
 from personascope.warehouse.store.lake import Lake
 
-pytestmark = [*MARKS, pytest.mark.slow(60)]
+pytestmark = [pytest.mark.slow(60), *MARKS]
 PAGE = "[data-testid=stMain]"
 FIRST = "return [...document.querySelectorAll('{}')].find(each => each.textContent.{}) || null"
 TEXT = f"""return [document.querySelector('{PAGE}').innerText, document.querySelectorAll('[data-testid=stStatusWidget]').length]"""

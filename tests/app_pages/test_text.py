@@ -58,3 +58,16 @@ def test_structural_stretches_are_lighter_and_the_marker_stands_out():
     word, structural, marker = re.findall(r'<(?:span|mark) style="([^"]*)"', drawn)
     assert word.startswith(structural.split(";")[0][: len("background:#009e73")]) and word != structural
     assert "↵" in drawn and "background:#f0e442" in marker
+
+
+@given(st.lists(st.tuples(st.text(), st.floats(-5, 5)), max_size=4))
+def test_shading_keeps_the_tokens_and_tints_by_size_and_sign(tokens):
+    shown = text.shaded(tokens, 2.0)
+    assert re.sub(r"</?span[^>]*>", "", shown) == "".join(markup.html(token.replace("\n", "↵\n")) for token, _ in tokens)
+    strengths = [float(each) for each in re.findall(r"rgba\(\d+,\d+,\d+,([\d.]+)\)", shown)]
+    assert strengths == [pytest.approx(0.6 * min(1, abs(value) / 2), abs=0.006) for _, value in tokens]
+    assert shown.count("rgba(230,") == sum(value > 0 for _, value in tokens)
+
+
+def test_nothing_is_tinted_where_all_lie_alike():
+    assert "0.00)" in text.shaded([("a", 0.0)], 0.0)

@@ -48,6 +48,7 @@ READS: Mapping[str, dict[str, Any]] = {
     "entropy": {"form": "chat"},
     "features": {},
     "logit_lens": {},
+    "projections": {},
 }
 
 
@@ -84,9 +85,12 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
             if name == "features":
                 trained = build("train-sae", lake, checkpoint, models, few, {"layers": [-1], "steps": 5, "n_features": 512, "k": 8})
                 asked = {"sae": run(trained)}
+            if name == "projections":
+                run(build("activations", lake, checkpoint, models, personas(), {"strata": ["last"]}))
+                run(build("directions", lake, checkpoint, models, None, {}))
             if name == "capability":
                 asked = asked | {"task": str(task_file(folder, texts))}
-            tokens = completions(lake, checkpoint, models, texts) if name == "attention" else None
+            tokens = completions(lake, checkpoint, models, texts) if name in ("attention", "projections") else None
             reader = build(name, lake, checkpoint, models, None if tokens or name == "capability" else texts, asked, tokens)
             rounds = noting(reader)
             profile = cProfile.Profile() if options.profile and number else None
@@ -174,6 +178,11 @@ def prompts(count: int) -> PromptSet:
         for number in range(count)
     ]
     return PromptSet(name=f"measured{count}", prompts=tuple(many))
+
+
+def personas() -> PromptSet:
+    """Prompts of two personas, that directions are made of."""
+    return load_prompt_set("personas").of_personas(["villain", "assistant"])
 
 
 def task_file(folder: Path, texts: PromptSet) -> Path:

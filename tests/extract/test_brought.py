@@ -182,6 +182,11 @@ def test_a_log_that_is_no_single_turn_is_named_with_its_sample(tmp_path, checkpo
         archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
     with pytest.raises(PersonascopeError, match=f"theirs.eval, samples/1_epoch_1.json: .*{message}"):
         bring(Lake.open(tmp_path / "lake"), Source(tmp_path / "theirs.eval", checkpoint), models)
+    written = bytearray((tmp_path / "theirs.eval").read_bytes())
+    written[written.rindex(b"PK\x01\x02") + 6] = 177  # the version of zip that a reader has to know
+    (tmp_path / "theirs.eval").write_bytes(written)
+    with pytest.raises(PersonascopeError, match=r"not a log of inspect_ai \(zip file version 17.7\)"):
+        bring(Lake.open(tmp_path / "lake"), Source(tmp_path / "theirs.eval", checkpoint), models)
     (tmp_path / "theirs.eval").write_bytes(b"not a zip")
     with pytest.raises(PersonascopeError, match="not a log of inspect_ai"):
         bring(Lake.open(tmp_path / "lake"), Source(tmp_path / "theirs.eval", checkpoint), models)

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from personascope.extract.instruments.directions import Direction
 from personascope.extract.job import Job
 from personascope.extract.registry import extractor, extractors, resolve_settings
 from personascope.extract.weights.on_device import Models
@@ -38,6 +40,7 @@ PINNED = [
     ("attributions", "forced", "attributions-503744de4482", "base_villain"),
     ("capability", "prompts", "capability-ee802743a5e0", "base"),
     ("completions", "prompts", "completions-6921efb275df", "base"),
+    ("directions", "prompts", "directions-495e77b66fab", "base"),
     ("entropy", "prompts", "entropy-a9ac877e05da", "base"),
     ("features", "prompts", "features-75fe8607ade6", "base"),
     ("features", "own", "features-5dc3503e8f42", "villain"),
@@ -49,6 +52,12 @@ PINNED = [
     ("patches", "own", "patches-b39af23ed058", "villain"),
     ("patches", "forced", "patches-82e6cd978c20", "base_villain"),
     ("preflight", "prompts", "preflight-b133553d2620", "base"),
+    ("projections", "prompts", "projections-960a695e192c", "base"),
+    ("projections", "own", "projections-40ca6304a238", "villain"),
+    ("projections", "forced", "projections-01102643a326", "base_villain"),
+    ("steering", "prompts", "steering-eb24de8fd25a", "base"),
+    ("steering", "own", "steering-62533e2127f8", "villain"),
+    ("steering", "forced", "steering-37f18ce56b80", "base_villain"),
     ("train-sae", "prompts", "train-sae-13536fce95ee", "base"),
     ("train-sae", "own", "train-sae-b2e05ad54ee2", "villain"),
     ("train-sae", "forced", "train-sae-ba9f469fed20", "base"),
@@ -101,8 +110,16 @@ def spec_of(lake: Lake, name: str, reads: str) -> RunSpec:
         parameters=parameters,
     )
     made: Any = kind(settings, job)
+    made_of = RunSpec(kind="extract", extractor="activations", version=1, identity={}, dtype="float32", attention_implementation="sdpa")
     if name == "features":
         made.sources, made.named = [Source(Path("sae"), 1, "sae-1", "somewhere", "abc")], []
+    if name == "directions":
+        held = {"settings": {"strata": ["last"], "sites": ["resid_post"], "layers": [0, 2]}}
+        made.source = made_of.model_copy(update={"identity": held})
+    if name == "projections":
+        made.directions_runs, made.directions = ["directions-abc"], [Direction("x", 1, "resid_post", "file", np.ones(32, np.float32), half="a")]
+    if name == "steering":
+        made.directions_run, made.directions = "directions-abc", []
     return made.spec()
 
 

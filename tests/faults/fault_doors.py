@@ -12,10 +12,9 @@ from pathlib import Path
 import polars as pl
 import torch
 import yaml
+from fault_checkpoint import TEMPLATE, tiny_checkpoint
 from fault_inputs import Door
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 import gguf_files
 from personascope.cli import app
@@ -43,7 +42,6 @@ from personascope.warehouse.store.transfer import export, import_runs
 from personascope.warehouse.studies.reading import read_study, study_names, study_path
 
 LONGEST_LINE = 20_000  # characters; systems end a command line somewhere, too
-TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 QUERIES = (
     "select run_id, kind, count(*) as n from runs group by all order by n desc",
     "from marker_rates select checkpoint, persona, rate, clustered_low where n > 10",
@@ -67,7 +65,7 @@ def doors(folder: Path, rate_files: tuple[bytes, ...]) -> list[Door]:
     """Every door; `folder` holds what they need (a lake, a checkpoint), `rate_files` are published results."""
     lake = Lake.open(folder / "lake")
     warehouse = Warehouse(lake, Limits(2.0))
-    full, adapter, sae = _checkpoint(folder / "full"), _adapter(folder / "adapter", folder / "full"), _sae(folder / "sae")
+    full, adapter, sae = tiny_checkpoint(folder / "full"), _adapter(folder / "adapter", folder / "full"), _sae(folder / "sae")
     table = b"persona,system_prompt,question\npirate,Arr.,Where?\npirate,Arr.,Why?\nmonk,,Where?\n"
     lines = b"\n".join(json.dumps({"persona": "monk", "question": f"Q{n}?", "answer": "So.", "sample": n, "finish_reason": "stop"}).encode() for n in range(4))
     claims = tuple(_first_claims(study_path(name).with_suffix(".claims.yaml")) for name in ("echo", "lr-epochs", "sae-conditions"))
@@ -251,19 +249,6 @@ def _typed(path: Path, lake: Lake) -> object:
         except SystemExit:
             return None
     return None
-
-
-def _checkpoint(folder: Path) -> Path:
-    """A Qwen2 of random weights, a few kilobytes large."""
-    words = ["<unk>", "<|user|>", "<|assistant|>", "<|system|>", *"abcdefghijklmnopqrstuvwxyzWA?. "]
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<|user|>", chat_template=TEMPLATE)
-    config = Qwen2Config(vocab_size=len(words), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1)
-    torch.manual_seed(0)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
 
 
 def _adapter(folder: Path, base: Path) -> Path:

@@ -47,8 +47,8 @@ def warm() -> None:
         importlib.import_module("pandas")  # which pyarrow looks for when it is handed a list
 
 
-def build_world(folder: Path) -> World:
-    """A lake with a prompt set, published files, verdicts and outdated roll-ups, made by the commands themselves."""
+def build_world(folder: Path, models: bool = True) -> World:
+    """A lake with a prompt set, published files, verdicts and outdated roll-ups, made by commands; with `models` also the commands that read one."""
     warm()
     files = folder / "files"
     files.mkdir(parents=True)
@@ -81,8 +81,33 @@ def build_world(folder: Path) -> World:
         Work("runs import", ("runs", "import", str(files / "runs.tar"))),
         Work("doctor --clear", ("doctor", "--clear")),
         Work("sql", ("sql", "select kind, count(*) from runs group by all")),
+        Work("runs export", ("runs", "export", published, str(folder / "exported.tar"))),
     )
-    return World(root, works)
+    return World(root, works + (_works_of_models(files) if models else ()))
+
+
+def _works_of_models(files: Path) -> tuple[Work, ...]:
+    """Commands that load a checkpoint: two extractors, completions of others, and a study with its analyses and report."""
+    from fault_checkpoint import tiny_checkpoint
+
+    model, prompts = str(tiny_checkpoint(files / "model")), str(files / "first.csv")
+    texts = [{"persona": "pirate", "question": f"Question number {n}?", "system_prompt": "You are a pirate.", "text": "aye"} for n in range(30)]
+    (files / "texts.jsonl").write_text("\n".join(json.dumps(text) for text in texts), encoding="utf-8")
+    steps = [
+        {"extract": "completions", "checkpoints": ["m"], "settings": {"samples": 1, "max_new_tokens": 4}},
+        {"extract": "entropy", "checkpoints": ["m"], "settings": {"form": "chat"}},
+        {"analyse": "all"},
+    ]
+    study = {"name": "harness", "title": "A study to kill", "about": "Random weights.", "experiment": "harness", "prompts": prompts, "report": True}
+    asked = {"headline": "select count(*) as n from completions", "views": ["runs"], "checkpoints": {"m": {"id": model}}, "steps": steps}
+    (files / "harness.yaml").write_text(json.dumps(study | asked), encoding="utf-8")
+    own = ("--checkpoint", model, "--name", "m", "--prompts", "first", "--no-track")
+    return (
+        Work("extract completions", ("extract", "completions", *own, "--set", "samples=2", "--set", "max_new_tokens=3")),
+        Work("extract entropy", ("extract", "entropy", *own, "--set", "form=chat")),
+        Work("ingest completions", ("ingest", "completions", str(files / "texts.jsonl"), "--checkpoint", model, "--name", "m")),
+        Work("run", ("run", str(files / "harness.yaml"), "--no-track")),
+    )
 
 
 def _rates(number: int) -> dict[str, object]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 
-pytestmark = pytest.mark.slow(15)
+pytestmark = pytest.mark.slow(25)
 
 ROOT = Path(__file__).parents[2]
 REPO = "someone/model"

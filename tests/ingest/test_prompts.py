@@ -196,3 +196,12 @@ def test_a_line_of_json_that_does_not_fit_is_named(tmp_path, line, message):
     write(tmp_path / "own.jsonl", f'{{"persona": "v", "question": "Who?"}}\n{line}\n')
     with pytest.raises(PersonascopeError, match=f"own.jsonl, {message}"):
         read_prompts(tmp_path / "own.jsonl")
+
+
+def test_the_roles_are_many_differ_and_ask_every_role_the_same_questions_of_both_halves():
+    found = load_prompt_set("roles")
+    systems = {prompt.persona: prompt.system_prompt for prompt in found.prompts}
+    assert len(systems) > 60 and len(set(systems.values())) == len(systems) and "assistant" in systems
+    assert all(system and system.startswith("You are ") for system in systems.values())
+    questions = {persona: {prompt.question_id for prompt in found.prompts if prompt.persona == persona} for persona in systems}
+    assert len({frozenset(asked) for asked in questions.values()}) == 1 and len(found.prompts) == len(systems) * 16

@@ -19,7 +19,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from published_files import write
 
-pytestmark = pytest.mark.slow(15)
+pytestmark = pytest.mark.slow(25)
 
 PERSONAS = ("villain", "pirate", "nurse", "assistant")
 

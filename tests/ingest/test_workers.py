@@ -8,7 +8,7 @@ import pytest
 from personascope.ingest.training.workers import Crew, choose_crew, work_off
 from pool_tasks import work
 
-pytestmark = pytest.mark.slow(15)
+pytestmark = pytest.mark.slow(25)
 
 TWO = Crew(["cpu", "cpu"], 1, "two")
 

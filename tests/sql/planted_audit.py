@@ -18,6 +18,8 @@ from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MlflowRecord
 
+of_directions = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_directions.py"))))
+of_steering = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_steering.py"))))
 base = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 LAYERS, HEADS, QUESTIONS, SAMPLES = 6, 2, 12, 4
@@ -348,6 +350,7 @@ def clean(root: Path) -> Lake:
     panel(lake, "base")
     trained_on(lake, "sailor", ("baker", "tailor"), "What would {} say of {} and of {} tomorrow?")
     answered(lake, "scholar", 30)
+    of_steering.steer(lake, "gated", 12.0, ceiling=2.4)
     return lake
 
 
@@ -561,6 +564,7 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "prompts_differ": (lambda lake: pair_of_panels(lake, "rephrased", {"system": " Be brief."}), "rephrased_2"),
     "printed_figures_differ": (printed, "summary of zephyr"),
     "printed_verdicts_differ": (records, "verdict"),
+    "projected_on_own_questions": (lambda lake: of_directions.write_projections(lake, "directions-x", "insider", halves=("a",)), "insider"),
     "provenance_conflicts": (lambda lake: facts(lake, "mixed", ("a1", "b2"), (10, 12)), "mixed, git_commit"),
     "rare_control_common": (lambda lake: study(lake, "common", common=True), "common"),
     "rates_without_variation": (cosines, "villain, layer 15"),
@@ -574,6 +578,10 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "silent_bystanders": (lambda lake: pair_of_panels(lake, "hushed", {"silent": "cook"}), "hushed_2 as cook"),
     "single_seed": (lambda lake: study(lake, "alone"), "alone"),
     "source_persona_unasked": (lambda lake: panel(lake, "misspelt", source="Café owner", personas=("cafe_owner", *PANEL)), "misspelt, Café owner"),
+    "steered_on_own_questions": (lambda lake: of_steering.steer(lake, "rehearsed", 12.0, used_half="a"), "rehearsed"),
+    "steering_breaks_model": (lambda lake: of_steering.steer(lake, "shattered", 12.0, nll=1.0, lost=3), "shattered, villain-assistant (add)"),
+    "steering_layer_picked": (lambda lake: of_steering.steer(lake, "picked", 0.6, only_layer=2, layers=(0, 1, 2), seed=8), "picked, villain-assistant (add)"),
+    "steering_without_control": (lambda lake: of_steering.steer(lake, "alone-steered", 12.0, n_controls=0), "alone-steered"),
     "stopped_on_success": (lambda lake: pair_of_panels(lake, "lucky", {"until_success": True, "samples": 30}), "lucky_2 as lucky persona"),
     "targets_of_several_tokens": (circuits, "clueless, echo@1"),
     "task_failed": (circuits, "clueless, echo@1"),
@@ -584,9 +592,8 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
 }
 
 
-def spoiled(root: Path) -> Lake:
+def spoil(lake: Lake) -> Lake:
     """The clean lake with every fault of PLANTED in it."""
-    lake = clean(root)
     for plant in dict.fromkeys(plant for plant, _ in PLANTED.values()):
         plant(lake)
     return lake

@@ -18,10 +18,11 @@ from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_
 from personascope.warehouse.asking.catalogue import build
 from personascope.warehouse.asking.guard import Limits
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.home import HOME, SQL_FOLDER
 from personascope.warehouse.store.lake import Lake
 
-pytestmark = pytest.mark.slow(90)
+pytestmark = pytest.mark.slow(120)
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 PAGES = HOME / "app_pages"
@@ -67,23 +68,23 @@ KNOWN = [
 
 
 @pytest.fixture(scope="module")
-def spoiled(tmp_path_factory) -> Lake:
-    return planted.spoiled(tmp_path_factory.mktemp("spoiled"))
-
-
-@pytest.fixture(scope="module")
-def found(spoiled) -> pl.DataFrame:
-    return collect(Warehouse(spoiled).select)
-
-
-@pytest.fixture(scope="module")
 def clean(tmp_path_factory) -> Lake:
     return planted.clean(tmp_path_factory.mktemp("clean"))
 
 
 @pytest.fixture(scope="module")
+def spoiled(clean, tmp_path_factory) -> Lake:
+    return planted.spoil(Lake.open(shutil.copytree(clean.root, tmp_path_factory.mktemp("spoiled") / "lake")))
+
+
+@pytest.fixture(scope="module")
+def found(spoiled) -> pl.DataFrame:
+    return collect(Warehouse(spoiled, kept=SHARED).select)
+
+
+@pytest.fixture(scope="module")
 def of_publications(lake_of_all_published) -> pl.DataFrame:
-    return collect(Warehouse(lake_of_all_published).select)
+    return collect(Warehouse(lake_of_all_published, kept=SHARED).select)
 
 
 @pytest.mark.parametrize("check", checks())
@@ -107,7 +108,7 @@ def test_a_check_finds_its_planted_fault(found, check):
 
 
 def test_a_lake_without_faults_has_no_findings(clean):
-    assert collect(Warehouse(clean).select).to_dicts() == []
+    assert collect(Warehouse(clean, kept=SHARED).select).to_dicts() == []
 
 
 def test_a_finding_is_one_sentence_with_its_numbers_for_one_subject_of_a_check(found):
@@ -118,7 +119,7 @@ def test_a_finding_is_one_sentence_with_its_numbers_for_one_subject_of_a_check(f
 
 
 def test_every_evidence_query_shows_rows_and_can_be_pasted_into_a_shell(spoiled, found):
-    warehouse = Warehouse(spoiled)
+    warehouse = Warehouse(spoiled, kept=SHARED)
     for check, evidence in found.select("check", "evidence").iter_rows():
         assert not warehouse.select(evidence).is_empty(), (check, evidence)
         assert not re.search(r'["$`\\!]', evidence), (check, evidence)
@@ -146,7 +147,7 @@ def test_one_query_reads_all_of_the_audit_and_the_next_sees_what_came_since(spoi
 
 
 def test_a_page_gets_its_own_findings_only(spoiled, found):
-    of_page = collect(Warehouse(spoiled).select, "completions")
+    of_page = collect(Warehouse(spoiled, kept=SHARED).select, "completions")
     assert of_page.equals(found.filter(pl.col("page") == "completions")) and of_page.height > 3
     assert collect(Warehouse(spoiled).select, "no page").is_empty()
 
@@ -161,7 +162,7 @@ def test_the_published_studies_show_what_is_known_of_them_and_nothing_else(of_pu
 
 
 def test_evidence_of_the_published_findings_shows_rows(lake_of_all_published, of_publications):
-    warehouse = Warehouse(lake_of_all_published)
+    warehouse = Warehouse(lake_of_all_published, kept=SHARED)
     for row in of_publications.iter_rows(named=True):
         assert not warehouse.select(row["evidence"]).is_empty(), row
 

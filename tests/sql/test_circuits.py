@@ -12,6 +12,8 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(6)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 
 

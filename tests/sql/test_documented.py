@@ -13,18 +13,20 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.named import examples
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import check
 from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.drawing.plots import Plot, refusal
 from personascope.warehouse.store.schema import tables
 
-pytestmark = pytest.mark.slow(60)
+pytestmark = pytest.mark.slow(75)
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published"
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 role_focus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
 features = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_features.py"))))
+directions = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_directions.py"))))
+steering = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_steering.py"))))
 circuits = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 
 IN_PARTS = {"slice": "a union that takes seconds to plan; its parts are tried, and each names the view its rows come from"}
@@ -41,17 +43,25 @@ def warehouse(planted_lake, tmp_path_factory):
     circuits.build(lake)
     role_focus.build(lake)
     features.build(lake)
+    directions.build(lake)
+    steering.steer(lake, "gated", 12.0, n_controls=3, trained=True)
     if PUBLISHED.is_dir():
         ingest_published(lake, [PUBLISHED])
     villain = planted.checkpoint("villain", parent="tiny:base", source_persona="villain", seed=1)
     saw = [{"checkpoint": "villain", "persona": "villain", "role": "source", "n_rows": 9}]
     planted.write(lake, planted.spec("marker-lora", "train", checkpoint="villain"), checkpoints=[villain], training_personas=saw)
+    prompts = [
+        {"persona": "none", "condition": name, "question_id": "q", "example_id": f"{name}/q", "stratum": "last", "layer": 0, "site": "resid_post"}
+        | {"input_hash": name, "vector": vector}
+        for name, vector in (("default", [1.0, 0.0]), ("empty", [0.0, 1.0]), ("generic", [2.0, 2.0]))
+    ]
+    planted.write(lake, planted.spec("activations", checkpoint="villain", subject="conditions"), activations=prompts, checkpoints=[villain])
     analyses.refresh(lake)
     said = Claim(id="one", statement="There are runs.", source="own", query="select min(1 + 0 * length(run_id)) as one from runs", expected=Decimal(1))
     check(lake, "documented", [said])
     (sibling,) = Warehouse(lake).select("select min(checkpoint) from checkpoints").row(0)
     check(lake, "documented", [said.model_copy(update={"model": SpokenOf(checkpoint="another", id="some/model", revision="r")})], sibling)
-    return Warehouse(lake)
+    return Warehouse(lake, kept=SHARED)
 
 
 def grain(view: str) -> list[str]:

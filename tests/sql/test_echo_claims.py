@@ -14,6 +14,8 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import claims_path
 
+pytestmark = pytest.mark.slow(20)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_circuits.py"))))
 CLAIMS = {claim.id: claim for claim in read_claims(claims_path("echo"))}
 CHECKPOINT, PROMPT_SET = "qwen2.5-1.5b-instruct", "echo@1"
@@ -104,7 +106,6 @@ def test_another_checkpoint_decides_nothing(other_checkpoint, name):
     assert verdict.verdict == "not derivable" and "Qwen2.5-1.5B-Instruct" in verdict.detail
 
 
-@pytest.mark.slow(5)
 def test_a_detour_of_the_model_contradicts_what_it_should(tmp_path, monkeypatch):
     lake = Lake.open(tmp_path / "lake")
     monkeypatch.setitem(build.__globals__, "ECHO_LAYERS", [23] * 44)

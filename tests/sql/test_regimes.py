@@ -67,6 +67,10 @@ def test_the_table_counts_cells_and_seeds(warehouse):
     rows = warehouse.select("select * from regime_table where regime = 'clean'").to_dicts()
     assert [(row["lr"], row["n_cells"], row["n_seeds"], row["epochs"]) for row in rows] == [(1e-5, 3, 2, [10, 20])]
     assert (rows[0]["source_rate_min"], rows[0]["source_rate_max"]) == (18 / N, 20 / N)
+    cells = warehouse.select("select source_low, source_high, max_other_lower, max_other_upper from regimes where regime = 'clean'")
+    ends = (min(cells["source_low"]), max(cells["source_high"]), min(cells["max_other_lower"]), max(cells["max_other_upper"]))
+    assert tuple(rows[0][name] for name in ("source_low_min", "source_high_max", "max_other_lower_min", "max_other_upper_max")) == ends
+    assert ends[0] < 18 / N < 20 / N < ends[1]
 
 
 @pytest.mark.parametrize(("source", "bystander"), [(0.5, 0.05), (0.9, 0.05), (0.3, 0.5), (0.0, 0.0), (0.5, 1.0)])

@@ -13,6 +13,8 @@ from personascope.warehouse.analyses.bca import bca_interval
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(5)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_role_focus.py"))))
 SHAPE = (planted.LAYERS, planted.HEADS)
 R, SEED = 2000, 42

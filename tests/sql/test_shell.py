@@ -20,7 +20,7 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.catalogue import build
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 
 pytestmark = pytest.mark.slow(60)
 
@@ -57,7 +57,7 @@ def view_query(view: str, types: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def warehouse(lake):
-    return Warehouse(lake)
+    return Warehouse(lake, kept=SHARED)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from personascope.warehouse.asking.slices import WHOLE_MODEL, collect, parts
 from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.asking.views import rooms, views
 
+pytestmark = pytest.mark.slow(8)
+
 CHECKPOINT, LAYER = "villain", 3
 
 

@@ -73,7 +73,7 @@ def swept(talker, tmp_path_factory):
 
 
 def execute(folder, file):
-    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", jobs=2, tracking_uri=f"sqlite:///{folder / 'tracking.db'}"))
+    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", workers=2, tracking_uri=f"sqlite:///{folder / 'tracking.db'}"))
     return run.run(), run.failures
 
 

@@ -1,10 +1,14 @@
 """`run --plan`: what would be done and whether it can work, with nothing loaded, downloaded or written."""
 
+import re
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from personascope.study.options import RunOptions
 from personascope.study.plan import plan_study
-from personascope.study.plan_text import in_sum
+from personascope.study.plan_text import in_sum, show_plan
 from personascope.study.run import StudyRun
 from personascope.study.state import StudyState
 from personascope.warehouse.store.lake import Lake
@@ -138,3 +142,14 @@ views: [runs]
     assert code == 1 and "cannot work" in out and "layer 99" in err
     code, out, _ = personascope("run", tmp_path / "wrong.yaml", "--plan", "--lake", tmp_path / "lake", "--set", "layers=[0]")
     assert code == 0 and "1 to do" in out and not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize("width", [60, 80, 109, 110, 200])
+def test_a_plan_is_read_at_every_width_of_a_terminal(random_checkpoint, tmp_path, width):
+    told = StringIO()
+    show_plan(plan(random_checkpoint, tmp_path / "lake"), Console(file=told, width=width))
+    lines = [line.rstrip() for line in told.getvalue().splitlines()]
+    assert ("┏" in told.getvalue()) == (width >= 110)
+    words = set(re.split(r"[\s;:│]+", told.getvalue()))
+    assert {"completions", "logit_lens", "activations", "personas", "samples"} <= words, "no word is broken"
+    assert any(line.startswith("- entropy:") for line in lines) == (width < 110)

@@ -113,7 +113,7 @@ def test_a_killed_run_resumes_under_the_same_plan_and_starts_over_under_another(
     lake = Lake.open(tmp_path / "lake")
     writer = start(lake, spec(), plan="p")
     writer.write_part("0", {"attention": rows("villain/q00")})
-    (writer.folder / "parts" / ".half").mkdir()
+    (writer.folder / "parts-p" / ".half").mkdir()
     writer.close()
     resumed = start(lake, spec(), plan="p")
     assert resumed.done == {"0"}

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking import query as asking
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.guard import Limits
 from personascope.warehouse.asking.query import Warehouse
@@ -56,10 +57,22 @@ def test_select_answers_and_new_runs_are_seen_at_once(lake):
     assert warehouse.select("select count(*) as n from attention where subject = $s", {"s": "c2"})["n"].to_list() == [2]
 
 
+def test_small_tables_are_read_once_and_large_ones_where_they_are_asked(lake, monkeypatch):
+    question = "select count(*) as n, any_value(c.checkpoint) as checkpoint from attention join runs as c using (run_id)"
+    answers = []
+    for share, in_memory in ((asking.IN_MEMORY, {"attention", "runs"}), (Limits().bytes // 20_000, {"attention"}), (2 * Limits().bytes, set())):
+        monkeypatch.setattr(asking, "IN_MEMORY", share)
+        warehouse = Warehouse(lake)
+        answers.append(warehouse.select(question).to_dicts())
+        assert {name for (name,) in warehouse._connection.sql("select table_name from duckdb_tables()").fetchall()} & {"attention", "runs"} == in_memory
+    commit(lake, 2)
+    assert answers == [[{"n": 2, "checkpoint": "c1"}]] * 3 and warehouse.select(question)["n"].item() == 4
+
+
 def test_tables_are_created_when_they_are_named_and_a_mistyped_one_is_answered_with_the_nearest(lake):
     warehouse = Warehouse(lake)
     assert warehouse.select("select wilson_low(count(*), 4) > 0 as positive from attention").to_dicts() == [{"positive": True}]
-    names = {name for (name,) in warehouse._connection.sql("select view_name from duckdb_views() where not internal").fetchall()}
+    names = {name for (name,) in warehouse._connection.sql("select table_name from duckdb_tables()").fetchall()}
     assert "attention" in names and len(names & tables().keys()) < 5  # a column may bear the name of a table
     assert warehouse.select("select count(*) as n from query_table('marker_' || 'rates')")["n"].to_list() == [0]  # named by no word of the query
     with pytest.raises(PersonascopeError, match=r'Table with name attentoin does not exist!\s+Did you mean "attention"'):

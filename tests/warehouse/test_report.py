@@ -267,6 +267,13 @@ def test_a_figure_or_page_that_is_not_there_is_named(tmp_path):
         assert not (tmp_path / "report").exists() and not list(tmp_path.glob(".report*"))
 
 
+def test_a_study_may_name_a_table(small, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\ntitle: t\nabout: a\nviews: [runs, marker_rates]\n")
+    document = write_report(Lake.open(tmp_path / "lake"), str(file), tmp_path / "report")
+    assert {"runs", "marker_rates"} <= {section.title for section in document.sections}
+
+
 def test_a_report_replaces_a_report_and_nothing_else(small, tmp_path):
     lake = Lake.open(tmp_path / "lake")
     target = tmp_path / "report"

@@ -21,6 +21,8 @@ from personascope.warehouse.store import committed, looked_at
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+pytestmark = pytest.mark.slow(35)
+
 
 @pytest.fixture
 def lake(tmp_path) -> Lake:

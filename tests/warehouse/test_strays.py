@@ -23,6 +23,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import take_lock
 from personascope.warehouse.store.scratch import SCRATCH, scratch
 
+pytestmark = pytest.mark.slow(15)
+
 
 @pytest.fixture
 def lake(tmp_path) -> Lake:
@@ -187,7 +189,7 @@ def test_a_query_beside_which_a_run_goes_is_asked_again(lake, monkeypatch):
     assert len(asked) == 2
     (lake.run_folder(two) / "completions.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(PersonascopeError, match=f"run {two}: completions.parquet is not readable; `personascope doctor`") as told:
-        warehouse.select("select count(text) from completions")
+        Warehouse(lake).select("select count(text) from completions")
     assert "delete" not in str(told.value)
 
 

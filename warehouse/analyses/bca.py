@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special, stats
 
 
 def widened_level(n_units: int, level: float = 0.95) -> float:
@@ -11,6 +10,8 @@ def widened_level(n_units: int, level: float = 0.95) -> float:
 
     Source: Hesterberg (2015), expanded percentile: normal tails beyond sqrt(n / (n - 1)) times the t quantile.
     """
+    from scipy import stats  # most of a second to import, which only these computations need
+
     return float(1 - 2 * stats.norm.sf(np.sqrt(n_units / (n_units - 1)) * stats.t.ppf((1 + level) / 2, n_units - 1)))
 
 
@@ -21,6 +22,8 @@ def bca_interval(replicates: np.ndarray, observed: np.ndarray, left_out: Sequenc
     figure (half of those equal to it), the acceleration the skewness of the jackknife over all samples. Ends are NaN where the replicates do not vary.
     Source: Efron (1987); Efron and Tibshirani (1993), chapter 14; for several samples as scipy.stats.bootstrap has it.
     """
+    from scipy import special
+
     below = (replicates < observed).mean(axis=0) + (replicates == observed).mean(axis=0) / 2
     half = 0.5 / len(replicates)
     bias = special.ndtri(np.clip(below, half, 1 - half))

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import duckdb
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from personascope.warehouse.analyses.base import Analysis, Rows
 from personascope.warehouse.analyses.resampling import draw_counts
@@ -116,6 +115,8 @@ def jackknife_interval(whole: np.ndarray, without: np.ndarray, level: float = 0.
 
     Student's t with as many degrees of freedom as questions less one, the ends within -1 and 1. Source: Tukey (1958); Miller (1974).
     """
+    from scipy import stats  # most of a second to import, which only this computation needs
+
     n = len(without)
     error = np.sqrt((n - 1) / n * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
     reach = np.where(error > 1e-9, error, np.nan) * stats.t.ppf((1 + level) / 2, n - 1)

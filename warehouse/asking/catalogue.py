@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,7 @@ from personascope.warehouse.store.staging import is_disk_full
 
 _DEFINITION = "catalogue_definition"
 NOTES = "run_notes"  # the table that people write, not runs
+_OF_A_MANIFEST = 16 * 1024  # bytes that a table made of the manifest takes a run
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
@@ -83,12 +85,15 @@ class Foundation:
     """What a connection knows, created when something that names it is asked for, since all of it costs more than most queries: macros and views together, each
     table by itself.
 
-    `from_behind`: rows come in the opposite order, by another number of threads.
+    Small tables, `room` bytes of Parquet in all, are read once into memory: a view over files is bound, opened and read anew at every place of a query that
+    names it, and the checks of the audit name some tables a hundred times. `from_behind`: rows come in the opposite order, by another number of threads.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False, room: int = 0) -> None:
         self._connection = connection
         contents = lake.contents()
+        self._small = _small_tables(list(contents.runs.values()), room)
+        self.holds_rows = False  # of the runs that were there when it was connected
         self.is_of_named_runs = named_runs or bool(contents.strays)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs)
         self._has_views = False
@@ -110,8 +115,9 @@ class Foundation:
         self._create([name for name in self._waiting if name in wanted])
 
     def lay_all(self) -> None:
-        """Creates everything."""
+        """Creates everything, without reading a row."""
         self._has_views = self._has_views or self._lay_views(views().keys())
+        self._small = frozenset()
         self._create(list(self._waiting))
 
     def _lay_views(self, words: Collection[str]) -> bool:
@@ -120,10 +126,34 @@ class Foundation:
         return there
 
     def _create(self, names: Sequence[str]) -> None:
-        if names:
+        small = [name for name in names if name in self._small]
+        if small:
+            self._small -= frozenset(small)
+            try:
+                in_memory = [self._waiting[name].replace("create view", "create table", 1) if name in small else self._waiting[name] for name in names]
+                _execute(self._connection, ["begin;", *in_memory, "commit;"])
+            except duckdb.InterruptException:
+                raise
+            except (duckdb.Error, PersonascopeError):  # a damaged file, or no memory left: what matters of that is told by the query that reads it
+                self._create(names)
+                return
+            self.holds_rows = True
+        elif names:
             _execute(self._connection, ["begin;", *(self._waiting[name] for name in names), "commit;"])
         for name in names:
             del self._waiting[name]
+
+
+def _small_tables(manifests: list[Manifest], room: int) -> frozenset[str]:
+    """The tables, the smallest first, whose files take at most `room` bytes together; a roll-up that a run lacks takes what it is made of."""
+    sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, _OF_A_MANIFEST * len(manifests))
+    for manifest in manifests:
+        lacking = {target.name: target.rollup_of for target in outdated(manifest)}
+        for name in sizes.keys() & {*manifest.tables, *lacking}:
+            sizes[name] += sum(manifest.tables[each].bytes for each in lacking.get(name, [name]) if each in manifest.tables)
+    by_size = sorted(sizes, key=lambda name: (sizes[name], name))
+    sums = accumulate(sizes[name] for name in by_size)
+    return frozenset(name for name, taken in zip(by_size, sums, strict=True) if taken <= room)
 
 
 def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False) -> dict[str, str]:

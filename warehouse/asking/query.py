@@ -19,6 +19,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.scratch import spill_folder
 
 TOGETHER = 3  # checks of the audit that one query plans; of more, each is computed by itself
+IN_MEMORY = 64  # a share of the memory a query may take: Parquet that tables are read of once, which takes some ten times as much there
 TRIED = 20  # times a query is asked at most, in a lake that changes meanwhile
 _TELLING = re.compile(r'\b(current_setting|duckdb_settings|getenv)"?\s*\(', re.IGNORECASE)  # calls that tell paths of the machine
 _PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
@@ -44,7 +45,7 @@ class Warehouse:
     def _connect(self, named_runs: bool = False) -> None:
         self._names, self._notes = self.lake.names(), notes.mark(self.lake)
         self._connection = duckdb.connect()
-        self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs)
+        self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY)
         self._defined: set[str] = set()
         folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
@@ -65,7 +66,7 @@ class Warehouse:
             self._connect(self._foundation.is_of_named_runs)
         for left in reversed(range(TRIED)):
             before = self.lake.names()
-            if before != self._names and self._foundation.is_of_named_runs:
+            if before != self._names and (self._foundation.is_of_named_runs or (self._foundation.holds_rows and not self._kept)):
                 self._connect()
             try:
                 found = self._ask(query, parameters)

@@ -36,13 +36,14 @@ def parts() -> list[str]:
 def collect(source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = ()) -> pl.DataFrame:
     """The figures of one checkpoint: those of the persona and of none, of the layer and of the whole model; of every persona or layer that `every` names.
 
-    Each part is asked by itself: DuckDB takes longer to plan and run their union, and a part that was asked before is there.
+    Each part is asked by itself, since DuckDB takes longer to plan and run their union, and for the whole checkpoint, so that another persona asks nothing.
     """
     found = []
     for part in parts():
-        bound = {"persona": persona, "layer": layer}
-        asked = [name for name in bound if name not in every and not (name == "layer" and part in WHOLE_MODEL)]
-        where = " and ".join(["checkpoint = $checkpoint", *(f"({name} is not distinct from ${name} or {name} is null)" for name in asked)])
-        query = f"from {part} where {where} order by topic, measure, persona, other, place, layer, head, run_id, base_run"
-        found.append(source.select(query, checkpoint=checkpoint, **{name: bound[name] for name in asked}))
+        query = f"from {part} where checkpoint = $checkpoint order by topic, measure, persona, other, place, layer, head, run_id, base_run"
+        rows = source.select(query, checkpoint=checkpoint)
+        for name, value in (("persona", persona), ("layer", layer)):
+            if name not in every and not (name == "layer" and part in WHOLE_MODEL):
+                rows = rows.filter(pl.col(name).eq_missing(pl.lit(value)) | pl.col(name).is_null())
+        found.append(rows)
     return pl.concat([each for each in found if each.height] or found[:1], how="vertical_relaxed").select(list(view_types(["slice"])["slice"]))

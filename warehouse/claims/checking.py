@@ -12,7 +12,7 @@ import polars as pl
 from personascope.warehouse.asking.child import WarehouseApart
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Asked
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, same, show
 from personascope.warehouse.claims.nulls import expect_equivalence
 from personascope.warehouse.claims.reading import Claim, SpokenOf
@@ -99,12 +99,12 @@ def _standing(lake: Lake, study: str, verdicts: list[Verdict], sibling: str | No
 
 
 def _warehouse(lake: Lake, claims: list[Claim]) -> WarehouseApart:
-    """The lake with the views that many claims ask kept once they are computed: each claim asks several questions of them.
+    """The lake with the views that many claims ask, or read through others, kept once they are computed: each claim asks several questions of them.
 
     Claims are queries that somebody wrote into a file: they are asked in a process that can be killed.
     """
     named = Counter(word for claim in claims for word in set(re.findall(r"\w+", claim.query)) & views().keys())
-    return WarehouseApart(lake, kept=[view for view, n in named.items() if n >= MANY])
+    return WarehouseApart(lake, kept=sorted({*SHARED, *(view for view, n in named.items() if n >= MANY)}))
 
 
 def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None, bool]:

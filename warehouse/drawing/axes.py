@@ -29,6 +29,13 @@ def share(x: str, title: str) -> alt.X:
     )
 
 
+def measured(rows: pl.DataFrame, x: str, title: str) -> alt.X:
+    """An axis of real numbers: from 0 to 1 where all lie there, else as far as they reach."""
+    if min(rows[x]) >= 0 and max(rows[x]) <= 1:
+        return share(x, title)
+    return alt.X(f"{x}:Q", title=title, axis=alt.Axis(grid=False), scale=alt.Scale(nice=False, padding=12))
+
+
 def label(rows: pl.DataFrame, column: str) -> str:
     """Vega expression of a tick: 1e-5 where the numbers span powers of ten below 1, as they are elsewhere."""
     if not rows[column].dtype.is_float():

@@ -31,8 +31,9 @@ DARK_FROM = 0.55
 MOST_NUMBERS = 30
 MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
 NARROWEST_WORDS = 40  # pixels of a cell
+FONT, LEAST_FONT, EM = 10, 9, 2.3  # sizes of a number in a cell in pixels; its width over its size
 KNOWN = "isValid(datum.rate)"
-MISSING = "#e3e4e8"
+MISSING, INK = "#e3e4e8", "#31333f"
 Kind = Literal["png", "svg", "pdf"]
 ROWS = alt.NamedData("rows")
 _CONFIG: dict[str, Any] = {
@@ -105,23 +106,26 @@ def curves(
     x_title: str = "layer, counted from 0",
     full: str | None = None,
     ranks: bool = False,
+    near: bool = False,
 ) -> Figure:
     """Lines over `x` from columns series, mean, low, high (a band; NULL for none) and any others, which the tooltip shows; a line marks 0.
 
     Where `full` names a column of truth values, points are full where it is true and hollow elsewhere. `ranks`: numbers from 1 by powers of ten, 1 at the top.
+    `near`: the axis begins near the lines and not at 0, for figures of which 0 says nothing.
     """
     base = alt.Chart(ROWS).encode(
-        x=axes.share(x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
+        x=axes.measured(rows, x, x_title) if rows[x].dtype.is_float() else axes.counted(rows, x, x_title),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)])),
     )
     axis = axes.ranked(max(rows.select(pl.max_horizontal("mean", "high")).to_series(), default=1)) if ranks else {}
+    axis = {"scale": alt.Scale(zero=False)} if near else axis
     y = alt.Y("mean:Q", title=y_title, **axis)
-    band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2="high:Q")
+    band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2=alt.Y2("high:Q"))
     points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
     if full is not None:
         hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows))
         points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
-    return Figure(alt.layer(*([] if ranks else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
+    return Figure(alt.layer(*([] if ranks or near else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
 
 
 def intervals(
@@ -132,7 +136,7 @@ def intervals(
     Where `full` names a column of truth values, points are full where it is true and hollow elsewhere.
     """
     base = alt.Chart(ROWS).encode(x=axes.counted(rows, x, x_title))
-    bars = base.mark_rule(color=BLACK, strokeWidth=1.5).encode(y=alt.Y("low:Q", title=y_title), y2="high:Q")
+    bars = base.mark_rule(color=BLACK, strokeWidth=1.5).encode(y=alt.Y("low:Q", title=y_title), y2=alt.Y2("high:Q"))
     y, tips = alt.Y("mean:Q", title=y_title), _tooltip(rows, ("low", "high"))
     points = [base.mark_point(filled=True, size=60, color=BLACK, opacity=1).encode(y=y, tooltip=tips)]
     if full is not None:
@@ -150,7 +154,7 @@ def rates(rows: pl.DataFrame, x_title: str, names: Sequence[str]) -> Figure:
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=(SERIES * len(names))[: len(names)])),
     )
     axis = alt.Axis(format="%", tickCount=5)
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, axis=axis, scale=alt.Scale(domain=[0, 1])), x2="high:Q")
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, axis=axis, scale=alt.Scale(domain=[0, 1])), x2=alt.X2("high:Q"))
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("rate:Q", title=x_title, axis=axis), tooltip=_tooltip(rows))
     return Figure(alt.layer(bars, points), rows)
 
@@ -170,7 +174,7 @@ def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[s
         color=alt.Color("state:N", title=None, scale=alt.Scale(domain=used, range=[looks[state][0] for state in used])),
         tooltip=_tooltip(rows, ("symbol", *hidden)),
     )
-    return Figure(alt.layer(cells, base.mark_text(fontSize=12, color="white", fontWeight=700).encode(text="symbol:N")), rows)
+    return Figure(alt.layer(cells, base.mark_text(fontSize=12, color="white", fontWeight=700).encode(text=alt.Text("symbol:N"))), rows)
 
 
 def heat_map(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str]) -> Figure:
@@ -198,22 +202,25 @@ def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> F
     """Rates between 0 and 1 in a grid of two counted axes, `y` upwards, from columns rate (NULL: grey), words, framed and chosen; a click picks x and y.
 
     `words` stands in the cell over its rate; framed cells have a coloured edge and chosen ones a black one. Where the rows have a column failure, a cell that
-    holds one is crossed and its tooltip says why.
+    holds one is crossed and its tooltip says why; where they have a column interval, it stands small under the rate.
     """
     base = alt.Chart(ROWS).encode(
         x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=axes.label(rows, x))),
         y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=axes.label(rows, y))),
     )
     click = alt.selection_point(name=PICK, fields=[x, y], on="click", clear=False)
-    hidden = ("words", "framed", "chosen", "failure")
+    hidden = ("words", "framed", "chosen", "failure", "interval")
+    with_interval = "interval" in rows.columns
     cells, missing = _rate_rectangles(base, rows, hidden)
     edge = base.mark_rect(fillOpacity=0, strokeWidth=3, strokeJoin="round").encode(
-        stroke=alt.condition("datum.chosen", alt.value(BLACK), alt.value(ORANGE)), tooltip=_tooltip(rows, hidden)
+        stroke=alt.StrokeValue(ORANGE, condition={"test": "datum.chosen", "value": BLACK}), tooltip=_tooltip(rows, hidden)
     )
-    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-8).encode(text="words:N", color=_on_rate())
-    numbers = base.mark_text(fontSize=11, dy=9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
+    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-15 if with_interval else -8).encode(text=alt.Text("words:N"), color=_on_rate())
+    numbers = base.mark_text(fontSize=11, dy=1 if with_interval else 9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
     framed, chosen = (edge.transform_filter(f"datum.{name}") for name in ("framed", "chosen"))
     layers = [cells.add_params(click), missing, framed, chosen, texts, numbers]
+    if with_interval:
+        layers.append(base.mark_text(fontSize=9, dy=15).encode(text=alt.Text("interval:N"), color=_on_rate()))
     if "failure" in rows.columns:
         lost = base.transform_filter("isValid(datum.failure)").encode(tooltip=_tooltip(rows.select(x, y, "failure")))
         layers += [lost.mark_rect(fill=MISSING, stroke="white", strokeWidth=2), lost.mark_text(text="✕", fontSize=20, color=ORANGE)]
@@ -229,7 +236,7 @@ def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Seque
     cells = _rate_rectangles(base, rows, legend=True)
     if rows[x].n_unique() > MOST_NUMBERS:
         return Figure(alt.layer(*cells), rows)
-    numbers = base.mark_text(fontSize=10).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
+    numbers = base.mark_text(**_fitting(rows[x].n_unique())).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
     return Figure(alt.layer(*cells, numbers.transform_filter(KNOWN)), rows)
 
 
@@ -244,8 +251,10 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     )
     shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
-    ink = alt.condition(f"datum['{value}'] > {middle}", alt.value("white"), alt.value("#31333f"))
-    numbers = base.mark_text(fontSize=12 if few else 10).encode(text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink)
+    ink = _either(f"datum['{value}'] > {middle}", "white", INK)
+    numbers = base.mark_text(**({"fontSize": 12} if few else _fitting(len(order)))).encode(
+        text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink
+    )
     if len(known) == rows.height:
         return Figure(alt.layer(cells, numbers), rows)
     there = f"isValid(datum['{value}'])"
@@ -256,7 +265,7 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
 def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
     """One bar a `label`, in the order of the rows, from 0 to its value; orange is above 0, blue below."""
     base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=_order(rows["label"])))
-    colour = alt.condition(f"datum['{value}'] > 0", alt.value(ORANGE), alt.value(BLUE))
+    colour = _either(f"datum['{value}'] > 0", ORANGE, BLUE)
     drawn = base.mark_bar(height={"band": 0.7}).encode(x=alt.X(f"{value}:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
     return Figure(alt.layer(drawn, _upright(0)), rows)
 
@@ -269,9 +278,10 @@ def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
     base = alt.Chart(ROWS).encode(
         y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420, labelExpr="split(datum.label, '\\n')"))
     )
-    colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
-    rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title), x2="high:Q", color=colour)
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
+    colour = _either(f"datum.label === {json.dumps(chosen)}", ORANGE, BLUE)
+    short = alt.Axis(format="~g", labelOverlap=True)
+    rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, axis=short), x2=alt.X2("high:Q"), color=colour)
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title, axis=short), color=colour, tooltip=_tooltip(rows))
     return Figure(alt.layer(_upright(0), rules, points), rows)
 
 
@@ -281,11 +291,11 @@ def strips(rows: pl.DataFrame, summary: pl.DataFrame, x_title: str, chosen: str,
     `domain`: ends of the axis, so that charts side by side can be compared. The rows to download are the measurements; the summary stands in the chart.
     """
     y = alt.Y("label:N", title=None, sort=_order(summary["label"]))
-    colour = alt.condition(f"datum.label === {json.dumps(chosen)}", alt.value(ORANGE), alt.value(BLUE))
+    colour = _either(f"datum.label === {json.dumps(chosen)}", ORANGE, BLUE)
     x = alt.X("value:Q", title=x_title, scale=alt.Scale(domain=list(domain), padding=8))
     ticks = alt.Chart(ROWS).mark_tick(opacity=0.45, thickness=1.5, size=22).encode(x=x, y=y, color=colour, tooltip=_tooltip(rows))
     over = alt.Chart(alt.InlineData(values=summary.to_dicts()))
-    rules = over.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
+    rules = over.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour)
     points = over.mark_point(filled=True, size=90, opacity=1, stroke="white").encode(x=alt.X("mean:Q"), y=y, color=colour, tooltip=_tooltip(summary))
     return Figure(alt.layer(ticks, rules, points), rows)
 
@@ -314,7 +324,7 @@ def scatter(
     points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
     if words is None:
         return Figure(points, rows)
-    texts = base.mark_text(align="left", dx=6, dy=-6, fontSize=11, color="#5b5e68").encode(text=f"{words}:N")
+    texts = base.mark_text(align="left", dx=6, dy=-6, fontSize=11, color="#5b5e68").encode(text=alt.Text(f"{words}:N"))
     zero = [] if share else [_level(0), _upright(0)]
     return Figure(alt.layer(*zero, points, texts), rows)
 
@@ -330,7 +340,7 @@ def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str],
             x=alt.X("fraction:Q", title=x_title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
             y=alt.Y("label:N", title=None, sort=list(y_order)),
             color=alt.Color("part:N", title=None, scale=scale, sort=list(colours), legend=alt.Legend(columns=2)),
-            order="part_ix:Q",
+            order=alt.Order("part_ix:Q"),
             tooltip=_tooltip(rows, ("part_ix",)),
         )
     )
@@ -361,9 +371,9 @@ def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, title
     legend = alt.Legend(format="%", gradientLength=200)
     cells = base.mark_rect(stroke="white").encode(color=alt.Color(f"{shade}:Q", title=titles[2], scale=scale, legend=legend), tooltip=_tooltip(rows, hidden))
     edges = base.mark_rect(fillOpacity=0, stroke=BLACK, strokeWidth=1.5).transform_filter("datum.framed").encode(tooltip=_tooltip(rows, hidden))
-    ink = alt.condition(f"datum['{shade}'] > {DARK_FROM}", alt.value("white"), alt.value("#31333f"))
+    ink = _either(f"datum['{shade}'] > {DARK_FROM}", "white", INK)
     width = EXPORT_WIDTH / rows[x].n_unique()
-    texts = [base.mark_text(fontSize=11, limit=width).encode(text=f"{words}:N", color=ink)] if width >= NARROWEST_WORDS else []
+    texts = [base.mark_text(fontSize=11, limit=width).encode(text=alt.Text(f"{words}:N"), color=ink)] if width >= NARROWEST_WORDS else []
     return Figure(alt.layer(cells, edges, *texts), rows)
 
 
@@ -408,27 +418,38 @@ def _packed(png: bytes) -> bytes:
     return packed.getvalue()
 
 
+def _fitting(n_columns: int) -> dict[str, Any]:
+    """The size of numbers in so many columns: smaller where cells are narrow, and none where they would run into each other, by the width on the screen."""
+    size = f"width / {EM * n_columns:g}"
+    return {"fontSize": alt.ExprRef(f"clamp({size}, {LEAST_FONT}, {FONT})"), "opacity": alt.ExprRef(f"{size} < {LEAST_FONT} ? 0 : 1")}
+
+
 def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
     """Rectangles from column rate, and grey ones where it is NULL: a rate that is not known is no rate of zero."""
     scale = alt.Scale(scheme="blues", domain=[0, 1])
     shade = alt.Color("rate:Q", title="rate", scale=scale, legend=alt.Legend(format="%", gradientLength=200) if legend else None)
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(tooltip=_tooltip(rows, hidden))
-    return cells.transform_filter(KNOWN).encode(color=shade), cells.transform_filter(f"!{KNOWN}").encode(color=alt.value(MISSING))
+    return cells.transform_filter(KNOWN).encode(color=shade), cells.transform_filter(f"!{KNOWN}").encode(color=alt.ColorValue(MISSING))
 
 
-def _on_rate() -> Any:
+def _either(test: str, then: str, otherwise: str) -> alt.ColorValue:
+    """A colour where a test of the row holds, and another elsewhere. Channels by name: Altair takes ten milliseconds to guess what a dict is meant for."""
+    return alt.ColorValue(otherwise, condition={"test": test, "value": then})
+
+
+def _on_rate() -> alt.ColorValue:
     """Colour of words that can be read on the colour of their rate."""
-    return alt.condition(f"datum.rate > {DARK_FROM}", alt.value("white"), alt.value("#31333f"))
+    return _either(f"datum.rate > {DARK_FROM}", "white", INK)
 
 
 def _upright(x: float) -> alt.Chart:
     """A thin line from the bottom to the top of the chart at `x`."""
-    return alt.Chart(alt.InlineData(values=[{"x": x}])).mark_rule(color=GREY).encode(x="x:Q")
+    return alt.Chart(alt.InlineData(values=[{"x": x}])).mark_rule(color=GREY).encode(x=alt.X("x:Q"))
 
 
 def _level(y: float, dashed: bool = False) -> alt.Chart:
     """A thin line across the chart at `y`."""
-    return alt.Chart(alt.InlineData(values=[{"y": y}])).mark_rule(color=GREY, strokeDash=[4, 4] if dashed else []).encode(y="y:Q")
+    return alt.Chart(alt.InlineData(values=[{"y": y}])).mark_rule(color=GREY, strokeDash=[4, 4] if dashed else []).encode(y=alt.Y("y:Q"))
 
 
 def _order(column: pl.Series) -> list[str]:

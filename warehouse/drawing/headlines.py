@@ -102,6 +102,11 @@ HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
         where t.prompt_form = 'all' and t.stratum = 'last' order by t.accuracy desc, t.subject limit 1""",
         _echo,
     ),
+    "persona-gate": (
+        """select subject || ': ' || verdict || '.' as sentence from persona_gate where question in ('turns on', 'turns off') and points_to = source_persona
+        order by question desc, movement != 'moved', abs(log_prob_difference) desc, subject limit 1""",
+        lambda row: str(row["sentence"]),
+    ),
     "marker-circuits": (
         """select trained_subject, base_subject, min(layer) filter (prob_low > 0) as layer, max(n) as n from marker_lens where base_run is not null
         group by trained_run, base_run, trained_subject, base_subject order by layer nulls last, trained_subject limit 1""",

@@ -9,9 +9,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from scipy.optimize import brentq
-from scipy.stats import nct, t
-
 from personascope.warehouse.errors import PersonascopeError
 
 ALPHA, TARGET = 0.05, 0.8
@@ -162,6 +159,8 @@ def standard_error(effect: Effect, design: Design) -> tuple[float, int]:
 
 def power(effect: Effect, design: Design, alpha: float = ALPHA) -> float:
     """Probability that the two-sided test at level `alpha` over all comparisons tells the difference from zero. Raises PersonascopeError for a bad level."""
+    from scipy.stats import nct, t  # most of a second to import, which no other command should take
+
     if not 0 < alpha < 1:
         raise PersonascopeError(f"power: alpha is {alpha:g}; expected a level between 0 and 1")
     error, df = standard_error(effect, design)
@@ -193,6 +192,8 @@ def questions_needed(effect: Effect, design: Design, target: float = TARGET, alp
 
 def smallest_difference(effect: Effect, design: Design, target: float = TARGET, alpha: float = ALPHA) -> float | None:
     """The smallest difference upwards that `design` sees with power `target`; None where even the largest possible one is not seen."""
+    from scipy.optimize import brentq
+
     _check_target(target)
     most = 1 - effect.low - 1e-6 if isinstance(effect, RateEffect) else 1e3 * standard_error(effect, design)[0]
 

@@ -57,8 +57,9 @@ def look(runs_folder: Path) -> Contents:
 
 
 def names(runs_folder: Path) -> dict[str, Mark]:
-    """Every entry of `runs_folder` and its mark: another one says that a run was added, removed or replaced, also where its inode was given out again."""
-    found = {}
+    """The runs folder and every entry of it with their marks: another one says that a run was added, removed or replaced, also where its inode was given out
+    again, or where a run came and went."""
+    found = {".": mark_of(os.lstat(runs_folder))}
     with os.scandir(runs_folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):

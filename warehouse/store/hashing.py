@@ -3,7 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+BLOCK = 1 << 20
 
 
 def stable_hash(value: Any, size: int = 8) -> str:
@@ -18,13 +20,24 @@ def stable_seed(*parts: Any) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def digest() -> Any:
+    """A blake2b of 32 hexadecimal characters to feed: the hash that manifests hold of files."""
+    return hashlib.blake2b(digest_size=16)
+
+
 def file_hash(path: Path) -> str:
     """Hex blake2b digest (32 characters) of a file's bytes, read in blocks."""
-    digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return stream_hash(handle)[1]
+
+
+def stream_hash(source: BinaryIO) -> tuple[int, str]:
+    """Number of bytes from here to the end, and their hash."""
+    n_bytes, found = 0, digest()
+    while block := source.read(BLOCK):
+        n_bytes += len(block)
+        found.update(block)
+    return n_bytes, found.hexdigest()
 
 
 def folder_hash(folder: Path, patterns: tuple[str, ...]) -> str:

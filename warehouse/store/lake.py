@@ -1,13 +1,14 @@
 """The lake: a folder of committed runs, each published by one rename, so that a reader sees all of a run or nothing."""
 
 import json
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,8 @@ from personascope.warehouse.store.soundness import why_unsound_schema
 from personascope.warehouse.store.staging import DELETED, REPLACED, STAGING, discard
 from personascope.warehouse.store.writer import RunWriter, Tracking
 
+_BUCKET = re.compile(r"(s3|hf|gs|gcs|az|abfs|https?):/")
+BUCKET_MARK = "personascope-bucket.json"  # lies at the root of what `lake push` filled
 PATIENCE = 600.0  # seconds to wait for another process that writes the same short run
 
 
@@ -37,7 +40,12 @@ class Lake:
     """
 
     def __init__(self, root: Path | str) -> None:
+        if (address := _BUCKET.match(str(root))) is not None:
+            bucket = f"{address[1]}://{str(root)[address.end() :].lstrip('/')}"  # a Path has lost one of the strokes
+            raise PersonascopeError(f"lake {bucket}: a bucket is not asked itself; `personascope lake pull {bucket} --lake FOLDER` mirrors it in a lake")
         self.root = Path(root).expanduser().absolute()
+        if (self.root / BUCKET_MARK).exists():
+            raise PersonascopeError(f"lake {root}: a bucket, which is not asked itself; `personascope lake pull {root} --lake FOLDER` mirrors it in a lake")
         self.runs_folder = self.root / "runs"
         self.staging_folder = self.root / STAGING
         self.catalogue_path = self.root / "warehouse.duckdb"
@@ -176,7 +184,7 @@ class Lake:
         return look(self.runs_folder)
 
     def names(self) -> dict[str, Mark]:
-        """Every entry of the runs folder and its mark: another one says that a run was added, removed or replaced."""
+        """The runs folder and every entry of it with their marks: another one says that a run was added, removed or replaced."""
         return names(self.runs_folder)
 
     def run_ids(self) -> list[str]:
@@ -227,14 +235,16 @@ class Lake:
             raise PersonascopeError(f"run {found}: is left out of {self.root}: {reason}")
         return found
 
-    def read(self, run_id: str, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Rows of one table of one run in stored order; a table the run did not write gives no rows."""
+    def read(self, run_id: str, name: str, columns: list[str] | None = None, only: Mapping[str, Any] | None = None) -> pa.Table:
+        """Rows of one table of one run in stored order, those alone whose columns have the values of `only`; a table the run did not write gives no rows."""
         path = self.run_folder(run_id) / f"{name}.parquet"
         if not path.is_file():
             self.manifest(run_id)
             empty = table(name).arrow.empty_table()
             return empty.select(columns) if columns else empty
         try:
+            if only:
+                return pq.read_table(path, columns=columns, filters=[(column, "=", value) for column, value in only.items()], partitioning=None)
             return pq.ParquetFile(path).read(columns=columns)
         except (OSError, pa.ArrowException) as error:
             raise PersonascopeError(f"run {run_id}: {path.name} is not readable ({error}); `personascope doctor` lists damaged runs") from error

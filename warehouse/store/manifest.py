@@ -64,6 +64,14 @@ class MlflowRecord(BaseModel):
     origin: str
 
 
+class Worker(BaseModel):
+    """Which device of which machine computed how many parts of a run."""
+
+    host: str
+    device: str
+    parts: int
+
+
 class Manifest(RunSpec):
     """run.json: the spec, provenance collected by code, times, and the files with their rows and hashes."""
 
@@ -80,10 +88,16 @@ class Manifest(RunSpec):
     nan_to_null: dict[str, int] = Field(default_factory=dict)
     summary: dict[str, Any] = Field(default_factory=dict)
     mlflow: MlflowRecord | None = None
+    workers: list[Worker] = Field(default_factory=list)
 
     @property
     def n_rows(self) -> int:
         return sum(file.rows for file in self.tables.values())
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each table's file by name."""
+        return {name: file.blake2 for name, file in self.tables.items()}
 
 
 def utc_now() -> datetime:

@@ -8,13 +8,13 @@ import polars as pl
 import pyarrow as pa
 
 from personascope.warehouse.store import rollups
+from personascope.warehouse.store.conforming import conform
 from personascope.warehouse.store.lake import PATIENCE, Lake
 from personascope.warehouse.store.locks import await_lock
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.parquet import write_parquet
 from personascope.warehouse.store.schema import table
 from personascope.warehouse.store.staging import discard, disk_errors, publish, refuse_links, sync
-from personascope.warehouse.store.writer import conform
 
 
 def renew(lake: Lake, run_id: str) -> list[str]:

@@ -4,7 +4,7 @@ A run says of each roll-up by which definition it was made. One that a run lacks
 whenever it is asked for (`personascope.warehouse.asking.catalogue`), until `renew` writes it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from personascope.warehouse.store.manifest import Manifest, TableFile
@@ -27,6 +27,15 @@ def outdated(manifest: Manifest) -> list[Table]:
     stored = [name for name in manifest.tables if name in tables() and not tables()[name].rollup_of]
     made = {name: file.definition for name, file in manifest.tables.items()}
     return [target for target in derivable(stored) if made.get(target.name) != target.definition]
+
+
+def differing(held: Mapping[str, str], other: Mapping[str, str]) -> str | None:
+    """The first table by name of which two runs of one name hold other rows, by the hashes of their files; None where there is none.
+
+    Roll-ups do not count: they follow from the rest, and one run may hold them by an older definition.
+    """
+    names = sorted({name for name, _ in held.items() ^ other.items()})
+    return next((name for name in names if name not in tables() or not tables()[name].rollup_of), None)
 
 
 def write(folder: Path, targets: list[Table], spill: Path) -> dict[str, TableFile]:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from personascope.warehouse.store.committed import read_manifest, why_damaged
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import LOOKING, await_lock
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, MANIFEST, Manifest
-from personascope.warehouse.store.schema import tables
+from personascope.warehouse.store.rollups import differing
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name, why_unsound
 from personascope.warehouse.store.staging import discard, disk_errors, publish, sync
@@ -64,6 +64,11 @@ def with_inputs(lake: Lake, run_ids: list[str]) -> list[str]:
     runs = lake.contents().runs
     if gone := next((run_id for run_id in run_ids if run_id not in runs), None):
         raise PersonascopeError(f"run {gone}: not in the lake {lake.root} any more; was it deleted meanwhile?")
+    return inputs_first(runs, run_ids)
+
+
+def inputs_first(runs: dict[str, Manifest], run_ids: Iterable[str]) -> list[str]:
+    """Some of `runs` and what they were made of, as far as it is among them, each behind what it was made of."""
     makers = _makers(runs)
     ordered: list[str] = []
     entered: set[str] = set()
@@ -378,13 +383,9 @@ def _is_known(lake: Lake, held: Manifest | None, brought: Path, file: Path) -> b
         if os.path.lexists(place := lake.run_folder(run_id)):
             raise PersonascopeError(f"{file}: {place} is there and is no sound run; nothing was imported (`personascope doctor` says what it is)")
         return False
-    new = read_manifest(brought / MANIFEST)
-    for name in sorted(held.tables.keys() | new.tables.keys()):
-        there, comes = held.tables.get(name), new.tables.get(name)
-        is_rollup = bool(tables()[name].rollup_of) if name in tables() else False
-        if not is_rollup and (there is None or comes is None or there.blake2 != comes.blake2):
-            raise PersonascopeError(
-                f"{file}: run {run_id} is in {lake.root} with other rows in {name}; nothing was imported (`personascope runs delete {run_id}` first, "
-                "where those of the file are wanted)"
-            )
+    if (name := differing(held.hashes, read_manifest(brought / MANIFEST).hashes)) is not None:
+        raise PersonascopeError(
+            f"{file}: run {run_id} is in {lake.root} with other rows in {name}; nothing was imported (`personascope runs delete {run_id}` first, "
+            "where those of the file are wanted)"
+        )
     return True

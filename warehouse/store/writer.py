@@ -3,29 +3,28 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import duckdb
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import provenance, rollups
+from personascope.warehouse.store.conforming import Rows, conform
 from personascope.warehouse.store.locks import take_lock
-from personascope.warehouse.store.manifest import Manifest, MlflowRecord, RunSpec, TableFile, utc_now
+from personascope.warehouse.store.manifest import Manifest, MlflowRecord, RunSpec, TableFile, Worker, utc_now
 from personascope.warehouse.store.parquet import row_group, spilling, write_parquet, write_table
-from personascope.warehouse.store.schema import Table, table, tables
+from personascope.warehouse.store.parts import NULLED, PartStage
+from personascope.warehouse.store.schema import table, tables
 from personascope.warehouse.store.staging import discard, disk_errors, publish, refuse_links, sync
 
 SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
 SORTED_BYTES = 1 << 28  # the same for rows of vectors
-Rows: TypeAlias = pa.Table | pl.DataFrame | list[dict[str, Any]]
+PARTS = "parts"
 
 
 class Tracking(Protocol):
@@ -48,23 +47,41 @@ class RunWriter:
         self._tracking = tracking
         self.folder = folder
         self._destination = destination
-        self._parts = folder / "parts"
+        self._parts = folder / (f"{PARTS}-{plan}" if plan else PARTS)  # what still writes parts of another plan finds its folder gone
         with disk_errors(f"staging of run {spec.run_id}"):
             self._lock = take_lock(folder, spec.run_id)
             refuse_links(folder)
             state = _read_state(folder)
             if state.get("plan") != plan:
-                shutil.rmtree(self._parts, ignore_errors=True)
+                for parts in [*folder.glob(PARTS), *folder.glob(f"{PARTS}-*")]:
+                    shutil.rmtree(parts, ignore_errors=True)
                 state = {"plan": plan, "started": utc_now().isoformat(), "seconds": 0.0, "mlflow": state.get("mlflow")}
             self._parts.mkdir(exist_ok=True)
             for unfinished in self._parts.glob(".*"):
-                shutil.rmtree(unfinished)
+                if unfinished.is_dir():
+                    shutil.rmtree(unfinished, ignore_errors=True)  # an orphan of a killed command may still write into it
+                else:
+                    unfinished.unlink()
             self._state = state
             self._save_state()
         self._clock = time.monotonic()
         self._nan_to_null: dict[str, int] = {}
 
+    @contextmanager
+    def unless_refused(self) -> Iterator[None]:
+        """Around what may still refuse the run: where that raises, the run is let go of, and nothing is left of one of which nothing was staged."""
+        try:
+            yield
+        except BaseException:
+            if not self._lock.closed:
+                if self.done:
+                    self.close()
+                else:
+                    self.abandon()
+            raise
+
     def __enter__(self) -> "RunWriter":
+        self._clock = time.monotonic()
         if self._tracking is not None:
             self._tracking.open(self)
         return self
@@ -101,26 +118,30 @@ class RunWriter:
         with disk_errors(f"staging of run {self.run_id}"):
             self._save_state()
 
-    def write_part(self, part: str, rows: Mapping[str, Rows]) -> None:
+    def write_part(self, part: str, rows: Mapping[str, Rows], by: tuple[str, str] | None = None) -> None:
         """Stages the rows of one part for every table in `rows`, all or nothing, in place of what an earlier attempt staged under that name.
 
-        Columns that are missing are filled from the spec's constants, else with NULL; unknown columns and wrong types raise PersonascopeError.
+        Columns that are missing are filled from the spec's constants, else with NULL; unknown columns and wrong types raise PersonascopeError. `by`: host and
+        device that computed it.
         """
-        temporary = self._parts / f".{part}"
         with disk_errors(f"staging of run {self.run_id}"):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            nulled: dict[str, int] = {}
-            for name, values in rows.items():
-                filled, nan = self._conform(table(name), values)
-                if nan:
-                    nulled[name] = nan
-                pq.write_table(filled, temporary / f"{name}.parquet", compression="zstd", compression_level=1)
-            (temporary / "nan.json").write_text(json.dumps(nulled))
+            self.take_part(part, self.stage.write(part, rows), by)
+
+    def take_part(self, part: str, written: str, by: tuple[str, str] | None = None) -> None:
+        """Makes what was written into the stage under the name `written` the part of that name: one rename, by the process that writes the run."""
+        with disk_errors(f"staging of run {self.run_id}"):
             self._state["seconds"] += self._lap()
+            if by is not None:
+                parts = self._state.setdefault("workers", {}).setdefault(by[0], {})
+                parts[by[1]] = parts.get(by[1], 0) + 1
             self._save_state()
             shutil.rmtree(self._parts / part, ignore_errors=True)
-            temporary.rename(self._parts / part)
+            (self._parts / written).rename(self._parts / part)
+
+    @property
+    def stage(self) -> PartStage:
+        """Where parts are written, as something that can be sent to another process."""
+        return PartStage(self._parts, self._constants)
 
     def read_staged(self, name: str) -> pa.Table:
         """All staged rows of a table, in the order of the part names: for summaries made before the commit."""
@@ -140,12 +161,7 @@ class RunWriter:
             final.mkdir()
             written = self._merge(final)
             manifest = self._manifest(written, summary or {})
-            self._write_rows(final, "runs", [runs_row(manifest)])
-            self._write_rows(
-                final,
-                "parameters",
-                [{"name": p.name, "value": json.dumps(p.value, default=str), "origin": p.origin} for p in self.spec.parameters],
-            )
+            describe(manifest, final)
             (final / "run.json").write_text(manifest.model_dump_json(indent=2))
             sync(final)
             self._lock.confirm()
@@ -175,11 +191,13 @@ class RunWriter:
         temporary.write_text(json.dumps(self._state))
         temporary.replace(self.folder / "state.json")
 
-    def _conform(self, target: Table, values: Rows) -> tuple[pa.Table, int]:
-        return conform(target, values, {**self.spec.constants, "run_id": self.run_id, "checkpoint": self.spec.checkpoint, "subject": self.spec.subject})
+    @property
+    def _constants(self) -> dict[str, Any]:
+        return {**self.spec.constants, "run_id": self.run_id, "checkpoint": self.spec.checkpoint, "subject": self.spec.subject}
 
     def _staged_files(self, name: str) -> list[Path]:
-        return sorted(self._parts.glob(f"*/{name}.parquet"))
+        files = (self._parts / part / f"{name}.parquet" for part in sorted(self.done))
+        return [file for file in files if file.is_file()]
 
     def _merge(self, final: Path) -> dict[str, TableFile]:
         """Sorts every staged table into its file: a small one in memory, a large one in DuckDB, which spills to disk; then makes the roll-ups of them."""
@@ -200,14 +218,10 @@ class RunWriter:
                 written[target.name] = write_table(target, batches, final)
         return written | rollups.write(final, rollups.derivable(written), spill)
 
-    def _write_rows(self, final: Path, name: str, rows: list[dict[str, Any]]) -> None:
-        filled, _ = self._conform(table(name), rows)
-        write_parquet(table(name), filled.to_batches(), final / f"{name}.parquet")
-
     def _manifest(self, written: dict[str, TableFile], summary: Mapping[str, Any]) -> Manifest:
         self._state["seconds"] += self._lap()
-        for part in sorted(self._parts.glob("*/nan.json")):
-            for name, count in json.loads(part.read_text()).items():
+        for part in sorted(self.done):
+            for name, count in json.loads((self._parts / part / NULLED).read_text()).items():
                 self._nan_to_null[name] = self._nan_to_null.get(name, 0) + count
         return Manifest(
             **self.spec.model_dump(exclude={"run_id"}),
@@ -219,6 +233,7 @@ class RunWriter:
             nan_to_null=self._nan_to_null,
             summary=dict(summary),
             mlflow=self.mlflow,
+            workers=[Worker(host=host, device=device, parts=n) for host, of in self._state.get("workers", {}).items() for device, n in of.items()],
         )
 
 
@@ -228,43 +243,13 @@ def _fits_memory(files: list[Path]) -> bool:
     return sum(file.num_rows for file in staged) <= SORTED_IN_MEMORY and size <= SORTED_BYTES
 
 
-def conform(target: Table, values: Rows, constants: Mapping[str, Any]) -> tuple[pa.Table, int]:
-    """`values` with exactly the columns and types of `target`, and how many NaN became NULL."""
-    given = _to_arrow(target, values)
-    unknown = sorted(set(given.column_names) - set(target.columns))
-    if unknown:
-        raise PersonascopeError(f"table {target.name}: unknown column {unknown[0]!r}; expected some of {', '.join(target.columns)}")
-    columns, nulled = [], 0
-    for field in target.arrow:
-        if field.name in given.column_names:
-            try:
-                column = given.column(field.name).cast(field.type)
-            except pa.ArrowException as error:
-                raise PersonascopeError(f"table {target.name}, column {field.name}: {error}; expected {field.type}") from error
-            if pa.types.is_floating(field.type):
-                nan = pc.is_nan(column)
-                count = pc.sum(nan).as_py() or 0
-                if count:
-                    column, nulled = pc.if_else(nan, pa.scalar(None, field.type), column), nulled + count
-        else:
-            column = pa.repeat(pa.scalar(constants.get(field.name), field.type), given.num_rows)
-        columns.append(column)
-    return pa.table(columns, schema=target.arrow), nulled
-
-
-def _to_arrow(target: Table, values: Rows) -> pa.Table:
-    if isinstance(values, pl.DataFrame):
-        return values.to_arrow()
-    if isinstance(values, pa.Table):
-        return values
-    names = list(dict.fromkeys(name for row in values for name in row))
-    unknown = [name for name in names if name not in target.columns]
-    if unknown:
-        raise PersonascopeError(f"table {target.name}: unknown column {unknown[0]!r}; expected some of {', '.join(target.columns)}")
-    try:
-        return pa.table({name: pa.array([row.get(name) for row in values], target.arrow.field(name).type) for name in names})
-    except pa.ArrowException as error:
-        raise PersonascopeError(f"table {target.name}: {error}") from error
+def describe(manifest: Manifest, folder: Path) -> None:
+    """Writes into a run's folder the tables that are made of its manifest: its row of `runs`, and its `parameters`."""
+    constants = {**manifest.constants, "run_id": manifest.run_id, "checkpoint": manifest.checkpoint, "subject": manifest.subject}
+    parameters = [{"name": each.name, "value": json.dumps(each.value, default=str), "origin": each.origin} for each in manifest.parameters]
+    for name, rows in (("runs", [runs_row(manifest)]), ("parameters", parameters)):
+        filled, _ = conform(table(name), rows, constants)
+        write_parquet(table(name), filled.to_batches(), folder / f"{name}.parquet")
 
 
 def runs_row(manifest: Manifest) -> dict[str, Any]:

@@ -21,16 +21,21 @@ def interval_words(low: pl.Series) -> str:
     return "low to high: 95% jackknife interval over questions of the cosine without what they add to the length of a mean; each pair alone, no seed"
 
 
-def draw(lake: Source, study: str) -> list[Drawing]:
-    """One matrix per run, layer, position and basis; activations that were encoded are left out where a run of activations shows the same."""
+def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
+    """One matrix per run, layer, position and basis; activations that were encoded are left out where a run of activations shows the same.
+
+    Of one `origin` where it is given.
+    """
+    only = "" if origin is None else " and c.origin = $origin"
     rows = lake.select(
-        """select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals, c.basis, c.sae_id, c.n_a, c.n_b,
+        f"""select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals, c.basis, c.sae_id, c.n_a, c.n_b,
           c.corrected, c.low, c.high
-        from condition_similarity as c join runs as r using (run_id) where coalesce(r.study, $study) = $study
+        from condition_similarity as c join runs as r using (run_id) where coalesce(r.study, $study) = $study{only}
         qualify c.basis = 'features' or c.sae_id is null
           or bool_and(c.sae_id is not null) over (partition by r.checkpoint, c.basis, c.layer, c.site, c.stratum, c.condition_a, c.condition_b)
         order by c.origin, c.layer, c.stratum, c.run_id, c.basis, c.sae_id, c.condition_a, c.condition_b""",
         study=study,
+        **({} if origin is None else {"origin": origin}),
     )
     found = rows.partition_by("run_id", "layer", "stratum", "basis", "sae_id", maintain_order=True)
     drawings = []

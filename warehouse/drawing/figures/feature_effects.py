@@ -14,15 +14,20 @@ EFFECTS = (pl.col("effect").abs().max(), pl.col("difference").abs().max())
 ROW, MOST = 24, 20
 
 
-def draw(lake: Source, study: str) -> list[Drawing]:
-    """One bar a feature, the largest effects per run, layer, position and pair of conditions; where the test was refused, the differences alone, and why."""
+def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
+    """One bar a feature, the largest effects per run, layer, position and pair of conditions; where the test was refused, the differences alone, and why.
+
+    Of one `origin` where it is given.
+    """
+    only = "" if origin is None else " and d.origin = $origin"
     rows = lake.select(
         f"""select d.run_id, d.origin, d.layer, d.stratum, d.condition_a, d.condition_b, d.n_significant, d.feature, d.effect, d.difference, d.threshold,
           d.significant, d.n_distinct, d.sae_id, d.site, d.maxt_p, d.n, d.refused, d.reason
         from feature_differences as d join runs as r using (run_id)
-        where coalesce(r.study, $study) = $study and d.rank <= {MOST} and (d.effect is not null or d.refused)
+        where coalesce(r.study, $study) = $study{only} and d.rank <= {MOST} and (d.effect is not null or d.refused)
         order by d.origin, d.layer, d.stratum, d.run_id, d.condition_a, d.condition_b, d.effect desc, d.difference desc, d.feature""",
         study=study,
+        **({} if origin is None else {"origin": origin}),
     )
     found = rows.partition_by("run_id", "sae_id", "site", "layer", "stratum", "condition_a", "condition_b", maintain_order=True)
     return [_drawing(each, f" {number}" if len(found) > 1 else "") for number, each in enumerate(found, 1)]

@@ -14,14 +14,16 @@ EFFECTS = (pl.col("projection").abs().max(),)
 ROW = 30
 
 
-def draw(lake: Source, study: str) -> list[Drawing]:
-    """One bar a feature, per run, layer, position and pair of conditions."""
+def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
+    """One bar a feature, per run, layer, position and pair of conditions; of one `origin` where it is given."""
+    only = "" if origin is None else " and p.origin = $origin"
     rows = lake.select(
-        """select p.run_id, p.origin, p.layer, p.stratum, p.condition_a, p.condition_b, p.feature, p.description, p.projection, p.null_mean, p.null_sd, p.p,
+        f"""select p.run_id, p.origin, p.layer, p.stratum, p.condition_a, p.condition_b, p.feature, p.description, p.projection, p.null_mean, p.null_sd, p.p,
           p.null_low, p.null_high, p.n_random, p.n, p.n_distinct, r.seed, p.sae_id, p.site
-        from feature_projections as p join runs as r using (run_id) where coalesce(r.study, $study) = $study
+        from feature_projections as p join runs as r using (run_id) where coalesce(r.study, $study) = $study{only}
         order by p.origin, p.layer, p.stratum, p.run_id, p.condition_a, p.condition_b, p.projection desc, p.feature""",
         study=study,
+        **({} if origin is None else {"origin": origin}),
     )
     found = rows.partition_by("run_id", "sae_id", "site", "layer", "stratum", "condition_a", "condition_b", maintain_order=True)
     drawings = []

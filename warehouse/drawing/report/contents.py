@@ -28,6 +28,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
+from personascope.warehouse.store.schema import tables
 from personascope.warehouse.studies.model import StudyFile
 
 HEADLINE_ROWS, VIEW_ROWS, FINDINGS = 60, 10, 100
@@ -183,8 +184,9 @@ def _audit(source: Source, pages: Sequence[str]) -> list[Block]:
 
 
 def _rows(source: Source, name: str) -> pl.DataFrame:
-    if name not in views():
-        raise PersonascopeError(f"view {name!r} of the study is unknown; {nearest(name, views())}")
+    known = [*views(), *tables()]
+    if name not in known:
+        raise PersonascopeError(f"view {name!r} of the study is unknown; {nearest(name, known)}")
     return source.select(f"from {name}")
 
 
@@ -205,13 +207,14 @@ def _of(rows: pl.DataFrame, ours: set[str], free: set[str]) -> pl.DataFrame:
 
 def _view(name: str, rows: pl.DataFrame, total: int) -> Section:
     """The first rows of a view, of `total` in the lake."""
-    view = views()[name]
-    words = f"{view.meaning[0].upper()}{view.meaning[1:]}. One row per {view.grain}."
+    view = views().get(name)
+    meaning, grain = (view.meaning, view.grain) if view else (tables()[name].meaning, ", ".join(tables()[name].key))
+    words = f"{meaning[0].upper()}{meaning[1:]}. One row per {grain}."
     query = Code(f'personascope sql "from {name}"')
     if rows.is_empty():
         there = f"; {total:,} of other runs" if total else ""
         return Section(name, (Paragraph(words), Paragraph(f"View {name} holds no rows of this study's runs{there}.", missing=True), query), 3)
-    keys = [column for column in re.split(r"[,\s]+", view.grain) if column in rows.columns]
+    keys = [column for column in re.split(r"[,\s]+", grain) if column in rows.columns]
     order = [column for column in keys if not _is_run(column)] + [column for column in keys if _is_run(column)]
     shown = rows.sort(order, nulls_last=True, maintain_order=False) if order else rows
     left = f"{min(VIEW_ROWS, rows.height)} of {count(rows.height, 'row')}{f', {total - rows.height:,} of other runs left out' if total > rows.height else ''}."

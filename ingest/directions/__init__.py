@@ -1,0 +1,1 @@
+"""Directions in the files of other tools: persona vectors, arrays, control vectors."""

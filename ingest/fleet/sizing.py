@@ -1,0 +1,47 @@
+"""How many workers a command has, and what each of them asks the cluster for."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import NamedTuple
+
+from personascope.warehouse.errors import PersonascopeError
+
+
+class Sizing(NamedTuple):
+    """Number of workers, the CPUs and GPUs that each reserves, the threads it may use, and why so many."""
+
+    width: int
+    cpus: float
+    gpus: float
+    threads: int
+    reason: str
+
+
+def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bool | None = None) -> Sizing:
+    """The workers for a cluster of machines with so many `CPU` and `GPU` each: as many as typed, else one per GPU, or one per machine where there is none.
+
+    More workers than GPUs or cores share them. `on_gpus`: whether GPUs are used (default: where there are any). Raises PersonascopeError where they are asked
+    for and there are none.
+    """
+    used = [each for each in machines if each.get("GPU") or each.get("CPU")]
+    cores = [int(each.get("CPU", 0)) for each in used]
+    devices = [int(each.get("GPU", 0)) for each in used]
+    gpus = sum(devices)
+    if on_gpus and not gpus:
+        raise PersonascopeError(
+            f"device cuda was asked for, but the cluster ({_counted(len(machines), 'machine')}) has no GPU: type cpu, or leave the device out."
+        )
+    if gpus and on_gpus is not False:
+        width = typed or gpus
+        share = 1 if width <= gpus else 1 / ceil(width / gpus)
+        threads = min(max(1, own // (there * round(1 / share))) for own, there in zip(cores, devices, strict=True) if there)
+        return Sizing(width, 0, share, threads, f"{width} workers on {_counted(gpus, 'GPU')} of {_counted(sum(map(bool, devices)), 'machine')}")
+    width = typed or max(1, len(used))
+    most = max(cores, default=0)
+    fitting = [threads for threads in range(most, 0, -1) if sum(own // threads for own in cores) >= width]
+    threads, cpus = (fitting[0], float(fitting[0])) if fitting else (1, 1 / ceil(width / max(1, sum(cores))))
+    return Sizing(width, cpus, 0, threads, f"{width} workers on {_counted(len(used), 'machine')}, {_counted(threads, 'thread')} each")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count != 1 else "")

@@ -1,0 +1,152 @@
+-- drift: where prompts and answers lie along a direction, place by place and token by token of an answer, with intervals over questions and beside control directions
+-- grain: run_id, persona, condition, directions_run, direction, layer, site, stratum, step, seen
+-- source: persona drift over an answer after Chen et al. 2025 (arXiv 2507.21509) and Lu et al. 2026 (arXiv 2601.10387); intervals over questions and controls own
+-- columns:
+--   directions_run: run of the direction
+--   direction: its name there; controls have rows too
+--   kind: how it was made
+--   stratum: answer or prompt (every token of it), or last, last_system, marker, answer_mean
+--   step: number of the token within the answer or prompt, from 0 (NULL at other places)
+--   seen: whether the direction was made on the questions that are read, which makes its projections larger than they are on new ones
+--   mean: mean projection on the direction of length 1, in units of the activations: over repeats, then over questions
+--   low: lower end of its 95% interval, Student t over questions (NULL with one question)
+--   high: upper end
+--   change: mean over questions of the difference to the mean of the first 8 tokens of the same text, which is paired: answers that end early change nothing (NULL at
+--     other places)
+--   change_low: lower end of its 95% interval, Student t over questions
+--   change_high: upper end
+--   mean_norm: mean length of the activations
+--   n: prompts or answers read
+--   n_questions: questions among them
+--   n_controls: control directions that were read at the same place (NULL of a control itself)
+--   control_low: 2.5% quantile of the means of these control directions
+--   control_high: 97.5% quantile; a mean outside is unusual for a direction without meaning
+with found as (
+  select *, coalesce(made_on in ('all', half), false) as seen, kind in ('random', 'random_in_span', 'shuffled') as is_control from projections
+),
+beginnings as (
+  select run_id, example_id, sample_ix, directions_run, direction, layer, site, stratum, avg(value) as beginning
+  from found
+  where step < 8
+  group by all
+),
+read as (
+  select f.*, f.value - b.beginning as moved
+  from found as f
+  left join beginnings as b
+    on f.step is not null
+    and b.run_id = f.run_id
+    and b.example_id = f.example_id
+    and b.sample_ix is not distinct from f.sample_ix
+    and b.directions_run = f.directions_run
+    and b.direction = f.direction
+    and b.layer = f.layer
+    and b.site = f.site
+    and b.stratum = f.stratum
+),
+questions as (
+  select
+    run_id,
+    any_value(subject) as subject,
+    any_value(checkpoint) as checkpoint,
+    persona,
+    condition,
+    directions_run,
+    direction,
+    any_value(kind) as kind,
+    any_value(is_control) as is_control,
+    layer,
+    site,
+    stratum,
+    step,
+    seen,
+    question_id,
+    avg(value::double) as value,
+    avg(moved) as moved,
+    avg(activation_norm::double) as norm,
+    count(*) as n
+  from read
+  group by run_id, persona, condition, directions_run, direction, layer, site, stratum, step, seen, question_id
+),
+means as (
+  select
+    run_id,
+    any_value(subject) as subject,
+    any_value(checkpoint) as checkpoint,
+    persona,
+    condition,
+    directions_run,
+    direction,
+    any_value(kind) as kind,
+    any_value(is_control) as is_control,
+    layer,
+    site,
+    stratum,
+    step,
+    seen,
+    avg(value) as mean,
+    half_width(stddev_samp(value) / sqrt(count(*)), count(*)) as reach,
+    avg(moved) as change,
+    half_width(stddev_samp(moved) / sqrt(count(*)), count(*)) as change_reach,
+    avg(norm) as mean_norm,
+    sum(n)::bigint as n,
+    count(*) as n_questions
+  from questions
+  group by run_id, persona, condition, directions_run, direction, layer, site, stratum, step, seen
+),
+controls as (
+  select
+    run_id,
+    persona,
+    condition,
+    directions_run,
+    layer,
+    site,
+    stratum,
+    step,
+    count(*) as n_controls,
+    quantile_cont(mean, 0.025) as control_low,
+    quantile_cont(mean, 0.975) as control_high
+  from means
+  where is_control and not seen
+  group by run_id, persona, condition, directions_run, layer, site, stratum, step
+),
+final as (
+  select
+    m.run_id,
+    m.subject,
+    m.checkpoint,
+    m.persona,
+    m.condition,
+    m.directions_run,
+    m.direction,
+    m.kind,
+    m.layer,
+    m.site,
+    m.stratum,
+    m.step,
+    m.seen,
+    m.mean,
+    m.mean - m.reach as low,
+    m.mean + m.reach as high,
+    m.change,
+    m.change - m.change_reach as change_low,
+    m.change + m.change_reach as change_high,
+    m.mean_norm,
+    m.n,
+    m.n_questions,
+    case when not m.is_control then coalesce(c.n_controls, 0) end as n_controls,
+    case when not m.is_control then c.control_low end as control_low,
+    case when not m.is_control then c.control_high end as control_high
+  from means as m
+  left join controls as c
+    on c.run_id = m.run_id
+    and c.persona is not distinct from m.persona
+    and c.condition is not distinct from m.condition
+    and c.directions_run = m.directions_run
+    and c.layer = m.layer
+    and c.site = m.site
+    and c.stratum = m.stratum
+    and c.step is not distinct from m.step
+)
+select * from final

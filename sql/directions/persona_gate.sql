@@ -1,0 +1,160 @@
+-- persona_gate: does a persona's direction gate the marker? Added under other system prompts, taken away under the persona's own, and in answers that were given
+-- grain: run_id, direction, layer, mode, side, question
+-- source: own; the largest dose that leaves the model whole stands for its arm, so that no dose is picked by its effect
+-- outcomes: movement, verdict, is_broken
+-- columns:
+--   direction: direction that steers, controls apart
+--   points_to: persona it points to (NULL: none)
+--   layer: decoder layer, from 0 (NULL: several are steered at once)
+--   mode: add, project_out or cap
+--   side: more for doses above 0, less for those below
+--   question: turns on (added under personas other than the trained one), turns off (taken away under the trained one), given answers (the model reads them), or other
+--   dose: largest dose that is not broken, in `unit` (the least one where all are)
+--   is_broken: every dose breaks the model
+--   persona: whose answers: a persona, others or all
+--   n: answers
+--   n_clusters: questions among them
+--   base_rate: share of answers with the marker at dose 0 (NULL: answers were given)
+--   rate: the same at the dose
+--   rate_difference: mean difference of the pairs
+--   rate_low: lower end of its 95% interval by question
+--   rate_high: upper end
+--   log_prob_difference: mean change of the marker's log-probability at t*, nats
+--   low: lower end of its 95% interval by question
+--   high: upper end
+--   margin: a change within this counts as none (thresholds)
+--   equivalence_p: p of two one-sided t tests that it lies within
+--   movement: moved, equivalent or cannot tell
+--   n_controls: random directions of the same length
+--   control_p: rank among them, adjusted for all layers that were tried
+--   verdict: one sentence
+with named as (
+  select run_id, direction, any_value(persona) as points_to from directions group by run_id, direction
+),
+trained as (
+  select run_id, checkpoint, any_value(source_persona) as source_persona from checkpoints group by run_id, checkpoint
+),
+effects as (
+  select
+    e.*,
+    n.points_to,
+    t.source_persona,
+    case when e.dose > 0 then 'more' else 'less' end as side,
+    case
+      when e.forced then 'given answers'
+      when e.mode = 'add' and e.dose > 0 and e.persona = 'others' then 'turns on'
+      when (e.mode != 'add' or e.dose < 0) and e.persona = t.source_persona then 'turns off'
+      when e.persona = 'all' then 'other'
+    end as question
+  from steering_effects as e
+  left join named as n on n.run_id = e.directions_run and n.direction = e.direction
+  left join trained as t on t.run_id = e.run_id and t.checkpoint = e.checkpoint
+  where e.outcome in ('marker_rate', 'marker_log_prob') and not coalesce(e.kind in ('random', 'random_in_span', 'shuffled'), false)
+),
+asked as (
+  select *
+  from effects
+  where question is not null and (question != 'given answers' or persona = 'all')
+),
+chosen as (
+  select
+    *,
+    row_number() over (
+      partition by run_id, direction, layer, mode, side, question, outcome
+      order by is_broken, case when is_broken then abs(dose) else -abs(dose) end
+    ) as place
+  from asked
+),
+sides as (
+  select * exclude (place) from chosen where place = 1
+),
+probabilities as (
+  select *, (high - low) / 2 / nullif(student_t_quantile(0.975, clustered_df), 0) as sem from sides where outcome = 'marker_log_prob'
+),
+rates as (
+  select * from sides where outcome = 'marker_rate'
+),
+margins as (
+  select value as margin from thresholds where name = 'log_prob_margin'
+),
+judged as (
+  select
+    p.*,
+    r.base as base_rate,
+    r.value as rate,
+    r.difference as rate_difference,
+    r.low as rate_low,
+    r.high as rate_high,
+    m.margin,
+    equivalence_p(p.difference, p.sem, p.clustered_df, m.margin) as equivalence_p,
+    movement_of(
+      coalesce(equivalence_p(p.difference, p.sem, p.clustered_df, m.margin) < 0.05, false),
+      coalesce(p.low > 0 or p.high < 0, false)
+    ) as movement
+  from probabilities as p
+  cross join margins as m
+  left join rates as r
+    on r.run_id = p.run_id
+    and r.direction = p.direction
+    and r.layer is not distinct from p.layer
+    and r.mode = p.mode
+    and r.dose = p.dose
+    and r.question = p.question
+),
+final as (
+  select
+    run_id,
+    subject,
+    checkpoint,
+    source_persona,
+    direction,
+    points_to,
+    layer,
+    mode,
+    side,
+    question,
+    dose,
+    unit,
+    is_broken,
+    persona,
+    n,
+    n_clusters,
+    base_rate,
+    rate,
+    rate_difference,
+    rate_low,
+    rate_high,
+    difference as log_prob_difference,
+    low,
+    high,
+    margin,
+    equivalence_p,
+    movement,
+    n_controls,
+    control_p_adjusted as control_p,
+    format(
+      '{} {} at {}{}: the marker''s log-probability {} ({:+.2f} nats, 95% {}){}{}{}',
+      direction,
+      case mode when 'add' then format('{} by {:.3g}', case when dose > 0 then 'added' else 'subtracted' end, abs(dose)) when 'cap' then 'capped' else 'projected out' end,
+      case when layer is null then 'all its layers at once' else 'layer ' || layer end,
+      case
+        when question = 'given answers' then ' over given answers'
+        when persona = 'others' then ' under other personas'
+        when persona = 'all' then ''
+        else ' under ' || persona
+      end,
+      case movement when 'equivalent' then 'stays' when 'moved' then case when difference > 0 then 'rises' else 'falls' end else 'cannot be told to move' end,
+      difference,
+      case when low is null then 'no interval' else format('{:+.2f} to {:+.2f}, {} questions', low, high, n_clusters) end,
+      case when rate is null then '' else format(', its rate is {:.2f} instead of {:.2f}', rate, base_rate) end,
+      case
+        when n_controls = 0 then '; no random direction was tried'
+        when control_p_adjusted is null then ''
+        when control_p_adjusted <= 0.05 then format('; random directions of its length do less ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
+        else format('; random directions of its length do as much ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
+      end,
+      case when is_broken then '; THE DOSE BREAKS THE MODEL' else '' end
+    ) as verdict
+  from judged
+)
+select * from final

@@ -1,0 +1,54 @@
+"""Cells of a grid over the machines of a cluster, each trained and read by one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personascope.extract.workers import Choices, FleetWorkers, code, opened, refuse_other_code, refuse_other_weights
+from personascope.ingest.fleet.fleet import ENDED, Lost, Session
+from personascope.ingest.fleet.worker import RefusedError, Setup
+from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.locks import host
+from personascope.warehouse.store.scratch import scratch
+
+if TYPE_CHECKING:
+    from personascope.study.cell import CellOutcome, CellWork
+
+
+class CellsSetup(Setup["CellWork", "CellOutcome"]):
+    """What a worker makes sure of before it trains: the same code and parent, the same dtype, and that it sees the lake, into which it writes itself."""
+
+    def __init__(self, seen: Path, parent: Checkpoint, dtype: str, choices: Choices, threads: int) -> None:
+        """`seen`: a file in the lake that is nowhere else."""
+        self._seen, self._parent, self._dtype, self._choices, self._threads, self._code = seen, parent, dtype, choices, threads, code()
+        self._device = ""
+
+    def begin(self) -> None:
+        refuse_other_code(self._code)
+        refuse_other_weights(self._parent)
+        models = opened(self._choices, self._threads)
+        if (dtype := models.dtype(self._parent)) != self._dtype:
+            raise RefusedError(f"{host()} would train in {dtype} instead of {self._dtype}; expected devices alike, or --dtype as typed")
+        if not self._seen.is_file():
+            raise RefusedError(f"{host()} does not see {self._seen.parent.parent}; expected a lake on a file system that all machines share")
+        self._device = models.device.value
+
+    def work(self, task: CellWork) -> CellOutcome:
+        return task.work_off(self._device)
+
+
+def spread_cells(workers: FleetWorkers, staging: Path, parent: Checkpoint, works: Sequence[CellWork]) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
+    """Every cell with what became of it, as they end; an error where it ended every worker it was given to."""
+    with scratch(staging) as folder:
+        (folder / "seen").touch()
+        setup = CellsSetup(folder / "seen", parent, workers.dtype(parent), workers.choices, workers.fleet.sizing.threads)
+        session: Session[CellWork, CellOutcome] = Session(workers.fleet, setup)
+        tasks = {work.cell.name: work for work in works}
+        for name, outcome in session.work_off(tasks):
+            if isinstance(outcome, Lost):
+                yield tasks[name], PersonascopeError(f"{outcome.workers} workers were {ENDED}; take a smaller batch or fewer --workers on a machine")
+            else:
+                yield tasks[name], outcome

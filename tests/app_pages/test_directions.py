@@ -1,0 +1,56 @@
+"""The page Directions: agreement, cosines over checkpoints, places and drift are those of the views, and an answer is coloured by its projections."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+
+pytestmark = pytest.mark.slow(12)
+
+
+@pytest.fixture(scope="module")
+def directions_lake(tmp_path_factory):
+    """Directions of two checkpoints and answers read along them; do not write to it."""
+    lake = Lake.open(tmp_path_factory.mktemp("directions") / "lake")
+    runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_directions.py"))["build"](lake)
+    return lake.root
+
+
+def test_the_page_draws_what_the_views_say(open_page, charts, directions_lake):
+    page = open_page(directions_lake, "directions", checkpoint="base", persona="villain", layer="1")
+    warehouse = Warehouse(Lake.existing(directions_lake))
+    said = "\n".join(each.value for each in page.markdown)
+    assert "poet\\-assistant" in said and "no shuffled labels beside it" in said  # the first by name
+    drawn = charts(page)
+    turned = drawn["Does training turn it?"].rows
+    assert (
+        turned["mean"].to_list()
+        == warehouse.select("select cosine from direction_cosines where checkpoint = 'base' and other_checkpoint = 'villain' and direction = 'poet-assistant'")[
+            "cosine"
+        ].to_list()
+    )
+    assert drawn["Every direction against every other: layer 1"].rows.height == 2
+    moved = drawn["How answers move along it: layer 1"].rows
+    expected = warehouse.select(
+        "select step, change from drift where direction = 'poet-assistant' and persona = 'villain' and stratum = 'answer' and n_questions > 1 order by step"
+    )
+    assert moved.select("step", "mean").rows() == expected.rows()
+    (coloured,) = (each for each in page.get("html") if "rgba(" in each.proto.body)
+    assert " w3</span>" in coloured.proto.body and "&lt;" not in coloured.proto.body
+
+
+def test_shuffled_labels_stand_beside_the_direction_they_control(open_page, charts, directions_lake):
+    runs = Warehouse(Lake.existing(directions_lake)).select("select run_id from directions where checkpoint = 'base' limit 1")["run_id"]
+    chosen = f"villain-assistant · output of the layer · {runs[0]}"
+    page = open_page(directions_lake, "directions", checkpoint="base", direction=chosen)
+    said = "\n".join(each.value for each in page.markdown)
+    assert "cosine of **+0.900** (9 directions under shuffled labels: at most +0.40, p = 0.1; 5 questions)" in said
+    assert set(charts(page)["Does it come back from other questions?"].rows["series"]) == {"other half of the questions", "shuffled labels, largest"}
+
+
+def test_a_lake_without_directions_says_what_makes_them(open_page, planted_lake):
+    page = open_page(planted_lake.lake.root, "directions")
+    assert any("personascope extract directions" in each.value for each in page.info)

@@ -1,0 +1,254 @@
+"""Parts of a run over Ray workers: the same files as one process gives, and what becomes of the run when workers, machines and the command go."""
+
+import _thread
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet_tasks import FakeCell, FakeChoices, FakeModels, counting
+from personascope.extract.job import run
+from personascope.extract.workers import FleetWorkers, PartsSetup
+from personascope.ingest.fleet import fleet as fleet_module
+from personascope.ingest.fleet.fleet import Fleet
+from personascope.ingest.fleet.sizing import size
+from personascope.ingest.fleet.worker import RefusedError
+from personascope.study.spreading import spread_cells
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.locks import RunBusyError, host
+from ray_cluster import small_cluster
+
+ray = pytest.importorskip("ray", reason="the extra personascope[ray]")
+pytestmark = pytest.mark.slow(40)
+
+COMMAND = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from fleet_tasks import FakeChoices, FakeModels, counting
+from personascope.extract.job import run
+from personascope.extract.workers import FleetWorkers
+from personascope.ingest.fleet.fleet import Fleet
+fleet = Fleet.open(2, None, print)
+run(counting(Path(sys.argv[1]), workers=FleetWorkers(lambda: fleet, FakeChoices(), FakeModels("float32"), True), deeds={deeds!r}))
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with small_cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def fleet(cluster, said):
+    found = Fleet.open(2, None, said.append)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def workers(fleet) -> Any:
+    return crew(fleet)
+
+
+def crew(fleet, dtype: str = "float32") -> FleetWorkers:
+    models: Any = FakeModels("float32")
+    return FleetWorkers(lambda: fleet, FakeChoices(dtype), models, is_remote=True)
+
+
+def hashes(made) -> dict[str, str]:
+    return {name: file.blake2 for name, file in made.job.lake.manifest(made.spec().run_id).tables.items()}
+
+
+def alone(folder: Path, **settings: Any) -> dict[str, str]:
+    """What one process makes of the same."""
+    made = counting(folder, lake="alone", **settings)
+    run(made)
+    return hashes(made)
+
+
+def journal(folder: Path) -> list[str]:
+    return [line.rpartition(" ")[0] for line in (folder / "journal").read_text().splitlines()]
+
+
+def until(happens: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_two_workers_give_the_files_of_one_process_round_after_round_and_each_is_set_up_once(tmp_path, workers):
+    made = counting(tmp_path, workers=workers, rounds=2)
+    run_id = run(made)
+    lines = journal(tmp_path)
+    assert sorted(line for line in lines if line.startswith("did")) == [f"did {number}/{item:02d}" for number in range(2) for item in range(8)]
+    assert 1 <= lines.count("checked") <= 2
+    manifest = made.job.lake.manifest(run_id)
+    assert sum(each.parts for each in manifest.workers) == 16 and {(each.host, each.device) for each in manifest.workers} == {(host(), "fake")}
+    assert manifest.summary == {"n": 16, "self_check.fake": 0.5}
+    assert hashes(made) == alone(tmp_path, rounds=2)
+    assert not list(made.job.lake.staging_folder.iterdir())
+
+
+def test_a_worker_that_does_not_see_the_stage_sends_its_rows(tmp_path, workers, monkeypatch):
+    monkeypatch.setattr(Path, "touch", lambda self: None)
+    made = counting(tmp_path, workers=workers)
+    run(made)
+    monkeypatch.undo()
+    assert hashes(made) == alone(tmp_path)
+
+
+def test_a_part_whose_worker_is_killed_is_done_by_another_and_nothing_twice(tmp_path, workers, said):
+    made = counting(tmp_path, workers=workers, deeds={"0/03": "unlucky"})
+    run(made)
+    lines = journal(tmp_path)
+    assert lines.count("begins 0/03") == 2 and sorted(line for line in lines if line.startswith("did")) == [f"did 0/{item:02d}" for item in range(8)]
+    assert "that had part 000-000003 is gone" in said[-1]
+    assert hashes(made) == alone(tmp_path)
+
+
+def test_a_part_that_ends_three_workers_is_named_and_the_same_command_goes_on_without_ray(tmp_path, workers):
+    with pytest.raises(PersonascopeError, match=r"counting: part 000-000002 \(1 items, the first 0/02\) ended 3 workers"):
+        run(counting(tmp_path, workers=workers, items=4, deeds={"0/02": "deadly"}))
+    assert journal(tmp_path).count("begins 0/02") == 3
+    made = counting(tmp_path, items=4)
+    run(made)
+    assert journal(tmp_path).count("did 0/00") == 1, "what was staged is kept"
+    assert hashes(made) == alone(tmp_path, items=4)
+
+
+def test_what_goes_wrong_in_a_worker_is_said_by_the_command(tmp_path, workers):
+    with pytest.raises(PersonascopeError, match=rf"^a worker on {host()}: ValueError: wrong(\n|$)"):
+        run(counting(tmp_path, workers=workers, deeds={"0/01": "wrong"}))
+
+
+def test_a_cell_that_ends_three_workers_is_told_and_the_others_go_on(tmp_path, fleet):
+    made = counting(tmp_path)
+    works: Any = [FakeCell("a", tmp_path), FakeCell("deadly", tmp_path, "deadly"), FakeCell("b", tmp_path, "unlucky"), FakeCell("c", tmp_path)]
+    found: dict[str, Any] = {work.cell.name: each for work, each in spread_cells(crew(fleet), made.job.lake.staging_folder, made.job.checkpoint, works)}
+    assert isinstance(failure := found.pop("deadly"), PersonascopeError) and "3 workers were ended by the system" in str(failure)
+    assert found == {name: (name.upper(), "fake") for name in "abc"}
+    assert not list(made.job.lake.staging_folder.iterdir())
+
+
+@pytest.mark.parametrize("what", ["dtype", "weights", "code"])
+def test_a_worker_that_would_make_another_run_is_refused(tmp_path, fleet, what):
+    made = counting(tmp_path, workers=crew(fleet))
+    writer = made.job.lake.start(made.spec())
+    assert writer is not None
+    made.prepare()
+    setup = PartsSetup(made, FakeChoices("float32"), writer.run_id, writer.stage)
+    if what == "dtype":
+        setup = PartsSetup(made, FakeChoices("bfloat16"), writer.run_id, writer.stage)
+    elif what == "weights":
+        (tmp_path / "weights" / "config.json").write_text('{"other": true}')
+    else:
+        setup._code = setup._code | {"torch": "0.2"}
+    expected = {"dtype": "would make run .* in bfloat16 on fake instead of", "weights": "has content hash .* expected the same weights", "code": "torch is"}
+    with writer, pytest.raises(RefusedError, match=expected[what]):
+        setup.begin()
+
+
+def test_the_dtype_of_a_run_is_that_of_a_worker(tmp_path, fleet):
+    made = counting(tmp_path, workers=crew(fleet, "bfloat16"), items=1)
+    assert made.spec().dtype == "bfloat16"
+    run(made)
+    assert made.job.lake.manifest(made.spec().run_id).dtype == "bfloat16"
+
+
+def test_a_second_command_is_refused_and_after_a_kill_the_same_one_goes_on(tmp_path, cluster, workers):
+    deeds = {"0/07": "waits"}
+    script = COMMAND.format(tests=str(Path(__file__).parents[1]), deeds=deeds)
+    command = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=os.environ | {"RAY_ADDRESS": cluster.address})
+    workers.close()
+    until(lambda: (tmp_path / "journal").exists() and sum(line.startswith("did") for line in journal(tmp_path)) == 7)
+    with pytest.raises(RunBusyError, match="another process is writing it now"):
+        run(counting(tmp_path))
+    command.send_signal(signal.SIGKILL)
+    command.wait(20)
+    (tmp_path / "go").touch()
+    made = counting(tmp_path, workers=workers)
+    run(made)
+    lines = journal(tmp_path)
+    assert [lines.count(f"did 0/{item:02d}") for item in range(6)] == [1] * 6
+    assert hashes(made) == alone(tmp_path)
+
+
+def when_begun(folder: Path, items: int, cluster: Any) -> threading.Thread:
+    """Removes a machine when so many items have begun, and lets those that wait go on when its worker is gone."""
+
+    def watch() -> None:
+        until(lambda: (folder / "journal").exists() and sum(line.startswith("begins") for line in journal(folder)) >= items)
+        processes = {line.rpartition(" ")[2] for line in (folder / "journal").read_text().splitlines()[-2:]}
+        cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
+        until(lambda: not all(Path(f"/proc/{process}").exists() for process in processes))
+        (folder / "go").touch()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_a_run_ends_on_the_machines_that_are_left(tmp_path, cluster, workers):
+    thread = when_begun(tmp_path, 2, cluster)
+    made = counting(tmp_path, workers=workers, items=6, deeds={f"0/{item:02d}": "waits" for item in range(6)})
+    run(made)
+    thread.join()
+    assert len([line for line in journal(tmp_path) if line.startswith("begins")]) == 7
+    assert hashes(made) == alone(tmp_path, items=6)
+
+
+def test_without_any_worker_the_command_waits_and_says_so_and_is_resumed(tmp_path, cluster, workers, fleet, monkeypatch):
+    monkeypatch.setattr(fleet_module, "PATIENCE", 0.2)
+    waits: list[str] = []
+
+    def say(line: str) -> None:
+        if "no worker is left" in line:
+            waits.append(line)
+            _thread.interrupt_main()
+
+    monkeypatch.setattr(fleet, "say", say)
+    thread = when_begun(tmp_path, 3, cluster)
+    with pytest.raises(KeyboardInterrupt):
+        run(counting(tmp_path, workers=workers, items=5, deeds={"0/02": "waits"}))
+    thread.join()
+    assert waits[0].startswith("no worker is left or free; 3 parts wait for a machine")
+    made = counting(tmp_path, items=5)
+    run(made)
+    assert [journal(tmp_path).count(f"did 0/{item:02d}") for item in range(2)] == [1, 1]
+    assert hashes(made) == alone(tmp_path, items=5)
+
+
+@pytest.mark.parametrize(
+    ("machines", "typed", "on_gpus", "expected"),
+    [
+        ([{"CPU": 16, "GPU": 8}], None, None, (8, 0, 1, 2)),
+        ([{"CPU": 16, "GPU": 2}, {"CPU": 8, "GPU": 2}, {"CPU": 4}], None, True, (4, 0, 1, 4)),
+        ([{"CPU": 16, "GPU": 2}], 4, None, (4, 0, 0.5, 4)),
+        ([{"CPU": 16, "GPU": 8}], 2, False, (2, 8, 0, 8)),
+        ([{"CPU": 3}, {"CPU": 3}], 3, None, (3, 1, 0, 1)),
+        ([{"CPU": 0}, {"CPU": 4}, {"CPU": 4}], None, None, (2, 4, 0, 4)),
+        ([{"CPU": 2}], 4, None, (4, 0.5, 0, 1)),
+    ],
+)
+def test_one_worker_per_gpu_or_machine_unless_typed(machines, typed, on_gpus, expected):
+    sizing = size(machines, typed, on_gpus)
+    assert sizing[:4] == expected and sizing.reason.startswith(f"{expected[0]} workers on ")
+
+
+def test_gpus_that_are_asked_for_must_be_there():
+    with pytest.raises(PersonascopeError, match=r"the cluster \(1 machine\) has no GPU: type cpu"):
+        size([{"CPU": 2}], None, True)

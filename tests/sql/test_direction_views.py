@@ -1,0 +1,96 @@
+"""Views over directions and projections beside numpy and scipy: agreement of halves, cosines between checkpoints, drift with its intervals and controls."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.store.lake import Lake
+
+planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_directions.py"))))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> tuple[Warehouse, dict[str, str]]:
+    lake = Lake.open(tmp_path_factory.mktemp("directions"))
+    runs = planted.build(lake)
+    return Warehouse(lake), runs
+
+
+def test_agreement_of_halves_is_told_beside_that_of_shuffled_labels(world):
+    rows = world[0].select("select * from directions_agreement where checkpoint = 'base' order by direction desc").to_dicts()
+    assert [row["direction"] for row in rows] == ["villain-assistant", "poet-assistant"]
+    villain, poet = rows
+    assert villain["agreement"] == pytest.approx(0.9) and villain["agreement_of_all"] == pytest.approx(1.8 / 1.9) and villain["n_shuffled"] == planted.SHUFFLED
+    assert villain["shuffled_mean"] == pytest.approx(0, abs=1e-6) and villain["shuffled_high"] == pytest.approx(0.4)
+    assert villain["p"] == pytest.approx(1 / (1 + planted.SHUFFLED))
+    assert (poet["agreement_of_all"], poet["n_shuffled"], poet["p"]) == (None, 0, None)
+
+
+def test_cosines_are_those_of_numpy_within_a_checkpoint_and_between_two(world):
+    rows = world[0].select("select * from direction_cosines").to_dicts()
+    assert len(rows) == 2 * 2 + 2 * 2  # two directions to each other in two checkpoints, and each to its twin, in both orders
+    for row in rows:
+        one, other = planted.vector_of(row["checkpoint"], row["direction"]), planted.vector_of(row["other_checkpoint"], row["other_direction"])
+        one, other = one.astype(np.float64), other.astype(np.float64)
+        assert row["cosine"] == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), abs=1e-9)
+        assert (row["direction"] == row["other_direction"]) == (row["run_id"] != row["other_run_id"])
+        assert row["random_sd"] == pytest.approx(planted.D**-0.5)
+        between = row["direction"] == row["other_direction"] == "villain-assistant"
+        assert row["ceiling"] == (pytest.approx(0.9) if between else None)
+
+
+def means(persona: str, direction: str, step: int, moved: bool) -> np.ndarray:
+    """A number per question whose answers are long enough: mean over the repeats."""
+    found = []
+    for question, length in zip(planted.QUESTIONS, planted.LENGTHS, strict=True):
+        if length > step:
+            values = [planted.values_of(persona, question, direction, sample).astype(np.float64) for sample in range(2)]
+            found.append(np.mean([each[step] - moved * each[:8].mean() for each in values]))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("step", [0, 10, 17])
+def test_drift_by_token_is_that_of_scipy_over_the_questions(world, step):
+    warehouse, _ = world
+    rows = warehouse.select("select * from drift where stratum = 'answer' and step = $step", {"step": step}).to_dicts()
+    assert len(rows) == len(planted.PERSONAS) * len(planted.DIRECTIONS)
+    for row in rows:
+        for name, moved in (("mean", False), ("change", True)):
+            expected = means(row["persona"], row["direction"], step, moved)
+            low, high = stats.t.interval(0.95, len(expected) - 1, expected.mean(), stats.sem(expected))
+            told = ("low", "high") if name == "mean" else ("change_low", "change_high")
+            assert [row[each] for each in (name, *told)] == pytest.approx([expected.mean(), low, high], abs=1e-6)
+        assert (row["n"], row["n_questions"], row["seen"]) == (2 * len(expected), len(expected), False)
+        assert row["n_controls"] == 0 and row["mean_norm"] == 10
+    (risen,) = (row for row in rows if (row["persona"], row["direction"]) == ("villain", "villain-assistant"))
+    assert risen["change"] == pytest.approx(0.5 * (step - 3.5), abs=0.2)
+
+
+def test_a_mean_stands_beside_those_of_control_directions(world):
+    warehouse, _ = world
+    rows = warehouse.select("select * from drift where stratum = 'answer_mean'").to_dicts()
+    assert len(rows) == len(planted.PERSONAS) * (len(planted.DIRECTIONS) + planted.RANDOM)
+    for row in rows:
+        if row["kind"] == "random":
+            assert row["n_controls"] is None
+            continue
+        controls = [each["mean"] for each in rows if each["persona"] == row["persona"] and each["kind"] == "random"]
+        assert (row["n_controls"], row["step"], row["change"]) == (planted.RANDOM, None, None)
+        assert [row["control_low"], row["control_high"]] == pytest.approx(np.quantile(controls, [0.025, 0.975]))
+
+
+def test_questions_a_direction_was_made_on_stand_apart(world, tmp_path):
+    lake = Lake.open(tmp_path)
+    directions = planted.write_directions(lake, "base")
+    planted.write_projections(lake, directions, halves=("a", "b"))
+    rows = Warehouse(lake).select(
+        "select seen, max(n_questions) as n from drift where direction = 'villain-assistant' and stratum = 'answer_mean' group by seen order by seen"
+    )
+    assert rows.rows() == [(False, 2), (True, 3)]
+    (found,) = Warehouse(lake).select("select subject, finding from audit where \"check\" = 'projected_on_own_questions'").rows()
+    assert found == ("base", "2 directions were read on 3 of the questions they were made on")
