@@ -14,7 +14,7 @@ from personascope.warehouse.drawing.words import count
 
 NEEDS = "runs of which more than one analysis is defensible: `personascope run marker-attention`, `lr-epochs`, `role-focus` or `sae-conditions`"
 SHOWS = ("sensitivity", "sensitivity_attention", "sensitivity_rfc", "sensitivity_features", "sensitivity_regimes")
-EFFECTS = (pl.col("mean").abs().max(), pl.col("rate").max())
+SIZES = (pl.col("mean").abs().max(), pl.col("rate").max())
 HEIGHT, LINE, CELL, WIDTH = 240, 20, 50, 560
 SAME, OTHER = "keeps the conclusion", "another conclusion"
 LOOKS = {SAME: (BLUE, "●"), OTHER: (ORANGE, "○")}
