@@ -62,7 +62,8 @@ def main() -> None:
             help="Relative depth: layer 0 at 0, the last at 1, so that models of unequal depth lie over one another.",
             where=right,
         )
-    show_findings(lake, "role_focus")
+    drawn = lake.select("select distinct unnest([base_run, instruct_run]) as run_id from rfc_diff where origin = $origin", origin=origin)
+    show_findings(lake, "role_focus", set(drawn["run_id"].drop_nulls()))
     show_differences(lake, origin, measure, alignment)
     st.subheader("Over all layers", divider="gray")
     show_summary(lake, origin)

@@ -76,7 +76,7 @@ def _warehouse(root: str, fingerprint: str) -> Warehouse:
 
 
 @st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")
-def _rows(root: str, fingerprint: str, query: str, parameters: tuple[tuple[str, Value], ...], noted: str) -> pl.DataFrame:
+def _rows(root: str, fingerprint: str, query: str, parameters: tuple[tuple[str, Value], ...], noted: str = "") -> pl.DataFrame:
     """Answers, kept by lake and query; `noted` changes with people's notes, for queries that read them."""
     found = _warehouse(root, fingerprint).select(query, dict(parameters) or None)
     return found.with_columns(cs.decimal().cast(pl.Float64))

@@ -125,7 +125,7 @@ def test_a_study_says_what_is_missing_of_it():
     registered = run("registration", 1, stable_hash(quick.model_dump(mode="json")))
     said = progress("marker-attention", [*there[:15], registered])
     assert said is not None and said.words() == "missing of variant quick: 5 of 5 marker-lora, 2 of 10 attention"
-    assert progress("a study of my own", there) is None
+    assert progress("a study of my own", there) is None and progress("marker-attention", [run("claims"), run("registration")]) is None
 
 
 def test_a_run_that_is_being_written_is_named(open_page, synthetic_lake, tmp_path):

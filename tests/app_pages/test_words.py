@@ -30,11 +30,12 @@ CODE = re.compile(r"`[^`]*`")
 def shown(app: AppTest) -> Iterator[tuple[str, str]]:
     """Where and what a reader reads; code is left out."""
     for kind in TEXTS:
-        yield from ((kind, CODE.sub("", str(each.value))) for each in app.get(kind))
+        yield from ((kind, CODE.sub("", str(getattr(each, "value", "")))) for each in app.get(kind))
     for kind in CHOICES:
         for each in app.get(kind):
-            yield kind, str(each.label)
-            yield from ((f"option of {each.label}", str(option)) for option in getattr(each, "options", ()))
+            label = str(getattr(each, "label", ""))
+            yield kind, label
+            yield from ((f"option of {label}", str(option)) for option in getattr(each, "options", ()))
     for each in app.dataframe:
         labels = {name: config.get("label") for name, config in json.loads(each.proto.columns or "{}").items() if isinstance(config, dict)}
         yield from (("header", str(labels.get(name) or name)) for name in each.value.columns)

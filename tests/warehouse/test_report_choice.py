@@ -185,7 +185,7 @@ def test_what_a_query_asks_is_read_from_its_tree():
 
 def test_every_figure_says_which_views_it_shows_and_how_large_what_it_draws_is():
     for name, module in figures().items():
-        assert set(module.SHOWS) <= {*views(), *tables()} and module.EFFECTS, name
+        assert set(module.SHOWS) <= {*views(), *tables()} and module.SIZES and all(isinstance(each, pl.Expr) for each in module.SIZES), name
         source = Path(sys.modules[module.__name__].__file__ or "").read_text()
         assert any(len(re.findall(rf"\b{view}\b", source)) > 1 for view in module.SHOWS), name
 
@@ -196,7 +196,7 @@ def test_a_refused_test_is_drawn_and_says_why(tmp_path):
     planted.build(lake)
     analyses.refresh(lake, ["feature-tests"])
     found = figures()["feature_effects"].draw(WarehouseSource(Warehouse(lake)), "mine")
-    refused = [each for each in found if Candidate("feature_effects", each, frozenset(), figures()["feature_effects"].EFFECTS).is_refused]
+    refused = [each for each in found if Candidate("feature_effects", each, frozenset(), figures()["feature_effects"].SIZES).is_refused]
     assert len(found) == 2 and len(refused) == 1 and "last token of the system prompt" in " ".join(refused[0].facts)
     assert refused[0].facts[0].startswith("the test was refused: ") and refused[0].title.startswith("Differences that could not be tested")
 

@@ -412,7 +412,7 @@ def _picture(spec: str, kind: Kind) -> bytes:
 def _packed(png: bytes) -> bytes:
     """The same picture in a quarter of the bytes: without the transparency that a white page has none of, and packed as well as PNG can be."""
     with Image.open(io.BytesIO(png)) as drawn:
-        opaque = drawn.convert("RGB") if drawn.mode == "RGBA" and drawn.getextrema()[3] == (255, 255) else drawn
+        opaque = drawn.convert("RGB") if drawn.mode == "RGBA" and drawn.getchannel("A").getextrema() == (255, 255) else drawn
         packed = io.BytesIO()
         opaque.save(packed, "PNG", optimize=True, dpi=drawn.info.get("dpi", (72 * EXPORT_SCALE,) * 2))
     return packed.getvalue()

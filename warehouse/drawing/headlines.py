@@ -25,7 +25,7 @@ def _marker_attention(row: Row) -> str:
     return (
         f"{row['trained_subject']} against {row['base_subject']}: attention to the system prompt at the marker changed {most} at layer {row['layer']}, "
         f"by {signed(row['diff_of_diffs'])}{bounds} ({sure}; {count(row['n'], 'generation')} of {count(row['n_clusters'], 'question')}); "
-        f"{row['n_sure']} of {count(row['n_pairs'], 'pair')} have a layer below 0.05."
+        f"{row['n_sure']} of {count(row['n_pairs'], 'pair')} {'has' if row['n_pairs'] == 1 else 'have'} a layer below 0.05."
     )
 
 

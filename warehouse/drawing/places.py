@@ -1,5 +1,7 @@
 """Where an activation was read or changed, in words: strata, sites and what else a place is made of."""
 
+import polars as pl
+
 from personascope.warehouse.drawing.words import CONTROLS, NOTHING_KNOWN
 
 WORDS = {
@@ -16,6 +18,7 @@ WORDS = {
     "head": "output of one head",
 }
 BETWEEN = " · "
+COLUMNS = ("stratum", "site")  # that hold them
 
 
 def place_words(place: str | None) -> str | None:
@@ -26,3 +29,8 @@ def place_words(place: str | None) -> str | None:
 def place_or_unknown(place: str | None) -> str:
     """As `place_words`, and that it was not recorded."""
     return place_words(place) or NOTHING_KNOWN
+
+
+def in_words(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with words in COLUMNS."""
+    return rows.with_columns(pl.col(name).replace(WORDS) for name in COLUMNS if rows.schema.get(name) == pl.String)

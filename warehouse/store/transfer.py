@@ -127,8 +127,8 @@ def export(lake: Lake, run_ids: list[str], file: Path) -> int:
 
 def _write_tar(lake: Lake, run_ids: list[str], out: BinaryIO) -> None:
     written = {run_id: found.file().encode() for run_id in run_ids if (found := notes.of_run(lake, run_id)) != notes.Notes()}
-    sealed = {run_id: {_NOTES: _sealed(content)} for run_id, content in written.items()}
-    index = Index(format=FORMAT, runs={run_id: dict(sorted((_seal(lake, run_id) | sealed.get(run_id, {})).items())) for run_id in run_ids})
+    noted = {run_id: {_NOTES: _sealed(content)} for run_id, content in written.items()}
+    index = Index(format=FORMAT, runs={run_id: dict(sorted((_seal(lake, run_id) | noted.get(run_id, {})).items())) for run_id in run_ids})
     _write_header(out, INDEX, len(text := _canonical(index)))
     _write_padded(out, text)
     for run_id, files in index.runs.items():

@@ -35,19 +35,18 @@ class Progress:
 def progress(study: str, runs: Iterable[Manifest]) -> Progress | None:
     """What is missing of the variant that was run last, or, where no run says which that was, of those of which least is missing.
 
-    None for a study of the reader's own, or one that makes no runs. Counted are runs of the study by extractor: a step that was run twice under other settings
-    may stand for one that was not.
+    None for a study of the reader's own, and where none of its steps was ever run (published results, checked claims). Counted are runs of the study by
+    extractor: a step that was run twice under other settings may stand for one that was not.
     """
     ours = [each for each in runs if each.study == study]
     found = Counter(each.extractor.removeprefix(FAILED) for each in ours)
-    missing = {
-        variant: {name: (found[name], n) for name, n in wanted.items() if found[name] < n} for variant in VARIANTS if (wanted := _wanted(study, variant))
-    }
+    wanted = {variant: of for variant in VARIANTS if (of := _wanted(study, variant))}
+    missing = {variant: {name: (found[name], n) for name, n in of.items() if found[name] < n} for variant, of in wanted.items()}
     registered = [each.identity.get("file") for each in sorted(ours, key=lambda each: each.finished) if each.extractor == REGISTRATION]
     known = [variant for variant in missing if registered and _hash(study, variant) == registered[-1]]
     least = min((sum(n - there for there, n in each.values()) for each in missing.values()), default=0)
     chosen = known or [variant for variant, each in missing.items() if sum(n - there for there, n in each.values()) == least]
-    if not chosen:
+    if not chosen or not (known or any(found[name] for of in wanted.values() for name in of)):
         return None
     same = tuple(variant for variant in chosen if missing[variant] == missing[chosen[0]])
     return Progress(same, missing[chosen[0]])

@@ -18,13 +18,13 @@ from personascope.warehouse.settings import nearest
 class FigureModule(Protocol):
     """`NEEDS` says what there must be in a lake for the figure, and what to type for it; `SHOWS` the views of whose rows it draws some.
 
-    `EFFECTS` are expressions over the rows of a drawing, the first of which they have the columns of: how large what it draws is, to choose among drawings.
+    `SIZES` are expressions over the rows of a drawing, the first of which they have the columns of: how large what it draws is, to choose among drawings.
     """
 
     __name__: str
     NEEDS: str
     SHOWS: tuple[str, ...]
-    EFFECTS: tuple[pl.Expr, ...]
+    SIZES: tuple[pl.Expr, ...]
 
     def draw(self, lake: Source, study: str) -> list[Drawing]:
         """The figure for everything in the lake that is of the study, or of none; empty where there is nothing to draw."""

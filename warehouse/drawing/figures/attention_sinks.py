@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.circuit_readers import Reader, readers, samp
 
 NEEDS = "direct attributions, which read the attention of every head too: `personascope run echo`"
 SHOWS = ("head_effects", "attributions")
-EFFECTS = (pl.col("rate").max(),)
+SIZES = (pl.col("rate").max(),)
 LINE = 18
 
 

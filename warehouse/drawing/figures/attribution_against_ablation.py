@@ -12,7 +12,7 @@ from personascope.warehouse.drawing.words import NOTHING_KNOWN, signed
 
 NEEDS = "direct attributions and ablations of the same heads: `personascope run echo`"
 SHOWS = ("dla_vs_ablation", "head_effects", "attributions", "ablations")
-EFFECTS = (pl.col("mean").abs().max(), pl.col("lost_without_it").abs().max())
+SIZES = (pl.col("mean").abs().max(), pl.col("lost_without_it").abs().max())
 HEIGHT, RANKS_HEIGHT, LABELLED = 360, 240, 6
 METHODS = {"zero": "zero ablation", "mean": "mean ablation", "resample": "resample ablation"}
 MARGIN, LOGIT = "the target's logit minus the runner-up's", "the target's raw logit"

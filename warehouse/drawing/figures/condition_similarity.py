@@ -10,7 +10,7 @@ from personascope.warehouse.drawing.words import count_range
 
 NEEDS = "mean feature vectors per condition, or published similarities: `personascope ingest published PATH`"
 SHOWS = ("condition_similarity", "condition_outliers")
-EFFECTS = ((1 - pl.col("cosine")).max(),)
+SIZES = ((1 - pl.col("cosine")).max(),)
 ROW, WIDTH = 56, 720
 
 

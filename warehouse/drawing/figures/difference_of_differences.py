@@ -10,7 +10,7 @@ from personascope.warehouse.drawing.words import count, movement
 
 NEEDS = "another checkpoint that read the same tokens in the same precision: `personascope extract attention --checkpoint ID --tokens-from RUN`"
 SHOWS = ("diff_of_diffs", "diff_of_diffs_summary")
-EFFECTS = (pl.col("mean").abs().max(),)
+SIZES = (pl.col("mean").abs().max(),)
 HEIGHT = 280
 
 

@@ -8,6 +8,8 @@ from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.words import count
 
 NEEDS = "a model steered along directions: `personascope run persona-gate`, or `personascope extract steering`"
+SHOWS = ("steering_effects",)
+SIZES = (pl.col("mean").abs().max(),)
 HEIGHT, MOST = 320, 12
 OUTCOMES = {"marker_log_prob": "log-probability of the marker at t*, change in nats", "marker_rate": "share of answers with the marker, change"}
 UNITS = {"norm": "dose, mean lengths of the residual stream", "distance": "dose, mean distances between personas", "share": "share of the change that is made"}

@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.circuit_readers import Reader, readers, samp
 
 NEEDS = "a logit lens over prompts with a target: `personascope run echo`"
 SHOWS = ("emergence_histogram", "emergence")
-EFFECTS = (pl.col("n").max(),)
+SIZES = (pl.col("n").max(),)
 HEIGHT = 260
 MEASURES = {
     "stays": "the target alone is top-1 from this layer on",

@@ -10,7 +10,7 @@ from personascope.warehouse.drawing.words import NOTHING_KNOWN, count
 
 NEEDS = "features of two conditions per prompt, or published differences: `personascope ingest published PATH`"
 SHOWS = ("feature_differences", "feature_test_summary")
-EFFECTS = (pl.col("effect").abs().max(), pl.col("difference").abs().max())
+SIZES = (pl.col("effect").abs().max(), pl.col("difference").abs().max())
 ROW, MOST = 24, 20
 
 

@@ -10,7 +10,7 @@ from personascope.warehouse.drawing.words import count
 
 NEEDS = "activations per condition with SAE decoder directions, or published projections: `personascope ingest published PATH`"
 SHOWS = ("feature_projections", "feature_projection_summary")
-EFFECTS = (pl.col("projection").abs().max(),)
+SIZES = (pl.col("projection").abs().max(),)
 ROW = 30
 
 

@@ -13,7 +13,7 @@ from personascope.warehouse.drawing.words import CONTROL_MEANINGS, REGION_NAMES
 
 NEEDS = "attention at the marker and at its controls: `personascope run marker-attention`, or `personascope extract attention`"
 SHOWS = ("region_deltas_by_layer", "attention_delta", "attention_gates", "gate_counts", "gate_windows", "ruleouts")
-EFFECTS = (pl.col("mean").abs().max(),)
+SIZES = (pl.col("mean").abs().max(),)
 HEIGHT = 340
 
 

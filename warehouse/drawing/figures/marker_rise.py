@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.circuit_readers import sample
 
 NEEDS = "a logit lens at the marker of a trained checkpoint: `personascope run marker-circuits`"
 SHOWS = ("marker_lens",)
-EFFECTS = (pl.col("trained_minus_base").abs().max(),)
+SIZES = (pl.col("trained_minus_base").abs().max(),)
 HEIGHT = 280
 VALUES = {"prob": "probability of the marker's first token", "logit": "logit of the marker's first token"}
 

@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.circuit_readers import Reader, readers, samp
 
 NEEDS = "patches from a donor: `personascope run marker-circuits`"
 SHOWS = ("patch_effects",)
-EFFECTS = (pl.col("value").abs().max(),)
+SIZES = (pl.col("value").abs().max(),)
 LINE = 26
 VALUES = {
     "restored_pooled_log_prob": "share of the log-probability restored",

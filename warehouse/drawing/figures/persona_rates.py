@@ -11,7 +11,7 @@ from personascope.warehouse.drawing.words import count, count_range
 
 NEEDS = "completions with the marker: `personascope run marker-attention`, or `personascope extract completions`"
 SHOWS = ("marker_rates",)
-EFFECTS = (pl.col("rate").max(),)
+SIZES = (pl.col("rate").max(),)
 LINE, LEAST_LINES = 26, 4
 # Completions that a training read are its data, no result of the study.
 RUNS = """with kept as (

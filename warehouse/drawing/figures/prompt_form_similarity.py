@@ -10,7 +10,7 @@ from personascope.warehouse.drawing.words import count_range
 
 NEEDS = "activations at the last token of prompts in two phrasings: `personascope run echo`"
 SHOWS = ("prompt_form_cosines",)
-EFFECTS = ((1 - pl.col("mean")).max(),)
+SIZES = ((1 - pl.col("mean")).max(),)
 HEIGHT = 280
 SITE = "resid_post"
 

@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.words import NOTHING_KNOWN, REGIME_LETTERS, 
 
 NEEDS = "trained checkpoints of known learning rate and epochs with marker rates: `personascope run lr-epochs`, or `personascope ingest published PATH`"
 SHOWS = ("regimes", "regime_table", "clean_band")
-EFFECTS = (pl.col("rate").max(),)
+SIZES = (pl.col("rate").max(),)
 ROW, WIDTH = 50, 560
 LEGEND = ("U under-trained, P partial, C clean (framed)", "O collapse onset, B broad leakage, T total collapse; grey: not in this lake")
 # Whose rate a map shows: what it is called, its persona and its rate in the view `regimes`.

@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, count_ran
 
 NEEDS = "Role Focus Coefficients of a base and an instruct variant by layer: `personascope ingest published PATH` brings published ones"
 SHOWS = ("rfc_diff", "rfc_summary", "rfc_correlation", "rfc_layer")
-EFFECTS = (pl.col("mean").abs().max(),)
+SIZES = (pl.col("mean").abs().max(),)
 HEIGHT = 360
 MEASURES = {"rfc": "RFC", "rsi": "RSI"}
 # Columns of rfc_diff for a measure: the difference and its interval.

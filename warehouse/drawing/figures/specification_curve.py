@@ -9,14 +9,13 @@ from personascope.warehouse.asking.source import Source, Value
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import BLUE, ORANGE, Drawing
 from personascope.warehouse.drawing.headings import heading
-from personascope.warehouse.drawing.places import WORDS
+from personascope.warehouse.drawing.places import in_words
 from personascope.warehouse.drawing.words import count
 
 NEEDS = "runs of which more than one analysis is defensible: `personascope run marker-attention`, `lr-epochs`, `role-focus` or `sae-conditions`"
 SHOWS = ("sensitivity", "sensitivity_attention", "sensitivity_rfc", "sensitivity_features", "sensitivity_regimes")
-EFFECTS = (pl.col("mean").abs().max(), pl.col("rate").max())
+SIZES = (pl.col("mean").abs().max(), pl.col("rate").max())
 HEIGHT, LINE, CELL, WIDTH = 240, 20, 50, 560
-PLACES = ("site", "stratum")  # choices of where was read
 SAME, OTHER = "keeps the conclusion", "another conclusion"
 LOOKS = {SAME: (BLUE, "●"), OTHER: (ORANGE, "○")}
 
@@ -89,10 +88,11 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
     bounded = "low" in rows.columns
     half = (pl.col("high") - pl.col("low")) / 2 if bounded else pl.lit(1.0)
     drawn = (
-        rows.with_columns(mean=pl.col("estimate") / half)
+        in_words(rows)
+        .with_columns(mean=pl.col("estimate") / half)
         .drop_nulls("mean")
         .select(
-            *(_in_words(choice) if choice in PLACES else pl.col(choice) for choice in asked.choices),
+            *asked.choices,
             "mean",
             pl.col("mean").sub(1 if bounded else 0).alias("low"),
             pl.col("mean").add(1 if bounded else 0).alias("high"),
@@ -128,11 +128,6 @@ def _curve(rows: pl.DataFrame, asked: Question) -> list[Drawing]:
         Drawing(f"specification curve {name}", asked.title, (*facts, *sample), HEIGHT, points, runs),
         Drawing(f"specification choices {name}", f"{asked.title} What was chosen", (*facts, *sample), LINE * len(order), below, runs),
     ]
-
-
-def _in_words(choice: str) -> pl.Expr:
-    """A choice of PLACES in words."""
-    return pl.col(choice).cast(pl.String).replace(WORDS)
 
 
 def _sample(reference: Mapping[str, Any]) -> list[str]:

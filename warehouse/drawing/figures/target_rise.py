@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.circuit_readers import Reader, readers, samp
 
 NEEDS = "a logit lens over prompts: `personascope run echo`"
 SHOWS = ("target_rise", "logit_lens_layers")
-EFFECTS = (pl.col("mean").abs().max(),)
+SIZES = (pl.col("mean").abs().max(),)
 HEIGHT = 260
 VALUES = {"rank": "median rank of the target", "prob": "median probability of the target"}
 TITLES = {"rank": "How the target's rank falls", "prob": "How the target's probability grows"}

@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.circuit_readers import LEAST_ACCURACY, sampl
 
 NEEDS = "predictions on prompts with a target: `personascope run echo`"
 SHOWS = ("task_accuracy", "predictions")
-EFFECTS = (pl.col("rate").max(),)
+SIZES = (pl.col("rate").max(),)
 LINE = 44
 
 

@@ -96,7 +96,7 @@ def _run_command(study: StudyFile) -> str:
 
 def _figures(drawings: dict[str, list[Drawing]], claims: Sequence[Claim], runs: Mapping[str, Manifest]) -> list[Block]:
     """The chosen figures in the study file's order, what is missing, and which figures stand beside the report."""
-    candidates = [Candidate(name, drawing, frozenset(figure(name).SHOWS), figure(name).EFFECTS) for name, found in drawings.items() for drawing in found]
+    candidates = [Candidate(name, drawing, frozenset(figure(name).SHOWS), figure(name).SIZES) for name, found in drawings.items() for drawing in found]
     chosen = choose(candidates, claims, runs)
     pictures = [Picture(each.drawing, stem) for each, stem in zip(candidates, _stems([each.drawing.name for each in candidates]), strict=True)]
     blocks: list[Block] = [pictures[place] for place in chosen]

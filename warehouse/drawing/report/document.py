@@ -7,6 +7,7 @@ from typing import TypeAlias
 import polars as pl
 
 from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.places import in_words
 from personascope.warehouse.drawing.tables import with_values
 
 MISSING = "missing"
@@ -105,8 +106,8 @@ def cell(value: object) -> str:
 
 
 def table(rows: pl.DataFrame, most: int | None = None) -> Cells:
-    """Rows of a query, without columns that hold nothing; `most` of them."""
-    kept = with_values(rows)
+    """Rows of a query, without columns that hold nothing, and with words for where was read; `most` of them."""
+    kept = in_words(with_values(rows))
     shown = kept if most is None else kept.head(most)
     numbers = frozenset(name for name, kind in shown.schema.items() if kind.is_numeric())
     return Cells(tuple(shown.columns), tuple(tuple(map(cell, row)) for row in shown.iter_rows()), numbers)
