@@ -40,8 +40,8 @@ def show_histogram(lake: Source, place: dict, feature: str) -> None:
     if rows.filter(pl.col("step") > 0).is_empty():
         st.caption(f"Feature {feature} fires under neither of the two conditions.")
         return
-    width = (rows["high"] / rows["step"]).drop_nans().max()
-    steps = {0: SILENT} | {step: f"{step * width:.3g}" for step in range(1, rows["step"].max() + 1)}
+    width: float = max(high / step for high, step in rows.select("high", "step").rows() if step)
+    steps = {0: SILENT} | {step: f"{step * width:.3g}" for step in range(1, max(rows["step"]) + 1)}
     rows = rows.with_columns(activation=pl.col("step").replace_strict(steps, return_dtype=pl.String))
     facts = [
         f"{count_range(rows['n_readings'], 'reading')} a condition; steps of {width:.3g}, each up to its label, to the largest of any condition",

@@ -121,7 +121,9 @@ def show_curves(reading: Reading, rows: pl.DataFrame, others: list[str]) -> None
     ]
     title = f"Cosine to {reading.persona}, by layer: {reading.checkpoint}"
     drawn = rows.select("layer", "low", "high", "plain", "n", "n_other", "n_questions", "n_names", series="other", mean="cosine")
-    charts.show(charts.curves(drawn, "cosine", others, near=drawn["mean"].min() > NEAR), "persona cosines by layer", title, facts, HEIGHT)
+    charts.show(
+        charts.curves(drawn, "cosine", others, near=min(drawn["mean"].drop_nulls(), default=0.0) > NEAR), "persona cosines by layer", title, facts, HEIGHT
+    )
 
 
 def show_matrix(reading: Reading, rows: pl.DataFrame) -> None:

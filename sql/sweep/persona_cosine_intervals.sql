@@ -13,38 +13,11 @@
 --   high_centered: upper end
 --   n_questions: questions that are left out one by one
 --   n_personas: personas in the mean that is subtracted
-with numbers as (
-  select
-    run_id,
-    condition,
-    stratum,
-    layer,
-    site,
-    persona,
-    question_id,
-    unnest(vector) as value,
-    generate_subscripts(vector, 1) as dimension
-  from activations
-  where persona is not null and question_id is not null
-),
-counts as (
+with counts as (
   select run_id, condition, stratum, layer, site, persona, question_id, count(*)::double as n, min(input_hash) as input_hash
   from activations
   where persona is not null and question_id is not null
   group by all
-),
-sums as (
-  select run_id, condition, stratum, layer, site, persona, question_id, dimension, sum(value::double) as value from numbers group by all
-),
--- the sum of a question's vectors, and that of all questions
-of_questions as (
-  select run_id, condition, stratum, layer, site, persona, question_id, list(value order by dimension) as vector from sums group by all
-),
-totals as (
-  select run_id, condition, stratum, layer, site, persona, dimension, sum(value) as value from sums group by all
-),
-of_personas as (
-  select run_id, condition, stratum, layer, site, persona, list(value order by dimension) as total from totals group by all
 ),
 asked as (
   select
@@ -66,6 +39,35 @@ places as (
   from asked
   group by all
   having count(*) > 1 and count(distinct questions) = 1 and any_value(n_questions) > 2 and not bool_or(same_tokens)
+),
+numbers as (
+  select
+    v.run_id,
+    v.condition,
+    v.stratum,
+    v.layer,
+    v.site,
+    v.persona,
+    v.question_id,
+    unnest(v.vector) as value,
+    generate_subscripts(v.vector, 1) as dimension
+  from activations as v
+  join places as p
+    on p.run_id = v.run_id and p.stratum = v.stratum and p.layer = v.layer and p.site = v.site and p.condition is not distinct from v.condition
+  where v.persona is not null and v.question_id is not null
+),
+sums as (
+  select run_id, condition, stratum, layer, site, persona, question_id, dimension, sum(value::double) as value from numbers group by all
+),
+-- the sum of a question's vectors, and that of all questions
+of_questions as (
+  select run_id, condition, stratum, layer, site, persona, question_id, list(value order by dimension) as vector from sums group by all
+),
+totals as (
+  select run_id, condition, stratum, layer, site, persona, dimension, sum(value) as value from sums group by all
+),
+of_personas as (
+  select run_id, condition, stratum, layer, site, persona, list(value order by dimension) as total from totals group by all
 ),
 read as (
   select q.*, p.n_personas, p.n_questions, c.n, a.n as n_all, t.total

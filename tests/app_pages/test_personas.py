@@ -81,7 +81,7 @@ def test_conditions_of_the_system_prompt_have_a_map_of_their_own(open_page, char
     planted.write(lake, planted.spec("activations", checkpoint="base", subject="base"), activations=rows, checkpoints=[planted.checkpoint("base")])
     found = Warehouse(lake).select("select condition, x, y, x_share, y_share, n from condition_map order by condition")
     assert found["x_share"].to_list() == pytest.approx([16 / 21] * 4) and found["y_share"].to_list() == pytest.approx([4 / 21] * 4) and set(found["n"]) == {3}
-    assert np.abs(found["x"]).to_list() == pytest.approx([4] * 4) and np.abs(found["y"]).to_list() == pytest.approx([2] * 4)
+    assert [abs(each) for each in found["x"]] == pytest.approx([4] * 4) and [abs(each) for each in found["y"]] == pytest.approx([2] * 4)
     page = open_page(lake.root, "personas", persona="c1")
     drawn = charts(page)["Where conditions lie to each other: base, layer 0"]
     assert drawn.rows.select("name", "x", "y").rows() == found.select("condition", "x", "y").rows() and "4 conditions" in drawn.facts
