@@ -182,7 +182,7 @@ def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
     from selenium.webdriver.support.ui import WebDriverWait
 
     titles = {name: module.TITLE for name, module in page_modules().items()}
-    wait = WebDriverWait(browser, WAIT, poll_frequency=0.1)
+    wait = WebDriverWait(browser, WAIT, poll_frequency=0.05)
     path = walk(list(titles))
     for start in range(0, len(path) - 1, MOST_HISTORY):
         names = path[start : start + MOST_HISTORY + 1]

@@ -59,8 +59,8 @@ def test_select_answers_and_new_runs_are_seen_at_once(lake):
 
 def test_small_tables_are_read_once_and_large_ones_where_they_are_asked(lake, monkeypatch):
     question = "select count(*) as n, any_value(c.checkpoint) as checkpoint from attention join runs as c using (run_id)"
-    answers = []
-    for share, in_memory in ((asking.IN_MEMORY, {"attention", "runs"}), (Limits().bytes // 20_000, {"attention"}), (2 * Limits().bytes, set())):
+    answers: list[list[dict]] = []
+    for share, in_memory in ((asking.IN_MEMORY, {"attention", "runs"}), (Limits().bytes // 20_000, {"attention"}), (2 * Limits().bytes, set[str]())):
         monkeypatch.setattr(asking, "IN_MEMORY", share)
         warehouse = Warehouse(lake)
         answers.append(warehouse.select(question).to_dicts())
