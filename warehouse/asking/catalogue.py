@@ -86,7 +86,7 @@ class Foundation:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False) -> None:
         self._connection = connection
-        contents = lake.contents()
+        self.contents = contents = lake.contents()
         self.is_of_named_runs = named_runs or bool(contents.strays)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs)
         self._has_views = False
