@@ -92,6 +92,7 @@ def test_a_question_is_planned_under_the_same_lock(tmp_path, always):
     warehouse = Warehouse(lake)
     assert files(warehouse, "from completions where checkpoint = 'nobody'") == {"completions": 0}
     planner = warehouse._narrowing._planner
+    assert planner is not None
     for statement in ("from read_csv('/etc/passwd')", "set memory_limit = '9GB'", "set enable_external_access = true"):
         with pytest.raises(duckdb.Error, match=r"disabled|locked|cannot be|Cannot"):
             planner.execute(statement)
