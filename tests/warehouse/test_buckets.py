@@ -84,7 +84,8 @@ def analysis(lake: Lake, rows: list[dict], force: bool = True) -> str:
 
 
 def test_runs_come_over_byte_for_byte_and_a_second_time_nothing_moves(lake, address, tmp_path):
-    bucket, other, moved = open_bucket(address), Lake.open(tmp_path / "other"), []
+    bucket, other = open_bucket(address), Lake.open(tmp_path / "other")
+    moved: list[int] = []
     assert push(lake, bucket) == lake.run_ids() and pull(other, bucket) == lake.run_ids()
     for run_id in lake.run_ids():
         files = sorted(path.name for path in lake.run_folder(run_id).iterdir())
@@ -100,7 +101,9 @@ def test_runs_come_over_byte_for_byte_and_a_second_time_nothing_moves(lake, addr
 def test_of_eight_who_push_other_rows_of_one_run_at_once_one_wins_and_no_run_is_torn(address, tmp_path, heeds):
     lakes = [Lake.open(tmp_path / f"lake{each}") for each in range(8)]
     run_id = {write(each, "same", rows + 1) for rows, each in enumerate(lakes)}.pop()
-    ready, won, lost = threading.Barrier(8), [], []
+    ready = threading.Barrier(8)
+    won: list[tuple[list[str], Lake]] = []
+    lost: list[str] = []
 
     def race(lake: Lake) -> None:
         bucket = open_bucket(address)
@@ -137,7 +140,8 @@ def test_without_keys_to_sign_with_a_push_says_what_is_not_sure(lake, server, mo
 
 
 def test_a_killed_push_shows_nothing_and_the_next_sends_no_table_twice(lake, address, tmp_path, monkeypatch):
-    bucket, sent = open_bucket(address), []
+    bucket = open_bucket(address)
+    sent: list[int] = []
 
     def stop(changes):
         raise KeyboardInterrupt
@@ -171,10 +175,16 @@ def test_a_killed_pull_shows_whole_runs_only_and_the_next_brings_the_rest(lake, 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pulling, "publish", lambda final, destination: (_ for _ in ()).throw(KeyboardInterrupt))
         pull(other, bucket)
-    again, opened, original = Lake.open(other.root), [], type(bucket).open
+    again, original = Lake.open(other.root), type(bucket).open
+    opened: list[str] = []
+
+    def noted(self, key: str):
+        opened.append(key)
+        return original(self, key)
+
     assert again.run_ids() == [] and any(again.staging_folder.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(type(bucket), "open", lambda self, key: opened.append(key) or original(self, key))
+        patch.setattr(type(bucket), "open", noted)
         assert pull(again, bucket) == lake.run_ids() and [key for key in opened if key.endswith(".parquet")] == []
     assert count(again) == 5 and not any(again.staging_folder.iterdir())
 
@@ -245,8 +255,18 @@ def manifest(change: Callable[[dict], object]) -> Callable[[Path], None]:
     return plant
 
 
-def table(change: Callable[[Path], object]) -> Callable[[Path], None]:
+def table(change: Callable[[Path], object]) -> Callable[[Path], object]:
     return lambda run: change(next(run.glob("completions-*")))
+
+
+def linked(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("/etc/passwd")
+
+
+def piped(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
 
 
 def renamed(run: Path) -> None:
@@ -276,8 +296,8 @@ def of_another_run(run: Path) -> None:
         (manifest(lambda it: it["tables"]["completions"].update(bytes=5)), "hash or size is another", False),
         (table(lambda file: file.write_bytes(file.read_bytes()[:-1] + b"x")), "hash or size is another", False),
         (table(lambda file: file.unlink()), "is not there", False),
-        (table(lambda file: (file.unlink(), file.symlink_to("/etc/passwd"))), "cannot be read", False),
-        (table(lambda file: (file.unlink(), os.mkfifo(file))), "no regular file", False),
+        (table(linked), "cannot be read", False),
+        (table(piped), "no regular file", False),
         (of_another_run, "holds rows of another run", False),
         (manifest(lambda it: it["tables"]["completions"]["columns"].append("mine")), "lacks the column mine", False),
         (manifest(lambda it: it.update(constants={"n_rows": "many", "seed": {"a": 1}}, seed=1 << 70)), "damaged", False),

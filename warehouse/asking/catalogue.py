@@ -91,7 +91,7 @@ class Foundation:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False, room: int = 0) -> None:
         self._connection = connection
-        contents = lake.contents()
+        self.contents = contents = lake.contents()
         self._small = _small_tables(list(contents.runs.values()), room)
         self.holds_rows = False  # of the runs that were there when it was connected
         self.is_of_named_runs = named_runs or bool(contents.strays)  # else runs that come later are read too

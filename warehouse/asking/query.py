@@ -12,6 +12,7 @@ from personascope.warehouse.asking.answers import Parameters, rows
 from personascope.warehouse.asking.blank import blank_file
 from personascope.warehouse.asking.catalogue import NOTES, Foundation, UnreadableError, escaped, keep, unreadable
 from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
+from personascope.warehouse.asking.narrowing import Narrowing
 from personascope.warehouse.asking.views import SHARED, closure, quoted, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import notes
@@ -47,6 +48,7 @@ class Warehouse:
         self._connection = duckdb.connect()
         self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY)
         self._defined: set[str] = set()
+        self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes)
         folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
         blank = ", ".join(quoted(f"{blank_file()}{suffix}") for suffix in ("", ".wal"))
@@ -89,12 +91,15 @@ class Warehouse:
         def interrupt() -> None:
             connection.interrupt()
             cursor.interrupt()
+            self._narrowing.interrupt()
 
         try:
             # DuckDB's own max_execution_time is a setting of one connection that neither cursors inherit nor relations obey.
             with watched(interrupt, self._limits) as stopped:
                 self._expect_select(cursor, query)
                 computed = self._define(query)
+                for statement in self._fewer_files(query, parameters):
+                    cursor.execute(statement)
                 try:
                     return rows(cursor, query, parameters)
                 except duckdb.CatalogException:  # a name that is not there: with every table there, the nearest one is named
@@ -116,6 +121,13 @@ class Warehouse:
             cursor.close()
             if computed:
                 self._connect(self._foundation.is_of_named_runs)
+
+    def _fewer_files(self, query: str, parameters: Parameters) -> list[str]:
+        """What has the cursor of this question open the files alone that it is bound to; nothing while runs come and go."""
+        about_tables = any(word.lower().startswith(CATALOGUE) for word in re.findall(r"\w+", query))
+        if about_tables or self._from_behind or self.lake.names() != self._names:
+            return []
+        return self._narrowing.script(query, parameters)
 
     def _expect_select(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:
         """Raises PersonascopeError for anything but one SELECT; a pivot is one, which DuckDB makes of several."""

@@ -1,0 +1,100 @@
+"""Questions bound to a run, a subject or a checkpoint open the files that can hold its rows, and answer as if they opened all."""
+
+import duckdb
+import pytest
+from lakes import count, write
+
+from personascope.warehouse.asking import narrowing
+from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import SHARED
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
+
+ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions")
+
+
+@pytest.fixture
+def always(monkeypatch) -> None:
+    monkeypatch.setattr(narrowing, "MANY", 0)
+
+
+def files(warehouse: Warehouse, query: str, parameters: dict | None = None) -> dict[str, int]:
+    """By table the number of files of runs that a question is left with, for the tables that are narrowed."""
+    script = warehouse._narrowing.script(query, parameters)
+    return {text.split()[3]: text.count(".parquet") - text.count("_schema") for text in script}
+
+
+@pytest.mark.slow(10)
+@pytest.mark.parametrize("name", ASKED)
+def test_a_bound_question_answers_as_if_all_files_were_opened(planted_lake, always, monkeypatch, name):
+    warehouse = Warehouse(planted_lake.lake, kept=SHARED)
+    columns = [column for column, _ in warehouse.columns(name) if column in narrowing.BOUND]
+    for column in columns:
+        for (value,) in warehouse.select(f"select distinct {column} from {name} where {column} is not null order by 1 limit 1").rows():
+            query, parameters = f"select * from {name} where {column} = $value order by all", {"value": value}
+            narrow = warehouse.select(query, parameters)
+            with monkeypatch.context() as patch:
+                patch.setattr(narrowing, "MANY", 1 << 30)
+                assert warehouse.select(query, parameters).equals(narrow) and narrow.height
+    assert columns
+
+
+def test_what_a_plan_binds_is_opened_and_nothing_else(tmp_path, always):
+    lake = Lake.open(tmp_path)
+    runs = [write(lake, f"c{number}", number + 1) for number in range(8)]
+    warehouse = Warehouse(lake)
+    bound = {
+        "from completions where run_id = $x": (runs[2], 1),
+        "from completions where checkpoint = $x": ("c3", 1),
+        "from completions where checkpoint in ('c1', $x)": ("c3", 2),
+        "from completions where checkpoint = 'nobody' or checkpoint = $x": ("c3", None),
+        "from completions where checkpoint = $x and exists (from completions as o where o.text = completions.text)": ("c3", None),
+        "from completions where checkpoint > $x": ("c3", None),
+        "from completions where persona = $x": ("c3", None),
+        "from (from completions where checkpoint = 'c1' union all from completions where checkpoint = $x)": ("c3", 2),
+    }
+    for query, (value, expected) in bound.items():
+        found = files(warehouse, query, {"x": value})
+        assert found == ({"completions": expected} if expected else {}), query
+    assert warehouse.select("select count(*) from completions where checkpoint = $x", {"x": "c3"}).item() == 4
+    assert warehouse.select("select count(*) from completions where run_id = 'not there'").item() == 0
+    assert count(lake) == 36 and "completions" in warehouse.select("select view_name from duckdb_views() where not internal")["view_name"].to_list()
+
+
+def test_a_run_whose_rows_bear_another_name_than_its_manifest_is_opened(tmp_path, always):
+    lake = Lake.open(tmp_path)
+    for number in range(4):
+        write(lake, f"c{number}")
+    with lake.start(RunSpec(kind="ingest", extractor="published", version=1, identity={}, checkpoint="mine"), force=True) as writer:
+        writer.write_part("rows", {"completions": [{"example_id": "a", "checkpoint": "b0"}, {"example_id": "b", "checkpoint": "theirs"}]})
+        writer.commit()
+    warehouse = Warehouse(lake)
+    assert files(warehouse, "from completions where checkpoint = 'theirs'") == {"completions": 1}
+    assert warehouse.select("select count(*) from completions where checkpoint = 'theirs'").item() == 1
+    assert warehouse.select("select count(*) from completions where checkpoint = 'it''s'").item() == 0
+
+
+def test_a_run_that_comes_later_is_read_too(tmp_path, always):
+    lake = Lake.open(tmp_path)
+    for number in range(4):
+        write(lake, f"c{number}")
+    warehouse = Warehouse(lake)
+    query = "select count(*) from completions where checkpoint = 'c9'"
+    assert warehouse.select(query).item() == 0
+    write(lake, "c9")
+    assert warehouse.select(query).item() == 2
+
+
+def test_a_question_is_planned_under_the_same_lock(tmp_path, always):
+    lake = Lake.open(tmp_path)
+    write(lake, "c0")
+    warehouse = Warehouse(lake)
+    assert files(warehouse, "from completions where checkpoint = 'nobody'") == {"completions": 0}
+    planner = warehouse._narrowing._planner
+    assert planner is not None
+    for statement in ("from read_csv('/etc/passwd')", "set memory_limit = '9GB'", "set enable_external_access = true"):
+        with pytest.raises(duckdb.Error, match=r"disabled|locked|cannot be|Cannot"):
+            planner.execute(statement)
+    with pytest.raises(PersonascopeError, match="the query failed"):
+        warehouse.select("from read_csv('/etc/passwd')")

@@ -1,0 +1,161 @@
+"""Which files a question has to open: where it is bound to a run, a checkpoint, a subject or a persona, those alone that can hold such rows.
+
+A scan costs 0.2 ms for every file, whether it holds anything of what is asked or not. So the question is planned over tables without rows first; what the plan
+pushes into every scan of a table bounds the files of that table, and for this one question a view of them stands before the table's own.
+"""
+
+import json
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personascope.warehouse.asking.answers import Parameters
+from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
+from personascope.warehouse.asking.catalogue import table_definitions
+from personascope.warehouse.store.committed import Contents
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST
+
+MANY = 200  # runs; fewer are opened as fast as a plan is made
+BOUND = ("run_id", "checkpoint", "subject", "persona", "study")
+# What depends on how many rows there are says nothing over tables that have none; the last one takes minutes over many views.
+_OF_ROWS = "statistics_propagation, empty_result_pullup, join_order, compressed_materialization, projection_pullup"
+# An "optional" filter is one that an operator above the scan applies, too.
+_IS = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? ?= ?'([^']*)'\)?")
+_IS_IN = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? IN \(('[^']*'(?:, '[^']*')*)\)\)?")
+Bounds = dict[str, frozenset[str]]  # by column, the values that a row of a scan may have
+
+
+class Narrowing:
+    """The plans of one state of a lake; views in `kept` are tables there, which a question need not look behind."""
+
+    def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int) -> None:
+        self._lake, self._contents, self._kept, self._memory = lake, contents, kept, memory
+        self._planner: duckdb.DuckDBPyConnection | None = None
+        self._lock = threading.Lock()
+
+    def script(self, query: str, parameters: Parameters) -> list[str]:
+        """The statements that put fewer files in the place of a table, for the connection that asks this question; none where nothing is gained or sure."""
+        if len(self._contents.runs) < MANY:
+            return []
+        found = []
+        for name, scans in self._scans(query, parameters).items():
+            of_table = [run_id for run_id, manifest in self._contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
+            known = [self._heeded(bounds, query, parameters) for bounds in scans]
+            if all(known):
+                kept = [run_id for run_id in of_table if any(self._may_hold(run_id, name, bounds) for bounds in known)]
+                if 2 * len(kept) <= len(of_table):
+                    few = Contents({run_id: self._contents.runs[run_id] for run_id in kept}, self._contents.strays)
+                    found.append(table_definitions(self._lake, few, named_runs=True)[name].replace("create view", "create temp view", 1))
+        return found
+
+    def interrupt(self) -> None:
+        """Stops a plan that is being made."""
+        if (planner := self._planner) is not None:
+            planner.interrupt()
+
+    def _scans(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]]:
+        """By name of a table what each of its scans is bound to; nothing for a question that cannot be planned like this."""
+        with self._lock:
+            planner = self._planner = self._planner or _planner(self._kept, self._memory)
+            try:
+                answer = planner.execute(f"explain (format json) {query}", parameters).fetchall()
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error:
+                return {}
+        found: dict[str, list[Bounds]] = defaultdict(list)
+        for operator in _operators(json.loads(answer[0][1])):
+            details = operator.get("extra_info") or {}
+            if (name := str(details.get("Table", "")).rpartition(".")[2]) in table_types():
+                found[name].append(_bounds(details.get("Filters", [])))
+        return found
+
+    def _heeded(self, bounds: Bounds, query: str, parameters: Parameters) -> Bounds:
+        """The bounds whose values the question or a manifest spells as the plan does."""
+        given = [str(value) for value in (parameters.values() if isinstance(parameters, dict) else parameters or [])]
+
+        def is_spelt(column: str, value: str) -> bool:
+            return value in self._contents.runs if column == "run_id" else value in given or f"'{value}'" in query
+
+        return {column: values for column, values in bounds.items() if all(is_spelt(column, value) for value in values)}
+
+    def _may_hold(self, run_id: str, name: str, bounds: Bounds) -> bool:
+        """Whether the file of a run can hold a row within the bounds: by its name, which its rows bear, and by the statistics in its footer."""
+        for column, values in bounds.items():
+            if column == "run_id":
+                if run_id not in values:
+                    return False
+                continue
+            path = self._lake.run_folder(run_id) / f"{name}.parquet"
+            try:
+                ranges = _ranges(str(path), path.stat().st_mtime_ns, column)
+            except OSError:
+                return True
+            if ranges is not None and not any(low <= value <= high for low, high in ranges for value in values):
+                return False
+        return True
+
+
+def _planner(kept: Collection[str], memory: int) -> duckdb.DuckDBPyConnection:
+    """A connection with every table, without rows, and every view, where those that are kept are tables, too; locked down, as planning may read and compute."""
+    connection = duckdb.connect()
+    copy_views(connection)
+    connection.execute("\n".join(as_table(name, types) for name, types in table_types().items()))
+    connection.execute("\n".join(f"drop view {name}; {as_table(name, all_view_types()[name])}" for name in kept))
+    connection.execute(
+        f"set disabled_optimizers = '{_OF_ROWS}'; set memory_limit = '{memory}B'; set temp_directory = ''; set autoinstall_known_extensions = false; "
+        "set autoload_known_extensions = false; set enable_external_access = false; set lock_configuration = true"
+    )
+    return connection
+
+
+def _operators(plan: Any) -> Iterator[dict[str, Any]]:
+    for operator in plan if isinstance(plan, list) else [plan]:
+        yield operator
+        yield from _operators(operator.get("children", []))
+
+
+def _bounds(filters: str | list[str]) -> Bounds:
+    """What the filters of a scan bind; each holds for every row that comes of it."""
+    found: Bounds = {}
+    for text in [filters] if isinstance(filters, str) else filters:
+        if match := _IS.fullmatch(text):
+            column, values = match[1], frozenset([match[2]])
+        elif match := _IS_IN.fullmatch(text):
+            column, values = match[1], frozenset(re.findall(r"'([^']*)'", match[2]))
+        else:
+            continue
+        if column in BOUND:
+            found[column] = found.get(column, values) & values
+    return found
+
+
+@lru_cache(maxsize=1 << 17)
+def _ranges(path: str, _changed: int, column: str) -> tuple[tuple[str, str], ...] | None:
+    """Smallest and largest text of a column in each row group of a file; None where a footer does not tell. Raises OSError."""
+    try:
+        footer = pq.read_metadata(Path(path))
+    except pa.ArrowException:
+        return None
+    names = [footer.schema.column(index).path for index in range(footer.num_columns)]
+    if column not in names:
+        return None
+    place = names.index(column)
+    found = []
+    for index in range(footer.num_row_groups):
+        statistics = footer.row_group(index).column(place).statistics
+        if statistics is None or not statistics.has_min_max:
+            return None
+        if not isinstance(statistics.min, str):
+            return None
+        found.append((statistics.min, statistics.max))
+    return tuple(found)
