@@ -187,6 +187,13 @@ def test_a_second_command_is_refused_and_after_a_kill_the_same_one_goes_on(tmp_p
     assert hashes(made) == alone(tmp_path)
 
 
+def alive(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def when_begun(folder: Path, items: int, cluster: Any) -> threading.Thread:
     """Removes a machine when so many items have begun, and lets those that wait go on when its worker is gone."""
 
@@ -194,7 +201,7 @@ def when_begun(folder: Path, items: int, cluster: Any) -> threading.Thread:
         until(lambda: (folder / "journal").exists() and sum(line.startswith("begins") for line in journal(folder)) >= items)
         processes = {line.rpartition(" ")[2] for line in (folder / "journal").read_text().splitlines()[-2:]}
         cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
-        until(lambda: not all(Path(f"/proc/{process}").exists() for process in processes))
+        until(lambda: not all(map(alive, processes)))
         (folder / "go").touch()
 
     thread = threading.Thread(target=watch)
