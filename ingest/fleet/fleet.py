@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -80,11 +80,6 @@ class Fleet:
             if started:
                 ray.shutdown()
             raise
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether workers may be on other machines than the command."""
-        return bool(os.environ.get(ADDRESS)) or not self.started_ray
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function of a module gives on one of the workers."""
@@ -289,8 +284,3 @@ def _given(outcome: Any) -> Any:
         outcome.error.add_note(outcome.trace)
         raise outcome.error
     return outcome
-
-
-def machines(hands: Sequence[_Hand]) -> str:
-    """How many workers are where."""
-    return ", ".join(f"{count} on {where}" for where, count in sorted(Counter(hand.where for hand in hands if hand.where).items()))
