@@ -133,10 +133,10 @@ def refuse_other_weights(checkpoint: Checkpoint) -> None:
 class PartsHands(Hands):
     """The workers of a fleet, for one run."""
 
-    def __init__(self, fleet: Fleet, choices: Choices, extractor: Extractor[Any], writer: RunWriter) -> None:
+    def __init__(self, fleet: Fleet, choices: Choices, extractor: Extractor[Any], writer: RunWriter, parts: int) -> None:
         self._extractor, self._writer, self._fleet = extractor, writer, fleet
         self._session: Session[tuple[str, Sequence[Item[Any]]], Computed] = Session(
-            fleet, PartsSetup(extractor, choices, writer.run_id, writer.stage, fleet.sizing.threads)
+            fleet, PartsSetup(extractor, choices, writer.run_id, writer.stage, fleet.sizing.threads), parts
         )
         self._merged: dict[str, float] = {}
 
@@ -201,7 +201,7 @@ class FleetWorkers(Workers):
         if parts < 2 and not self.is_remote and self._models.device.value == "cpu":
             return OwnHands(extractor, writer)
         self._models.release()
-        return PartsHands(self.fleet, self.choices, extractor, writer)
+        return PartsHands(self.fleet, self.choices, extractor, writer, parts)
 
     def close(self) -> None:
         """Ends the workers, so that others find their devices free; the next run that needs some opens a fleet anew."""

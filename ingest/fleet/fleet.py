@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -81,11 +81,6 @@ class Fleet:
                 ray.shutdown()
             raise
 
-    @property
-    def is_remote(self) -> bool:
-        """Whether workers may be on other machines than the command."""
-        return bool(os.environ.get(ADDRESS)) or not self.started_ray
-
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function of a module gives on one of the workers."""
         import ray
@@ -135,10 +130,11 @@ class Fleet:
 class Session(Generic[Task, Outcome]):
     """Tasks of one setup over the workers of a fleet: those of one round after the other, each worker set up once."""
 
-    def __init__(self, fleet: Fleet, setup: Setup[Task, Outcome]) -> None:
+    def __init__(self, fleet: Fleet, setup: Setup[Task, Outcome], tasks: int = 1) -> None:
+        """`tasks`: how many there will be, so that as many workers are set up while the first is waited for."""
         import ray
 
-        self._fleet, self._ray = fleet, ray
+        self._fleet, self._ray, self._expected = fleet, ray, max(1, tasks)
         self._setup = ray.put(setup)
         self._placing: dict[Any, _Hand] = {}
         self._beginning: dict[Any, _Hand] = {}
@@ -154,7 +150,7 @@ class Session(Generic[Task, Outcome]):
     def greeting(self) -> Any:
         """What `begin` of the setup gave in the first worker that came so far."""
         while not self._greetings:
-            self._look(1)
+            self._look(self._expected)
         return self._greetings[0]
 
     def work_off(self, tasks: Mapping[str, Task]) -> Iterator[tuple[str, Outcome | Lost]]:
@@ -189,6 +185,12 @@ class Session(Generic[Task, Outcome]):
     def _look(self, wanted: int) -> list[tuple[str, Any]]:
         """Waits for whatever comes first, with up to `wanted` workers: tasks that ended, with what they gave; None where their worker ended before them."""
         self._engage(wanted)
+        if self._idle or self._flying or self._beginning:
+            self._patience = _Waiting(self._fleet.say)
+        else:
+            self._patience.look(
+                f"no worker is left or free; {len(self._waiting)} parts wait for a machine (ctrl-C ends the command, which then goes on from here)"
+            )
         refs = [*self._placing, *self._beginning, *self._flying]
         ready, _ = self._ray.wait(refs, num_returns=1, timeout=LOOK) if refs else ([], [])
         ended = []
@@ -206,12 +208,6 @@ class Session(Generic[Task, Outcome]):
                     self._beginning[hand.actor.begin.remote(self._setup)] = hand
             else:
                 self._begun(ref, self._beginning.pop(ref))
-        if self._idle or self._flying or self._beginning:
-            self._patience = _Waiting(self._fleet.say)
-        else:
-            self._patience.look(
-                f"no worker is left or free; {len(self._waiting)} parts wait for a machine (ctrl-C ends the command, which then goes on from here)"
-            )
         return ended
 
     def _engage(self, wanted: int) -> None:
@@ -288,8 +284,3 @@ def _given(outcome: Any) -> Any:
         outcome.error.add_note(outcome.trace)
         raise outcome.error
     return outcome
-
-
-def machines(hands: Sequence[_Hand]) -> str:
-    """How many workers are where."""
-    return ", ".join(f"{count} on {where}" for where, count in sorted(Counter(hand.where for hand in hands if hand.where).items()))

@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fleet_tasks import FakeCell, FakeChoices, FakeModels, counting
 from personascope.extract.job import run
-from personascope.extract.workers import FleetWorkers, PartsSetup
+from personascope.extract.weights.on_device import ModelChoices
+from personascope.extract.workers import FleetWorkers, PartsSetup, open_workers
 from personascope.ingest.fleet import fleet as fleet_module
 from personascope.ingest.fleet.fleet import Fleet
 from personascope.ingest.fleet.sizing import size
@@ -187,6 +189,13 @@ def test_a_second_command_is_refused_and_after_a_kill_the_same_one_goes_on(tmp_p
     assert hashes(made) == alone(tmp_path)
 
 
+def alive(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def when_begun(folder: Path, items: int, cluster: Any) -> threading.Thread:
     """Removes a machine when so many items have begun, and lets those that wait go on when its worker is gone."""
 
@@ -194,7 +203,7 @@ def when_begun(folder: Path, items: int, cluster: Any) -> threading.Thread:
         until(lambda: (folder / "journal").exists() and sum(line.startswith("begins") for line in journal(folder)) >= items)
         processes = {line.rpartition(" ")[2] for line in (folder / "journal").read_text().splitlines()[-2:]}
         cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
-        until(lambda: not all(Path(f"/proc/{process}").exists() for process in processes))
+        until(lambda: not all(map(alive, processes)))
         (folder / "go").touch()
 
     thread = threading.Thread(target=watch)
@@ -252,3 +261,32 @@ def test_one_worker_per_gpu_or_machine_unless_typed(machines, typed, on_gpus, ex
 def test_gpus_that_are_asked_for_must_be_there():
     with pytest.raises(PersonascopeError, match=r"the cluster \(1 machine\) has no GPU: type cpu"):
         size([{"CPU": 2}], None, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "address", "device", "gpus", "spreads"),
+    [
+        (1, "", "cuda:0", 8, None),
+        (1, "auto", "cpu", 0, None),
+        (None, "", "cpu", 0, None),
+        (None, "", "cuda:0", 1, None),
+        (None, "", "cuda:0", 8, False),
+        (None, "", "cuda:1", 8, None),
+        (2, "", "cpu", 0, False),
+        (None, "auto", "cpu", 0, True),
+    ],
+)
+def test_one_process_is_enough_unless_workers_are_typed_or_there_are_gpus_or_a_cluster(monkeypatch, typed, address, device, gpus, spreads):
+    monkeypatch.setattr("personascope.extract.workers._gpus", lambda: gpus)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    models: Any = SimpleNamespace(device=SimpleNamespace(value=device))
+    found = open_workers(typed, ModelChoices(), models, lambda line: None)
+    assert (found and found.is_remote) == spreads
+
+
+def test_several_workers_without_ray_are_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setattr("personascope.extract.workers.has_ray", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    models: Any = SimpleNamespace(device=SimpleNamespace(value="cpu"))
+    with pytest.raises(PersonascopeError, match=r"^2 workers need Ray, which is not installed: pip install 'personascope\[ray\]'$"):
+        open_workers(2, ModelChoices(), models, lambda line: None)
