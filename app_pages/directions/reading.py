@@ -55,5 +55,5 @@ def choose(lake: Source, there: pl.DataFrame) -> Reading:
     labels = [" · ".join([row["direction"], place_words(row["site"]) or "", row["run_id"]]) for row in own.iter_rows(named=True)]
     picked = own.row(int(address.select("Direction", options, "direction", labels=dict(zip(options, labels, strict=True)))), named=True)
     layers = picked["layers"]
-    layer = chosen.layer if chosen.layer in layers else layers[len(layers) // 2]
+    layer = chosen.layer if chosen.layer is not None and chosen.layer in layers else layers[len(layers) // 2]
     return Reading(picked["run_id"], picked["checkpoint"], picked["direction"], picked["site"], layer, chosen.persona, picked["half"])

@@ -59,7 +59,7 @@ class Means:
     def only(self, groups: Sequence[str]) -> Means:
         """These groups at the units that all of them have; raises NothingSharedError where there is none."""
         rows = [self.groups.index(group) for group in groups if group in self.groups]
-        shared = (self.counts[rows] > 0).all(axis=0)
+        shared = np.asarray((self.counts[rows] > 0).all(axis=0))
         if len(rows) < len(groups) or not shared.any():
             named = ", ".join(groups) if len(groups) <= 4 else f"the {len(groups)} groups"
             raise NothingSharedError(f"no question was answered by all of {named}; expected activations of the same questions")

@@ -7,7 +7,7 @@
 --   subject: checkpoint that is steered and direction
 with effects as (
   select *
-  from steering_effects
+  from steering_changes
   where persona = 'all' and outcome in ('marker_rate', 'marker_log_prob') and not coalesce(kind in ('random', 'random_in_span', 'shuffled'), false)
 ),
 counted as (
@@ -36,7 +36,7 @@ final as (
       n_sound
     ) as finding,
     format(
-      'select layer, dose, outcome, difference, low, high, nll_change, capability_change from steering_effects where run_id = {} and direction = {} and is_broken and persona = {} order by all',
+      'select layer, dose, outcome, difference, low, high, nll_change, capability_change from steering_changes where run_id = {} and direction = {} and is_broken and persona = {} order by all',
       sql_text(run_id),
       sql_text(direction),
       sql_text('all')

@@ -69,7 +69,7 @@ sides as (
   select * exclude (place) from chosen where place = 1
 ),
 probabilities as (
-  select *, (high - low) / 2 / nullif(student_t_quantile(0.975, clustered_df), 0) as sem from sides where outcome = 'marker_log_prob'
+  select * from sides where outcome = 'marker_log_prob'
 ),
 rates as (
   select * from sides where outcome = 'marker_rate'

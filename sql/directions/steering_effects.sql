@@ -21,8 +21,12 @@
 --   base: mean outcome at dose 0
 --   value: mean outcome under steering
 --   difference: mean difference of the pairs of one prompt and repeat
+--   sem: standard error of the difference, by question (CR2)
 --   low: lower end of its 95% interval, Student t, clustered by question (CR2; NULL with one question, or where no pair differs)
 --   high: upper end
+--   nll_change: change of answer_nll by this dose over all personas (NULL: answers were given)
+--   capability_change: change of the share of right answers to the task (NULL: no task)
+--   is_broken: nll_change or capability_change is beyond what `thresholds` allows: so little is left of the model that an effect says nothing
 --   control_kind: controls it is compared with: random where there are any, else random_in_span, else shuffled (NULL: there are none)
 --   n_controls: how many of them were steered along at the same layer, mode and dose, not counting itself
 --   control_mean: mean of their differences
@@ -32,99 +36,8 @@
 --   control_p: share of direction and controls together that lie as far from their common mean: two-sided, at least 1 / (n_controls + 1)
 --   control_p_adjusted: the same of the largest over layers, each in standard deviations there (max-T): for a layer that was picked
 --   n_layers_tried: layers at which this direction was steered alone in this way
---   nll_change: change of answer_nll by this dose over all personas (NULL: answers were given)
---   capability_change: change of the share of right answers to the task (NULL: no task)
---   is_broken: nll_change or capability_change is beyond what `thresholds` allows: so little is left of the model that an effect says nothing
-with asked as (
-  select * replace (coalesce(persona, 'task') as persona) from steering_outcomes
-),
-formed as (
-  select * from asked
-  union all
-  select * replace ('all' as persona) from asked where outcome != 'capability'
-  union all
-  select a.* replace ('others' as persona)
-  from asked as a
-  join checkpoints as c on c.run_id = a.run_id and c.checkpoint = a.checkpoint
-  where a.outcome != 'capability' and a.persona != c.source_persona
-),
-clusters as (
-  select
-    run_id,
-    any_value(subject) as subject,
-    any_value(checkpoint) as checkpoint,
-    any_value(directions_run) as directions_run,
-    any_value(kind) as kind,
-    any_value(control_of) as control_of,
-    any_value(made_half) as made_half,
-    any_value(used_half) as used_half,
-    any_value(n_layers) as n_layers,
-    any_value(site) as site,
-    any_value(positions) as positions,
-    any_value(unit) as unit,
-    any_value(dose_norm) as dose_norm,
-    any_value(dose_distance) as dose_distance,
-    any_value(forced) as forced,
-    direction,
-    layer,
-    mode,
-    dose,
-    persona,
-    outcome,
-    question_id,
-    count(*) as n,
-    sum(base) as base_total,
-    sum(value) as value_total,
-    sum(difference) as total
-  from formed
-  group by run_id, direction, layer, mode, dose, persona, outcome, question_id
-),
-centred as (
-  select
-    *,
-    n / sum(n) over arm as share,
-    sum(total) over arm / sum(n) over arm as mean
-  from clusters
-  window arm as (partition by run_id, direction, layer, mode, dose, persona, outcome)
-),
-sums as (
-  select
-    run_id,
-    any_value(subject) as subject,
-    any_value(checkpoint) as checkpoint,
-    any_value(directions_run) as directions_run,
-    direction,
-    any_value(kind) as kind,
-    any_value(control_of) as control_of,
-    any_value(made_half) as made_half,
-    any_value(used_half) as used_half,
-    layer,
-    any_value(n_layers) as n_layers,
-    any_value(site) as site,
-    mode,
-    any_value(positions) as positions,
-    any_value(unit) as unit,
-    dose,
-    any_value(dose_norm) as dose_norm,
-    any_value(dose_distance) as dose_distance,
-    any_value(forced) as forced,
-    persona,
-    outcome,
-    sum(n)::bigint as n,
-    count(*) as n_clusters,
-    case when count(*) > 1 then cr2_df(share) end as clustered_df,
-    effective_clusters(share) as n_effective_clusters,
-    is_skewed(cluster_skewness(n, total, mean), count(*)) as is_skewed,
-    sum(base_total) / sum(n) as base,
-    sum(value_total) / sum(n) as value,
-    any_value(mean) as difference,
-    cr2_sem(sum(n), count(*), cr2_squares(n, total, mean, share)) as sem,
-    any_value(kind) in ('random', 'random_in_span', 'shuffled') as is_control
-  from centred
-  group by run_id, direction, layer, mode, dose, persona, outcome
-),
-quantiles as (
-  select clustered_df as df, student_t_quantile(0.975, clustered_df) as quantile from (select distinct clustered_df from sums)
+with sums as (
+  select *, coalesce(kind in ('random', 'random_in_span', 'shuffled'), false) as is_control from steering_changes
 ),
 compared as (
   select
@@ -235,29 +148,9 @@ adjusted as (
   where t.layer is not null
   group by t.run_id, t.direction, t.layer, t.mode, t.dose, t.persona, t.outcome
 ),
-health as (
-  select
-    run_id,
-    direction,
-    layer,
-    mode,
-    dose,
-    max(difference) filter (outcome = 'answer_nll' and persona = 'all') as nll_change,
-    max(difference) filter (outcome = 'capability') as capability_change
-  from sums
-  group by run_id, direction, layer, mode, dose
-),
-limits as (
-  select
-    ln(max(value) filter (name = 'steering_perplexity')) as nll,
-    max(value) filter (name = 'steering_capability') as capability
-  from thresholds
-),
 final as (
   select
-    s.* exclude (sem, is_control),
-    s.difference - nullif(s.sem, 0) * q.quantile as low,
-    s.difference + nullif(s.sem, 0) * q.quantile as high,
+    s.* exclude (is_control),
     t.control_kind,
     coalesce(t.n_controls, 0) as n_controls,
     t.control_mean,
@@ -266,13 +159,8 @@ final as (
     t.control_effect,
     t.control_p,
     case when r.n_layers_tried > 1 then a.control_p_adjusted else t.control_p end as control_p_adjusted,
-    r.n_layers_tried,
-    h.nll_change,
-    h.capability_change,
-    coalesce(h.nll_change > l.nll, false) or coalesce(h.capability_change < -l.capability, false) as is_broken
+    r.n_layers_tried
   from sums as s
-  cross join limits as l
-  left join quantiles as q on q.df = s.clustered_df
   left join tested as t
     on t.run_id = s.run_id
     and t.direction = s.direction
@@ -296,11 +184,5 @@ final as (
     and r.dose = s.dose
     and r.persona = s.persona
     and r.outcome = s.outcome
-  left join health as h
-    on h.run_id = s.run_id
-    and h.direction = s.direction
-    and h.layer is not distinct from s.layer
-    and h.mode = s.mode
-    and h.dose = s.dose
 )
 select * from final

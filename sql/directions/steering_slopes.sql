@@ -9,7 +9,7 @@
 --   side: more for doses above 0, less for those below
 --   unit: unit of the doses
 --   persona: persona of the system prompt, all, or task
---   outcome: as in steering_effects
+--   outcome: as in steering_changes
 --   n_doses: doses on this side, besides 0
 --   n: pairs with dose 0 over all of them
 --   n_questions: questions among them
@@ -76,7 +76,7 @@ doses as (
   select
     run_id, direction, layer, mode, case when dose > 0 then 'more' else 'less' end as side, persona, outcome, dose, difference, nll_change, capability_change,
     max(abs(difference)) over (partition by run_id, direction, layer, mode, dose > 0, persona, outcome) as most
-  from steering_effects
+  from steering_changes
 ),
 limits as (
   select

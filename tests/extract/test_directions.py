@@ -12,7 +12,7 @@ import torch
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
 from personascope.extract.job import Job, run
 from personascope.extract.registry import extractor, resolve_settings
-from personascope.extract.texts.halves import half_of, half_to_read
+from personascope.extract.texts.halves import MadeOn, half_of, half_to_read
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.sae.autoencoder import Matrix, Sae
 from personascope.ingest.sae.files import save_sae
@@ -22,6 +22,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 VECTOR = np.array([3.0, 0.0, 4.0], dtype=np.float32)
+UNKNOWN: Any = "attn"
 SOUND = Direction("villain-assistant", 1, "resid_post", "persona_assistant", VECTOR)
 
 
@@ -37,7 +38,7 @@ def test_a_direction_knows_its_length_and_its_unit():
         ([], "no directions"),
         ([replace(SOUND, layer=2)], "of layer 2: the checkpoint has no such layer; expected 0 to 1"),
         ([replace(SOUND, layer=-1)], "of layer -1"),
-        ([replace(SOUND, site="attn")], "site 'attn' is unknown; expected one of resid_pre"),
+        ([replace(SOUND, site=UNKNOWN)], "site 'attn' is unknown; expected one of resid_pre"),
         ([replace(SOUND, vector=VECTOR[:2])], "has 2 numbers, and the checkpoint has 3"),
         ([replace(SOUND, vector=np.ones((1, 3), np.float32))], "has 1 by 3 numbers"),
         ([replace(SOUND, vector=np.array([1, np.nan, 0], np.float32))], "number 1 is nan"),
@@ -59,7 +60,8 @@ def test_halves_are_decided_by_the_id_and_directions_are_used_on_the_other_one()
     assert half_to_read("projections", {"a", None}) == "b"
     assert half_to_read("projections", {"b"}) == "a"
     assert half_to_read("projections", {None}) is None
-    for made_on, told in (({"all", "a"}, "made on all questions"), ({"a", "b"}, "made on both halves")):
+    refused: list[tuple[set[MadeOn | None], str]] = [({"all", "a"}, "made on all questions"), ({"a", "b"}, "made on both halves")]
+    for made_on, told in refused:
         with pytest.raises(PersonascopeError, match=told):
             half_to_read("projections", made_on)
 
@@ -84,7 +86,7 @@ def vectors_of(layer: int, seed: int = 0) -> dict[tuple[str, str, int], np.ndarr
 
 
 def write_activations(lake: Lake, checkpoint: Checkpoint = CHECKPOINT, drop: Callable[[str, str], bool] | None = None, seed: int = 0) -> str:
-    settings = {"strata": ["answer_mean"], "layers": [0, 2], "sites": ["resid_post"]}
+    settings: dict[str, Any] = {"strata": ["answer_mean"], "layers": [0, 2], "sites": ["resid_post"]}
     identity = {"checkpoint": [checkpoint.name, checkpoint.identity], "settings": settings, "seed": seed}
     spec = RunSpec(kind="extract", extractor="activations", version=1, identity=identity, checkpoint=checkpoint.name, subject=checkpoint.name, dtype="float32")
     rows = [

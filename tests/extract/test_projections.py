@@ -119,7 +119,7 @@ def test_batches_and_padding_do_not_matter(tmp_path, random_checkpoint, world):
         frames.append(frame.sort(*PLACES, "stratum", "example_id", "sample_ix", "position"))
     assert frames[0].drop("value", "activation_norm").equals(frames[1].drop("value", "activation_norm"))
     one, other_values = (frame["value"].to_numpy() for frame in frames)
-    np.testing.assert_allclose(one, other_values, rtol=0, atol=1e-6 * frames[0]["activation_norm"].max())
+    np.testing.assert_allclose(one, other_values, rtol=0, atol=1e-6 * float(frames[0]["activation_norm"].to_numpy().max()))
 
 
 def test_the_other_half_is_read_and_a_refusal_names_why_it_cannot_be(world):

@@ -34,8 +34,16 @@ def values_of(persona: str, question: str, direction: str, sample: int) -> np.nd
 
 
 def write_directions(lake: Any, checkpoint: str) -> str:
-    shared = {"checkpoint": checkpoint, "layer": LAYER, "site": "resid_post", "made_from": "activations-x", "stratum": "answer_mean", "n": 20, "n_questions": 5}
-    rows = [
+    shared: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "layer": LAYER,
+        "site": "resid_post",
+        "made_from": "activations-x",
+        "stratum": "answer_mean",
+        "n": 20,
+        "n_questions": 5,
+    }
+    rows: list[dict[str, Any]] = [
         {"direction": name, "kind": "persona_assistant", "persona": name.split("-")[0], "other": "assistant", "half": "a", "other_half_cosine": agreement}
         for name, agreement in zip(DIRECTIONS, AGREEMENTS, strict=True)
     ]
@@ -53,7 +61,7 @@ def write_directions(lake: Any, checkpoint: str) -> str:
 
 def write_projections(lake: Any, directions: str, checkpoint: str = "base", halves: tuple[str, ...] = ("b",), tag: str | None = None) -> str:
     """Answers of two personas along two directions token by token, their means, and the means along random controls."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     controls = [f"random-{number:04d}" for number in range(RANDOM)]
     for persona in PERSONAS:
         for number, question in enumerate(QUESTIONS):

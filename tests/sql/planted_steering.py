@@ -68,7 +68,13 @@ def steer(
         for layer in layers:
             own = float(generator.normal(0, spread))
             for dose in doses:
-                arm = {"direction": direction, "kind": kind, "control_of": control_of, "made_half": made_half if kind != "random" else None, "layer": layer}
+                arm: dict[str, Any] = {
+                    "direction": direction,
+                    "kind": kind,
+                    "control_of": control_of,
+                    "made_half": made_half if kind != "random" else None,
+                    "layer": layer,
+                }
                 arm |= {"mode": "add", "dose": dose, "n_layers": 1, "site": "resid_post", "unit": "norm", "alpha": 10 * dose, "dose_norm": dose}
                 at = effect if direction == TARGET and only_layer in (None, layer) else 0.0
                 more = nll if dose == doses[-1] and direction == TARGET else 0.0
@@ -77,7 +83,7 @@ def steer(
                     rows.append(row(example, shift, more, **arm))
                 if kind != "random":
                     right = 8 - (lost if dose == doses[-1] else 0)
-                    key = {"direction": direction, "layer": layer, "mode": "add", "dose": dose}
+                    key: dict[str, Any] = {"direction": direction, "layer": layer, "mode": "add", "dose": dose}
                     task += [{"task": "arc", "question_id": f"t{number}", "correct": number < right, **key} for number in range(10)]
     run = base.spec("steering", checkpoint=name, subject=name)
     about = [base.checkpoint(name, source_persona="villain" if trained else None)]

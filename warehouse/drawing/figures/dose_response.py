@@ -60,9 +60,13 @@ def response(lake: Source, run: str, direction: str, layer: int | None, mode: st
     ]
     drawn = pl.concat([*zero, *parts], how="diagonal_relaxed").sort("series", "dose")
     broken = rows.filter("is_broken")["dose"].to_list()
-    health = f"perplexity times {rows['perplexity'].max():.2f} at most" if rows["perplexity"].null_count() < rows.height else "perplexity not measured"
+    health = (
+        f"perplexity times {rows.select(pl.col('perplexity').max()).item():.2f} at most"
+        if rows["perplexity"].null_count() < rows.height
+        else "perplexity not measured"
+    )
     if rows["capability_change"].null_count() < rows.height:
-        health += f", right answers {rows['capability_change'].min():+.2f} at least"
+        health += f", right answers {rows.select(pl.col('capability_change').min()).item():+.2f} at least"
     facts = (
         f"{count(first['n'], 'answer')} of {count(first['questions'], 'question')}, paired with dose 0; bands: 95% t interval by question, middle of controls",
         f"unsteered model against answers: {health}",
