@@ -6,8 +6,8 @@ import streamlit as st
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.drawing.charts import token_grid
 from personascope.warehouse.drawing.circuit_readers import Reader
+from personascope.warehouse.drawing.maps import token_grid
 from personascope.warehouse.drawing.words import count
 
 ROW, MOST_SHOWN = 22, 5

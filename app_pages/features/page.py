@@ -13,8 +13,8 @@ from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.drawing.charts import matrix
 from personascope.warehouse.drawing.figures.condition_similarity import interval_words
+from personascope.warehouse.drawing.maps import matrix
 from personascope.warehouse.drawing.places import place_or_unknown
 from personascope.warehouse.drawing.words import count, count_range, known, p_value
 

@@ -9,7 +9,7 @@ from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
-from personascope.warehouse.drawing.charts import matrix
+from personascope.warehouse.drawing.maps import matrix
 from personascope.warehouse.drawing.words import count, count_range, signed
 
 TITLE, ICON, ORDER = "Personas", ":material/groups:", 17

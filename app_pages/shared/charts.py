@@ -23,12 +23,9 @@ from personascope.warehouse.drawing.charts import (
     Figure,
     bars,
     curves,
-    heat_map,
     intervals,
     on_dark,
     picture,
-    rate_cells,
-    rate_matrix,
     rates,
     scatter,
     spans,
@@ -37,6 +34,7 @@ from personascope.warehouse.drawing.charts import (
     strips,
     with_rows,
 )
+from personascope.warehouse.drawing.maps import heat_map, rate_cells, rate_matrix
 
 __all__ = [
     "BLUE",

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import polars as pl
 import pytest
 
-from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing import charts, maps
 
 ROWS = pl.DataFrame(
     {"series": ["a", "a", "b", "b"], "layer": [0, 1, 0, 1], "mean": [0.1, 0.2, 0.0, -0.1], "low": [0.0, 0.1, None, -0.2], "high": [0.2, 0.3, None, 0.0]}
@@ -42,7 +42,7 @@ def test_more_cells_than_altair_takes_by_itself():
         mean_delta=pl.col("head") / 64.0 - 0.5
     )
     assert rows.height == 5120
-    figure = charts.heat_map(rows, "head", "layer", "mean_delta", ("head", "layer", "share"))
+    figure = maps.heat_map(rows, "head", "layer", "mean_delta", ("head", "layer", "share"))
     assert charts.picture(figure.spec("Heads", ["n = 1"], 400), rows, "svg").count(b"<path") > 5000
 
 
@@ -65,7 +65,7 @@ def test_lines_at_zero_and_at_the_margin_are_in_the_chart():
 def test_a_heat_map_is_centred_on_zero_whatever_its_values():
     for values, reach in (([0.1, 0.3], 0.3), ([-0.2, 0.1], 0.2), ([0.0, 0.0], 1.0), ([None, 0.4], 0.4)):
         rows = pl.DataFrame({"layer": [0, 1], "head": [0, 0], "value": values}, schema_overrides={"value": pl.Float64})
-        spec = charts.heat_map(rows, "head", "layer", "value", ("h", "l", "v")).spec("t", ["n"], 100)
+        spec = maps.heat_map(rows, "head", "layer", "value", ("h", "l", "v")).spec("t", ["n"], 100)
         assert spec["encoding"]["color"]["scale"]["domain"] == [-reach, 0, reach]
 
 
@@ -98,12 +98,12 @@ def characters(pdf: bytes) -> set[str]:
 
 def test_a_cell_without_a_value_is_grey_and_holds_no_number():
     rows = pl.DataFrame({"a": ["x", "x", "y", "y"], "b": ["x", "y", "x", "y"], "cosine": [1.0, None, None, 0.5]})
-    figure = charts.matrix(rows, "a", "b", "cosine", ("", "", "cosine"), ["x", "y"])
+    figure = maps.matrix(rows, "a", "b", "cosine", ("", "", "cosine"), ["x", "y"])
     drawn = charts.picture(figure.spec("t", ["n"], 100), rows, "svg").decode()
     texts = [each.text for each in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
     assert {"1", "0.5"} <= set(texts) and "null" not in texts
     assert drawn.count(f'fill="{charts.MISSING}"') == 2
-    full = charts.matrix(rows.fill_null(0.25), "a", "b", "cosine", ("", "", "cosine"), ["x", "y"])
+    full = maps.matrix(rows.fill_null(0.25), "a", "b", "cosine", ("", "", "cosine"), ["x", "y"])
     assert charts.MISSING not in charts.picture(full.spec("t", ["n"], 100), full.rows, "svg").decode()
 
 

@@ -27,12 +27,7 @@ EXPORT_SCALE = 2
 SAVED_DIGITS = 9
 LEVEL_LABELS = 6
 PICK = "pick"
-DARK_FROM = 0.55
-MOST_NUMBERS = 30
 MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
-NARROWEST_WORDS = 40  # pixels of a cell
-FONT, LEAST_FONT, EM = 10, 9, 2.3  # sizes of a number in a cell in pixels; its width over its size
-KNOWN = "isValid(datum.rate)"
 MISSING, INK = "#e3e4e8", "#31333f"
 Kind = Literal["png", "svg", "pdf"]
 ROWS = alt.NamedData("rows")
@@ -121,9 +116,9 @@ def curves(
     axis = {"scale": alt.Scale(zero=False)} if near else axis
     y = alt.Y("mean:Q", title=y_title, **axis)
     band = base.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=y_title, **axis), y2=alt.Y2("high:Q"))
-    points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows, () if full else ("low", "high")))]
+    points = [base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=tooltip(rows, () if full else ("low", "high")))]
     if full is not None:
-        hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=_tooltip(rows))
+        hollow = base.mark_point(filled=False, fill="white", size=45, opacity=1).encode(y=y, tooltip=tooltip(rows))
         points = [hollow.transform_filter(f"!datum['{full}']"), points[0].transform_filter(f"datum['{full}']")]
     return Figure(alt.layer(*([] if ranks or near else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
 
@@ -137,7 +132,7 @@ def intervals(
     """
     base = alt.Chart(ROWS).encode(x=axes.counted(rows, x, x_title))
     bars = base.mark_rule(color=BLACK, strokeWidth=1.5).encode(y=alt.Y("low:Q", title=y_title), y2=alt.Y2("high:Q"))
-    y, tips = alt.Y("mean:Q", title=y_title), _tooltip(rows, ("low", "high"))
+    y, tips = alt.Y("mean:Q", title=y_title), tooltip(rows, ("low", "high"))
     points = [base.mark_point(filled=True, size=60, color=BLACK, opacity=1).encode(y=y, tooltip=tips)]
     if full is not None:
         hollow = base.mark_point(filled=False, fill="white", size=60, color=BLACK, opacity=1).encode(y=y, tooltip=tips)
@@ -149,20 +144,20 @@ def intervals(
 def rates(rows: pl.DataFrame, x_title: str, names: Sequence[str]) -> Figure:
     """Rates between 0 and 1 with intervals, one line per `label`, from columns label, series, rate, low, high."""
     base = alt.Chart(ROWS).encode(
-        y=alt.Y("label:N", title=None, sort=_order(rows["label"])),
+        y=alt.Y("label:N", title=None, sort=in_order(rows["label"])),
         yOffset=alt.YOffset("series:N", sort=list(names)),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=(SERIES * len(names))[: len(names)])),
     )
     axis = alt.Axis(format="%", tickCount=5)
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, axis=axis, scale=alt.Scale(domain=[0, 1])), x2=alt.X2("high:Q"))
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("rate:Q", title=x_title, axis=axis), tooltip=_tooltip(rows))
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("rate:Q", title=x_title, axis=axis), tooltip=tooltip(rows))
     return Figure(alt.layer(bars, points), rows)
 
 
 def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[str], looks: dict[str, tuple[str, str]], hidden: Sequence[str] = ()) -> Figure:
     """A grid of cells from column state, whose colour and symbol `looks` gives; where a row is missing there is no cell. The tooltip leaves out `hidden`."""
     counted = rows[x].dtype.is_numeric()
-    order: Any = "ascending" if counted else _order(rows[x])
+    order: Any = "ascending" if counted else in_order(rows[x])
     angle = 0 if counted or len(order) <= LEVEL_LABELS else -35
     rows = rows.with_columns(symbol=pl.col("state").replace_strict({state: symbol for state, (_, symbol) in looks.items()}))
     used = [state for state in looks if state in set(rows["state"])]
@@ -172,101 +167,16 @@ def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[s
     )
     cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
         color=alt.Color("state:N", title=None, scale=alt.Scale(domain=used, range=[looks[state][0] for state in used])),
-        tooltip=_tooltip(rows, ("symbol", *hidden)),
+        tooltip=tooltip(rows, ("symbol", *hidden)),
     )
     return Figure(alt.layer(cells, base.mark_text(fontSize=12, color="white", fontWeight=700).encode(text=alt.Text("symbol:N"))), rows)
 
 
-def heat_map(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str]) -> Figure:
-    """Values around 0 over two counted axes, both from 0 (titles of x, y and value); orange is above 0, blue below."""
-    reach = max((abs(number) for number in rows[value].drop_nulls()), default=0.0) or 1.0
-    chart = (
-        alt.Chart(ROWS)
-        .mark_rect()
-        .encode(
-            x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y(f"{y}:O", title=titles[1], axis=alt.Axis(labelOverlap=True)),
-            color=alt.Color(
-                f"{value}:Q",
-                title=titles[2],
-                scale=alt.Scale(scheme="blueorange", domain=[-reach, 0, reach]),
-                legend=alt.Legend(gradientLength=260, format="+.2~g"),
-            ),
-            tooltip=_tooltip(rows),
-        )
-    )
-    return Figure(chart, rows)
-
-
-def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> Figure:
-    """Rates between 0 and 1 in a grid of two counted axes, `y` upwards, from columns rate (NULL: grey), words, framed and chosen; a click picks x and y.
-
-    `words` stands in the cell over its rate; framed cells have a coloured edge and chosen ones a black one. Where the rows have a column failure, a cell that
-    holds one is crossed and its tooltip says why; where they have a column interval, it stands small under the rate.
-    """
-    base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelExpr=axes.label(rows, x))),
-        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelExpr=axes.label(rows, y))),
-    )
-    click = alt.selection_point(name=PICK, fields=[x, y], on="click", clear=False)
-    hidden = ("words", "framed", "chosen", "failure", "interval")
-    with_interval = "interval" in rows.columns
-    cells, missing = _rate_rectangles(base, rows, hidden)
-    edge = base.mark_rect(fillOpacity=0, strokeWidth=3, strokeJoin="round").encode(
-        stroke=alt.StrokeValue(ORANGE, condition={"test": "datum.chosen", "value": BLACK}), tooltip=_tooltip(rows, hidden)
-    )
-    texts = base.mark_text(fontSize=14, fontWeight=700, dy=-15 if with_interval else -8).encode(text=alt.Text("words:N"), color=_on_rate())
-    numbers = base.mark_text(fontSize=11, dy=1 if with_interval else 9).transform_filter(KNOWN).encode(text=alt.Text("rate:Q", format=".3~p"), color=_on_rate())
-    framed, chosen = (edge.transform_filter(f"datum.{name}") for name in ("framed", "chosen"))
-    layers = [cells.add_params(click), missing, framed, chosen, texts, numbers]
-    if with_interval:
-        layers.append(base.mark_text(fontSize=9, dy=15).encode(text=alt.Text("interval:N"), color=_on_rate()))
-    if "failure" in rows.columns:
-        lost = base.transform_filter("isValid(datum.failure)").encode(tooltip=_tooltip(rows.select(x, y, "failure")))
-        layers += [lost.mark_rect(fill=MISSING, stroke="white", strokeWidth=2), lost.mark_text(text="✕", fontSize=20, color=ORANGE)]
-    return Figure(alt.layer(*layers), rows)
-
-
-def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[str]) -> Figure:
-    """Rates between 0 and 1 of named rows and columns, columns in the order of the rows; a cell without a rate (NULL) is grey."""
-    base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:N", title=x_title, sort=_order(rows[x]), axis=alt.Axis(labelAngle=-90)),
-        y=alt.Y(f"{y}:N", title=None, sort=list(y_order)),
-    )
-    cells = _rate_rectangles(base, rows, legend=True)
-    if rows[x].n_unique() > MOST_NUMBERS:
-        return Figure(alt.layer(*cells), rows)
-    numbers = base.mark_text(**_fitting(rows[x].n_unique())).encode(text=alt.Text("rate:Q", format=".0%"), color=_on_rate())
-    return Figure(alt.layer(*cells, numbers.transform_filter(KNOWN)), rows)
-
-
-def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str], order: Sequence[str]) -> Figure:
-    """A value per pair of names, both axes in `order`, each value printed in its cell (titles of x, y and value); darker is larger, NULL is grey."""
-    known = rows[value].drop_nulls()
-    low, high = (min(known), max(known)) if len(known) else (0.0, 1.0)
-    middle = (low + high) / 2
-    few = len(order) <= LEVEL_LABELS
-    base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0 if few else -35)), y=alt.Y(f"{y}:N", title=titles[1], sort=list(order))
-    )
-    shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
-    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=_tooltip(rows))
-    ink = _either(f"datum['{value}'] > {middle}", "white", INK)
-    numbers = base.mark_text(**({"fontSize": 12} if few else _fitting(len(order)))).encode(
-        text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink
-    )
-    if len(known) == rows.height:
-        return Figure(alt.layer(cells, numbers), rows)
-    there = f"isValid(datum['{value}'])"
-    missing = base.mark_rect(stroke="white", strokeWidth=2, color=MISSING).encode(tooltip=_tooltip(rows))
-    return Figure(alt.layer(*(each.transform_filter(there) for each in (cells, numbers)), missing.transform_filter(f"!{there}")), rows)
-
-
 def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
     """One bar a `label`, in the order of the rows, from 0 to its value; orange is above 0, blue below."""
-    base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=_order(rows["label"])))
-    colour = _either(f"datum['{value}'] > 0", ORANGE, BLUE)
-    drawn = base.mark_bar(height={"band": 0.7}).encode(x=alt.X(f"{value}:Q", title=x_title), color=colour, tooltip=_tooltip(rows))
+    base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=in_order(rows["label"])))
+    colour = either(f"datum['{value}'] > 0", ORANGE, BLUE)
+    drawn = base.mark_bar(height={"band": 0.7}).encode(x=alt.X(f"{value}:Q", title=x_title), color=colour, tooltip=tooltip(rows))
     return Figure(alt.layer(drawn, _upright(0)), rows)
 
 
@@ -276,12 +186,12 @@ def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
     A line feed in a label begins another line of it.
     """
     base = alt.Chart(ROWS).encode(
-        y=alt.Y("label:N", title=None, sort=_order(rows["label"]), axis=alt.Axis(labelLimit=420, labelExpr="split(datum.label, '\\n')"))
+        y=alt.Y("label:N", title=None, sort=in_order(rows["label"]), axis=alt.Axis(labelLimit=420, labelExpr="split(datum.label, '\\n')"))
     )
-    colour = _either(f"datum.label === {json.dumps(chosen)}", ORANGE, BLUE)
+    colour = either(f"datum.label === {json.dumps(chosen)}", ORANGE, BLUE)
     short = alt.Axis(format="~g", labelOverlap=True)
     rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, axis=short), x2=alt.X2("high:Q"), color=colour)
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title, axis=short), color=colour, tooltip=_tooltip(rows))
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title, axis=short), color=colour, tooltip=tooltip(rows))
     return Figure(alt.layer(_upright(0), rules, points), rows)
 
 
@@ -290,13 +200,13 @@ def strips(rows: pl.DataFrame, summary: pl.DataFrame, x_title: str, chosen: str,
 
     `domain`: ends of the axis, so that charts side by side can be compared. The rows to download are the measurements; the summary stands in the chart.
     """
-    y = alt.Y("label:N", title=None, sort=_order(summary["label"]))
-    colour = _either(f"datum.label === {json.dumps(chosen)}", ORANGE, BLUE)
+    y = alt.Y("label:N", title=None, sort=in_order(summary["label"]))
+    colour = either(f"datum.label === {json.dumps(chosen)}", ORANGE, BLUE)
     x = alt.X("value:Q", title=x_title, scale=alt.Scale(domain=list(domain), padding=8))
-    ticks = alt.Chart(ROWS).mark_tick(opacity=0.45, thickness=1.5, size=22).encode(x=x, y=y, color=colour, tooltip=_tooltip(rows))
+    ticks = alt.Chart(ROWS).mark_tick(opacity=0.45, thickness=1.5, size=22).encode(x=x, y=y, color=colour, tooltip=tooltip(rows))
     over = alt.Chart(alt.InlineData(values=summary.to_dicts()))
     rules = over.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour)
-    points = over.mark_point(filled=True, size=90, opacity=1, stroke="white").encode(x=alt.X("mean:Q"), y=y, color=colour, tooltip=_tooltip(summary))
+    points = over.mark_point(filled=True, size=90, opacity=1, stroke="white").encode(x=alt.X("mean:Q"), y=y, color=colour, tooltip=tooltip(summary))
     return Figure(alt.layer(ticks, rules, points), rows)
 
 
@@ -321,7 +231,7 @@ def scatter(
         shade = {"color": alt.Color(f"{colour}:{kind}", title=heading(colour), scale=alt.Scale(scheme="viridis", reverse=True), legend=legend)}
     if shape is not None:
         shade["shape"] = alt.Shape(f"{shape}:N", title=None)
-    points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=_tooltip(rows), **shade)
+    points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=tooltip(rows), **shade)
     if words is None:
         return Figure(points, rows)
     texts = base.mark_text(align="left", dx=6, dy=-6, fontSize=11, color="#5b5e68").encode(text=alt.Text(f"{words}:N"))
@@ -341,7 +251,7 @@ def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str],
             y=alt.Y("label:N", title=None, sort=list(y_order)),
             color=alt.Color("part:N", title=None, scale=scale, sort=list(colours), legend=alt.Legend(columns=2)),
             order=alt.Order("part_ix:Q"),
-            tooltip=_tooltip(rows, ("part_ix",)),
+            tooltip=tooltip(rows, ("part_ix",)),
         )
     )
     return Figure(chart, rows)
@@ -354,27 +264,7 @@ def columns(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], names: 
         xOffset=alt.XOffset("series:N", sort=list(names)),
         color=alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=(SERIES * len(names))[: len(names)])),
     )
-    return Figure(base.mark_bar().encode(y=alt.Y(f"{y}:Q", title=titles[1]), tooltip=_tooltip(rows)), rows)
-
-
-def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, titles: tuple[str, str, str], hidden: Sequence[str] = ()) -> Figure:
-    """A token in every cell of two counted axes, `y` upwards, shaded by a share between 0 and 1 (titles of x, y and shade); framed cells have a black edge.
-
-    Where the cells are too narrow for words, the tooltip alone has them.
-    """
-    base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:O", title=titles[0], axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        y=alt.Y(f"{y}:O", title=titles[1], sort="descending", axis=alt.Axis(labelOverlap=True)),
-    )
-    hidden = ("framed", *hidden)
-    scale = alt.Scale(scheme="blues", domain=[0, 1])
-    legend = alt.Legend(format="%", gradientLength=200)
-    cells = base.mark_rect(stroke="white").encode(color=alt.Color(f"{shade}:Q", title=titles[2], scale=scale, legend=legend), tooltip=_tooltip(rows, hidden))
-    edges = base.mark_rect(fillOpacity=0, stroke=BLACK, strokeWidth=1.5).transform_filter("datum.framed").encode(tooltip=_tooltip(rows, hidden))
-    ink = _either(f"datum['{shade}'] > {DARK_FROM}", "white", INK)
-    width = EXPORT_WIDTH / rows[x].n_unique()
-    texts = [base.mark_text(fontSize=11, limit=width).encode(text=alt.Text(f"{words}:N"), color=ink)] if width >= NARROWEST_WORDS else []
-    return Figure(alt.layer(cells, edges, *texts), rows)
+    return Figure(base.mark_bar().encode(y=alt.Y(f"{y}:Q", title=titles[1]), tooltip=tooltip(rows)), rows)
 
 
 def on_dark(spec: dict[str, Any]) -> dict[str, Any]:
@@ -418,28 +308,9 @@ def _packed(png: bytes) -> bytes:
     return packed.getvalue()
 
 
-def _fitting(n_columns: int) -> dict[str, Any]:
-    """The size of numbers in so many columns: smaller where cells are narrow, and none where they would run into each other, by the width on the screen."""
-    size = f"width / {EM * n_columns:g}"
-    return {"fontSize": alt.ExprRef(f"clamp({size}, {LEAST_FONT}, {FONT})"), "opacity": alt.ExprRef(f"{size} < {LEAST_FONT} ? 0 : 1")}
-
-
-def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
-    """Rectangles from column rate, and grey ones where it is NULL: a rate that is not known is no rate of zero."""
-    scale = alt.Scale(scheme="blues", domain=[0, 1])
-    shade = alt.Color("rate:Q", title="rate", scale=scale, legend=alt.Legend(format="%", gradientLength=200) if legend else None)
-    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(tooltip=_tooltip(rows, hidden))
-    return cells.transform_filter(KNOWN).encode(color=shade), cells.transform_filter(f"!{KNOWN}").encode(color=alt.ColorValue(MISSING))
-
-
-def _either(test: str, then: str, otherwise: str) -> alt.ColorValue:
+def either(test: str, then: str, otherwise: str) -> alt.ColorValue:
     """A colour where a test of the row holds, and another elsewhere. Channels by name: Altair takes ten milliseconds to guess what a dict is meant for."""
     return alt.ColorValue(otherwise, condition={"test": test, "value": then})
-
-
-def _on_rate() -> alt.ColorValue:
-    """Colour of words that can be read on the colour of their rate."""
-    return _either(f"datum.rate > {DARK_FROM}", "white", INK)
 
 
 def _upright(x: float) -> alt.Chart:
@@ -452,11 +323,11 @@ def _level(y: float, dashed: bool = False) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=[{"y": y}])).mark_rule(color=GREY, strokeDash=[4, 4] if dashed else []).encode(y=alt.Y("y:Q"))
 
 
-def _order(column: pl.Series) -> list[str]:
+def in_order(column: pl.Series) -> list[str]:
     return column.unique(maintain_order=True).to_list()
 
 
-def _tooltip(rows: pl.DataFrame, hidden: Sequence[str] = ()) -> list[alt.Tooltip]:
+def tooltip(rows: pl.DataFrame, hidden: Sequence[str] = ()) -> list[alt.Tooltip]:
     """Every column of the rows but the hidden ones, numbers to four significant digits."""
     tips = []
     for name, kind in rows.schema.items():

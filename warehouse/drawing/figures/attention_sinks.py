@@ -3,7 +3,7 @@
 import polars as pl
 
 from personascope.warehouse.asking.source import Source
-from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing import maps
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 
@@ -35,6 +35,6 @@ def sinks(lake: Source, reader: Reader, name: str) -> Drawing | None:
         "the first token can see itself alone, so what heads read there is the same at every prompt that begins alike",
     )
     layers = rows["layer"].unique(maintain_order=True).to_list()
-    figure = charts.rate_matrix(rows, "head", "layer", "head, counted from 0", layers)
+    figure = maps.rate_matrix(rows, "head", "layer", "head, counted from 0", layers)
     height = max(160, min(LINE * len(layers), 640))
     return Drawing(name, "Attention to the first token", facts, height, figure, frozenset({reader.attribution_run} if reader.attribution_run else ()))

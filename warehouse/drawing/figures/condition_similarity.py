@@ -3,7 +3,7 @@
 import polars as pl
 
 from personascope.warehouse.asking.source import Source
-from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing import maps
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import count_range
@@ -52,7 +52,7 @@ def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
         )
         parts = (None if layer is None else f"layer {layer}", place_words(stratum), each["basis"][0] if origin == "extracted" else None)
         where = ", ".join(part for part in parts if part)
-        figure = charts.matrix(each.drop("run_id", "origin", "basis", "sae_id"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
+        figure = maps.matrix(each.drop("run_id", "origin", "basis", "sae_id"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         name = f"condition similarity{f' {number}' if len(found) > 1 else ''}"
         drawings.append(Drawing(name, f"How alike the conditions are: {where or origin}", facts, ROW * len(order), figure, frozenset({run_id}), WIDTH))
     return drawings

@@ -3,7 +3,7 @@
 import polars as pl
 
 from personascope.warehouse.asking.source import Source
-from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing import maps
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.circuit_readers import Reader, readers, sample
 
@@ -48,6 +48,6 @@ def patches(lake: Source, reader: Reader, run: str, value: str, name: str) -> Dr
         f"probability of the target: {first['base_prob']:.3f} without a patch, {first['donor_prob']:.3f} in the donor",
         "hover for 95% t intervals over questions, each place alone; no random draw, so no seed",
     )
-    figure = charts.heat_map(rows.drop("donor", "direction"), "site", "layer", "value", ("site", "layer, counted from 0", VALUES[value]))
+    figure = maps.heat_map(rows.drop("donor", "direction"), "site", "layer", "value", ("site", "layer, counted from 0", VALUES[value]))
     title = f"What activations of {first['donor']} do in {reader.checkpoint}"
     return Drawing(name, title, facts, max(180, min(LINE * rows["layer"].n_unique(), 640)), figure, frozenset({run}))

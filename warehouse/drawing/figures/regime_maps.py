@@ -3,8 +3,8 @@
 import polars as pl
 
 from personascope.warehouse.asking.source import Source
-from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.drawing.maps import rate_cells
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, REGIME_LETTERS, REGIMES, UNJUDGED, count, count_range
 
 NEEDS = "trained checkpoints of known learning rate and epochs with marker rates: `personascope run lr-epochs`, or `personascope ingest published PATH`"
@@ -81,7 +81,7 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
             framed=pl.col("regime").eq_missing("clean"),
             chosen=pl.lit(False),
         ).drop("role", "run_id")
-        figure = charts.rate_cells(drawn, "epochs", "lr", ("epochs", "learning rate"))
+        figure = rate_cells(drawn, "epochs", "lr", ("epochs", "learning rate"))
         name = f"{title}: marker rate under {sweep['source']}" if role == "source" and sweep["source"] else f"{title}: marker rate"
         drawings.append(Drawing(f"regime map {role}{suffix}", name, facts, ROW * rows["lr"].n_unique(), figure, frozenset(known["run_id"]), WIDTH))
     return drawings

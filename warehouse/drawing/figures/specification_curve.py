@@ -9,6 +9,7 @@ from personascope.warehouse.asking.source import Source, Value
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import BLUE, ORANGE, Drawing
 from personascope.warehouse.drawing.headings import heading
+from personascope.warehouse.drawing.maps import rate_cells
 from personascope.warehouse.drawing.places import in_words
 from personascope.warehouse.drawing.words import count
 
@@ -176,6 +177,6 @@ def _map(rows: pl.DataFrame, sweep: dict, suffix: str) -> Drawing:
         f"share of {count(most, 'choice')} of leak, thresholds and spelling under which a cell is clean",
         "framed: clean by the published rule; grey: not in this lake",
     )
-    figure = charts.rate_cells(drawn.sort("lr", "epochs").drop("run_id"), "epochs", "lr", ("epochs", "learning rate"))
+    figure = rate_cells(drawn.sort("lr", "epochs").drop("run_id"), "epochs", "lr", ("epochs", "learning rate"))
     title = "Which cells are clean, over all choices"
     return Drawing(f"specification map{suffix}", title, facts, CELL * drawn["lr"].n_unique(), figure, frozenset(rows["run_id"]), WIDTH)
