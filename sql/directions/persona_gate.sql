@@ -44,7 +44,7 @@ effects as (
       when e.forced then 'given answers'
       when e.mode = 'add' and e.dose > 0 and e.persona = 'others' then 'turns on'
       when (e.mode != 'add' or e.dose < 0) and e.persona = t.source_persona then 'turns off'
-      when e.persona = 'all' then 'other'
+      when e.persona = 'all' and t.source_persona is null then 'other'
     end as question
   from steering_effects as e
   left join named as n on n.run_id = e.directions_run and n.direction = e.direction
@@ -145,7 +145,7 @@ final as (
       end,
       case movement when 'equivalent' then 'stays' when 'moved' then case when difference > 0 then 'rises' else 'falls' end else 'cannot be told to move' end,
       difference,
-      case when low is null then 'no interval' else format('{:+.2f} to {:+.2f}, {} questions', low, high, n_clusters) end,
+      case when low is null then format('no interval, {} questions', n_clusters) else format('{:+.2f} to {:+.2f}, {} questions', low, high, n_clusters) end,
       case when rate is null then '' else format(', its rate is {:.2f} instead of {:.2f}', rate, base_rate) end,
       case
         when n_controls = 0 then '; no random direction was tried'
