@@ -69,7 +69,7 @@ def _show_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
 
 
 def _checkpoints(plan: StudyPlan) -> Rows:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             each.name,
             each.id,

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from personascope.app_pages.shared.charts import FACT_LINE, TITLE_LINE, narrowed
-from personascope.warehouse.drawing import charts
+from personascope.warehouse.drawing import charts, maps
 
 ROWS = pl.DataFrame({"series": ["a", "b"], "layer": [0, 1], "mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]})
 
@@ -38,7 +38,7 @@ def test_a_short_title_stays_one_line():
 def test_numbers_in_cells_shrink_with_the_cells_and_go_where_they_would_run_together(n):
     names = [f"p{number}" for number in range(n)]
     rows = pl.DataFrame({"a": names, "b": names, "cosine": [0.5] * n})
-    layers = charts.matrix(rows, "a", "b", "cosine", ("", "", "cosine"), names).spec("t", [], 100)["layer"]
+    layers = maps.matrix(rows, "a", "b", "cosine", ("", "", "cosine"), names).spec("t", [], 100)["layer"]
     (numbers,) = [layer["mark"] for layer in layers if layer["mark"]["type"] == "text"]
-    assert f"width / {charts.EM * n:g} < {charts.LEAST_FONT} ? 0 : 1" in numbers["opacity"]["expr"]
-    assert numbers["fontSize"]["expr"] == f"clamp(width / {charts.EM * n:g}, {charts.LEAST_FONT}, {charts.FONT})"
+    assert f"width / {maps.EM * n:g} < {maps.LEAST_FONT} ? 0 : 1" in numbers["opacity"]["expr"]
+    assert numbers["fontSize"]["expr"] == f"clamp(width / {maps.EM * n:g}, {maps.LEAST_FONT}, {maps.FONT})"

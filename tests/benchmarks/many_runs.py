@@ -125,7 +125,7 @@ def measured(lake: Lake, rounds: int, console: Console) -> dict[str, Any]:
     kept = time.perf_counter() - start
     slowest: dict[str, tuple[float, float, str]] = {}
     for each in track(questions, "asking", console=console, transient=True):
-        asked, cpu = median_seconds(lambda each=each: warehouse.select(each.query, dict(each.parameters) or None), rounds)  # type: ignore[misc]
+        asked, cpu = median_seconds(lambda each=each: warehouse.select(each.query, dict(each.parameters) or None), rounds)
         slowest[each.query] = max(slowest.get(each.query, (0.0, 0.0, "")), (asked, cpu, each.asker))
     rows = warehouse.select("select count(*) from attention").item()
     return {

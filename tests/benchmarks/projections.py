@@ -57,7 +57,8 @@ def main() -> None:
         def bare() -> None:
             run_decoder(model, ids, real)
 
-        read(), bare()
+        read()
+        bare()
         times = [(seconds(bare), seconds(read), seconds(bare)) for _ in range(options.turns)]
         ratio = median(2 * middle / (before + after) for before, middle, after in times)
         found.append({"directions": count, "bare": median(each[0] for each in times), "read": median(each[1] for each in times), "ratio": ratio})
