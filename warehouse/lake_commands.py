@@ -15,6 +15,7 @@ from personascope.warehouse.buckets.opening import KINDS, open_bucket
 from personascope.warehouse.buckets.progress import moving
 from personascope.warehouse.buckets.states import look
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
+from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError, printable
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.lake import Lake
@@ -57,7 +58,8 @@ def push_runs(
     _tell_left(plan.left)
     if place.notice:
         print(place.notice, file=sys.stderr)
-    what = f"{len(done)} runs pushed ({plan.bytes:,} bytes), {len(plan.known)} were there" if done else f"nothing new, {len(plan.known)} runs are there"
+    moved = f"{count(len(done), 'run')} pushed ({plan.bytes:,} bytes), {len(plan.known)} there before"
+    what = moved if done else f"nothing new, {count(len(plan.known), 'run')} there"
     print(f"{what}: {place.address}; next: personascope lake pull {place.address} --lake OTHER", file=sys.stderr)
 
 
@@ -88,7 +90,8 @@ def pull_runs(
     _tell_left({run_id: f"left out: {reason}" for run_id, reason in there.strays.items()} | plan.left)
     if plan.deleted and not delete:
         print(f"{_named(plan.deleted)} deleted from the bucket and still here; --delete deletes them here, too", file=sys.stderr)
-    what = f"{len(done)} runs pulled ({plan.bytes:,} bytes), {len(plan.known)} were here" if done else f"nothing new, {len(plan.known)} runs are here"
+    moved = f"{count(len(done), 'run')} pulled ({plan.bytes:,} bytes), {len(plan.known)} here before"
+    what = moved if done else f"nothing new, {count(len(plan.known), 'run')} here"
     print(f"{what}: {found.root}; next: personascope runs list --lake {lake}", file=sys.stderr)
 
 

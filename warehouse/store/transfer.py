@@ -1,6 +1,5 @@
 """Carries runs between lakes: written into one tar file, the same bytes for the same runs, and read from it without ever following a path that it names."""
 
-import hashlib
 import json
 import os
 import re
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from uuid import uuid4
 
 from pydantic import BaseModel, Field, ValidationError
@@ -19,6 +18,7 @@ from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import read_manifest, why_damaged
+from personascope.warehouse.store.hashing import digest
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import LOOKING, await_lock
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, MANIFEST, Manifest
@@ -138,13 +138,13 @@ def _write_tar(lake: Lake, run_ids: list[str], out: BinaryIO) -> None:
                 if name == _NOTES:
                     _write_padded(out, written[run_id])
                     continue
-                digest = _digest()
+                hashed = digest()
                 with _within(folder, run_id, name) as source:
                     while block := source.read(BLOCK):
-                        digest.update(block)
+                        hashed.update(block)
                         out.write(block)
                     n_bytes = source.tell()
-                if (n_bytes, digest.hexdigest()) != (sealed.bytes, sealed.blake2):
+                if (n_bytes, hashed.hexdigest()) != (sealed.bytes, sealed.blake2):
                     raise PersonascopeError(f"run {run_id}: {name} is not the file that was committed; `personascope doctor` says what is wrong with it")
                 out.write(bytes(-n_bytes % tarfile.BLOCKSIZE))
     out.write(bytes(2 * tarfile.BLOCKSIZE))
@@ -162,9 +162,9 @@ def _seal(lake: Lake, run_id: str) -> dict[str, Sealed]:
 
 
 def _sealed(content: bytes) -> Sealed:
-    digest = _digest()
-    digest.update(content)
-    return Sealed(bytes=len(content), blake2=digest.hexdigest())
+    hashed = digest()
+    hashed.update(content)
+    return Sealed(bytes=len(content), blake2=hashed.hexdigest())
 
 
 @contextmanager
@@ -206,10 +206,6 @@ def _write_padded(out: BinaryIO, content: bytes) -> None:
 
 def _canonical(index: Index) -> bytes:
     return (json.dumps(index.model_dump(), indent=1) + "\n").encode()
-
-
-def _digest() -> Any:
-    return hashlib.blake2b(digest_size=16)
 
 
 def import_runs(lake: Lake, file: Path) -> Imported:
@@ -350,12 +346,12 @@ def _read_index(content: bytes, file: Path) -> Index:
 def _write_member(source: BinaryIO, member: tarfile.TarInfo, sealed: Sealed, path: Path, file: Path) -> None:
     if member.size != sealed.bytes:
         raise PersonascopeError(f"{file}: {_shown(member)} takes {member.size:,} bytes; its list says {sealed.bytes:,}")
-    digest = _digest()
+    hashed = digest()
     with path.open("xb") as out:
         for block in _blocks(source, member, file):
-            digest.update(block)
+            hashed.update(block)
             out.write(block)
-    if digest.hexdigest() != sealed.blake2:
+    if hashed.hexdigest() != sealed.blake2:
         raise PersonascopeError(f"{file}: {_shown(member)} is not what was exported (its hash is another); bring the file over anew")
 
 
