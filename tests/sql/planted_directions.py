@@ -47,7 +47,7 @@ def write_directions(lake: Any, checkpoint: str) -> str:
         {"direction": name, "kind": "persona_assistant", "persona": name.split("-")[0], "other": "assistant", "half": "a", "other_half_cosine": agreement}
         for name, agreement in zip(DIRECTIONS, AGREEMENTS, strict=True)
     ]
-    control = {"control_of": DIRECTIONS[0]}
+    control: dict[str, Any] = {"control_of": DIRECTIONS[0]}
     rows += [
         control | {"direction": f"shuffled-{number:04d}", "kind": "shuffled", "half": "a", "other_half_cosine": float(value)}
         for number, value in enumerate(SHUFFLED_AGREEMENTS)
