@@ -331,8 +331,8 @@ class Steering(ReadingExtractor[Work]):
         """One pass of the steered model over its own answers: fills in the marker's probability, and returns rows of projections."""
         spans = [Span(0, len(each.prompt), each.last_system) for each, _ in asked]
         counted = torch.zeros((len(sequences), max(map(len, sequences))), dtype=torch.bool)
-        for row, each in enumerate(ends):
-            counted[row, each.start : each.stop] = True
+        for number, each in enumerate(ends):
+            counted[number, each.start : each.stop] = True
         first = list(dict.fromkeys(spelling[0] for spelling in self._spellings))
         units = units_of(self.readers)
         with self._steering([arm for _, arm in asked], spans), projecting(self._stream.blocks, units, counted) as along:
