@@ -25,6 +25,7 @@ FILLED_BY = {
     "role_focus": ("Role focus", "select count(*) > 0 as there from rfc_summary", "role-focus"),
     "features": ("Features", "select count(*) > 0 as there from feature_test_summary", "sae-conditions"),
     "circuits": ("Circuits", "select count(*) > 0 as there from circuit_runs", "echo"),
+    "directions": ("Directions", "select count(*) > 0 as there from directions", "persona-gate"),
 }
 
 
