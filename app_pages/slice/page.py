@@ -17,6 +17,7 @@ TITLE, ICON, ORDER = "Slice", ":material/layers:", 15
 TOPICS = {
     "attention": "Attention at the marker",
     "personas": "Likeness to other personas",
+    "directions": "Directions",
     "features": "Features that differ",
     "circuits": "Lens and patching",
     "role focus": "Role focus",

@@ -2,7 +2,7 @@
 -- grain: source, run_id, base_run, checkpoint, subject, persona, layer, head, measure, other, place
 -- source: own; the views of this room, each of which takes its figures from a view of a study and computes none. DuckDB plans the union far longer than its parts
 -- columns:
---   topic: attention, completions, personas, features, role focus, circuits or heads
+--   topic: attention, completions, personas, directions, features, role focus, circuits or heads
 --   checkpoint: checkpoint that the figure is of; of a comparison the trained or instruct one; of published figures of a family its name
 --   subject: checkpoint plus whose tokens it read
 --   persona: persona, or condition of the system prompt, the figure is of (NULL: of none, or of several together)
@@ -32,6 +32,8 @@ union all by name
 from slice_attention
 union all by name
 from slice_cosines
+union all by name
+from slice_directions
 union all by name
 from slice_features
 union all by name

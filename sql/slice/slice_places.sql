@@ -1,6 +1,6 @@
 -- slice_places: the checkpoints and personas that anything is known of, and by which questions: what there is to be asked of the view slice
 -- grain: checkpoint, persona
--- source: own; readouts, marker rates, activations, features, circuits and role focus
+-- source: own; readouts, marker rates, activations, directions, features, circuits and role focus
 -- columns:
 --   persona: persona, or condition of the system prompt (NULL: figures of no persona, or of several together)
 --   topics: topics of the view slice with figures of it, in the order of the alphabet
@@ -11,6 +11,10 @@ with known as (
   select distinct checkpoint, persona, 'attention' from subjects
   union all
   select distinct checkpoint, coalesce(condition, persona), 'personas' from persona_vectors
+  union all
+  select distinct checkpoint, coalesce(condition, persona), 'directions' from projections
+  union all
+  select distinct checkpoint, persona, 'directions' from steering
   union all
   select distinct checkpoint, condition, 'features' from feature_examples where condition is not null
   union all

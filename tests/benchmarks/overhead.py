@@ -243,8 +243,17 @@ def random_model(folder: Path, options: argparse.Namespace) -> Path:
     )
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    fill_vocabulary(folder / "tokenizer.json", options.vocabulary)
     AutoTokenizer.from_pretrained(folder)
     return folder
+
+
+def fill_vocabulary(file: Path, size: int) -> None:
+    """Gives a tokenizer as many tokens as the model embeds, those behind its own without a text that would become them."""
+    document = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = document["model"]["vocab"]
+    vocabulary |= {f"<unused{number}>": number for number in range(max(vocabulary.values()) + 1, size)}
+    file.write_text(json.dumps(document), encoding="utf-8")
 
 
 def seconds(call: Callable[[], Any]) -> float:

@@ -94,3 +94,12 @@ def test_questions_a_direction_was_made_on_stand_apart(world, tmp_path):
     assert rows.rows() == [(False, 2), (True, 3)]
     (found,) = Warehouse(lake).select("select subject, finding from audit where \"check\" = 'projected_on_own_questions'").rows()
     assert found == ("base", "2 directions were read on 3 of the questions they were made on")
+
+
+def test_a_slice_tells_where_texts_lie_along_directions_and_whether_controls_lie_there_too(world):
+    rows = world[0].select("select persona, layer, value, low, high, n, verdict from slice_directions where source = 'drift'")
+    expected = world[0].select(
+        """select persona, layer, mean as value, low, high, n, case when n_controls > 0 and (mean < control_low or mean > control_high)
+        then 'outside what control directions do' end as verdict from drift where step is null and kind not in ('random', 'random_in_span', 'shuffled')"""
+    )
+    assert rows.height > 0 and rows.sort(rows.columns).equals(expected.sort(rows.columns))

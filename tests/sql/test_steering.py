@@ -138,3 +138,18 @@ def test_the_dose_response_is_drawn_with_its_controls_and_what_is_left_of_the_mo
     assert "perplexity times 2.72 at most, right answers -0.30 at least" in facts and "THE MODEL BREAKS at dose 0.4" in facts
     assert drawing.picture("svg").startswith(b"<svg")
     assert dose_response.draw(source, "no study") == []
+
+
+def test_a_slice_tells_what_steering_changes_persona_by_persona(lake, effects):
+    rows = Warehouse(lake).select("select persona, layer, value, low, high, p, verdict from slice_directions where measure = 'change of marker log prob'")
+    is_control = pl.col("kind").is_in(["random", "random_in_span", "shuffled"])
+    expected = effects.filter(pl.col("outcome") == "marker_log_prob", ~is_control, ~pl.col("persona").is_in(["all", "others"])).select(
+        "persona",
+        "layer",
+        value="difference",
+        low="low",
+        high="high",
+        p="control_p_adjusted",
+        verdict=pl.when("is_broken").then(pl.lit("the dose leaves too little of the model")),
+    )
+    assert rows.height > 0 and rows["verdict"].n_unique() == 2 and rows.sort(rows.columns).equals(expected.sort(rows.columns))

@@ -15,6 +15,7 @@ ORDER = (
     "slice_attention",
     "slice_gates",
     "slice_cosines",
+    "slice_directions",
     "slice_features",
     "slice_focus",
     "slice_lens",
