@@ -5,6 +5,7 @@ import streamlit as st
 
 from personascope.app_pages.directions.answer import show_answer
 from personascope.app_pages.directions.reading import Reading, choose, known
+from personascope.app_pages.directions.steering import show_steering
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
@@ -33,6 +34,7 @@ def main() -> None:
     show_places(lake, reading)
     show_drift(lake, reading)
     show_answer(lake, reading)
+    show_steering(lake, reading)
 
 
 def show_agreement(lake: Source, reading: Reading) -> None:

@@ -3,8 +3,10 @@
 import runpy
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
@@ -15,7 +17,9 @@ pytestmark = pytest.mark.slow(12)
 def directions_lake(tmp_path_factory):
     """Directions of two checkpoints and answers read along them; do not write to it."""
     lake = Lake.open(tmp_path_factory.mktemp("directions") / "lake")
-    runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_directions.py"))["build"](lake)
+    planted = Path(__file__).parents[1] / "sql"
+    made = runpy.run_path(str(planted / "planted_directions.py"))["build"](lake)["directions of base"]
+    runpy.run_path(str(planted / "planted_steering.py"))["steer"](lake, "base", 12.0, n_controls=9, nll=1.0, lost=3, directions_run=made)
     return lake.root
 
 
@@ -49,6 +53,24 @@ def test_shuffled_labels_stand_beside_the_direction_they_control(open_page, char
     said = "\n".join(each.value for each in page.markdown)
     assert "cosine of **+0.900** (9 directions under shuffled labels: at most +0.40, p = 0.1; 5 questions)" in said
     assert set(charts(page)["Does it come back from other questions?"].rows["series"]) == {"other half of the questions", "shuffled labels, largest"}
+
+
+def test_steering_along_the_direction_is_drawn_by_dose_and_layer_beside_its_controls(open_page, charts, directions_lake):
+    warehouse = Warehouse(Lake.existing(directions_lake))
+    runs = warehouse.select("select run_id from directions where checkpoint = 'base' limit 1")["run_id"]
+    page = open_page(directions_lake, "directions", checkpoint="base", direction=f"villain-assistant · output of the layer · {runs[0]}")
+    drawn = charts(page)
+    at = "direction = 'villain-assistant' and persona = 'all' and outcome = 'marker_log_prob'"
+    dose = drawn["base: villain-assistant, add, at layer 1"].rows.filter(pl.col("series") == "villain-assistant", pl.col("dose") > 0)
+    effects = warehouse.select(f"select dose, difference, low, high from steering_effects where {at} and layer = 1 order by dose")
+    assert dose.select("dose", "mean", "low", "high").rows() == effects.rows() and effects.height == 3
+    cells = drawn["Log-probability of the marker by layer and dose: villain-assistant"].rows
+    assert cells["difference"].to_list() == warehouse.select(f"select difference from steering_effects where {at} order by layer, dose")["difference"].to_list()
+    (table,) = (each.value for each in page.dataframe if "control_p_adjusted" in each.value.columns)
+    assert list(table["is_broken"]) == [False, False, True] * 2
+    said = "\n".join(each.value for each in page.markdown)
+    verdicts = warehouse.select("select verdict from persona_gate where direction = 'villain-assistant'")["verdict"]
+    assert len(verdicts) and all(plain(verdict) in said for verdict in verdicts)
 
 
 def test_a_lake_without_directions_says_what_makes_them(open_page, planted_lake):

@@ -37,6 +37,7 @@ def steer(
     lean: bool = False,
     trained: bool = False,
     seed: int = 1,
+    directions_run: str | None = None,
 ) -> str:
     """A run of checkpoint `name`: TARGET and random controls add `effect` times the dose (controls nothing) to the marker's log-probability, up to `ceiling`.
 
@@ -48,7 +49,8 @@ def steer(
         (persona, question, sample) for persona in PERSONAS[: 1 if lean else None] for question in range(QUESTIONS) for sample in range(1 if lean else SAMPLES)
     ]
     plain = {example: float(generator.normal(-8, 1)) for example in examples}
-    of_run = {"directions_run": f"directions-{name}", "used_half": used_half, "positions": "all", "forced": False, "finish_reason": "stop", "repetition": 0.0}
+    made = directions_run or f"directions-{name}"
+    of_run = {"directions_run": made, "used_half": used_half, "positions": "all", "forced": False, "finish_reason": "stop", "repetition": 0.0}
 
     def row(example: tuple[str, int, int], shift: float, more: float, **arm: Any) -> dict[str, Any]:
         persona, question, sample = example

@@ -141,7 +141,8 @@ def test_the_dose_response_is_drawn_with_its_controls_and_what_is_left_of_the_mo
 
 
 def test_a_slice_tells_what_steering_changes_persona_by_persona(lake, effects):
-    rows = Warehouse(lake).select("select persona, layer, value, low, high, p, verdict from slice_directions where measure = 'change of marker log prob'")
+    of_run = f"measure = 'change of marker log prob' and run_id = '{run_of(lake)}'"
+    rows = Warehouse(lake).select(f"select persona, layer, value, low, high, p, verdict from slice_directions where {of_run}")
     is_control = pl.col("kind").is_in(["random", "random_in_span", "shuffled"])
     expected = effects.filter(pl.col("outcome") == "marker_log_prob", ~is_control, ~pl.col("persona").is_in(["all", "others"])).select(
         "persona",
