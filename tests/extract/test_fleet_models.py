@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,25 +54,33 @@ def test_every_table_is_that_of_one_process_though_a_worker_and_a_machine_go(tmp
     models: Any = Models("cpu", "float32")
     workers = FleetWorkers(lambda: fleet, ModelChoices("cpu", "float32"), models, is_remote=True)
     gone: list[str] = []
+    over = threading.Event()
 
     def parts() -> int:
         return len(list(spread.staging_folder.glob("completions-*/parts-*/000-*")))
 
     def disturb() -> None:
         while parts() < 2 and len(spread.run_ids()) < 2:
-            time.sleep(0.05)
+            if over.wait(0.05):
+                return
         _, process = ray.get(fleet.hands[0].actor.hello.remote())
         os.kill(process, signal.SIGKILL)
         gone.append("worker")
         while not list(spread.staging_folder.glob("attention-*/parts-*/000-*")) and len(spread.run_ids()) < 3:
-            time.sleep(0.05)
+            if over.wait(0.05):
+                return
         cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
         gone.append("machine")
 
     thread = threading.Thread(target=disturb)
     thread.start()
-    found = read(spread, random_checkpoint, tokens, workers)
-    thread.join()
+    try:
+        found = read(spread, random_checkpoint, tokens, workers)
+    except BaseException:
+        over.set()
+        raise
+    finally:
+        thread.join()
     assert gone == ["worker", "machine"]
     assert found == read(alone, random_checkpoint, tokens)
     assert all(len(tables) >= 3 for tables in found.values())
