@@ -199,12 +199,18 @@ def alive(process: str) -> bool:
 def when_begun(folder: Path, items: int, cluster: Any) -> threading.Thread:
     """Removes a machine when so many items have begun, and lets those that wait go on when its worker is gone."""
 
+    def begun() -> list[str]:
+        lines = (folder / "journal").read_text().splitlines() if (folder / "journal").exists() else []
+        return [line.rpartition(" ")[2] for line in lines if line.startswith("begins")]
+
     def watch() -> None:
-        until(lambda: (folder / "journal").exists() and sum(line.startswith("begins") for line in journal(folder)) >= items)
-        processes = {line.rpartition(" ")[2] for line in (folder / "journal").read_text().splitlines()[-2:]}
-        cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
-        until(lambda: not all(map(alive, processes)))
-        (folder / "go").touch()
+        try:
+            until(lambda: len(begun()) >= items)
+            processes = set(begun()[-2:])
+            cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
+            until(lambda: not all(map(alive, processes)))
+        finally:
+            (folder / "go").touch()  # what waits would wait for ever
 
     thread = threading.Thread(target=watch)
     thread.start()
