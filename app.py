@@ -8,7 +8,8 @@ import streamlit as st
 
 from personascope import app_pages
 from personascope.app_pages.shared import address
-from personascope.app_pages.shared.lake import ENVIRONMENT, Source, lake_root, open_source
+from personascope.app_pages.shared.lake import Source, open_source
+from personascope.app_pages.shared.root import ENVIRONMENT, lake_root
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.modules import offering

@@ -74,13 +74,13 @@ def _two_runs(lake: Source, checkpoint: str, persona: str | None, where: DeltaGe
     if not runs:
         st.info(f"No run of this lake measured {plain(checkpoint)} alone.", icon=":material/compare:")
         return None
-    run = address.select("Run", runs, "run", labels={each: known[each] for each in runs}, where=where)
+    run = address.select("Run", runs, "one_run", labels={each: known[each] for each in runs}, where=where)
     others: dict[str, str] = dict(lake.select(OF_EXTRACTOR, run=run).rows())
     if not others:
         st.info(f"{plain(run)} is the only run of its extractor.", icon=":material/compare:")
         return None
     labels = {each: f"{known[each]} · {of}" for each, of in others.items()}
-    beside = address.select("Beside", [*others], "beside_run", labels=labels, help="Runs of the same extractor, of the same checkpoint first.", where=where)
+    beside = address.select("Beside", [*others], "other_run", labels=labels, help="Runs of the same extractor, of the same checkpoint first.", where=where)
     sides = []
     for each, of, rows in ((run, checkpoint, figures), (beside, others[beside], None)):
         rows = _figures(lake, of, persona) if rows is None else rows

@@ -4,7 +4,8 @@ import streamlit as st
 
 from personascope.app_pages.serving.reports import address as reports_address
 from personascope.app_pages.shared import address
-from personascope.app_pages.shared.lake import Source, lake_root, open_source
+from personascope.app_pages.shared.lake import Source, open_source
+from personascope.app_pages.shared.root import lake_root
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.headlines import headline
 from personascope.warehouse.drawing.report.shelf import INDEX, About, lake_state, reports

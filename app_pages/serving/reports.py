@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from personascope.app_pages.shared.lake import lake_root
+from personascope.app_pages.shared.root import lake_root
 from personascope.warehouse.drawing.markup import html
 from personascope.warehouse.drawing.report.shelf import FOLDER, INDEX, PAGE, reports
 from personascope.warehouse.store.lake import Lake

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from textwrap import wrap
@@ -12,7 +13,7 @@ import streamlit as st
 
 from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.bar import KEYS
-from personascope.app_pages.shared.lake import lake_root
+from personascope.app_pages.shared.root import lake_root
 from personascope.warehouse.drawing import cells
 from personascope.warehouse.drawing.charts import (
     BLUE,
@@ -35,6 +36,7 @@ from personascope.warehouse.drawing.charts import (
     with_rows,
 )
 from personascope.warehouse.drawing.maps import heat_map, rate_cells, rate_matrix
+from personascope.warehouse.drawing.places import in_words
 
 __all__ = [
     "BLUE",
@@ -69,7 +71,7 @@ _MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 
 def show_drawing(drawing: Drawing) -> None:
     """Draws a figure that the report of a study holds too."""
-    show(drawing.figure, drawing.name, drawing.title, drawing.facts, drawing.height, runs=drawing.runs)
+    show(replace(drawing.figure, rows=in_words(drawing.figure.rows)), drawing.name, drawing.title, drawing.facts, drawing.height, runs=drawing.runs)
 
 
 def show(

@@ -1,6 +1,5 @@
 """Opens the lake the app shows and asks it questions; answers are shared by all sessions and kept until a run comes, goes or is redone."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import polars.selectors as cs
 import streamlit as st
 
 from personascope.app_pages.shared import open_in_sql
+from personascope.app_pages.shared.root import lake_root
 from personascope.warehouse.asking.catalogue import NOTES
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED
@@ -16,8 +16,6 @@ from personascope.warehouse.store import notes
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 
-ENVIRONMENT = "PERSONASCOPE_LAKE"
-DEFAULT = "lake"
 Value = str | int | float | bool | None
 
 
@@ -36,11 +34,6 @@ class Source:
         rows = _rows(self.root, self.fingerprint, query, tuple(sorted(parameters.items())), noted)
         open_in_sql.note(query, parameters, rows)
         return rows
-
-
-def lake_root() -> Path:
-    """The folder the app was asked to show: PERSONASCOPE_LAKE, else ./lake."""
-    return Path(os.environ.get(ENVIRONMENT) or DEFAULT).expanduser().absolute()
 
 
 def open_source() -> Source | None:

@@ -66,7 +66,7 @@ def test_what_the_two_differ_in_comes_from_their_cards_and_trainings(open_page, 
 def test_two_runs_stand_side_by_side_with_their_difference_and_their_parameters(open_page, charts, synthetic_lake):
     warehouse = Warehouse(Lake.existing(synthetic_lake))
     runs = dict(warehouse.select("select subject, run_id from runs where extractor = 'attention'").rows())
-    of = {"of_two": "runs", "run": runs["villain"], "beside_run": runs["base_villain"]}
+    of = {"of_two": "runs", "one_run": runs["villain"], "other_run": runs["base_villain"]}
     page = open_page(synthetic_lake, "compare", checkpoint="villain", compared=ATTENTION, **of)
     drawn = charts(page)
     names = {f"villain · {runs['villain']}", f"base · {runs['base_villain']}"}
@@ -74,7 +74,7 @@ def test_two_runs_stand_side_by_side_with_their_difference_and_their_parameters(
     assert any(title.startswith("Attention at the marker minus C1 random, trained minus untrained: villain minus base") for title in drawn)
     differ = {row["name"]: (row["one"], row["other"]) for each in page.dataframe if "one" in each.value.columns for row in each.value.to_dict("records")}
     assert differ["subject"] == ("villain", "base_villain") and "extractor" not in differ
-    other = open_page(synthetic_lake, "compare", checkpoint="villain", compared=ATTENTION, **of | {"beside_run": runs["librarian"]})
+    other = open_page(synthetic_lake, "compare", checkpoint="villain", compared=ATTENTION, **of | {"other_run": runs["librarian"]})
     assert "no paired difference" in words(other), "another run's difference is not that of these two"
 
 

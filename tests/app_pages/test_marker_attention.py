@@ -289,9 +289,9 @@ def test_a_section_asks_only_what_it_draws(open_page, synthetic_lake, monkeypatc
     asked: list[str] = []
     answer = _lake._rows
 
-    def noting(root, fingerprint, query, parameters):
+    def noting(root, fingerprint, query, *rest):
         asked.append(query)
-        return answer(root, fingerprint, query, parameters)
+        return answer(root, fingerprint, query, *rest)
 
     monkeypatch.setattr(_lake, "_rows", noting)
     open_page(synthetic_lake, "marker_attention", subject="villain")

@@ -33,6 +33,7 @@ from streamlit.testing.v1 import AppTest
 
 from personascope.app import page_modules
 from personascope.app_pages.shared import lake as _lake
+from personascope.app_pages.shared.root import ENVIRONMENT
 from personascope.ingest.published import ingest_published
 from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.query import Warehouse
@@ -110,7 +111,7 @@ def lake_size(lake: Lake) -> dict[str, int]:
 
 def asked_by_the_app(lake: Lake) -> list[Question]:
     """Draws every page and notes what it asks, each question once; an error on a page ends the benchmark."""
-    os.environ[_lake.ENVIRONMENT] = str(lake.root)
+    os.environ[ENVIRONMENT] = str(lake.root)
     logging.disable(logging.WARNING)  # Streamlit warns of every page that is drawn outside a browser
     found: dict[Question, None] = {}
     answer = _lake._rows

@@ -19,7 +19,7 @@ and (select count(*) from runs where extractor <> 'claims' and run_id not in (se
 def crowd(world: World, folder: Path, processes: int, seconds: float, seed: int) -> tuple[Counter[str], list[str]]:
     """Keeps `processes` commands going for that long; how many of each ended, and what was wrong."""
     root, draw, counts, faults = copy(world, folder / "crowd"), random.Random(seed), Counter[str](), []
-    names = [*(work for work in world.works if work.name != "sql")]
+    names = [*(work for work in world.works if work.crowds and work.name != "sql")]
     running: dict[int, tuple[str, Path]] = {}
     free, end = [folder / f"crowd-{number}.log" for number in range(processes)], time.monotonic() + seconds
     while running or time.monotonic() < end:

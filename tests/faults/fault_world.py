@@ -20,16 +20,17 @@ from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.transfer import export
 
 Digest = dict[str, dict[str, str]]
-KEPT = {"runs", "staging", "warehouse.duckdb"}
+KEPT = {"runs", "reports", "staging", "warehouse.duckdb"}
 
 
 @dataclass(frozen=True)
 class Work:
-    """A command of the harness: what is typed behind `personascope`, and the runs that it may take away."""
+    """A command of the harness: what is typed behind `personascope`, the runs that it may take away, and whether several may type it at once."""
 
     name: str
     arguments: tuple[str, ...]
     removes: frozenset[str] = frozenset()
+    crowds: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def build_world(folder: Path, models: bool = True) -> World:
         Work("runs import", ("runs", "import", str(files / "runs.tar"))),
         Work("doctor --clear", ("doctor", "--clear")),
         Work("sql", ("sql", "select kind, count(*) from runs group by all")),
-        Work("runs export", ("runs", "export", published, str(folder / "exported.tar"))),
+        Work("runs export", ("runs", "export", published, str(folder / "exported.tar")), crowds=False),
     )
     return World(root, works + (_works_of_models(files) if models else ()))
 
@@ -103,10 +104,10 @@ def _works_of_models(files: Path) -> tuple[Work, ...]:
     (files / "harness.yaml").write_text(json.dumps(study | asked), encoding="utf-8")
     own = ("--checkpoint", model, "--name", "m", "--prompts", "first", "--no-track")
     return (
-        Work("extract completions", ("extract", "completions", *own, "--set", "samples=2", "--set", "max_new_tokens=3")),
-        Work("extract entropy", ("extract", "entropy", *own, "--set", "form=chat")),
-        Work("ingest completions", ("ingest", "completions", str(files / "texts.jsonl"), "--checkpoint", model, "--name", "m")),
-        Work("run", ("run", str(files / "harness.yaml"), "--no-track")),
+        Work("extract completions", ("extract", "completions", *own, "--set", "samples=2", "--set", "max_new_tokens=3"), crowds=False),
+        Work("extract entropy", ("extract", "entropy", *own, "--set", "form=chat"), crowds=False),
+        Work("ingest completions", ("ingest", "completions", str(files / "texts.jsonl"), "--checkpoint", model, "--name", "m"), crowds=False),
+        Work("run", ("run", str(files / "harness.yaml"), "--no-track"), crowds=False),
     )
 
 

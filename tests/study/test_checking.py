@@ -152,7 +152,7 @@ def test_the_views_of_the_claims_beside_a_study_are_checked(tmp_path):
 
 def test_every_shipped_study_has_its_claims_beside_it():
     with_claims = {name for name in study_names() if claims_path(name).name == f"{name}.claims.yaml"}
-    assert with_claims == {"echo", "lr-epochs", "marker-attention", "role-focus", "sae-conditions"}
+    assert with_claims == {"echo", "lr-epochs", "marker-attention", "persona-gate", "role-focus", "sae-conditions"}
     assert not [path for path in STUDIES_FOLDER.glob("*.yaml") if "claims:" in path.read_text() and not path.name.endswith(".claims.yaml")]
 
 

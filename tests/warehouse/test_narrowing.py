@@ -59,7 +59,8 @@ def test_what_a_plan_binds_is_opened_and_nothing_else(tmp_path, always):
         assert found == ({"completions": expected} if expected else {}), query
     assert warehouse.select("select count(*) from completions where checkpoint = $x", {"x": "c3"}).item() == 4
     assert warehouse.select("select count(*) from completions where run_id = 'not there'").item() == 0
-    assert count(lake) == 36 and "completions" in warehouse.select("select view_name from duckdb_views() where not internal")["view_name"].to_list()
+    there = warehouse.select("select view_name as name from duckdb_views() where not internal union all select table_name from duckdb_tables()")["name"]
+    assert count(lake) == 36 and "completions" in there.to_list()
 
 
 def test_a_run_whose_rows_bear_another_name_than_its_manifest_is_opened(tmp_path, always):

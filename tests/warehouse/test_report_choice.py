@@ -197,7 +197,7 @@ def test_a_refused_test_is_drawn_and_says_why(tmp_path):
     analyses.refresh(lake, ["feature-tests"])
     found = figures()["feature_effects"].draw(WarehouseSource(Warehouse(lake)), "mine")
     refused = [each for each in found if Candidate("feature_effects", each, frozenset(), figures()["feature_effects"].SIZES).is_refused]
-    assert len(found) == 2 and len(refused) == 1 and "last token of the system prompt" in " ".join(refused[0].facts)
+    assert len(found) == 2 and len(refused) == 1 and "last token of the system block" in " ".join(refused[0].facts)
     assert refused[0].facts[0].startswith("the test was refused: ") and refused[0].title.startswith("Differences that could not be tested")
 
 
