@@ -1,10 +1,13 @@
 """Published tables of features: those that differ most, how far differences point along named ones, and how alike conditions are, as printed."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.lake import Source
 from personascope.warehouse.drawing.figures import condition_similarity, feature_effects, feature_projections
+from personascope.warehouse.drawing.places import in_words
 
 STUDY, PUBLISHED = "sae-conditions", "published"
 ANY = """(select run_id from published_feature_differences limit 1) union all (select run_id from published_projections limit 1)
@@ -19,4 +22,4 @@ def show_published(lake: Source) -> None:
     st.subheader("As published", divider="gray")
     st.markdown("Typed from what others printed, at the precision it was printed with; samples and seeds are said where they were.")
     for drawing in drawings:
-        charts.show_drawing(drawing)
+        charts.show_drawing(replace(drawing, figure=replace(drawing.figure, rows=in_words(drawing.figure.rows))))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from textwrap import wrap
@@ -36,7 +35,6 @@ from personascope.warehouse.drawing.charts import (
     with_rows,
 )
 from personascope.warehouse.drawing.maps import heat_map, rate_cells, rate_matrix
-from personascope.warehouse.drawing.places import in_words
 
 __all__ = [
     "BLUE",
@@ -71,7 +69,7 @@ _MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 
 def show_drawing(drawing: Drawing) -> None:
     """Draws a figure that the report of a study holds too."""
-    show(replace(drawing.figure, rows=in_words(drawing.figure.rows)), drawing.name, drawing.title, drawing.facts, drawing.height, runs=drawing.runs)
+    show(drawing.figure, drawing.name, drawing.title, drawing.facts, drawing.height, runs=drawing.runs)
 
 
 def show(
