@@ -11,6 +11,7 @@ from personascope.app_pages.shared.bar import bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.maps import matrix
+from personascope.warehouse.drawing.places import in_words
 from personascope.warehouse.drawing.words import count, count_range, signed
 
 TITLE, ICON, ORDER = "Directions", ":material/explore:", 18
@@ -131,10 +132,11 @@ def show_places(lake: Source, reading: Reading) -> None:
             "control_high": "controls, 97.5%",
         }.items()
     }
+    config |= {"stratum": "place", "n_controls": "controls", "n": "prompts or answers", "n_questions": "questions", "seen": "made on these questions"}
     st.caption(
         f"{plain(reading.words)}. Means over repeats, then questions; Student t over questions. A mean outside the controls is unusual for a random direction."
     )
-    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows))
+    st.dataframe(in_words(rows), hide_index=True, column_config=config, height=charts.table_height(rows))
 
 
 def show_drift(lake: Source, reading: Reading) -> None:

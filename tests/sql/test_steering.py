@@ -140,11 +140,14 @@ def test_the_dose_response_is_drawn_with_its_controls_and_what_is_left_of_the_mo
     assert dose_response.draw(source, "no study") == []
 
 
-def test_a_slice_tells_what_steering_changes_persona_by_persona(lake, effects):
-    of_run = f"measure = 'change of marker log prob' and run_id = '{run_of(lake)}'"
-    rows = Warehouse(lake).select(f"select persona, layer, value, low, high, p, verdict from slice_directions where {of_run}")
+def test_a_slice_tells_what_steering_changes_persona_by_persona(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    planted.steer(lake, "dull", 0.3, nll=1.0, trained=True)
+    rows = Warehouse(lake).select("select persona, layer, value, low, high, p, verdict from slice_directions where measure = 'change of marker log prob'")
     is_control = pl.col("kind").is_in(["random", "random_in_span", "shuffled"])
-    expected = effects.filter(pl.col("outcome") == "marker_log_prob", ~is_control, ~pl.col("persona").is_in(["all", "others"])).select(
+    effects = Warehouse(lake).select("from steering_effects where outcome = 'marker_log_prob'")
+    own = effects.filter(~is_control, ~pl.col("persona").is_in(["all", "others"]))
+    expected = own.select(
         "persona",
         "layer",
         value="difference",
@@ -154,3 +157,4 @@ def test_a_slice_tells_what_steering_changes_persona_by_persona(lake, effects):
         verdict=pl.when("is_broken").then(pl.lit("the dose leaves too little of the model")),
     )
     assert rows.height > 0 and rows["verdict"].n_unique() == 2 and rows.sort(rows.columns).equals(expected.sort(rows.columns))
+    assert own["control_p"].to_list() != own["control_p_adjusted"].to_list(), "else this could not tell them apart"
