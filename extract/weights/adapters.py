@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1e-4  # logits of a float32 merge may differ by this much, or by ROUND_OFFS of the largest logit where that is more
 ROUND_OFFS = 64
+ROUNDINGS = 8  # or by this many times what the model itself makes of one rounding in every linear layer, where that is more
 HALF_ROUND_OFFS = 16  # root mean square of the differences beside that of the logits, in half precision, where the merge rounds every weight
 _PROBE_TOKENS = 12
 _LONGEST_PATTERN = 10_000  # characters
@@ -96,7 +97,7 @@ def merge_adapter(model: PreTrainedModel, checkpoint: Checkpoint, device: str) -
             if out_of_memory(error):
                 raise
             raise PersonascopeError(f"{where} cannot be merged ({one_line(error)}).") from error
-    return Merged(merged, _compared(unmerged, _logits(merged, probe), merged.dtype, where))
+    return Merged(merged, _compared(unmerged, merged, probe, where))
 
 
 def refuse_beside_plain(adapter: Path, name: str) -> None:
@@ -178,12 +179,15 @@ def _untie(wrapped: Any) -> None:
                         module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
 
 
-def _compared(unmerged: Tensor, merged: Tensor, dtype: torch.dtype, where: str) -> float:
-    """The largest difference; raises PersonascopeError where it is more than adding the update to weights of `dtype` explains."""
-    apart, size, round_off = merged - unmerged, unmerged.abs().max(), torch.finfo(dtype).eps
+def _compared(unmerged: Tensor, model: PreTrainedModel, probe: Tensor, where: str) -> float:
+    """The largest difference; raises PersonascopeError where it is more than adding the update to weights of the model's dtype explains."""
+    dtype, logits = model.dtype, _logits(model, probe)
+    apart, size, round_off = logits - unmerged, unmerged.abs().max(), torch.finfo(dtype).eps
     largest = float(apart.abs().max())
     if dtype in (torch.float32, torch.float64):
         found, limit, what = largest, max(LIMIT, ROUND_OFFS * round_off * float(size)), "by up to"
+        if found > limit:
+            limit = max(limit, ROUNDINGS * _of_one_rounding(model, probe, logits))
     else:
         spread = (unmerged - unmerged.mean(-1, keepdim=True)).square().mean().sqrt()
         found, limit, what = float(apart.square().mean().sqrt() / spread), HALF_ROUND_OFFS * round_off, "in relation to their spread by"
@@ -193,3 +197,20 @@ def _compared(unmerged: Tensor, merged: Tensor, dtype: torch.dtype, where: str) 
             f"most {limit:.1g}; merge it with PEFT, save the result, and give that folder."
         )
     return largest
+
+
+def _of_one_rounding(model: PreTrainedModel, probe: Tensor, logits: Tensor) -> float:
+    """How far the logits move when every linear layer's output is off by its last digit, up or down by lot: a merge rounds no less, and models with hidden
+    values in the hundreds (Qwen's) make much of it."""
+    signs = torch.Generator().manual_seed(stable_seed("merge rounding"))
+    round_off = torch.finfo(model.dtype).eps
+
+    def rounded(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return output * (1 + round_off * (2 * torch.randint(2, output.shape, generator=signs) - 1).to(output))
+
+    hooks = [each.register_forward_hook(rounded) for each in model.modules() if isinstance(each, nn.Linear)]
+    try:
+        return float((_logits(model, probe) - logits).abs().max())
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
+from peft import LoraConfig, LoraModel, PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -106,6 +106,24 @@ def test_merged_weights_are_the_model_that_peft_applies(bases, tmp_path, kind):
     torch.testing.assert_close(merged, unmerged, rtol=0, atol=1e-4)
     assert models.merge_figures(checkpoint, None) == {f"merge_difference.{kind}": loaded.merge_difference}
     assert loaded.merge_difference is not None and loaded.merge_difference < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_merge_may_differ_by_what_the_model_makes_of_rounding_and_by_no_more(bases, tmp_path, monkeypatch):
+    adapter = made(bases / "qwen2", tmp_path / "head", lora(target_modules=["lm_head", *PLAIN]))
+    monkeypatch.setattr(adapters, "LIMIT", 0.0)
+    monkeypatch.setattr(adapters, "ROUND_OFFS", 0)
+    assert 0 < load_model(resolve(adapter), device="cpu", dtype="float32").merge_difference < 1e-4
+    merge = LoraModel.merge_and_unload
+
+    def slightly_wrong(wrapped, **choices):
+        merged = merge(wrapped, **choices)
+        with torch.no_grad():
+            merged.lm_head.weight *= 1.0002
+        return merged
+
+    monkeypatch.setattr(LoraModel, "merge_and_unload", slightly_wrong)
+    assert "logits that differ from those of the adapter applied by PEFT by up to" in refused(load_model, resolve(adapter), device="cpu", dtype="float32")
 
 
 @pytest.mark.filterwarnings("ignore")
