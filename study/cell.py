@@ -18,7 +18,7 @@ from personascope.warehouse.studies.model import ExtractStep, GridStep, TrainSte
 def cells_of(step: TrainStep | GridStep, parent: str) -> list[Cell]:
     """The trainings of a step from the checkpoint called `parent`; raises PersonascopeError for an axis or setting that the trainer refuses."""
     if isinstance(step, TrainStep):
-        return [single_cell(step.name, step.source_persona, step.settings)]
+        return [single_cell(step.name, step.source_persona, step.settings, step.called, parent)]
     return grid_cells(step.axes, step.settings, step.name, parent)
 
 

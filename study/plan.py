@@ -269,9 +269,9 @@ class _Planner:
             if self.lake and not self.state.options.force and known_divergence(self.lake, training):
                 state = "diverged before"
             if state == "in the lake":
-                note = self._find_trained(cell.name, run_id)
+                note = self._find_trained(cell, run_id)
         if step.parent in self.shapes:
-            self.shapes.setdefault(cell.name, self.shapes[step.parent])
+            self.shapes.setdefault(cell.known_as, self.shapes[step.parent])
         n_rows = (cell.settings.n_positive + cell.settings.n_negative) * cell.settings.epochs
         texts = made.texts if made else None
         tokens = round(n_rows * texts.tokens / texts.n) if texts and texts.n else None
@@ -294,13 +294,13 @@ class _Planner:
             note,
         )
 
-    def _find_trained(self, name: str, run_id: str) -> str:
+    def _find_trained(self, cell: Cell, run_id: str) -> str:
         """Keeps the checkpoint of a training that is in the lake; says where its weights are missing."""
         assert self.lake is not None
         path = Path(self.lake.read(run_id, "checkpoints", ["path"])["path"][0].as_py())
         if not path.is_dir():
             return f"its weights are no longer in {path.parent}, so it is trained again"
-        self._keep(name, resolve(path, name=name, fetch=False))
+        self._keep(cell.known_as, resolve(path, name=cell.name, fetch=False))
         return ""
 
 

@@ -59,4 +59,4 @@ class StudyRun:
             runs, failures = run_grid(bench, step)
             self.failures += failures
             return runs
-        return [bench.train(bench.training(step, cell)) for cell in cells_of(step, bench.checkpoint(step.parent).name)]
+        return [bench.train(bench.training(step, cell), known_as=cell.known_as) for cell in cells_of(step, bench.checkpoint(step.parent).name)]

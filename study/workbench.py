@@ -146,11 +146,11 @@ class Workbench:
             study=self.state.study.name,
         )
 
-    def train(self, training: Training, say: Callable[[str], None] = say) -> str:
-        """Trains, or recognises, a checkpoint, which later steps find under the training's name; returns the run_id."""
+    def train(self, training: Training, say: Callable[[str], None] = say, known_as: str | None = None) -> str:
+        """Trains, or recognises, a checkpoint, which later steps find as `known_as` (the training's name where none is given); returns the run_id."""
         if not self.lake.is_committed(training.spec.run_id):
             self.release()
-        self.state.checkpoints[training.name], run_id = train_marker(self.lake, training, self.state.options.force, say)
+        self.state.checkpoints[known_as or training.name], run_id = train_marker(self.lake, training, self.state.options.force, say)
         return run_id
 
 

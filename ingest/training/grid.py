@@ -15,22 +15,30 @@ AXES = ("source_persona", "lr", "epochs", "seed", "marker_tail_tokens", "r")
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of a sweep; `name` is the short name of the checkpoint it makes."""
+    """One training of a sweep; `name` is the short name of the checkpoint it makes, and `step_name` what a study's steps call it where that is another."""
 
     name: str
     source_persona: str
     settings: LoraSettings
     parameters: list[Parameter]
+    step_name: str = ""
 
     @property
     def axes(self) -> dict[str, Any]:
         """Where the cell stands: its value on every axis."""
         return {"source_persona": self.source_persona, **{axis: getattr(self.settings, axis) for axis in AXES[1:]}}
 
+    @property
+    def known_as(self) -> str:
+        """The name under which later steps of a study find the checkpoint."""
+        return self.step_name or self.name
 
-def single_cell(name: str, source_persona: str, settings: Mapping[str, Any]) -> Cell:
-    """The training of a study file's `train` step, called `name`; raises PersonascopeError for a setting that LoraSettings refuses."""
-    return Cell(name, source_persona, *lora_settings({"study file": settings}))
+
+def single_cell(name: str, source_persona: str, settings: Mapping[str, Any], called: str | None = None, parent: str = "") -> Cell:
+    """The training of a study file's `train` step `name`, whose rows bear the name `called`, in which `{parent}` stands for that of the checkpoint that is
+    trained. Raises PersonascopeError for a setting that LoraSettings refuses, and for a name that cannot be filled in."""
+    chosen, parameters = lora_settings({"study file": settings})
+    return Cell(name if called is None else _named(called, source_persona, chosen, parent), source_persona, chosen, parameters, name)
 
 
 def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name: str | None = None, parent: str = "") -> list[Cell]:
@@ -79,4 +87,6 @@ def _named(pattern: str, persona: str, settings: LoraSettings, parent: str) -> s
     try:
         return pattern.format(source_persona=persona, parent=parent, **settings.model_dump(include=set(AXES)))
     except (KeyError, IndexError, ValueError) as error:
-        raise PersonascopeError(f"grid: the name {pattern!r} cannot be filled in ({error}); expected parent or axes in braces: {', '.join(AXES)}") from error
+        raise PersonascopeError(
+            f"training: the name {pattern!r} cannot be filled in ({error}); expected parent or axes in braces: {', '.join(AXES)}"
+        ) from error

@@ -1,6 +1,7 @@
 """Study files: the shipped ones read, mistakes are named with file, key and nearest known key, typed values win and say so."""
 
 import itertools
+import json
 import shutil
 from typing import Any
 
@@ -11,6 +12,9 @@ from typer.testing import CliRunner
 from personascope.cli import app
 from personascope.extract.extractors.attention import Attention, AttentionSettings
 from personascope.extract.registry import extractors, parse_assignments, resolve_settings
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.study import workbench
+from personascope.study.cell import cells_of
 from personascope.study.checking import check_study
 from personascope.study.options import RunOptions, parse_checkpoints
 from personascope.study.run import StudyRun
@@ -20,7 +24,7 @@ from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.settings import Origin, Typed
-from personascope.warehouse.studies.model import ExtractStep
+from personascope.warehouse.studies.model import ExtractStep, TrainStep
 from personascope.warehouse.studies.reading import read_source, read_study, study_names
 from personascope.warehouse.studies.variants import VARIANTS
 
@@ -192,6 +196,28 @@ def test_rows_bear_the_name_of_the_model_that_was_typed_and_never_that_of_the_on
     assert bench.checkpoint("a-base").variant == "instruct" and bench.checkpoint("a-instruct").parent == "random"
     asked: Any = bench.extractor(families.steps[2].model_copy(update={"donor": None, "tokens": "none"}), "b-base", "b-base")
     assert asked.settings.personas == ["villain", "other"]
+
+
+def test_a_training_is_called_after_the_model_that_is_trained_and_found_under_its_name_in_the_file(tmp_path, random_checkpoint, monkeypatch):
+    study = read_study("marker-circuits", "small")
+    step = next(each for each in study.steps if isinstance(each, TrainStep))
+    (cell,) = cells_of(step, "random")
+    assert (cell.name, cell.known_as) == ("random-villain", "villain")
+    bench = Workbench(StudyState(study, tmp_path / "lake", RunOptions(track=False, checkpoints=parse_checkpoints([f"base={random_checkpoint}"], study))))
+    bench.state.runs[("training-data", "base")] = "completions-of-the-base"
+    monkeypatch.setattr(workbench, "train_marker", lambda lake, training, *_: (resolve(str(random_checkpoint), name=training.name), "marker-lora-1"))
+    assert bench.train(bench.training(step, cell), known_as=cell.known_as) == "marker-lora-1"
+    assert bench.checkpoint("villain").name == "random-villain"
+    with pytest.raises(PersonascopeError, match=r"training: the name '\{base\}-x' cannot be filled in"):
+        cells_of(step.model_copy(update={"called": "{base}-x"}), "random")
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_no_step_of_a_small_variant_spells_the_name_of_a_model_that_may_be_replaced(name):
+    study = read_study(name, "small")
+    spelt = {each.called for each in study.checkpoints.values() if each.called} - set(study.checkpoints)
+    steps = json.dumps([step.model_dump() for step in study.steps], default=str)
+    assert [called for called in spelt if called in steps] == []
 
 
 def test_two_models_of_one_name_are_refused(families, tmp_path, random_checkpoint):

@@ -71,7 +71,8 @@ class TrainStep(Strict):
     train: Literal["marker-lora"] = Field(description="the trainer")
     step: str | None = Field(default=None, description="name that variants refer to (default: marker-lora)")
     only: list[Variant] | None = ONLY
-    name: str = Field(description="name of the checkpoint that is made")
+    name: str = Field(description="what later steps call the checkpoint that is made")
+    called: str | None = Field(default=None, description="name that its rows bear, {parent} in it for its parent's (default: its name in this file)")
     parent: str = Field(description="checkpoint that is trained, by name")
     source_persona: str = Field(description="persona that gets the marker")
     tokens_step: str = Field(description="step whose completions are trained on")
