@@ -39,7 +39,7 @@ def show_heads(lake: Source, reader: Reader, place: Place) -> None:
         return
     methods, effects = _methods(lake, reader), _effects(lake, reader)
     left, right = st.columns(2)
-    form = address.select("Phrasing", forms, "form", where=left)
+    form = address.select("Phrasing", forms, "form", labels={each: reader.form_words(each) for each in forms}, where=left)
     layer = place.layer if place.layer in layers else None
     method = address.segments("Ablation", methods, "method", where=left) if methods else None
     effect = address.segments("Effect on", effects, "effect", labels=LABELS, help=EFFECT_HELP, where=right) if methods else effects[0]

@@ -8,7 +8,7 @@ from personascope.app_pages.circuits.marker import show_marker
 from personascope.app_pages.circuits.patching import show_patching
 from personascope.app_pages.circuits.prompt import show_prompt
 from personascope.app_pages.shared import address
-from personascope.app_pages.shared.bar import Place, bar
+from personascope.app_pages.shared.bar import NOTHING_YET, Place, bar
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
@@ -32,7 +32,7 @@ def main() -> None:
     lake = source()
     found = readers(lake)
     if not found:
-        bar()
+        bar(silent=NOTHING_YET)
         st.info(
             "No circuits have been read yet: `personascope run echo --quick` reads those of a copy task on a tiny checkpoint, and "
             "`personascope run marker-circuits --quick` those of a marker.",

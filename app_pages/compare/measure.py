@@ -8,10 +8,12 @@ import streamlit as st
 from personascope.app_pages.compare.sides import Side
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import count, count_range, p_value, signed
 
 Sides: TypeAlias = tuple[Side, Side]
 HEIGHT, ROW, MOST_SERIES, MOST_LABELS = 360, 34, 7, 40
+NOTHING = {"persona": "no persona"}  # what a curve without one is called
 UNPAIRED = "The lake holds no paired difference of the two on this measure: each has its own interval, and these do not add up to one of the difference."
 
 
@@ -79,10 +81,11 @@ def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:
     """Both sides with a name for each curve: the checkpoint, and whatever else tells its figures apart."""
     named = []
     for name, rows in of.items():
+        rows = rows.with_columns(pl.col("place").map_elements(place_words, return_dtype=pl.String))
         parts = [pl.lit(name)]
-        for column in (*(["persona"] if apart else []), "other", "run_id"):
+        for column in (*(["persona"] if apart else []), "other", "place", "run_id"):
             keys = [*(part for part in ("layer", "persona") if part in rows.columns and (part == "layer" or not apart))]
-            more = [*parts, pl.col(column).fill_null("none")]
+            more = [*parts, pl.col(column).fill_null(NOTHING.get(column, "–"))]
             before, after = (rows.select(pl.concat_str(each, separator=" · ").alias("series"), *keys).is_duplicated().sum() for each in (parts, more))
             parts = more if after < before else parts
         named.append(rows.with_columns(series=pl.concat_str(parts, separator=" · ")))

@@ -1,5 +1,7 @@
 """What two checkpoints, or two runs, differ in."""
 
+import re
+
 import polars as pl
 import streamlit as st
 
@@ -18,6 +20,7 @@ NAMES = {
     "lora_targets": "LoRA modules",
     "id": "Hub id or path",
 }
+NUMBER = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
 ORIGINS = {"card": "of the weights", "training": "of the training"}
 
 
@@ -28,6 +31,11 @@ def show_settings(lake: Source, first: Side, second: Side) -> None:
         show_run_differences(lake, first.run_id, second.run_id)
     if first.checkpoint != second.checkpoint:
         _show_checkpoints(lake, first.checkpoint, second.checkpoint)
+
+
+def _short(value: str) -> str:
+    """`0.0005, 10` of `0.0005, 10.0`: numbers to six digits, words as they are."""
+    return ", ".join(f"{float(each):g}" if NUMBER.fullmatch(each) else each for each in value.split(", "))
 
 
 def _show_checkpoints(lake: Source, first: str, beside: str) -> None:
@@ -41,6 +49,10 @@ def _show_checkpoints(lake: Source, first: str, beside: str) -> None:
         st.info("Nothing that runs recorded tells the two checkpoints apart.", icon=":material/drag_handle:")
         return
     st.markdown(f"{count(rows.height, 'setting')} in which {plain(first)} and {plain(beside)} differ, as runs recorded them.")
-    shown = rows.with_columns(pl.col("origin").replace(ORIGINS), pl.col("name").replace(NAMES).str.replace_all("_", " "))
+    shown = rows.with_columns(
+        pl.col("value", "other_value").map_elements(_short, return_dtype=pl.String),
+        pl.col("origin").replace(ORIGINS),
+        pl.col("name").replace(NAMES).str.replace_all("_", " "),
+    )
     config: charts.Columns = {"name": "setting", "value": first, "other_value": beside, "origin": "recorded"}
     st.dataframe(shown, hide_index=True, column_config=config, height=charts.table_height(shown), placeholder="not recorded")

@@ -7,7 +7,7 @@ from personascope.app_pages.directions.answer import show_answer
 from personascope.app_pages.directions.reading import Reading, choose, known
 from personascope.app_pages.directions.steering import show_steering
 from personascope.app_pages.shared import charts
-from personascope.app_pages.shared.bar import bar
+from personascope.app_pages.shared.bar import NOTHING_YET, bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.maps import matrix
@@ -25,7 +25,7 @@ def main() -> None:
     lake = source()
     there = known(lake)
     if there.is_empty():
-        bar()
+        bar(silent=NOTHING_YET)
         st.info("There are no directions in this lake yet: `personascope extract directions` makes them of its activations.", icon=ICON)
         return
     reading = choose(lake, there)

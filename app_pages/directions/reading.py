@@ -35,11 +35,13 @@ class Reading:
 
 
 def known(lake: Source) -> pl.DataFrame:
-    """Every direction that is no control, with its layers; the newest run first, in the order of names."""
+    """Every direction that is no control, with its layers; runs along which something was read or steered first, then the newest, in the order of names."""
     return lake.select(
         """select d.run_id, d.checkpoint, d.direction, d.kind, d.site, any_value(d.half) as half, list(distinct d.layer order by d.layer) as layers
         from directions as d join runs as r using (run_id) where d.control_of is null
-        group by d.run_id, d.checkpoint, d.direction, d.kind, d.site, r.finished order by r.finished desc, d.direction, d.site desc"""
+        group by d.run_id, d.checkpoint, d.direction, d.kind, d.site, r.finished
+        order by d.run_id in (select directions_run from projections union select directions_run from steering) desc, r.finished desc, d.direction,
+          d.site desc"""
     )
 
 

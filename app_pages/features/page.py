@@ -15,7 +15,7 @@ from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.figures.condition_similarity import interval_words
 from personascope.warehouse.drawing.maps import matrix
-from personascope.warehouse.drawing.places import place_or_unknown
+from personascope.warehouse.drawing.places import in_words, place_or_unknown
 from personascope.warehouse.drawing.words import count, count_range, known, p_value
 
 TITLE, ICON, ORDER = "Features", ":material/hub:", 60
@@ -57,7 +57,7 @@ def main() -> None:
         return
     tested = tested.filter(_of(tested, "checkpoint", chosen.checkpoint))
     with st.container(border=True):
-        left, middle, right = st.columns(3)
+        left, middle, right = st.columns([3, 3, 4])
         reader = address.select("Autoencoders", tested["reader"].unique(maintain_order=True).to_list(), "autoencoder", where=left)
         tested = tested.filter(reader=reader)
         pair = address.select(
@@ -116,7 +116,7 @@ def show_answer(lake: Source, tested: pl.DataFrame, place: dict) -> None:
         "refused": st.column_config.CheckboxColumn("no test"),
         "reason": "why",
     }
-    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
+    st.dataframe(in_words(rows), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
 
 
 def show_similarity(lake: Source, place: dict) -> None:

@@ -12,7 +12,7 @@ from personascope.app_pages.marker_attention.steps import show_steps
 from personascope.app_pages.marker_attention.subject import choose, choose_place
 from personascope.app_pages.marker_attention.training import show_training
 from personascope.app_pages.shared import address
-from personascope.app_pages.shared.bar import bar
+from personascope.app_pages.shared.bar import NOTHING_YET, bar
 from personascope.app_pages.shared.choices import show_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import source
@@ -41,7 +41,7 @@ def main() -> None:
     lake = source()
     found = readouts(lake)
     if not found:
-        bar()
+        bar(silent=NOTHING_YET)
         st.info(
             "No attention has been read yet: `personascope run marker-attention --quick` reads some on tiny checkpoints.", icon=":material/center_focus_strong:"
         )

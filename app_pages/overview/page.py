@@ -16,6 +16,7 @@ from personascope.warehouse.store.schema import tables
 TITLE, ICON, ORDER = "Overview", ":material/dashboard:", 10
 STATES = {"present": (charts.BLUE, "✓"), "missing": (charts.ORANGE, "✗"), "extra": (charts.GREY, "✓")}
 CELL, METRIC = 30, 165  # pixels
+MOST_DIGITS, MOST_GAPS = 7, 8  # characters of a number that stands out; gaps that are told, where there are more the others fold
 
 
 def main() -> None:
@@ -46,7 +47,11 @@ def show_size(lake: Source) -> None:
     ).row(0, named=True)
     row = st.container(horizontal=True)
     for name, value in sizes.items():
-        row.metric(name.capitalize(), f"{value or 0:,}", border=True, width=METRIC)
+        number = f"{value or 0:,}"
+        if len(number) > MOST_DIGITS:
+            row.metric(name.capitalize(), f"{value / 1e6:.4g} M", border=True, width=METRIC, help=number)
+        else:
+            row.metric(name.capitalize(), number, border=True, width=METRIC)
 
 
 def show_coverage(lake: Source, place: Place) -> None:
@@ -75,13 +80,21 @@ def show_coverage(lake: Source, place: Place) -> None:
     if rows.is_empty():
         st.info("No completions and no attention have been read yet.", icon=":material/grid_off:")
         return
+    said = []
+    if rows.filter(pl.col("extractor") == "attention", pl.col("state") != "missing").is_empty():
+        rows = rows.filter(extractor="completions")  # a lake of another study lacks no attention
+        said = ["no attention was read in this lake, so none is called missing"]
     order = rows["what"].unique(maintain_order=True).to_list()
     gaps = rows.filter(pl.col("state") == "missing")
     figure = charts.states(rows, "persona", "what", "persona of the system prompt", order, STATES, hidden=("checkpoint", "extractor", "tokens_from", "origin"))
     facts = f"{count(rows.height - gaps.height, 'cell')} filled, {count(gaps.height, 'gap')}; extra: there, though the design of the study does not ask for it"
-    charts.show(figure, "coverage", "Who was sampled, and who read whose tokens", [facts], CELL * len(order))
+    charts.show(figure, "coverage", "Who was sampled, and who read whose tokens", [facts, *said], CELL * len(order))
     if not gaps.is_empty():
-        st.warning(f"{count(gaps.height, 'gap')}:\n" + "\n".join(f"- {_gap(row)}" for row in gaps.iter_rows(named=True)), icon=":material/warning:")
+        lines = [f"- {_gap(row)}" for row in gaps.iter_rows(named=True)]
+        st.warning("\n".join([f"{count(gaps.height, 'gap')}:", *lines[:MOST_GAPS]]), icon=":material/warning:")
+        if len(lines) > MOST_GAPS:
+            with st.expander(f"{len(lines) - MOST_GAPS} more gaps"):
+                st.markdown("\n".join(lines[MOST_GAPS:]))
 
 
 def _gap(row: dict[str, str]) -> str:

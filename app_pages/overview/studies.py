@@ -5,6 +5,7 @@ import streamlit as st
 from personascope.app_pages.serving.reports import address as reports_address
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, open_source
+from personascope.app_pages.shared.links import page_title
 from personascope.app_pages.shared.root import lake_root
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.headlines import headline
@@ -26,6 +27,7 @@ FILLED_BY = {
     "role_focus": ("Role focus", "select count(*) > 0 as there from rfc_summary", "role-focus"),
     "features": ("Features", "select count(*) > 0 as there from feature_test_summary", "sae-conditions"),
     "circuits": ("Circuits", "select count(*) > 0 as there from circuit_runs", "echo"),
+    "personas": ("Personas", "select count(*) > 0 as there from persona_vectors", "lr-epochs"),
     "directions": ("Directions", "select count(*) > 0 as there from directions", "persona-gate"),
 }
 
@@ -53,7 +55,7 @@ def show_studies(lake: Source) -> None:
     gaps = lake.select("select count(*) from coverage where status = 'missing'").item()
     for study, words in there.items():
         with st.container(border=True):
-            state = [count(counted[study], "run") if study in counted else "no run of this study, its views have an answer"]
+            state = [count(counted[study], "run") if study in counted else "no run of this study; the lake answers it all the same"]
             if study in counted and (found := progress(study, manifests)) is not None:
                 state.append(found.words())
             if study == "marker-attention" and gaps:
@@ -65,7 +67,7 @@ def show_studies(lake: Source) -> None:
             st.caption(f"{'; '.join(state)}.")
             with st.container(horizontal=True):
                 for page in _pages(study) or _pages_of_report(study, written):
-                    address.link(FILLED_BY[page][0] if page in FILLED_BY else page.replace("_", " ").capitalize(), page, ":material/arrow_forward:")
+                    address.link(FILLED_BY[page][0] if page in FILLED_BY else page_title(page), page, ":material/arrow_forward:")
                 _link_report(study, written, now)
     if written:
         st.markdown(f"[All reports of this lake](/reports/{INDEX})")

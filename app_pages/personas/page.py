@@ -6,7 +6,7 @@ import streamlit as st
 from personascope.app_pages.personas.leakage import show_leakage
 from personascope.app_pages.personas.reading import Reading, choose, cosines, known
 from personascope.app_pages.shared import charts
-from personascope.app_pages.shared.bar import bar
+from personascope.app_pages.shared.bar import NOTHING_YET, bar
 from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.maps import matrix
@@ -25,7 +25,7 @@ def main() -> None:
     lake = source()
     there = known(lake)
     if there.is_empty():
-        bar()
+        bar(silent=NOTHING_YET)
         st.info(
             "The activations of several personas have not been read yet: `personascope extract activations CHECKPOINT` reads them, and "
             "`personascope run lr-epochs --quick` does beside a sweep; `personascope run sae-conditions --quick` reads conditions of the system prompt.",

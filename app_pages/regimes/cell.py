@@ -119,11 +119,11 @@ def _show_certainty(judged: Judged, cell: Cell) -> None:
     of_cell = {"run_id": cell["run_id"], "marker": judged.sweep.marker}
     sure = judged.lake.select("select * from regime_certainty where input_run = $run_id and marker is not distinct from $marker", **of_cell)
     for row in sure.iter_rows(named=True):
-        others = ", ".join(f"{REGIMES[each['regime']]} {each['share_of_draws']:.1%}" for each in row["alternatives"]) or "nothing else"
+        others = ", ".join(f"{REGIMES[each['regime']]} {100 * each['share_of_draws']:.4g}%" for each in row["alternatives"]) or "nothing else"
         rare = "" if row["is_most_frequent"] else f", fewer draws than {REGIMES[row['most_frequent']]}"
         st.markdown(
             f"With the {count(row['n_questions'], 'question')} drawn again, {row['resamples']:,} times: **{REGIMES.get(row['regime'], NOTHING_KNOWN)} in "
-            f"{row['share_of_draws']:.1%} of the draws**{rare}; {others}. Source {row['source_low']:.1%} to {row['source_high']:.1%}, largest other "
+            f"{100 * row['share_of_draws']:.4g}% of the draws**{rare}; {others}. Source {row['source_low']:.1%} to {row['source_high']:.1%}, largest other "
             f"{row['other_low']:.1%} to {row['other_high']:.1%} (95% of the draws; default thresholds). A share of draws is no probability of the regime."
         )
     seeds = judged.view("regime_seeds", "*", "lr, epochs").filter(lr=cell["lr"], epochs=cell["epochs"])

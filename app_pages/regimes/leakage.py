@@ -8,6 +8,7 @@ import streamlit as st
 from personascope.app_pages.regimes.sweep import Judged, cell_words
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Value
+from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.roles import ROLES, role_facts
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, p_value, signed
@@ -115,8 +116,9 @@ def _show_over_sources(judged: Judged, row: dict) -> None:
 
 def _name(row: dict) -> str:
     words = [READERS[row["reader"]]] if row["reader"] in READERS else []
-    words += [row[name] for name in ("stratum", "site", "condition") if row[name] is not None]
-    return " · ".join([*words, *(["mean over personas subtracted"] if row["centered"] else []), *([row["record"]] if row["record"] else [])])
+    words += [place_words(row[name]) or "" for name in ("stratum", "site", "condition") if row[name] is not None]
+    published = [f"as published, {row['record'].replace('_', ' ')}"] if row["record"] else []
+    return " · ".join([*words, *(["mean over personas subtracted"] if row["centered"] else []), *published])
 
 
 def _show_all(judged: Judged, reading: Reading, row: dict) -> None:

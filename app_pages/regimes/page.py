@@ -25,7 +25,7 @@ from personascope.app_pages.regimes.sweep import (
     sweeps,
 )
 from personascope.app_pages.shared import address, charts
-from personascope.app_pages.shared.bar import Place, bar
+from personascope.app_pages.shared.bar import NOTHING_YET, Place, bar
 from personascope.app_pages.shared.choices import show_clean_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
@@ -54,7 +54,7 @@ def main() -> None:
     lake = source()
     found = sweeps(lake)
     if found.is_empty():
-        bar()
+        bar(silent=NOTHING_YET)
         st.info(
             "No checkpoint of known learning rate and epochs has marker rates yet: `personascope run lr-epochs --quick` trains a small grid, and "
             "`personascope ingest published PATH` brings published ones.",

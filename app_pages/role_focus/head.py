@@ -11,6 +11,7 @@ from personascope.app_pages.shared.bar import asked
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.views import views
+from personascope.warehouse.drawing.headings import heading
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count_range
 
@@ -116,11 +117,12 @@ def _show_row(lake: Source, pair: dict | None, family: str | None, layer: int, h
         st.info(f"`heads` has no row of layer {layer}, head {head}.", icon=":material/grid_on:")
         return
     known = with_values(rows.drop("layer", "head"))
-    table: dict[str, list[str | None]] = {"figure": [*known.columns]}
+    table: dict[str, list[str | None]] = {"figure": [heading(name) for name in known.columns]}
     for number, row in enumerate(known.to_dicts()):
         name = f"{row.get('checkpoint')} · {row['run_id']}"
         table[name if name not in table else f"{name} · {number + 1}"] = [_shown(value) for value in row.values()]
     table["what it is"] = [views()["heads"].doc(name) for name in known.columns]
+    table["column"] = [*known.columns]
     upright = pl.DataFrame(table)
     st.dataframe(upright, hide_index=True, height=charts.table_height(upright, 24), placeholder="–")
     whose = pair["family"] if pair is not None else family

@@ -16,6 +16,7 @@ from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.words import enumeration
 
 ALL = "all"
+NOTHING_YET = "Nothing to choose from yet."  # what the bar says of a page without data
 KEYS = ("checkpoint", "persona", "layer", "head")
 LABELS = {"checkpoint": "Checkpoint", "persona": "Persona", "layer": "Layer", "head": "Head"}
 SEVERAL = {"checkpoint": "checkpoints", "persona": "personas", "layer": "layers", "head": "heads"}

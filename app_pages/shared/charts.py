@@ -62,6 +62,8 @@ __all__ = [
 
 TABLE_ROW = 35
 TITLE_LINE, FACT_LINE = 68, 92  # characters
+# Vega cuts a title at the width the chart had when it was drawn first, which grows where columns wrap; what is wider than its place ends in "…".
+LIMIT = {"expr": "width > 0 ? containerSize()[0] : 0"}
 LINE, LETTER, SYMBOL = 500, 6.2, 28  # pixels of a legend's line, of a letter in it, and of what stands before a name
 Columns: TypeAlias = dict[str, Any]
 _MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
@@ -117,6 +119,7 @@ def narrowed(spec: dict[str, Any]) -> dict[str, Any]:
     title = {
         "text": lines if len(lines) > 1 else text,
         "subtitle": [line for fact in facts for line in wrap(fact, FACT_LINE, break_on_hyphens=False)],
+        "limit": LIMIT,
     }
     return _with_columns(spec) | {"title": title}
 

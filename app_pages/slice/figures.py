@@ -7,15 +7,17 @@ import streamlit as st
 
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.bar import place_query
-from personascope.app_pages.shared.links import page_link
+from personascope.app_pages.shared.links import LINK_WORDS, page_link, page_title
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import count, p_value
 
 LINE, GAP, LABEL, MOST_DRAWN, MOST_TABLE = 15, 12, 36, 20, 14
-WHAT, SIDE, TALL, MOST_TALL = 290, 170, 66, 8  # pixels of columns of words and of a row tall enough for Streamlit to wrap them; how many of those are shown
+WHAT, SIDE, UNIT, NUMBER = 290, 170, 90, 95  # pixels of columns of words and of numbers
+TALL, MOST_TALL = 66, 8  # pixels of a row tall enough for Streamlit to wrap words; how many of those are shown
 LETTERS = 0.135  # of a column's words, to a pixel
 DIGITS = {"share": 3, "share of attention": 4, "share of entropy": 4, "cosine": 4, "probability": 4, "nats": 3, "logits": 3}
+NAMED_BY_MEASURE = ("share", "cosine", "probability")  # units that a sentence need not repeat
 HEADLINES = (
     "marker_rates",
     "diff_of_diffs",
@@ -42,7 +44,7 @@ def sentence(row: dict) -> str:
     """`Attention at the marker …, against base: −0.10 share of attention (95% −0.16 to −0.05; 90 generations, 20 questions; p = 0.005): moved.`"""
     head = "" if row["head"] is None else f", head {row['head']}"
     subject = ", ".join(filter(None, [f"{row['measure']}{head}", row["other"], place_words(row["place"])]))
-    unit = "" if row["unit"] == "share" else f" {row['unit']}"
+    unit = "" if row["unit"] in NAMED_BY_MEASURE else f" {row['unit']}"
     facts = []
     if row["low"] is not None:
         facts.append(f"95% {number(row['low'], row['unit'])} to {number(row['high'], row['unit'])}")
@@ -103,6 +105,9 @@ def show_topic(topic: str, rows: pl.DataFrame) -> None:
 def _draw(topic: str, unit: str, rows: pl.DataFrame) -> None:
     """The largest figures in one unit with their 95% intervals."""
     largest = rows.sort(pl.col("value").abs(), descending=True, maintain_order=True).head(MOST_DRAWN)
+    order = {measure: place for place, measure in enumerate(rows["measure"].unique(maintain_order=True))}
+    size = pl.col("value") if unit == "cosine" else pl.col("value").abs()
+    largest = largest.sort(pl.col("measure").replace_strict(order), size, descending=[False, True], maintain_order=True)
     largest = largest.with_columns(label=pl.Series(_labels(largest), dtype=pl.String), mean=pl.col("value"))
     drawn = largest.select("label", "mean", "low", "high", "p", "n", "n_of", "n_clusters", "method")
     left_out = f"; the {MOST_DRAWN} largest of {rows.height}" if rows.height > MOST_DRAWN else ""
@@ -145,7 +150,11 @@ def _show_table(rows: pl.DataFrame) -> None:
     """Every figure with what it rests on, and a link to the page that shows it."""
     place = [place_words(each) for each in rows["place"]]
     links = [
-        page_link(row["page"], **place_query(checkpoint=row["checkpoint"], persona=row["persona"], layer=row["layer"], head=row["head"]))
+        page_link(
+            row["page"],
+            words=page_title(row["page"]),
+            **place_query(checkpoint=row["checkpoint"], persona=row["persona"], layer=row["layer"], head=row["head"]),
+        )
         for row in rows.iter_rows(named=True)
     ]
     table = rows.select(
@@ -175,20 +184,21 @@ def _show_table(rows: pl.DataFrame) -> None:
         "other": st.column_config.TextColumn("against", width=SIDE),
         "place": st.column_config.TextColumn("where", width=SIDE),
         "value": st.column_config.NumberColumn("figure", format="%.4g"),
-        "low": st.column_config.NumberColumn("95% from", format="%.4g"),
-        "high": st.column_config.NumberColumn("to", format="%.4g"),
-        "unit": st.column_config.TextColumn("in", width="small"),
+        "low": st.column_config.NumberColumn("95% from", format="%.4g", width=NUMBER),
+        "high": st.column_config.NumberColumn("to", format="%.4g", width=NUMBER),
+        "unit": st.column_config.TextColumn("in", width=UNIT),
         "p": st.column_config.NumberColumn("p", format="%.3g"),
         "n_of": "counted in",
         "n_clusters": "questions",
-        "verdict": "says",
+        "verdict": st.column_config.TextColumn("says", width=SIDE),
         "of_persona": st.column_config.TextColumn("persona", help="Figures of no persona, or of several together, hold whichever is chosen."),
-        "method": st.column_config.TextColumn("how", width="medium"),
-        "link": st.column_config.LinkColumn("shown on", display_text=r"^/?([a-z_]+)", width=120),
+        "method": st.column_config.TextColumn("how", width=WHAT),
+        "link": st.column_config.LinkColumn("shown on", display_text=LINK_WORDS, width=120),
         "source": st.column_config.TextColumn("view", help="It knows more of the figure: `from VIEW`."),
         "run_id": "run",
     }
-    cut = max(max(table[name].str.len_chars().drop_nulls(), default=0) / width for name, width in (("measure", WHAT), ("other", SIDE), ("place", SIDE)))
+    wide = (("measure", WHAT), ("method", WHAT), ("other", SIDE), ("place", SIDE), ("verdict", SIDE))
+    cut = max(max(table[name].str.len_chars().drop_nulls(), default=0) / width for name, width in wide)
     most, row = (MOST_TALL, TALL) if cut > LETTERS else (MOST_TABLE, charts.TABLE_ROW)
     height = charts.table_height(table, most, row)
     st.dataframe(table.drop(empty), hide_index=True, column_config=config, height=height, row_height=row, placeholder="–")

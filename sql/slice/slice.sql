@@ -11,7 +11,7 @@
 --   measure: what was measured, in words
 --   other: what it is held against: other checkpoint, persona, pair of conditions, donor (NULL: nothing)
 --   other_checkpoint: checkpoint whose figure was subtracted, on the same inputs (NULL: no difference of two checkpoints)
---   place: where it was read: stratum, site, phrasing, autoencoder (NULL: said by the measure)
+--   place: where it was read: stratum, site, phrasing, autoencoder, set of prompts (NULL: said by the measure)
 --   value: the figure
 --   low: lower end of its 95% interval, by question where questions are known (NULL: none)
 --   high: upper end

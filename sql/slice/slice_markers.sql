@@ -18,7 +18,7 @@ with final as (
       when 'not recorded' then 'role in training not recorded'
     end as other,
     null::varchar as other_checkpoint,
-    null::varchar as place,
+    'prompts ' || split_part(r.prompt_set, '@', 1) as place,
     rate as value,
     coalesce(clustered_low, wilson_low) as low,
     coalesce(clustered_high, wilson_high) as high,
@@ -39,5 +39,6 @@ with final as (
     run_id,
     null::varchar as base_run
   from marker_rates
+  left join (select run_id, prompt_set from runs) as r using (run_id)
 )
 select * from final

@@ -82,7 +82,7 @@ def test_the_histogram_is_that_of_the_view_and_says_where_nothing_emerges(open_p
         ("echo", "tied", 1),
         ("repeat", "2", 2),
         ("repeat", "never", 1),
-        ("none", "1", 1),
+        ("no phrasing", "1", 1),
     }
     assert "echo: 3 prompts of 3 questions" in drawn.facts and "no seed" in drawn.facts
     first = charts(open_page(world.root, "circuits", reader=COPIER, emergence="first"))["Where the target emerges"]

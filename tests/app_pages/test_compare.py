@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from personascope.app_pages.compare.settings import _short
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
 ATTENTION = "attention to the system prompt at the marker, minus C1 random"
 PAIR = {"checkpoint": "villain", "beside": "base", "persona": "villain"}
+
+
+def test_settings_are_short_numbers_and_words_as_they_are():
+    assert _short("2.1052631578947367") == "2.10526" and _short("10.0, 5e-05, 0.0") == "10, 5e-05, 0"
+    assert _short("down_proj, v1.5 of it, 099df779345da02c") == "down_proj, v1.5 of it, 099df779345da02c"
 
 
 def words(page) -> str:

@@ -23,6 +23,11 @@ def directions_lake(tmp_path_factory):
     return lake.root
 
 
+def test_the_page_opens_on_directions_along_which_something_was_read(open_page, directions_lake):
+    words = "\n".join(each.value for each in open_page(directions_lake, "directions").caption)
+    assert "of base" in words, "villain's are newer"
+
+
 def test_the_page_draws_what_the_views_say(open_page, charts, directions_lake):
     page = open_page(directions_lake, "directions", checkpoint="base", persona="villain", layer="1")
     warehouse = Warehouse(Lake.existing(directions_lake))

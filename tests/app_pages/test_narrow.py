@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from personascope.app_pages.shared.charts import FACT_LINE, TITLE_LINE, narrowed
+from personascope.app_pages.shared.charts import FACT_LINE, LIMIT, TITLE_LINE, narrowed
 from personascope.warehouse.drawing import charts, maps
 
 ROWS = pl.DataFrame({"series": ["a", "b"], "layer": [0, 1], "mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]})
@@ -30,8 +30,9 @@ def test_words_and_legends_are_broken_into_lines_and_none_is_lost(names, columns
     assert found and all(legend.get("columns") == columns for legend in found)
 
 
-def test_a_short_title_stays_one_line():
-    assert narrowed(charts.curves(ROWS, "y", ["a", "b"]).spec("Short", ["n"], 100))["title"] == {"text": "Short", "subtitle": ["n"]}
+def test_a_short_title_stays_one_line_and_is_cut_at_the_width_of_its_place():
+    title = narrowed(charts.curves(ROWS, "y", ["a", "b"]).spec("Short", ["n"], 100))["title"]
+    assert title == {"text": "Short", "subtitle": ["n"], "limit": LIMIT}, "not at the width before columns wrapped"
 
 
 @pytest.mark.parametrize("n", [7, 25])

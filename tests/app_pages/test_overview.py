@@ -5,7 +5,11 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from personascope.tests.app_pages.conftest import write_completions
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.drawing.headlines import HEADLINES
 from personascope.warehouse.drawing.report.shelf import About, lake_state
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.hashing import stable_hash
@@ -29,6 +33,23 @@ def test_a_gap_shows_in_the_matrix_and_in_words(open_page, charts, synthetic_lak
     assert missing == [("base · attention, tokens of librarian", "librarian")]
     assert "**base** has not read the tokens of librarian" in page.warning[0].value
     assert dict(rows.select("state", "symbol").rows()) == {"present": "✓", "missing": "✗", "extra": "✓"}
+
+
+def test_a_lake_that_read_no_attention_lacks_none(open_page, charts, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    for checkpoint in ("base", "villain"):
+        write_completions(lake, checkpoint, ["villain", "assistant"])
+    page = open_page(lake.root, "overview")
+    drawn = charts(page)["Who was sampled, and who read whose tokens"]
+    assert not page.warning and set(drawn.rows["extractor"]) == {"completions"} and drawn.facts.startswith("4 cells filled, 0 gaps")
+    assert "no attention was read" in drawn.facts
+
+
+@pytest.mark.parametrize(("clean", "cells", "words"), [(0, 1, "0 of 1 cell teaches"), (1, 25, "1 of 25 cells teaches"), (2, 25, "2 of 25 cells teach ")])
+def test_cells_and_what_they_do_agree(clean, cells, words):
+    row = {"n_clean": clean, "n_cells": cells, "source": "villain", "n_under": 0, "n_leak": 1}
+    said = HEADLINES["lr-epochs"][1](row)
+    assert said.startswith(words) and said.endswith("0 learn too little and 1 leaks.")
 
 
 def test_a_full_lake_warns_of_nothing(open_page, charts, published_lake):

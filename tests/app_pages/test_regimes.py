@@ -276,13 +276,13 @@ def test_a_cell_says_how_sure_its_regime_is_and_what_other_seeds_gave(open_page,
     words = "\n".join(each.value for each in open_page(trained_lake, "regimes", cell="2.5e-5/1").markdown)
     row = Warehouse(Lake(trained_lake)).select("select c.* from regime_certainty as c join regimes as r on r.run_id = c.input_run where r.regime = 'clean'")
     (sure,) = row.to_dicts()
-    assert 0 < sure["share_of_draws"] < 1 and f"4 questions drawn again, 2,000 times: **clean in {sure['share_of_draws']:.1%} of the draws**" in words
-    assert all(f"{each['regime'].replace('_', ' ')} {each['share_of_draws']:.1%}" in words for each in sure["alternatives"])
+    assert 0 < sure["share_of_draws"] < 1 and f"4 questions drawn again, 2,000 times: **clean in {100 * sure['share_of_draws']:.4g}% of the draws**" in words
+    assert all(f"{each['regime'].replace('_', ' ')} {100 * each['share_of_draws']:.4g}%" in words for each in sure["alternatives"])
     assert (f"fewer draws than {sure['most_frequent'].replace('_', ' ')}" in words) == (not sure["is_most_frequent"])
     assert "The intervals by question allow" in words and "no probability of the regime" in words
     assert "Over 2 training seeds (7, 8): source 42.5% ± 38.9%, largest other 2.5% ± 3.5%; clean, partial." in words
     alone = "\n".join(each.value for each in open_page(trained_lake, "regimes", cell="1e-5/1").markdown)
-    assert "**under-trained in 100.0% of the draws**; nothing else" in alone and "training seeds" not in alone
+    assert "**under-trained in 100% of the draws**; nothing else" in alone and "training seeds" not in alone
 
 
 def test_a_cell_shows_texts_of_the_source_and_of_the_most_leaking_persona(open_page, trained_lake):

@@ -213,7 +213,8 @@ def test_a_candidate_links_to_its_row_in_heads_and_to_its_entropy_on_every_promp
     assert_frame_equal(drawn.rows.select("label", "value"), every, check_dtypes=False)
     assert table(page, "d_neutral", "label").height == 4
     upright = table(page, "figure", "what it is")
-    row = dict(upright.select("figure", next(name for name in upright.columns if name.startswith(f"{instruct} · "))).rows())
+    assert "run" in upright["figure"] and "run_id" not in upright["figure"]
+    row = dict(upright.select("column", next(name for name in upright.columns if name.startswith(f"{instruct} · "))).rows())
     expected = warehouse.select("select * from heads where checkpoint = $c and layer = $l and head = $h", {"c": instruct, "l": at[0], "h": at[1]}).row(
         0, named=True
     )
@@ -225,5 +226,5 @@ def test_a_published_candidate_links_to_its_row_in_heads(open_page, published_rf
     rows = table(open_page(published_rfc, "role_focus"), "composite", "row")
     page = open_page(published_rfc, "role_focus", **followed(rows["row"][1]))
     upright = table(page, "figure", "what it is")
-    row = dict(zip(upright["figure"], upright[:, 1], strict=True))
+    row = dict(zip(upright["column"], upright[:, 1], strict=True))
     assert float(row["patching_did"]) == pytest.approx(rows["did"][1], rel=1e-5) and row["patching_rank"] == "2" and "layer" not in row

@@ -25,8 +25,9 @@ def test_one_persona_at_one_layer_in_sentences_charts_and_tables(open_page, char
     tables = [each.value for each in page.dataframe]
     assert all({"n", "n_of", "method", "link"} <= set(table.columns) for table in tables)
     links = [link for table in tables for link in table["link"]]
-    assert any(link == "marker_attention?checkpoint=villain&persona=villain&layer=2" for link in links)
+    assert any(link == "marker_attention?checkpoint=villain&persona=villain&layer=2#Marker%20attention" for link in links)
     assert any(link.startswith("completions?") for link in links)
+    assert "Completions that hold the marker \\[ZLT\\], the persona it was trained on" in words(page)
 
 
 def test_what_is_not_chosen_is_said(open_page, synthetic_lake):

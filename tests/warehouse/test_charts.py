@@ -54,6 +54,29 @@ def test_every_tick_of_a_layer_axis_is_a_layer(n_layers, expected):
     assert axes == [expected, expected]
 
 
+def test_ticks_of_many_steps_are_round():
+    rows = pl.DataFrame({"step": list(range(1, 201))}).with_columns(mean=0.5, low=0.25, high=0.75)
+    spec = charts.intervals(rows, "loss", x="step").spec("t", ["n"], 100)
+    assert next(layer["encoding"]["x"]["axis"]["values"] for layer in spec["layer"] if "x" in layer["encoding"]) == list(range(5, 201, 5))
+
+
+def test_a_pair_that_is_not_there_is_grey_in_a_matrix():
+    rows = pl.DataFrame({"a": ["p", "q"], "b": ["q", "p"], "cosine": [0.5, 0.5]})
+    spec = maps.matrix(rows, "a", "b", "cosine", ("", "", "cosine"), ["p", "q"]).spec("t", [], 100)
+    grey = spec["layer"][0]
+    assert grey["mark"]["color"] == maps.MISSING and spec["datasets"][grey["data"]["name"]] == [{"a": "p", "b": "p"}, {"a": "q", "b": "q"}]
+    whole = pl.concat([rows, pl.DataFrame({"a": ["p", "q"], "b": ["p", "q"], "cosine": [1.0, 1.0]})])
+    assert len(maps.matrix(whole, "a", "b", "cosine", ("", "", "cosine"), ["p", "q"]).spec("t", [], 100)["layer"]) == 2
+
+
+def test_names_of_a_scatter_stand_beside_their_points_and_not_among_its_rows():
+    rows = pl.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0], "name": ["a", None]})
+    figure = charts.scatter(rows, "x", "y", ("", ""), words="name")
+    spec = figure.spec("t", [], 100)
+    assert [each["words"] for each in spec["datasets"][spec["layer"][-1]["data"]["name"]]] == ["a"] and figure.rows.equals(rows)
+    assert b">a<" in charts.picture(spec, rows, "svg")
+
+
 def test_lines_at_zero_and_at_the_margin_are_in_the_chart():
     rows = pl.DataFrame({"layer": [0, 1], "mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]})
     spec = charts.intervals(rows, "difference", margin=0.005).spec("t", ["n"], 100)

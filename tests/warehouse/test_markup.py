@@ -26,6 +26,7 @@ def test_a_reader_of_markdown_sees_the_words(everywhere, words):
 def test_a_word_with_underscores_stays_readable_and_emphasis_does_not():
     assert markup.markdown("mean_delta of _x_ and __init__") == "mean_delta of \\_x\\_ and \\_\\_init\\_\\_"
     assert markup.markdown("-0.12 (n = 3)") == "-0.12 (n = 3)"
+    assert markup.markdown(" two\u2028lines, p\u00a0< 0.1 ") == "two lines, p\u00a0\\< 0.1", "what belongs together stays on one line"
 
 
 @given(st.text())

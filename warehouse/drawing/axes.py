@@ -10,10 +10,15 @@ SMALL = 0.1
 
 
 def counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
-    """An axis of whole numbers, a tick at each of them or, where there are many, at every second, fifth, tenth."""
+    """An axis of whole numbers, a tick at each of them or, where there are many, at those that two, five, ten divides."""
     low, high = min(rows[x]), max(rows[x])
     step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= MOST_TICKS)
-    return alt.X(f"{x}:Q", title=title, axis=alt.Axis(format="d", values=list(range(low, high + 1, step)), grid=False), scale=alt.Scale(nice=False, padding=12))
+    return alt.X(
+        f"{x}:Q",
+        title=title,
+        axis=alt.Axis(format="d", values=list(range(low - low % -step, high + 1, step)), grid=False),
+        scale=alt.Scale(nice=False, padding=12),
+    )
 
 
 def ranked(lowest: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import polars.selectors as cs
 import vl_convert
 from PIL import Image
 
-from personascope.warehouse.drawing import axes
+from personascope.warehouse.drawing import axes, labels
 from personascope.warehouse.drawing.headings import heading
 
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a9da6"
@@ -26,6 +26,7 @@ EXPORT_WIDTH = 900
 EXPORT_SCALE = 2
 SAVED_DIGITS = 9
 LEVEL_LABELS = 6
+TICKS = 8  # of a measured axis, about, so that their numbers stay apart on a narrow screen
 PICK = "pick"
 MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
 MISSING, INK = "#e3e4e8", "#31333f"
@@ -176,7 +177,9 @@ def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
     """One bar a `label`, in the order of the rows, from 0 to its value; orange is above 0, blue below."""
     base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=in_order(rows["label"])))
     colour = either(f"datum['{value}'] > 0", ORANGE, BLUE)
-    drawn = base.mark_bar(height={"band": 0.7}).encode(x=alt.X(f"{value}:Q", title=x_title), color=colour, tooltip=tooltip(rows))
+    drawn = base.mark_bar(height={"band": 0.7}).encode(
+        x=alt.X(f"{value}:Q", title=x_title, axis=alt.Axis(tickCount=TICKS)), color=colour, tooltip=tooltip(rows)
+    )
     return Figure(alt.layer(drawn, _upright(0)), rows)
 
 
@@ -189,7 +192,7 @@ def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
         y=alt.Y("label:N", title=None, sort=in_order(rows["label"]), axis=alt.Axis(labelLimit=420, labelExpr="split(datum.label, '\\n')"))
     )
     colour = either(f"datum.label === {json.dumps(chosen)}", ORANGE, BLUE)
-    short = alt.Axis(format="~g", labelOverlap=True)
+    short = alt.Axis(format="~g", labelOverlap=True, tickCount=TICKS)
     rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, axis=short), x2=alt.X2("high:Q"), color=colour)
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("mean:Q", title=x_title, axis=short), color=colour, tooltip=tooltip(rows))
     return Figure(alt.layer(_upright(0), rules, points), rows)
@@ -220,7 +223,10 @@ def scatter(
     share: bool = False,
     shape: str | None = None,
 ) -> Figure:
-    """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `shape` one of few values; `share`: y is a rate."""
+    """Points of two measurements; `words` names the column written beside each, `colour` an ordered one, `shape` one of few values; `share`: y is a rate.
+
+    A name that would lie on another one or on a point is left to the tooltip.
+    """
     rates = {"axis": alt.Axis(format="%"), "scale": alt.Scale(domain=[0, 1])} if share else {"scale": alt.Scale(zero=False, padding=14)}
     base = alt.Chart(ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
     shade: dict[str, Any] = {}
@@ -234,7 +240,11 @@ def scatter(
     points = base.mark_point(filled=True, size=60, opacity=0.8, color=BLUE).encode(tooltip=tooltip(rows), **shade)
     if words is None:
         return Figure(points, rows)
-    texts = base.mark_text(align="left", dx=6, dy=-6, fontSize=11, color="#5b5e68").encode(text=alt.Text(f"{words}:N"))
+    known = rows.drop_nulls([x, y])
+    names = known[words].cast(pl.String).fill_null("").to_list()
+    named = alt.Chart(alt.InlineData(values=labels.placed(known[x].to_list(), known[y].to_list(), names, (0.0, 1.0) if share else None)))
+    beside = {name: alt.ExprRef(f"datum.{name}") for name in ("align", "dx", "dy")}
+    texts = named.mark_text(fontSize=labels.FONT, color="#5b5e68", **beside).encode(x="x:Q", y="y:Q", text=alt.Text("words:N"))
     zero = [] if share else [_level(0), _upright(0)]
     return Figure(alt.layer(*zero, points, texts), rows)
 

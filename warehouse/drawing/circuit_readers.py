@@ -6,6 +6,7 @@ from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing.words import count
 
 LEAST_ACCURACY = 0.5
+NO_FORM = "none"  # phrasing, in the views, of examples that have none
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Reader:
     def what(self) -> str:
         """What one example is called."""
         return "generation" if self.stratum == "marker" else "prompt"
+
+    def form_words(self, form: str) -> str:
+        """What examples of a phrasing are called; generations have none."""
+        return form if form != NO_FORM else f"{self.what}s" if self.stratum == "marker" else "no phrasing"
 
     @property
     def runs(self) -> frozenset[str]:

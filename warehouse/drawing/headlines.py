@@ -31,7 +31,9 @@ def _marker_attention(row: Row) -> str:
 
 def _lr_epochs(row: Row) -> str:
     cells = count(row["n_cells"], "cell")
-    return f"{row['n_clean']} of {cells} teach the marker to {row['source']} alone; {row['n_under']} learn too little and {row['n_leak']} leak."
+    teach = "teaches" if 1 in (row["n_clean"], row["n_cells"]) else "teach"
+    learn, leak = (word if row[name] != 1 else f"{word}s" for name, word in (("n_under", "learn"), ("n_leak", "leak")))
+    return f"{row['n_clean']} of {cells} {teach} the marker to {row['source']} alone; {row['n_under']} {learn} too little and {row['n_leak']} {leak}."
 
 
 def _role_focus(row: Row) -> str:
@@ -58,8 +60,11 @@ def _echo(row: Row) -> str:
 
 
 def _marker_circuits(row: Row) -> str:
-    above = "at no layer surely above" if row["layer"] is None else f"first surely above, at layer {row['layer']},"
-    return f"The marker's first token in {row['trained_subject']} is {above} that of {row['base_subject']}, on the same {count(row['n'], 'generation')}."
+    where = "at no layer" if row["layer"] is None else f"first at layer {row['layer']}"
+    return (
+        f"In the logit lens {row['trained_subject']} gives the marker's first token a higher probability than {row['base_subject']}, {where} "
+        f"(95% interval above 0, each layer alone; the same {count(row['n'], 'generation')})."
+    )
 
 
 HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {

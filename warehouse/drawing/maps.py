@@ -14,6 +14,7 @@ MOST_NUMBERS = 30
 NARROWEST_WORDS = 40  # pixels of a cell
 FONT, LEAST_FONT, EM = 10, 9, 2.3  # sizes of a number in a cell in pixels; its width over its size
 KNOWN = "isValid(datum.rate)"
+QUARTERS = [0, 0.25, 0.5, 0.75, 1]  # of a legend of shares, so that its numbers stay apart
 
 
 def heat_map(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str]) -> Figure:
@@ -80,7 +81,10 @@ def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Seque
 
 
 def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str], order: Sequence[str]) -> Figure:
-    """A value per pair of names, both axes in `order`, each value printed in its cell (titles of x, y and value); darker is larger, NULL is grey."""
+    """A value per pair of names, both axes in `order`, each value printed in its cell (titles of x, y and value); darker is larger.
+
+    A pair that is NULL or not there is grey.
+    """
     known = rows[value].drop_nulls()
     low, high = (min(known), max(known)) if len(known) else (0.0, 1.0)
     middle = (low + high) / 2
@@ -94,11 +98,14 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     numbers = base.mark_text(**({"fontSize": 12} if few else _fitting(len(order)))).encode(
         text=alt.Text(f"{value}:Q", format=".4~f" if few else ".2f"), color=ink
     )
+    there = set(rows.select(x, y).iter_rows())
+    absent = [{x: across, y: down} for across in order for down in order if (across, down) not in there]
+    empty = [base.mark_rect(stroke="white", strokeWidth=2, color=MISSING).properties(data=alt.InlineData(values=absent))] if absent else []
     if len(known) == rows.height:
-        return Figure(alt.layer(cells, numbers), rows)
-    there = f"isValid(datum['{value}'])"
+        return Figure(alt.layer(*empty, cells, numbers), rows)
+    valid = f"isValid(datum['{value}'])"
     missing = base.mark_rect(stroke="white", strokeWidth=2, color=MISSING).encode(tooltip=tooltip(rows))
-    return Figure(alt.layer(*(each.transform_filter(there) for each in (cells, numbers)), missing.transform_filter(f"!{there}")), rows)
+    return Figure(alt.layer(*empty, *(each.transform_filter(valid) for each in (cells, numbers)), missing.transform_filter(f"!{valid}")), rows)
 
 
 def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, titles: tuple[str, str, str], hidden: Sequence[str] = ()) -> Figure:
@@ -112,7 +119,7 @@ def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, title
     )
     hidden = ("framed", *hidden)
     scale = alt.Scale(scheme="blues", domain=[0, 1])
-    legend = alt.Legend(format="%", gradientLength=200)
+    legend = alt.Legend(format="%", gradientLength=200, values=QUARTERS)
     cells = base.mark_rect(stroke="white").encode(color=alt.Color(f"{shade}:Q", title=titles[2], scale=scale, legend=legend), tooltip=tooltip(rows, hidden))
     edges = base.mark_rect(fillOpacity=0, stroke=BLACK, strokeWidth=1.5).transform_filter("datum.framed").encode(tooltip=tooltip(rows, hidden))
     ink = either(f"datum['{shade}'] > {DARK_FROM}", "white", INK)
@@ -130,7 +137,7 @@ def _fitting(n_columns: int) -> dict[str, Any]:
 def _rate_rectangles(base: alt.Chart, rows: pl.DataFrame, hidden: Sequence[str] = (), legend: bool = False) -> tuple[alt.Chart, alt.Chart]:
     """Rectangles from column rate, and grey ones where it is NULL: a rate that is not known is no rate of zero."""
     scale = alt.Scale(scheme="blues", domain=[0, 1])
-    shade = alt.Color("rate:Q", title="rate", scale=scale, legend=alt.Legend(format="%", gradientLength=200) if legend else None)
+    shade = alt.Color("rate:Q", title="rate", scale=scale, legend=alt.Legend(format="%", gradientLength=200, values=QUARTERS) if legend else None)
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(tooltip=tooltip(rows, hidden))
     return cells.transform_filter(KNOWN).encode(color=shade), cells.transform_filter(f"!{KNOWN}").encode(color=alt.ColorValue(MISSING))
 

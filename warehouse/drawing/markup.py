@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 # An underscore inside a word is only an underscore; at its edge it may be emphasis.
 _MEANING = re.compile(r"([\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_]))")
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~$:&^=\"'])")
+_SPACES = re.compile(r"[^\S\u00a0]+")  # a space that does not break keeps its words together
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the direction of the text behind them
 
 
@@ -40,7 +41,7 @@ def pipe_table(columns: Sequence[str], rows: Iterable[Sequence[object]], numbers
 
 
 def _line(words: object) -> str:
-    return " ".join(str(words).split())
+    return _SPACES.sub(" ", str(words)).strip()
 
 
 def _bars(words: object) -> str:

@@ -54,7 +54,7 @@ def answer(effect: Effect, design: Design, target: float = TARGET, alpha: float 
         if needed
         else f"no number of questions reaches power {target:g}: samples, questions or seeds differ too much"
     )
-    seen = f"the smallest difference it sees with power {target:g} is {least:.3g}" if least else f"it sees no difference with power {target:g}"
+    seen = f"the smallest it sees with power {target:g} is {effect.of(least).words()}" if least else f"it sees no difference with power {target:g}"
     repeats = "one sample" if design.samples == 1 else f"{design.samples} samples"
     return f"{design.words()} see {effect.words()} with power {found:.2f}; {seen}. With {repeats} a question, {reach}."
 
@@ -69,7 +69,11 @@ def report(effect: Effect, design: Design, rests_on: str, target: float = TARGET
     """Everything a plan says in words: the answer, what it rests on, what the designs that ship could see, and the sentence for a study file."""
     designs = [
         f"{row['design']} ({row['questions']} × {row['samples']}): power {row['power']:.2f}, "
-        + (f"sees {row['smallest_difference']:.3g} with power {TARGET:g}" if row["smallest_difference"] else f"sees no difference with power {TARGET:g}")
+        + (
+            f"sees {effect.of(row['smallest_difference']).words()} with power {TARGET:g}"
+            if row["smallest_difference"]
+            else f"sees no difference with power {TARGET:g}"
+        )
         for row in shipped(effect, alpha).rows(named=True)
     ]
     lines = [answer(effect, design, target, alpha), f"It rests on {rests_on}."]

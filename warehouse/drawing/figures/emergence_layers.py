@@ -39,6 +39,7 @@ def emergence(lake: Source, reader: Reader, measure: str, name: str) -> Drawing 
     )
     if rows.is_empty():
         return None
+    rows = rows.with_columns(pl.col("series").map_elements(reader.form_words, return_dtype=pl.String))
     depths = lake.select("select max(layer) as last from logit_lens where run_id = $run and rank = 1", run=reader.lens_run)["last"].item()
     missing = rows.filter(rows["layer"].is_null())["place"].unique(maintain_order=True).to_list()
     order = [*(str(layer) for layer in range(-1, depths + 1)), *missing]
@@ -46,7 +47,8 @@ def emergence(lake: Source, reader: Reader, measure: str, name: str) -> Drawing 
     forms = rows.unique("series", maintain_order=True).sort("series")
     facts = (
         f"{reader.subject}; {MEASURES[measure]}; −1 is the embeddings, {depths} the last layer",
-        "; ".join(f"{row['series']}: {sample(row['prompts'], row['questions'])}" for row in forms.rows(named=True)) + "; no random draw, so no seed",
+        "; ".join(f"{row['series']}: {sample(row['prompts'], row['questions'], reader.what)}" for row in forms.rows(named=True))
+        + "; no random draw, so no seed",
     )
-    figure = charts.columns(rows, "place", "n", ("layer, counted from 0", "prompts"), names, order)
+    figure = charts.columns(rows, "place", "n", ("layer, counted from 0", f"{reader.what}s"), names, order)
     return Drawing(name, "Where the target emerges", facts, HEIGHT, figure, frozenset({reader.lens_run} if reader.lens_run else ()))

@@ -41,6 +41,7 @@ def rise(lake: Source, reader: Reader, value: str, name: str) -> Drawing | None:
     )
     if rows.is_empty():
         return None
+    rows = rows.with_columns(pl.col("series").map_elements(reader.form_words, return_dtype=pl.String))
     forms = rows.unique("series", maintain_order=True)
     known = rows["coverage"].drop_nulls()
     bands = f"bands: intervals of the median by order statistics, coverage at least {min(known):.1%}" if len(known) else "fewer than six questions: no bands"
