@@ -12,7 +12,7 @@ from personascope.extract import commands as extract_commands
 from personascope.ingest import commands as ingest_commands
 from personascope.study import commands as study_commands
 from personascope.warehouse import commands as warehouse_commands
-from personascope.warehouse import lake_commands, transfer_commands  # noqa: F401 - the second adds to `runs`
+from personascope.warehouse import compact_commands, lake_commands, transfer_commands  # noqa: F401 - the first and the last add to `runs`
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.signals import end_in_order, exit_code, is_interruption

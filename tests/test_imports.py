@@ -35,7 +35,7 @@ FLOORS = {
         ["studies"],
         ["drawing"],
         ["commands", "notebook"],
-        ["transfer_commands", "lake_commands"],
+        ["transfer_commands", "lake_commands", "compact_commands"],
     ],
     "ingest": [
         ["progress", "records"],
@@ -189,7 +189,7 @@ def test_drawing_is_imported_by_the_app_the_reports_and_the_commands_only():
         for path in python_files(place)
         if any(is_inside(name, f"{OURS}.warehouse.drawing") for name in imported_names(path.read_text()))
     }
-    doors = {"warehouse/commands.py", "warehouse/lake_commands.py", "warehouse/notebook.py", "app.py"}
+    doors = {"warehouse/commands.py", "warehouse/compact_commands.py", "warehouse/lake_commands.py", "warehouse/notebook.py", "app.py"}
     assert {each for each in importers if not each.startswith("app_pages/")} <= {"warehouse/drawing", *doors}
 
 

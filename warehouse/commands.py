@@ -43,7 +43,7 @@ AuditFormat = Literal["auto", "table", "csv", "json", "markdown"]
 more_examinations: list[Examination] = []  # what the wings that this one does not know look at when `doctor` is typed
 
 app = typer.Typer()
-runs_app = typer.Typer(no_args_is_help=True, help="List, show, tag, note, renew and delete committed runs.")
+runs_app = typer.Typer(no_args_is_help=True, help="List, show, tag, note, renew, compact and delete committed runs.")
 app.add_typer(runs_app, name="runs")
 
 
@@ -202,10 +202,14 @@ def delete_run(
     full = found.find_run(run_id)
     if not yes:
         typer.confirm(f"Delete {full} from {found.root}?", abort=True, err=True)
+    gone = catalogue.uncompact(found, [full])
     found.delete(full)
     notes.drop(found, full)
     print(f"deleted {full}", file=sys.stderr)
     catalogue.build(found)
+    for each in gone:
+        of = f"--study {each.study}" if each.study else "RUN…"
+        print(f"{len(each.runs) - 1} runs beside it are read from their own files again; `personascope runs compact {of}` compacts them", file=sys.stderr)
 
 
 @runs_app.command("renew")

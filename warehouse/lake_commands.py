@@ -83,6 +83,8 @@ def pull_runs(
     plan = pulling.plan_pull(found, place, there, chosen, force)
     with moving("pulling", plan.bytes, len(plan.states)) as (watch, said):
         done = pulling.pull(found, place, plan, watch, said)
+    if delete:
+        catalogue.uncompact(found, plan.deleted)
     for run_id in plan.deleted if delete else []:
         found.delete(run_id)
         print(f"deleted {run_id}, as it was from the bucket", file=sys.stderr)

@@ -116,9 +116,9 @@ def asked_by_the_app(lake: Lake) -> list[Question]:
     found: dict[Question, None] = {}
     answer = _lake._rows
 
-    def noted(root: str, fingerprint: str, query: str, parameters: tuple[tuple[str, Any], ...]) -> Any:
+    def noted(root: str, fingerprint: str, query: str, parameters: tuple[tuple[str, Any], ...], notes: str = "") -> Any:
         found.setdefault(Question(page, query, parameters))
-        return answer(root, fingerprint, query, parameters)
+        return answer(root, fingerprint, query, parameters, notes)
 
     with mock.patch.object(_lake, "_rows", noted):
         for page in page_modules():

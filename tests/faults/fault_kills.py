@@ -13,6 +13,7 @@ from pathlib import Path
 from fault_world import Digest, Work, World, copy, digest, faults_after_all, faults_after_kill, kill, start
 
 from personascope.warehouse.store import exchange
+from personascope.warehouse.store.lake import Lake
 
 STEPS = ("rename", "replace", "unlink", "rmdir", "mkdir", "fsync", "link")
 
@@ -79,6 +80,9 @@ def _ended(work: Work, moment: str, root: Path, after: Digest, faults: list[str]
     done = work.removes and f"expected exactly one run in {root}" in said  # deleted by the attempt that was killed
     if code and not done:
         faults.append(f"typed again it ends with {code}: {said.strip().splitlines()[-1:]}")
+    lake = Lake(root)
+    if work.compacts and lake.contents().compacted != set(lake.run_ids()):
+        faults.append("typed again it leaves runs without compact files")
     return Trial(work.name, moment, tuple(faults + faults_after_all(root, after)))
 
 

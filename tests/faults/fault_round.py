@@ -1,6 +1,6 @@
 """The fault harness: kills, crowds and hostile inputs, counted in one table. `make faults` runs the long round; `--short` takes a minute.
 
-python tests/faults/fault_round.py [--works 13] [--kills 200] [--steps 60] [--processes 16] [--minutes 3] [--inputs 10000] [--seed 1] [-o FILE.md]
+python tests/faults/fault_round.py [--works 14] [--kills 200] [--steps 60] [--processes 16] [--minutes 3] [--inputs 10000] [--seed 1] [-o FILE.md]
 """
 
 import argparse
@@ -24,7 +24,7 @@ from fault_world import World, build_world
 from personascope.warehouse.store.provenance import git_state
 
 T = TypeVar("T")
-LIGHT = 9  # commands that load no model come first: a round of them needs no torch
+LIGHT = 10  # commands that load no model come first: a round of them needs no torch
 
 
 class Count(NamedTuple):
@@ -119,7 +119,7 @@ def table(counts: list[Count], seed: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="a round of about a minute")
-    for name, default, short in (("works", 13, 2), ("kills", 200, 1), ("steps", 60, 2), ("processes", 16, 3), ("inputs", 10_000, 250), ("seed", 1, 1)):
+    for name, default, short in (("works", 14, 2), ("kills", 200, 1), ("steps", 60, 2), ("processes", 16, 3), ("inputs", 10_000, 250), ("seed", 1, 1)):
         parser.add_argument(f"--{name}", type=int, default=None, help=f"default {default}, in a short round {short}")
         parser.set_defaults(**{f"{name}_defaults": (default, short)})
     parser.add_argument("--minutes", type=float, default=None, help="default 3, in a short round 0.05")

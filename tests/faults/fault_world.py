@@ -14,23 +14,26 @@ from pathlib import Path
 from personascope import cli
 from personascope.warehouse.asking.blank import all_view_types
 from personascope.warehouse.settings import Parameter
+from personascope.warehouse.store import compact
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.transfer import export
 
 Digest = dict[str, dict[str, str]]
-KEPT = {"runs", "reports", "staging", "warehouse.duckdb"}
+KEPT = {"runs", "reports", "staging", "compact", "warehouse.duckdb"}
 
 
 @dataclass(frozen=True)
 class Work:
-    """A command of the harness: what is typed behind `personascope`, the runs that it may take away, and whether several may type it at once."""
+    """A command of the harness: what is typed behind `personascope`, the runs that it may take away, whether several may type it at once, and whether compact
+    files stand for all runs behind it."""
 
     name: str
     arguments: tuple[str, ...]
     removes: frozenset[str] = frozenset()
     crowds: bool = True
+    compacts: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def build_world(folder: Path, models: bool = True) -> World:
     if in_fork(lambda: _write_export(folder / "elsewhere", files / "runs.tar")):
         raise RuntimeError("the runs to import could not be written")
     lake = Lake.existing(root)
+    if call(("runs", "compact", *(run for run in lake.run_ids() if not run.startswith("prompts")), "--lake", str(root))):
+        raise RuntimeError("the compact files could not be written")
     published = next(run for run in lake.run_ids() if run.startswith("published-"))
     works = (
         Work("ingest prompts", ("ingest", "prompts", str(files / "second.csv"))),
@@ -82,6 +87,7 @@ def build_world(folder: Path, models: bool = True) -> World:
         Work("runs import", ("runs", "import", str(files / "runs.tar"))),
         Work("doctor --clear", ("doctor", "--clear")),
         Work("sql", ("sql", "select kind, count(*) from runs group by all")),
+        Work("runs compact", ("runs", "compact"), crowds=False, compacts=True),
         Work("runs export", ("runs", "export", published, str(folder / "exported.tar")), crowds=False),
     )
     return World(root, works + (_works_of_models(files) if models else ()))
@@ -224,6 +230,7 @@ def faults_after_all(root: Path, reference: Digest) -> list[str]:
     lake = Lake.existing(root)
     found = [f"left: {entry.name}" for entry in sorted(root.iterdir()) if entry.name not in KEPT]
     found += [f"left in staging: {entry.name}" for entry in lake.staging_folder.iterdir()]
+    found += [f"left in {compact.FOLDER}: {name}, {reason}" for name, reason in lake.contents().stale.items()]
     if (held := digest(root)) != reference:
         found += [f"only with the kill: {name}" for name in sorted(held.keys() - reference.keys())]
         found += [f"only without the kill: {name}" for name in sorted(reference.keys() - held.keys())]

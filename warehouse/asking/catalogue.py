@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import accumulate
@@ -14,9 +15,11 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, table_types, version
 from personascope.warehouse.asking.views import macro_names, quoted, views
-from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.errors import PersonascopeError, one_line, printable
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
+from personascope.warehouse.store.compact import FOLDER, Compact
+from personascope.warehouse.store.compaction import drop
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
@@ -43,11 +46,33 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
 
 
 def build(lake: Lake) -> Path:
-    """Writes `warehouse.duckdb` beside the old one and renames it into place, unless the old one says the same; its readers keep what they have."""
-    tables_script = [_settings(), *table_definitions(lake, lake.contents()).values()]
+    """Writes `warehouse.duckdb` beside the old one and renames it into place, unless the old one says the same; its readers keep what they have.
+
+    Compact files that no longer stand for their runs are removed behind it, and named on stderr.
+    """
+    contents = lake.contents()
+    _write(lake, [_settings(), *table_definitions(lake, contents).values()])
+    for name, reason in contents.stale.items():
+        print(printable(f"compact files {name} are removed: {reason}; `personascope runs compact` writes them anew"), file=sys.stderr)
+    drop(lake, contents.stale)
+    if contents.compacts and lake.contents().compacts != contents.compacts:  # changed by another process, which may have written its catalogue before
+        return build(lake)
+    return lake.catalogue_path
+
+
+def uncompact(lake: Lake, run_ids: Collection[str]) -> list[Compact]:
+    """Removes the compact files that stand for any of these runs, ahead of what deletes the runs, so that no shell shows rows of a deleted run; gives those."""
+    gone = [compact for compact in lake.contents().compacts if not compact.runs.keys().isdisjoint(run_ids)]
+    if gone:
+        drop(lake, [compact.name for compact in gone])
+        build(lake)
+    return gone
+
+
+def _write(lake: Lake, tables_script: list[str]) -> None:
     definition = stable_hash([version(), tables_script])
     if _definition_of(lake.catalogue_path) == definition:
-        return lake.catalogue_path
+        return
     try:
         with scratch(lake.staging_folder) as making, TemporaryDirectory() as elsewhere, duckdb.connect() as connection:
             made = making / lake.catalogue_path.name
@@ -62,7 +87,6 @@ def build(lake: Lake) -> Path:
     except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
         raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({reason}); what was committed is, and the next command writes it") from error
-    return lake.catalogue_path
 
 
 def _definition_of(file: Path) -> str | None:
@@ -94,7 +118,7 @@ class Foundation:
         self.contents = contents = lake.contents()
         self._small = _small_tables(list(contents.runs.values()), room)
         self.holds_rows = False  # of the runs that were there when it was connected
-        self.is_of_named_runs = named_runs or bool(contents.strays)  # else runs that come later are read too
+        self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs)
         self._has_views = False
         _execute(connection, [_settings()])
@@ -158,14 +182,22 @@ def _small_tables(manifests: list[Manifest], room: int) -> frozenset[str]:
 
 def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False) -> dict[str, str]:
     """By name of each table the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the opposite order."""
+    lacking = _runs_that_lack(list(contents.runs.values()))
+    script = {}
+    for name, stored in stored_rows(lake, contents, from_behind, named_runs).items():
+        script[name] = f"create view {name} as {_completed(tables()[name], stored, lacking[name]) if name in lacking else stored};"
+    return script
+
+
+def stored_rows(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False) -> dict[str, str]:
+    """By name of each table the SELECT that gives the rows of its files, in the columns of the present version."""
     manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
-    lacking = _runs_that_lack(manifests)
     stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
-    script = {}
+    found = {}
     for name, table in tables().items():
         if name == NOTES:
-            script[name] = f"create view {name} as {_noted(lake, from_behind)};"
+            found[name] = _noted(lake, from_behind)
             continue
         there = stored_columns.get(name, set(table.columns) if not stored_columns else set())
         options, columns = "", ", ".join(f'"{column}"' for column in table.columns)
@@ -174,11 +206,10 @@ def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False,
             types = table_types()[name].items()
             options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types)
         source = f"read_parquet({_files(lake, contents, name, named_runs)}{options})" if there else "(select 1 where false)"
-        stored = f"select {columns} from {source}"
+        found[name] = f"select {columns} from {source}"
         if from_behind and there:
-            stored = f"select * from ({stored} order by filename desc, file_row_number desc)"
-        script[name] = f"create view {name} as {_completed(table, stored, lacking[name]) if name in lacking else stored};"
-    return script
+            found[name] = f"select * from ({found[name]} order by filename desc, file_row_number desc)"
+    return found
 
 
 def _noted(lake: Lake, from_behind: bool) -> str:
@@ -214,12 +245,21 @@ def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
 
 
 def _files(lake: Lake, contents: Contents, name: str, named_runs: bool) -> str:
-    """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there."""
-    if not contents.strays and not named_runs:
+    """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there, or compact files
+    stand for runs."""
+    if not contents.strays and not contents.compacts and not named_runs:
         return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
-    runs = [run_id for run_id, manifest in contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
     empty = [SCHEMA_RUN] if (lake.runs_folder / SCHEMA_RUN / f"{name}.parquet").is_file() else []
-    return f"[{', '.join(quoted(f'{escaped(lake.runs_folder)}/{each}/{name}.parquet') for each in [*empty, *runs])}]"
+    folders = [lake.runs_folder / each for each in empty]
+    folders += [lake.root / FOLDER / compact.name for compact in contents.compacts if name in compact.tables]
+    folders += [lake.runs_folder / run_id for run_id in own_files(contents, name)]
+    return f"[{', '.join(quoted(f'{escaped(folder)}/{name}.parquet') for folder in folders)}]"
+
+
+def own_files(contents: Contents, name: str) -> list[str]:
+    """The runs whose own files of a table are read: those that hold it and that no compact file stands for."""
+    compacted = contents.compacted
+    return [run_id for run_id, manifest in contents.runs.items() if (name in manifest.tables or name in MADE_OF_THE_MANIFEST) and run_id not in compacted]
 
 
 def escaped(path: Path) -> str:
@@ -259,6 +299,10 @@ class UnreadableError(PersonascopeError):
 
 def unreadable(error: duckdb.Error) -> PersonascopeError:
     """A Parquet file that cannot be read as one sentence that names the run."""
+    if match := re.search(rf"/{FOLDER}/([^/'\"]+)/(\w+\.parquet)", str(error)):
+        return UnreadableError(
+            f"compact files {match[1]}: {match[2]} is not readable; `personascope runs compact --undo` has the runs read from their own files"
+        )
     match = re.search(r"/runs/([^/'\"]+)/(\w+\.parquet)", str(error))
     if match is None:
         return PersonascopeError(f"the query failed: {str(error).splitlines()[0]}")

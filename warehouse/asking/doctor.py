@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personascope.warehouse.asking import named
+from personascope.warehouse.asking.catalogue import escaped, stored_rows
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.asking.views import views
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.asking.views import quoted, views
+from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store import notes
+from personascope.warehouse.store.committed import Contents
+from personascope.warehouse.store.compact import FOLDER, Compact
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import is_locked
@@ -53,6 +56,7 @@ def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
         sound += not any(problem.level == "error" for problem in problems)
     yield Finding("ok", "runs", f"{sound} of {len(contents.runs)} runs are complete and unaltered")
     yield from _rollups(lake)
+    yield from _compact_files(lake, contents)
     yield from _staging(lake)
     yield from _catalogue(lake)
     yield from _queries(lake)
@@ -108,6 +112,44 @@ def _rollups(lake: Lake) -> Iterator[Finding]:
     for name, count in lacking.items():
         message = f"{count} {'run lacks' if count == 1 else 'runs lack'} this roll-up as it is now defined; questions make it up anew each time, which is slow"
         yield Finding("note", name, message, "personascope runs renew")
+
+
+def _compact_files(lake: Lake, contents: Contents) -> Iterator[Finding]:
+    """Compact files beside the runs they stand for: the same rows, run by run; a lake without any says nothing."""
+    for name, reason in contents.stale.items():
+        yield Finding("note", f"{FOLDER}/{name}", f"is not read: {reason}", "the next command that writes removes it")
+    for compact in contents.compacts:
+        problems = list(_why_not_of_runs(lake, contents, compact))
+        for problem in problems:
+            yield Finding("error", f"{FOLDER}/{compact.name}", problem, "personascope runs compact --undo, then compact them again")
+        if not problems:
+            yield Finding("ok", f"{FOLDER}/{compact.name}", f"holds the rows of {len(compact.runs)} runs once more, unaltered")
+
+
+def _why_not_of_runs(lake: Lake, contents: Contents, compact: Compact) -> Iterator[str]:
+    """What is wrong with compact files, by their hashes and by a hash of the rows of each run."""
+    alone = Contents({run_id: contents.runs[run_id] for run_id in compact.runs}, contents.strays)
+    of_runs = stored_rows(lake, alone, named_runs=True)
+    with duckdb.connect() as connection:
+        for name, file in compact.tables.items():
+            path = lake.root / FOLDER / compact.name / f"{name}.parquet"
+            if file_hash(path) != file.blake2:
+                yield f"{path.name} is not the file that was written"
+                continue
+            columns = ", ".join(f'"{column}"' for column in file.columns)
+            digests = " union all ".join(
+                f"select run_id, count(*) as n, sum(hash({columns})::hugeint) as digest from ({rows}) group by run_id"
+                for rows in (of_runs[name], f"select {columns} from read_parquet({quoted(escaped(path))})")
+            )
+            try:
+                unequal = connection.execute(
+                    f"select distinct run_id from (select run_id from ({digests}) group by run_id, n, digest having count(*) = 1)"
+                ).fetchall()
+            except duckdb.Error as error:
+                yield f"{path.name} cannot be compared with its runs ({one_line(error)})"
+                continue
+            if unequal:
+                yield f"{path.name} holds other rows than {len(unequal)} of its runs, {min(unequal)[0]} among them"
 
 
 def _staging(lake: Lake) -> Iterator[Finding]:

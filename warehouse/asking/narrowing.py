@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.answers import Parameters
 from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
-from personascope.warehouse.asking.catalogue import table_definitions
+from personascope.warehouse.asking.catalogue import own_files, table_definitions
 from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST
@@ -44,7 +44,8 @@ class Narrowing:
 
     def script(self, query: str, parameters: Parameters) -> list[str]:
         """The statements that put fewer files in the place of a table, for the connection that asks this question; none where nothing is gained or sure."""
-        if len(self._contents.runs) < MANY:
+        contents = self._contents
+        if len(contents.runs) - len(contents.compacted) < MANY:
             return []
         found = []
         for name, scans in self._scans(query, parameters).items():
@@ -52,8 +53,8 @@ class Narrowing:
             known = [self._heeded(bounds, query, parameters) for bounds in scans]
             if all(known):
                 kept = [run_id for run_id in of_table if any(self._may_hold(run_id, name, bounds) for bounds in known)]
-                if 2 * len(kept) <= len(of_table):
-                    few = Contents({run_id: self._contents.runs[run_id] for run_id in kept}, self._contents.strays)
+                if 2 * len(kept) <= len(own_files(contents, name)):
+                    few = Contents({run_id: contents.runs[run_id] for run_id in kept}, contents.strays)
                     found.append(table_definitions(self._lake, few, named_runs=True)[name].replace("create view", "create temp view", 1))
         return found
 

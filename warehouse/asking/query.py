@@ -16,6 +16,7 @@ from personascope.warehouse.asking.narrowing import Narrowing
 from personascope.warehouse.asking.views import SHARED, closure, quoted, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import notes
+from personascope.warehouse.store.compact import FOLDER
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.scratch import spill_folder
 
@@ -49,7 +50,8 @@ class Warehouse:
         self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY)
         self._defined: set[str] = set()
         self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes)
-        folders = {str(self.lake.runs_folder), escaped(self.lake.runs_folder)}  # DuckDB compares patterns as they stand
+        places = (self.lake.runs_folder, self.lake.root / FOLDER)
+        folders = {spelt for place in places for spelt in (str(place), escaped(place))}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
         blank = ", ".join(quoted(f"{blank_file()}{suffix}") for suffix in ("", ".wal"))
         self._connection.execute(

@@ -3,8 +3,9 @@
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from personascope.warehouse.errors import one_line, printable
 from personascope.warehouse.settings import first_sentence
+from personascope.warehouse.store.compact import Compact
 from personascope.warehouse.store.looked_at import Looked, Mark, mark_of
 from personascope.warehouse.store.manifest import MANIFEST, Manifest
 from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name, why_unsound
@@ -31,10 +33,17 @@ class Stray:
 
 @dataclass(frozen=True)
 class Contents:
-    """The committed runs by name, in name order, and what lies beside them."""
+    """The committed runs by name, in name order, what lies beside them, the compact files that stand for runs, and by name why others do not."""
 
     runs: dict[str, Manifest]
     strays: tuple[Stray, ...]
+    compacts: tuple[Compact, ...] = ()
+    stale: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def compacted(self) -> set[str]:
+        """The runs that compact files stand for."""
+        return {run_id for compact in self.compacts for run_id in compact.runs}
 
 
 def look(runs_folder: Path) -> Contents:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import compact
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents, look, name_strays, names, read_manifest, why_damaged
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.locks import LOOKING, POLL, RunBusyError, is_locked, take_lock
@@ -33,7 +35,8 @@ PATIENCE = 600.0  # seconds to wait for another process that writes the same sho
 
 
 class Lake:
-    """`root/runs/<run_id>/` holds committed runs, `root/staging/` what is being written, `root/warehouse.duckdb` the disposable catalogue.
+    """`root/runs/<run_id>/` holds committed runs, `root/staging/` what is being written, `root/warehouse.duckdb` the disposable catalogue, `root/compact/`
+    rows of many runs once more, to be read faster.
 
     `tracking`, where it is set, is told of every run that is started here. `runs/_schema/` holds a file without rows for every table: views over
     `runs/*/<table>.parquet` then always match a file.
@@ -96,7 +99,7 @@ class Lake:
 
     def _refuse_links(self) -> None:
         """Raises PersonascopeError where the lake's own folders lead out of it: what is read, written and cleared away would lie elsewhere."""
-        for folder in (self.runs_folder, self.staging_folder):
+        for folder in (self.runs_folder, self.staging_folder, self.root / compact.FOLDER):
             if folder.is_symlink():
                 raise PersonascopeError(f"lake {self.root}: its folder {folder.name} is a link to {folder.resolve()}; expected the folder itself (--lake)")
 
@@ -180,12 +183,17 @@ class Lake:
         return [entry.name for entry in sorted(self.staging_folder.iterdir()) if not entry.name.startswith((REPLACED, DELETED)) and is_locked(entry)]
 
     def contents(self) -> Contents:
-        """What lies in the runs folder: committed runs with their manifests, and strays, which are left out everywhere."""
-        return look(self.runs_folder)
+        """What lies in the lake: committed runs with their manifests, strays, which are left out everywhere, and compact files of runs."""
+        found = look(self.runs_folder)
+        compacts, stale = compact.look(self.root / compact.FOLDER, found.runs)
+        return replace(found, compacts=compacts, stale=stale) if compacts or stale else found
 
     def names(self) -> dict[str, Mark]:
-        """The runs folder and every entry of it with their marks: another one says that a run was added, removed or replaced."""
-        return names(self.runs_folder)
+        """The runs folder and every entry of it with their marks: another one says that a run was added, removed or replaced; compact files likewise."""
+        found = names(self.runs_folder)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found |= {f"{compact.FOLDER}/{name}": mark for name, mark in names(self.root / compact.FOLDER).items()}
+        return found
 
     def run_ids(self) -> list[str]:
         """Committed runs in name order."""
