@@ -11,7 +11,7 @@ from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Shape, Texts
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.training.grid import Cell
-from personascope.ingest.training.run import Training, known_divergence
+from personascope.ingest.training.run import Training, kept_checkpoints, known_divergence, recorded_checkpoint
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
 from personascope.ingest.weights.hub import NotHereError, offline
 from personascope.study.cell import cells_of
@@ -271,7 +271,8 @@ class _Planner:
             if state == "in the lake":
                 note = self._find_trained(cell.name, run_id)
         if step.parent in self.shapes:
-            self.shapes.setdefault(cell.name, self.shapes[step.parent])
+            for name in step.makes if isinstance(step, TrainStep) else [cell.name]:
+                self.shapes.setdefault(name, self.shapes[step.parent])
         n_rows = (cell.settings.n_positive + cell.settings.n_negative) * cell.settings.epochs
         texts = made.texts if made else None
         tokens = round(n_rows * texts.tokens / texts.n) if texts and texts.n else None
@@ -295,12 +296,14 @@ class _Planner:
         )
 
     def _find_trained(self, name: str, run_id: str) -> str:
-        """Keeps the checkpoint of a training that is in the lake; says where its weights are missing."""
+        """Keeps the checkpoint of a training that is in the lake, and those kept on its way; says where its weights are missing."""
         assert self.lake is not None
-        path = Path(self.lake.read(run_id, "checkpoints", ["path"])["path"][0].as_py())
+        path = Path(recorded_checkpoint(self.lake, run_id, name)["path"])
         if not path.is_dir():
             return f"its weights are no longer in {path.parent}, so it is trained again"
-        self._keep(name, resolve(path, name=name, fetch=False))
+        trained = resolve(path, name=name, fetch=False)
+        for each in (trained, *kept_checkpoints(trained)):
+            self._keep(each.name, each)
         return ""
 
 

@@ -10,7 +10,7 @@ from personascope.extract.workers import FleetWorkers, has_ray, open_workers
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.ingest.training.grid import Cell
-from personascope.ingest.training.run import Training, train_marker
+from personascope.ingest.training.run import Training, kept_checkpoints, train_marker
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.study.options import TypedCheckpoint, say
 from personascope.study.resolving import resolve_step
@@ -147,10 +147,11 @@ class Workbench:
         )
 
     def train(self, training: Training, say: Callable[[str], None] = say) -> str:
-        """Trains, or recognises, a checkpoint, which later steps find under the training's name; returns the run_id."""
+        """Trains, or recognises, a checkpoint, which later steps find under the training's name, as those kept on its way; returns the run_id."""
         if not self.lake.is_committed(training.spec.run_id):
             self.release()
-        self.state.checkpoints[training.name], run_id = train_marker(self.lake, training, self.state.options.force, say)
+        trained, run_id = train_marker(self.lake, training, self.state.options.force, say)
+        self.state.checkpoints |= {each.name: each for each in (trained, *kept_checkpoints(trained))}
         return run_id
 
 
