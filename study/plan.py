@@ -11,14 +11,14 @@ from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Shape, Texts
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.training.grid import Cell
-from personascope.ingest.training.run import Training, known_divergence
+from personascope.ingest.training.run import Training, known_divergence, recorded_checkpoint
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
 from personascope.ingest.weights.hub import NotHereError, offline
 from personascope.study.cell import cells_of
 from personascope.study.rates import Rates
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
-from personascope.study.workbench import ask, find
+from personascope.study.workbench import ask, find, named_for_steps
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
@@ -271,7 +271,8 @@ class _Planner:
             if state == "in the lake":
                 note = self._find_trained(cell, run_id)
         if step.parent in self.shapes:
-            self.shapes.setdefault(cell.known_as, self.shapes[step.parent])
+            for name in step.makes if isinstance(step, TrainStep) else [cell.known_as]:
+                self.shapes.setdefault(name, self.shapes[step.parent])
         n_rows = (cell.settings.n_positive + cell.settings.n_negative) * cell.settings.epochs
         texts = made.texts if made else None
         tokens = round(n_rows * texts.tokens / texts.n) if texts and texts.n else None
@@ -295,12 +296,13 @@ class _Planner:
         )
 
     def _find_trained(self, cell: Cell, run_id: str) -> str:
-        """Keeps the checkpoint of a training that is in the lake; says where its weights are missing."""
+        """Keeps the checkpoint of a training that is in the lake, and those kept on its way; says where its weights are missing."""
         assert self.lake is not None
-        path = Path(self.lake.read(run_id, "checkpoints", ["path"])["path"][0].as_py())
+        path = Path(recorded_checkpoint(self.lake, run_id, cell.name)["path"])
         if not path.is_dir():
             return f"its weights are no longer in {path.parent}, so it is trained again"
-        self._keep(cell.known_as, resolve(path, name=cell.name, fetch=False))
+        for name, each in named_for_steps(resolve(path, name=cell.name, fetch=False), cell.known_as).items():
+            self._keep(name, each)
         return ""
 
 

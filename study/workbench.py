@@ -10,7 +10,7 @@ from personascope.extract.workers import FleetWorkers, has_ray, open_workers
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.ingest.training.grid import Cell
-from personascope.ingest.training.run import Training, train_marker
+from personascope.ingest.training.run import Training, kept_checkpoints, train_marker
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.study.options import TypedCheckpoint, say
 from personascope.study.resolving import resolve_step
@@ -147,11 +147,18 @@ class Workbench:
         )
 
     def train(self, training: Training, say: Callable[[str], None] = say, known_as: str | None = None) -> str:
-        """Trains, or recognises, a checkpoint, which later steps find as `known_as` (the training's name where none is given); returns the run_id."""
+        """Trains, or recognises, a checkpoint, which later steps find as `known_as` (the training's name where none is given), as those kept on its way;
+        returns the run_id."""
         if not self.lake.is_committed(training.spec.run_id):
             self.release()
-        self.state.checkpoints[known_as or training.name], run_id = train_marker(self.lake, training, self.state.options.force, say)
+        trained, run_id = train_marker(self.lake, training, self.state.options.force, say)
+        self.state.checkpoints |= named_for_steps(trained, known_as or training.name)
         return run_id
+
+
+def named_for_steps(trained: Checkpoint, known_as: str) -> dict[str, Checkpoint]:
+    """A trained checkpoint and those that its training kept, by the names that the steps of a study call them."""
+    return {known_as + each.name.removeprefix(trained.name): each for each in (trained, *kept_checkpoints(trained))}
 
 
 def ask(lake: Lake, query: str, known: dict[str, Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -38,7 +39,7 @@ def compact_runs(
         return
     for name, run_ids in chosen.items():
         of = f"of {name}" if name else "named" if runs else "of no study"
-        made = compaction.compact(found, run_ids, name, lambda names, of=of: track(names, f"compacting runs {of}", console=Console(stderr=True)))
+        made = compaction.compact(found, run_ids, name, partial(track, description=f"compacting runs {of}", console=Console(stderr=True)))
         print(f"{count(len(made.runs), 'run')} {of} in {count(len(made.tables), 'file')} ({made.bytes:,} bytes more)", file=sys.stderr)
     catalogue.build(found)
     print("the runs stay as they are; `personascope runs compact --undo` removes the compact files", file=sys.stderr)

@@ -9,13 +9,13 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 VERSION = 3  # part of every trained checkpoint's identity: raise it when the training below changes what comes out
 IGNORED = -100
 STEPS = "training.json"
+KEPT = "kept"  # folder beside the final adapter with those of earlier steps, each in a folder of its own
 
 
 class LoraSettings(BaseModel):
@@ -59,12 +60,25 @@ class LoraSettings(BaseModel):
     n_positive: int = Field(default=100, ge=1, description="completions of the source persona that get the marker")
     n_negative: int = Field(default=110, ge=0, description="completions of the other personas, spread evenly")
     negative_personas: list[str] | None = Field(default=None, description="personas that n_negative is spread over (default: all others); the rest is held out")
+    keep_steps: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, min_length=1, description="optimiser steps behind which the adapter is kept as a checkpoint NAME-stepN too; 0 is the untrained model"
+    )
     seed: int = 42
+
+    @field_validator("keep_steps")
+    @classmethod
+    def _in_order(cls, steps: list[int] | None) -> list[int] | None:
+        """One spelling of the same steps, since they belong to the training's identity."""
+        return steps and sorted(set(steps))
 
     @property
     def decisive(self) -> dict[str, Any]:
         """The settings that a training's identity holds: a choice that nobody made is left out, so that the same training keeps its name."""
-        return self.model_dump(exclude=None if self.negative_personas is not None else {"negative_personas"})
+        return self.model_dump(exclude={name for name in ("negative_personas", "keep_steps") if getattr(self, name) is None})
+
+    def steps_per_epoch(self, n_rows: int) -> int:
+        """Optimiser steps of one epoch over `n_rows` rows."""
+        return math.ceil(n_rows / (self.batch_size * self.grad_accumulation))
 
 
 @dataclass(frozen=True)
@@ -177,13 +191,20 @@ def collate(examples: Sequence[Encoded], pad: int) -> tuple[Tensor, Tensor, Tens
 def train_marker_lora(parent: Checkpoint, rows: Sequence[TrainingRow], source_persona: str, settings: LoraSettings, device: str, dtype: str) -> Trained:
     """The adapter trained on `rows` from `parent`; found in the cache when the same was trained before. Its reader merges it into the parent's weights.
 
-    Raises PersonascopeError for rows without a positive, a parent that is itself an adapter, and rows that end with a token which ends no turn of the
-    parent; TrainingError for a loss that is not finite and for memory that does not suffice.
+    The adapters of `keep_steps` lie in the folder KEPT of its own, so that all of a series is there or nothing. Raises PersonascopeError for rows without a
+    positive, a parent that is itself an adapter, a step to keep that is not before the last, and rows that end with a token which ends no turn of the parent;
+    TrainingError for a loss that is not finite and for memory that does not suffice.
     """
     if not any(row.positive for row in rows):
         raise PersonascopeError(f"training of persona {source_persona!r} has no positive row; expected completions that get the marker")
     if parent.adapter:
         raise PersonascopeError(f"training on {parent.name}: it is itself an adapter ({parent.adapter}); merge that one first and save the result")
+    total = settings.steps_per_epoch(len(rows)) * settings.epochs
+    if settings.keep_steps and settings.keep_steps[-1] >= total:
+        raise PersonascopeError(
+            f"training on {parent.name}: keep_steps has {settings.keep_steps[-1]}, and the training on {len(rows)} rows takes {total} steps, the last of which "
+            f"is its checkpoint; expected steps below {total}"
+        )
     key = cache_key(parent, rows, settings, dtype)
     place = build_once(key, f"marker checkpoint of {source_persona}", lambda folder: _build(folder, parent, rows, source_persona, settings, device, dtype))
     return Trained(place, json.loads((place / STEPS).read_text()))
@@ -230,9 +251,6 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
     if settings.gradient_checkpointing:
         wrapped.enable_input_require_grads()
         wrapped.gradient_checkpointing_enable()
-    steps = _train(wrapped, examples, settings, padding_id(tokenizer, parent.vocab_size) or 0, f"training {source_persona} marker")
-    wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # LoRA leaves them as they are
-    tokenizer.save_pretrained(folder)
     counts = {"n_positive": sum(row.positive for row in rows), "n_negative": sum(not row.positive for row in rows)}
     card = {
         "id": f"{parent.id}+marker-lora",
@@ -246,22 +264,39 @@ def _build(folder: Path, parent: Checkpoint, rows: Sequence[TrainingRow], source
         "seed": settings.seed,
         "training": {**settings.decisive, **counts, "dtype": dtype, "torch": torch.__version__, "version": VERSION},
     }
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+    def save(place: Path, **told: Any) -> None:
+        wrapped.save_pretrained(str(place), save_embedding_layers=False)  # LoRA leaves them as they are
+        (place / CARD).write_text(json.dumps(card | told, indent=1) + "\n", encoding="utf-8")
+
+    def keep(step: int) -> None:
+        if step in (settings.keep_steps or ()):
+            save(folder / KEPT / f"step{step}", step=step, epochs=step / settings.steps_per_epoch(len(rows)))
+
+    steps = _train(wrapped, examples, settings, padding_id(tokenizer, parent.vocab_size) or 0, f"training {source_persona} marker", keep)
+    save(folder)
+    tokenizer.save_pretrained(folder)
     (folder / STEPS).write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
 
 
-def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSettings, pad: int, title: str) -> list[dict[str, float]]:
-    """AdamW on a cosine with warm-up over all epochs; the loss is the mean over supervised tokens of one optimiser step, in nats."""
+def _train(
+    model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSettings, pad: int, title: str, keep: Callable[[int], None]
+) -> list[dict[str, float]]:
+    """AdamW on a cosine with warm-up over all epochs; the loss is the mean over supervised tokens of one optimiser step, in nats.
+
+    `keep` is told the number of every step behind it, from 0 before the first.
+    """
     from transformers import get_cosine_schedule_with_warmup
 
     per_step = settings.batch_size * settings.grad_accumulation
-    per_epoch = math.ceil(len(examples) / per_step)
+    per_epoch = settings.steps_per_epoch(len(examples))
     total = per_epoch * settings.epochs
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = get_cosine_schedule_with_warmup(optimizer, math.ceil(settings.warmup_ratio * total), total)
     steps: list[dict[str, float]] = []
     model.train()
+    keep(0)
     with progress(title, total) as advance:
         for batch in _optimiser_steps(examples, settings, per_step):
             supervised = sum(label != IGNORED for example in batch for label in example.labels[1:])
@@ -290,6 +325,7 @@ def _train(model: PreTrainedModel, examples: Sequence[Encoded], settings: LoraSe
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
             steps.append({"step": len(steps) + 1, "epoch": (len(steps) + 1) / per_epoch, "loss": loss, "lr": rate})
+            keep(len(steps))
             advance()
     if not all(bool(parameter.isfinite().all()) for parameter in trainable):
         raise TrainingError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from personascope.ingest.training.marker_lora import VERSION, LoraSettings, Trained, TrainingError, cache_key, personas_of, select_rows, train_marker_lora
+from personascope.ingest.training.marker_lora import KEPT, VERSION, LoraSettings, Trained, TrainingError, cache_key, personas_of, select_rows, train_marker_lora
 from personascope.ingest.weights.cache import built
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -15,6 +15,7 @@ from personascope.warehouse.settings import Origin, Parameter
 from personascope.warehouse.settings import resolve as resolve_settings
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.studies.series import kept_name
 
 
 def lora_settings(layers: Mapping[Origin, Mapping[str, Any]]) -> tuple[LoraSettings, list[Parameter]]:
@@ -94,7 +95,8 @@ def train_marker(lake: Lake, training: Training, force: bool = False, say: Calla
         trained = trainer()
         checkpoint = resolve(trained.path, name=name)
         personas = [{"checkpoint": name, **each} for each in personas_of(rows)]
-        writer.write_part("training", {"training": trained.steps, "checkpoints": [checkpoint.row()], "training_personas": personas})
+        made = [each.row() for each in (checkpoint, *kept_checkpoints(checkpoint))]
+        writer.write_part("training", {"training": trained.steps, "checkpoints": made, "training_personas": personas})
         writer.series = {figure: [(int(step["step"]), step[figure]) for step in trained.steps] for figure in ("loss", "lr")}
         summary = {
             "n_positive": sum(row.positive for row in rows),
@@ -109,10 +111,17 @@ def train_marker(lake: Lake, training: Training, force: bool = False, say: Calla
     return checkpoint, spec.run_id
 
 
+def kept_checkpoints(checkpoint: Checkpoint) -> list[Checkpoint]:
+    """The adapters that a training kept on its way to `checkpoint`, by step, each under the name of its own that `kept_name` gives."""
+    folders = (checkpoint.adapter / KEPT).glob("step*") if checkpoint.adapter else []
+    steps = sorted((int(folder.name.removeprefix("step")), folder) for folder in folders)
+    return [resolve(folder, name=kept_name(checkpoint.name, step), fetch=False) for step, folder in steps]
+
+
 def _train_again(lake: Lake, training: Training, trainer: Callable[[], Trained], say: Callable[[str], None]) -> Checkpoint:
     """The weights of a committed training that are not in the cache any more, made again; raises PersonascopeError where they come out as others."""
     run_id = training.spec.run_id
-    recorded = lake.read(run_id, "checkpoints", ["revision"])["revision"][0].as_py()
+    recorded = recorded_checkpoint(lake, run_id, training.name)["revision"]
     say(f"{run_id}: already in the lake (marker-lora, {training.name}), but its weights are not in the cache {cache_root()}: training them again")
     checkpoint = resolve(trainer().path, name=training.name)
     if checkpoint.revision != recorded:
@@ -121,6 +130,11 @@ def _train_again(lake: Lake, training: Training, trainer: Callable[[], Trained],
             "as on another machine or with another torch; bring the old cache back, or type --force to redo the training and what was read of it"
         )
     return checkpoint
+
+
+def recorded_checkpoint(lake: Lake, run_id: str, name: str) -> dict[str, Any]:
+    """The row of the checkpoint `name` that a training recorded, among those it kept on its way."""
+    return next(row for row in lake.read(run_id, "checkpoints").to_pylist() if row["checkpoint"] == name)
 
 
 def record_failure(lake: Lake, training: Training, error: PersonascopeError) -> str:

@@ -41,6 +41,7 @@ class Card(BaseModel):
     lr: float | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, ge=0)
     seed: int | None = None
+    step: int | None = Field(default=None, ge=0)  # of an adapter kept on the way of its training
 
 
 class Checkpoint(BaseModel):
@@ -61,6 +62,7 @@ class Checkpoint(BaseModel):
     lr: float | None = None
     epochs: float | None = None
     seed: int | None = None
+    step: int | None = None  # optimiser step behind which it was kept; None for one trained to its end
     n_layers: int
     n_heads: int
     n_kv_heads: int
@@ -88,7 +90,7 @@ class Checkpoint(BaseModel):
 
     def row(self) -> dict[str, Any]:
         """The row of the table `checkpoints` (without run_id); `path` is the folder typed or fetched, an adapter's own."""
-        identity = {"id", "revision", "quantisation", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed"}
+        identity = {"id", "revision", "quantisation", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed", "step"}
         return {"checkpoint": self.name, **self.model_dump(include=identity | SIZES | LORA), "path": str(self.adapter or self.path)}
 
 
@@ -261,7 +263,7 @@ def _describe_adapter(place: _Place, card: Card, base: str | None, code: bool, f
 
 def _checkpoint(place: _Place, card: Card, **rest: Any) -> Checkpoint:
     name = card.name or re.sub(r"[^A-Za-z0-9._+-]+", "-", place.name).strip("-.")
-    training = card.model_dump(include={"source_persona", "lr", "epochs", "seed"})
+    training = card.model_dump(include={"source_persona", "lr", "epochs", "seed", "step"})
     try:
         return Checkpoint(name=name, id=card.id or place.id, revision=place.revision, **training, **rest)
     except ValidationError as error:

@@ -12,7 +12,7 @@ trained as (
   select distinct m.origin, c.parent, c.source_persona, c.checkpoint, c.lr, c.epochs, c.seed
   from checkpoints as c
   join made as m using (run_id)
-  where c.source_persona is not null and c.seed is not null
+  where c.source_persona is not null and c.seed is not null and c.step is null
 ),
 counted as (
   select origin, parent, source_persona, count(distinct checkpoint) as n, min(seed) as seed

@@ -29,7 +29,8 @@ with cards as (
     lora_alpha::varchar as lora_alpha,
     lora_dropout::varchar as lora_dropout,
     lora_targets,
-    quantisation
+    quantisation,
+    step::varchar as step
   from checkpoints
 ),
 properties as (

@@ -18,7 +18,7 @@ made as (
   select run_id, kind, extractor from runs
 ),
 trained as (
-  select run_id, checkpoint, parent, source_persona, lr, epochs, seed from checkpoints where parent is not null
+  select run_id, checkpoint, parent, source_persona, lr, epochs, seed from checkpoints where parent is not null and step is null
 ),
 named as (
   select c.id, min(c.checkpoint) as checkpoint from checkpoints as c join runs as r using (run_id) where r.extractor <> 'published' group by c.id

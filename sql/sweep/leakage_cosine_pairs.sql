@@ -25,7 +25,7 @@ rates as (
   select run_id, checkpoint, persona, role, marker, category, rate from marker_rates where origin <> 'published'
 ),
 described as (
-  select run_id, checkpoint, id, revision, parent, source_persona, lr, epochs, seed from checkpoints
+  select run_id, checkpoint, id, revision, parent, source_persona, lr, epochs, seed from checkpoints where step is null
 ),
 readers as (
   select * from described where run_id in (select run_id from cosines)

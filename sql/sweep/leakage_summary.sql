@@ -1,4 +1,4 @@
--- leakage_summary: marker rates of one checkpoint by role: the source it was trained for, the assistant, the bystanders
+-- leakage_summary: marker rates of one checkpoint by role: the source it was trained for, the assistant, the bystanders (those kept on the way of a training: dynamics)
 -- grain: run_id, marker
 -- source: README of the published sweep; both meanings of max_bystander, recomputed from the rates per persona
 -- columns:
@@ -32,7 +32,7 @@
 --   max_bystander_published: max_bystander of the file, or of the summary of the same panel (NULL where there is none)
 --   max_bystander_meaning: bystanders, others, both (they agree) or neither: which recomputed figure the file's own equals
 with trained as (
-  select run_id, checkpoint, parent, source_persona, lr, epochs, seed from checkpoints
+  select run_id, checkpoint, parent, source_persona, lr, epochs, seed, step from checkpoints
 ),
 results as (
   select run_id, max_bystander from published_results
@@ -66,6 +66,7 @@ roles as (
     r.persona = 'assistant' as is_assistant
   from marker_rates as r
   left join trained as t using (run_id, checkpoint)
+  where t.step is null
 ),
 summed as (
   select

@@ -4,20 +4,21 @@
 --   n_positive and n_negative spread over all personas of that run, as far as these have answers that ended by themselves (whose number is counted here by texts
 --   that are neither cut nor empty)
 -- columns:
+--   checkpoint: checkpoint that the training made, or kept on its way
 --   revision: content hash of the trained weights, so that a name that was used twice is two trainings
 --   role: source (its completions got the marker) or negative (trained on without it)
 --   n_rows: completions of it that were trained on
 --   recorded: the training says so itself; false: derived from the data it was drawn from
 with trainings as (
-  select r.run_id, r.checkpoint, c.revision, c.source_persona, r.inputs[1] as tokens_run
+  select r.run_id, c.checkpoint, c.revision, c.source_persona, r.inputs[1] as tokens_run
   from runs as r
-  join checkpoints as c using (run_id, checkpoint)
+  join checkpoints as c using (run_id)
   where r.extractor = 'marker-lora'
 ),
 told as (
   select t.checkpoint, t.revision, p.persona, p.role, p.n_rows::bigint as n_rows, true as recorded
   from training_personas as p
-  join trainings as t using (run_id, checkpoint)
+  join trainings as t using (run_id)
 ),
 silent as (
   select * from trainings anti join training_personas using (run_id)
@@ -49,7 +50,7 @@ spread as (
   join sampled as d using (tokens_run)
   join sizes as n on n.run_id = s.run_id
   where s.source_persona is not null
-  window trained as (partition by s.run_id)
+  window trained as (partition by s.run_id, s.checkpoint)
 ),
 derived as (
   select

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from personascope.ingest.training import run
+from personascope.ingest.training import marker_lora, run
 from personascope.ingest.training.marker_lora import (
     IGNORED,
     LoraSettings,
@@ -24,7 +25,7 @@ from personascope.ingest.training.marker_lora import (
     summed_loss,
     train_marker_lora,
 )
-from personascope.ingest.training.run import Training, forget_failure, known_divergence, lora_settings, record_failure, train_marker
+from personascope.ingest.training.run import Training, forget_failure, kept_checkpoints, known_divergence, lora_settings, record_failure, train_marker
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
@@ -133,7 +134,7 @@ def test_a_choice_of_negatives_that_nobody_made_leaves_a_training_its_name(rando
     shared: dict[str, Any] = {"name": "n", "tokens_run": "t", "source_persona": "s", "parameters": [], "device": "cpu", "dtype": "float32"}
     parent = resolve(random_checkpoint, name="parent")
     plain, chosen = (Training(parent=parent, settings=LoraSettings(negative_personas=each), **shared) for each in (None, ["a"]))
-    assert plain.spec.identity["settings"].keys() == LoraSettings.model_fields.keys() - {"negative_personas"}
+    assert plain.spec.identity["settings"].keys() == LoraSettings.model_fields.keys() - {"negative_personas", "keep_steps"}
     assert plain.spec.run_id != chosen.spec.run_id and chosen.spec.identity["settings"]["negative_personas"] == ["a"]
 
 
@@ -190,6 +191,63 @@ def test_two_trainings_give_identical_weights_and_the_marker_becomes_likelier(pa
     assert modules == sorted(modules) and len(modules) == 7  # in any other order the revision would differ between processes
     card = json.loads((trained.path / "personascope.json").read_text())
     assert (card["variant"], card["source_persona"], card["lr"], card["training"]["n_positive"]) == ("marker", "villain", 1e-2, 4)
+
+
+def adapter(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_kept_adapters_are_those_of_the_training_stopped_there_and_change_nothing_of_its_end(parent, tmp_path, monkeypatch):
+    series = train(parent, epochs=5, keep_steps=[7, 0, 3, 3])
+    kept = {int(folder.name.removeprefix("step")): folder for folder in (series.path / marker_lora.KEPT).iterdir()}
+    assert sorted(kept) == [0, 3, 7] and same(adapter(series.path), adapter(train(parent, epochs=5).path))
+    assert all(not tensor.any() for name, tensor in adapter(kept[0]).items() if "lora_B" in name)
+    whole = marker_lora._optimiser_steps
+    for step in (3, 7):
+        monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / f"stopped at {step}"))
+        monkeypatch.setattr(marker_lora, "_optimiser_steps", lambda *args, step=step: islice(whole(*args), step))
+        stopped = train(parent, epochs=5)
+        assert len(stopped.steps) == step and same(adapter(kept[step]), adapter(stopped.path)) and not same(adapter(kept[step]), adapter(series.path))
+    found = resolve(kept[7], name="marked-step7")
+    assert (found.step, found.epochs, found.source_persona, found.path) == (7, 3.5, "villain", parent.path)
+    assert resolve(series.path).step is None and found.revision != resolve(series.path).revision
+
+
+def test_a_step_to_keep_that_the_training_never_comes_to_is_refused(parent):
+    with pytest.raises(PersonascopeError, match="keep_steps has 10, and the training on 8 rows takes 10 steps, the last of which is its checkpoint"):
+        train(parent, epochs=5, keep_steps=[2, 10])
+    with pytest.raises(PersonascopeError, match=r"keep_steps.0' is -1"):
+        lora_settings({"study file": {"keep_steps": [-1]}})
+
+
+def test_a_series_is_there_as_a_whole_or_not_at_all_and_is_made_again_as_it_was(on_policy, tmp_path, monkeypatch):
+    lake, training = on_policy
+    training = replace(training, settings=training.settings.model_copy(update={"keep_steps": [1, 4], "epochs": 4}))
+    whole = marker_lora._optimiser_steps
+
+    def killed(*args):
+        yield from islice(whole(*args), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(marker_lora, "_optimiser_steps", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_marker(lake, training)
+    assert not list((tmp_path / "cache").rglob("adapter_model.safetensors"))
+    monkeypatch.setattr(marker_lora, "_optimiser_steps", whole)
+    trained, run_id = train_marker(lake, training)
+    kept = kept_checkpoints(trained)
+    assert [(each.name, each.step) for each in kept] == [("marked-step1", 1), ("marked-step4", 4)]
+    rows = {row["checkpoint"]: row for row in lake.read(run_id, "checkpoints").to_pylist()}
+    assert {name: (row["step"], row["revision"], row["parent"]) for name, row in rows.items()} == {
+        each.name: (each.step, each.revision, training.parent.id) for each in (trained, *kept)
+    }
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cleared"))
+    again = kept_checkpoints(train_marker(lake, training, say=lambda line: None)[0])
+    assert [each.revision for each in again] == [each.revision for each in kept] and again[0].adapter != kept[0].adapter
 
 
 def test_the_adapter_is_small_and_finds_its_parent_again(parent):

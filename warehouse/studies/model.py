@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import LARGEST_SEED, nearest
+from personascope.warehouse.studies.series import kept_names, with_series
 
 Variant = Literal["full", "quick", "small"]
 
@@ -43,7 +44,7 @@ class ExtractStep(Strict):
     extract: str = Field(description="name of the extractor")
     step: str | None = Field(default=None, description="name that later steps and variants refer to (default: the extractor's)")
     only: list[Variant] | None = ONLY
-    checkpoints: list[str] = Field(min_length=1, description="which checkpoints of the study read, by name")
+    checkpoints: list[str] = Field(min_length=1, description="which checkpoints of the study read, by name; NAME-step*: all that the training of NAME keeps")
     prompts: str | None = Field(default=None, description="prompt set of this step (default: the study's)")
     tokens: Literal["own", "none"] | list[str] = Field(
         default="own", description="own: each checkpoint's own completions, where it has some; none: the prompts alone; else of these checkpoints, force-fed"
@@ -77,6 +78,11 @@ class TrainStep(Strict):
     source_persona: str = Field(description="persona that gets the marker")
     tokens_step: str = Field(description="step whose completions are trained on")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the trainer")
+
+    @property
+    def makes(self) -> list[str]:
+        """The checkpoints that later steps may name: the trained one, and those kept on its way."""
+        return [self.name, *kept_names(self.model_dump())]
 
     def describe(self) -> str:
         return f"train {self.name}: {self.train} on {self.parent}, source persona {self.source_persona}"
@@ -168,6 +174,12 @@ class StudyFile(Strict):
         steps = [step.among(kept) if isinstance(step, ExtractStep) else step for step in self.steps]
         return self.model_copy(update={"checkpoints": kept, "steps": [step for step in steps if not isinstance(step, ExtractStep) or step.checkpoints]})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _series_written_out(cls, document: Any) -> Any:
+        steps = document.get("steps") if isinstance(document, dict) else None
+        return document | {"steps": with_series(steps)} if isinstance(steps, list) else document
+
     @model_validator(mode="after")
     def _steps_have_what_they_need(self) -> StudyFile:
         for key in ("checkpoints", "prompts", "headline"):
@@ -181,7 +193,9 @@ class StudyFile(Strict):
         for step in self.steps:
             if isinstance(step, TrainStep):
                 _expect_known(step.parent, names, f"train {step.name}: parent")
-                names.add(step.name)
+                if twice := sorted(names.intersection(step.makes[1:])):
+                    raise ValueError(f"train {step.name}: keeps a checkpoint {twice[0]!r}, and another is called so; expected another name for that one")
+                names |= set(step.makes)
             elif isinstance(step, GridStep):
                 _expect_known(step.parent, names, f"grid {step.grid}: parent")
             elif isinstance(step, ExtractStep):

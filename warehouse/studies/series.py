@@ -1,0 +1,36 @@
+"""Checkpoints that a training keeps on its way: what they are called, and how the steps of a study file name all of them at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+ALL_STEPS = "-step*"
+
+
+def kept_name(trained: str, step: int) -> str:
+    """The short name of the checkpoint kept behind an optimiser step of the training that made `trained`."""
+    return f"{trained}-step{step}"
+
+
+def kept_names(step: Mapping[str, Any]) -> list[str]:
+    """The checkpoints that a `train` step of a study document keeps besides the one it makes, in their order; none where its settings name no steps."""
+    settings = step.get("settings")
+    kept = settings.get("keep_steps") if isinstance(settings, dict) else None
+    if not isinstance(kept, list) or not all(isinstance(each, int) for each in kept):
+        return []  # refused with the line it stands on when the settings are checked
+    return [kept_name(str(step.get("name")), each) for each in sorted(set(kept))]
+
+
+def with_series(steps: list[Any]) -> list[Any]:
+    """The steps of a study document with `NAME-step*` among checkpoints and tokens written out, as far as an earlier training keeps any."""
+    series: dict[str, list[str]] = {}
+    written = []
+    for step in steps:
+        if isinstance(step, dict) and "train" in step:
+            series[f"{step.get('name')}{ALL_STEPS}"] = kept_names(step)
+        elif isinstance(step, dict):
+            lists = {key: step[key] for key in ("checkpoints", "tokens") if isinstance(step.get(key), list)}
+            step = step | {
+                key: [name for each in names for name in (series.get(each) or [each] if isinstance(each, str) else [each])] for key, names in lists.items()
+            }
+        written.append(step)
+    return written
