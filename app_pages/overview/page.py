@@ -132,9 +132,11 @@ def show_checkpoints(lake: Source, place: Place) -> None:
 
 
 def show_tables(lake: Source) -> None:
-    """How many rows each table holds, folded."""
-    with st.expander("Tables of the lake", icon=":material/table:"):
-        _show_tables(lake)
+    """How many rows each table holds, counted once they are unfolded: that reads a column of every file of the lake."""
+    folded = st.expander("Tables of the lake", icon=":material/table:", on_change="rerun")
+    if folded.open:
+        with folded:
+            _show_tables(lake)
 
 
 def _show_tables(lake: Source) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote_plus
 import polars as pl
 import streamlit as st
 
+from personascope.warehouse.drawing.kept import digest
 from personascope.warehouse.errors import PersonascopeError
 
 PAGE = "sql"
@@ -20,6 +21,7 @@ PACKED = "~"
 MOST_TEXT = 200_000  # characters of an unpacked query
 KEPT, MOST_ROWS = 60, 100_000  # answers of a session that figures are told by, and rows of one
 _ASKED = "asked for figures"
+_FOUND = "figures and the queries behind them"  # by digests: of the rows drawn, of the answer that holds them
 _PIECES = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|\$(?P<name>[a-z_]\w*)", re.IGNORECASE)
 
 
@@ -71,11 +73,16 @@ def note(query: str, parameters: Mapping[str, object], rows: pl.DataFrame) -> No
 
 
 def behind(rows: pl.DataFrame) -> str | None:
-    """The query whose answer holds the rows of a figure: of those asked in this session, the one with most of its columns, the last of equals.
+    """The query whose answer holds the rows of a figure: of those asked in this session, the one with most of its columns, the last of equals;
+    one that was found before stays while it holds them.
 
     Where no single answer holds them all, the union of those that hold a part each; None where some rows are of none of them, as what a page computed would be.
     """
     asked: dict[str, pl.DataFrame] = st.session_state.get(_ASKED, {})
+    found: dict[bytes, tuple[str, bytes]] = st.session_state.setdefault(_FOUND, {})
+    known, held_by = found.get(figure := digest(rows), ("", b""))
+    if known in asked and digest(asked[known]) == held_by:
+        return known
     shared = {text: (len(_shared(rows, answer)), place) for place, (text, answer) in enumerate(asked.items())}
     best, most = None, 0
     for text in sorted(shared, key=lambda each: shared[each], reverse=True):  # the likeliest first: no answer holds more columns than it shares
@@ -83,7 +90,12 @@ def behind(rows: pl.DataFrame) -> str | None:
             break
         if (held := len(_columns_of(rows, asked[text]))) > most:
             best, most = text, held
-    return best or _union(rows, asked)
+    if best is None:
+        return _union(rows, asked)
+    if len(found) >= KEPT:
+        found.clear()
+    found[figure] = (best, digest(asked[best]))
+    return best
 
 
 def link_of(rows: pl.DataFrame, where: Any = st, key: str | None = None) -> None:

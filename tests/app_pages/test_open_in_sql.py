@@ -55,7 +55,10 @@ def test_the_query_of_a_figure_is_the_one_whose_answer_holds_its_rows(asked):
     assert behind(asked.with_columns(state=pl.lit("in words"), extra=pl.lit(1))) == "first 'a'", "words of a page"
     assert behind(asked.with_columns(pl.col("mean") + 1)) == "second"
     note("a third", {}, asked)
-    assert behind(asked) == "a third", "of equals the last that was asked"
+    assert behind(asked.head(1)) == "a third", "of equals the last that was asked"
+    assert behind(asked) == "first 'a'", "found before, and holds them still"
+    note("first $who", {"who": "a"}, asked.with_columns(pl.col("mean") - 1))
+    assert behind(asked) == "a third", "what was found before answers otherwise by now"
 
 
 def test_rows_of_two_answers_are_their_union(asked):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from personascope.tests.app_pages.conftest import write_completions
 from personascope.warehouse.asking.query import Warehouse
@@ -50,6 +51,17 @@ def test_cells_and_what_they_do_agree(clean, cells, words):
     row = {"n_clean": clean, "n_cells": cells, "source": "villain", "n_under": 0, "n_leak": 1}
     said = HEADLINES["lr-epochs"][1](row)
     assert said.startswith(words) and said.endswith("0 learn too little and 1 leaks.")
+
+
+def test_tables_are_counted_once_they_are_unfolded(open_page, synthetic_lake, monkeypatch):
+    assert not any("meaning" in each.value for each in open_page(synthetic_lake, "overview").dataframe)
+    monkeypatch.setenv("PERSONASCOPE_LAKE", str(synthetic_lake))
+    unfolded = AppTest.from_string(
+        "from personascope.app_pages.overview.page import _show_tables\nfrom personascope.app_pages.shared.lake import source\n_show_tables(source())"
+    ).run()
+    assert not unfolded.exception
+    counted = dict(zip(unfolded.dataframe[0].value["name"], unfolded.dataframe[0].value["n_rows"], strict=True))
+    assert counted["completions"] == 72 and counted["checkpoints"] == 6
 
 
 def test_a_full_lake_warns_of_nothing(open_page, charts, published_lake):

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import altair as alt
@@ -19,6 +19,7 @@ from PIL import Image
 
 from personascope.warehouse.drawing import axes, labels
 from personascope.warehouse.drawing.headings import heading
+from personascope.warehouse.drawing.kept import kept
 
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a9da6"
 SERIES = [BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK]
@@ -61,12 +62,17 @@ class Figure:
 
     def spec(self, title: str, facts: Sequence[str], height: int) -> dict[str, Any]:
         """The Vega-Lite specification without rows or width; `facts` under the title say what a reader must know of the sample."""
-        return self.chart.to_dict(validate=False) | {
+        return self._plain | {
             "title": {"text": title, "subtitle": list(facts)},
             "height": height,
             "config": _CONFIG,
             "autosize": {"type": "fit-x", "contains": "padding"},
         }
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        """The specification of the chart alone; made once, since it costs as much as all else of a drawing."""
+        return self.chart.to_dict(validate=False)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class Drawing:
         return picture(self.figure.spec(self.title, self.facts, self.height), self.rows, kind, self.width)
 
 
+@kept
 def curves(
     rows: pl.DataFrame,
     y_title: str,
@@ -124,6 +131,7 @@ def curves(
     return Figure(alt.layer(*([] if ranks or near else [_level(0)]), band, base.mark_line(strokeWidth=2).encode(y=y), *points), rows)
 
 
+@kept
 def intervals(
     rows: pl.DataFrame, y_title: str, margin: float | None = None, x: str = "layer", x_title: str = "layer, counted from 0", full: str | None = None
 ) -> Figure:
@@ -142,6 +150,7 @@ def intervals(
     return Figure(alt.layer(_level(0), *edges, bars, *points), rows)
 
 
+@kept
 def rates(rows: pl.DataFrame, x_title: str, names: Sequence[str]) -> Figure:
     """Rates between 0 and 1 with intervals, one line per `label`, from columns label, series, rate, low, high."""
     base = alt.Chart(ROWS).encode(
@@ -155,6 +164,7 @@ def rates(rows: pl.DataFrame, x_title: str, names: Sequence[str]) -> Figure:
     return Figure(alt.layer(bars, points), rows)
 
 
+@kept
 def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[str], looks: dict[str, tuple[str, str]], hidden: Sequence[str] = ()) -> Figure:
     """A grid of cells from column state, whose colour and symbol `looks` gives; where a row is missing there is no cell. The tooltip leaves out `hidden`."""
     counted = rows[x].dtype.is_numeric()
@@ -173,6 +183,7 @@ def states(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[s
     return Figure(alt.layer(cells, base.mark_text(fontSize=12, color="white", fontWeight=700).encode(text=alt.Text("symbol:N"))), rows)
 
 
+@kept
 def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
     """One bar a `label`, in the order of the rows, from 0 to its value; orange is above 0, blue below."""
     base = alt.Chart(ROWS).encode(y=alt.Y("label:N", title=None, sort=in_order(rows["label"])))
@@ -183,6 +194,7 @@ def bars(rows: pl.DataFrame, value: str, x_title: str) -> Figure:
     return Figure(alt.layer(drawn, _upright(0)), rows)
 
 
+@kept
 def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
     """Points around 0 with intervals, one line per `label` in the order of the rows, from columns label, mean, low, high; the label `chosen` stands out.
 
@@ -198,6 +210,7 @@ def spans(rows: pl.DataFrame, x_title: str, chosen: str) -> Figure:
     return Figure(alt.layer(_upright(0), rules, points), rows)
 
 
+@kept
 def strips(rows: pl.DataFrame, summary: pl.DataFrame, x_title: str, chosen: str, domain: tuple[float, float]) -> Figure:
     """Every measurement as a tick, one line per `label`, from columns label, value; over them a point and a bar from `summary`: label, mean, low, high.
 
@@ -213,6 +226,7 @@ def strips(rows: pl.DataFrame, summary: pl.DataFrame, x_title: str, chosen: str,
     return Figure(alt.layer(ticks, rules, points), rows)
 
 
+@kept
 def scatter(
     rows: pl.DataFrame,
     x: str,
@@ -228,7 +242,8 @@ def scatter(
     A name that would lie on another one or on a point is left to the tooltip.
     """
     rates = {"axis": alt.Axis(format="%"), "scale": alt.Scale(domain=[0, 1])} if share else {"scale": alt.Scale(zero=False, padding=14)}
-    base = alt.Chart(ROWS).encode(x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)), y=alt.Y(f"{y}:Q", title=titles[1], **rates))
+    across = alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=TICKS))
+    base = alt.Chart(ROWS).encode(x=across, y=alt.Y(f"{y}:Q", title=titles[1], **rates))
     shade: dict[str, Any] = {}
     if colour is not None:
         many = rows[colour].n_unique() > MOST_STEPS
@@ -249,6 +264,7 @@ def scatter(
     return Figure(alt.layer(*zero, points, texts), rows)
 
 
+@kept
 def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str], x_title: str) -> Figure:
     """Shares that sum to one as a bar per `label`, from columns label, part, fraction; `colours` gives the parts in their order."""
     rows = rows.join(pl.DataFrame({"part": list(colours), "part_ix": range(len(colours))}), on="part", how="left")
@@ -267,6 +283,7 @@ def stacked(rows: pl.DataFrame, y_order: Sequence[str], colours: dict[str, str],
     return Figure(chart, rows)
 
 
+@kept
 def columns(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str], names: Sequence[str], order: Sequence[str]) -> Figure:
     """Upright bars side by side, one colour per `series`, over named places `x` in `order` (titles of x and y)."""
     base = alt.Chart(ROWS).encode(

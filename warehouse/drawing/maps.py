@@ -8,6 +8,7 @@ import polars as pl
 
 from personascope.warehouse.drawing import axes
 from personascope.warehouse.drawing.charts import BLACK, EXPORT_WIDTH, INK, LEVEL_LABELS, MISSING, ORANGE, PICK, ROWS, Figure, either, in_order, tooltip
+from personascope.warehouse.drawing.kept import kept
 
 DARK_FROM = 0.55
 MOST_NUMBERS = 30
@@ -17,6 +18,7 @@ KNOWN = "isValid(datum.rate)"
 QUARTERS = [0, 0.25, 0.5, 0.75, 1]  # of a legend of shares, so that its numbers stay apart
 
 
+@kept
 def heat_map(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str]) -> Figure:
     """Values around 0 over two counted axes, both from 0 (titles of x, y and value); orange is above 0, blue below."""
     reach = max((abs(number) for number in rows[value].drop_nulls()), default=0.0) or 1.0
@@ -38,6 +40,7 @@ def heat_map(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, 
     return Figure(chart, rows)
 
 
+@kept
 def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> Figure:
     """Rates between 0 and 1 in a grid of two counted axes, `y` upwards, from columns rate (NULL: grey), words, framed and chosen; a click picks x and y.
 
@@ -67,6 +70,7 @@ def rate_cells(rows: pl.DataFrame, x: str, y: str, titles: tuple[str, str]) -> F
     return Figure(alt.layer(*layers), rows)
 
 
+@kept
 def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Sequence[str]) -> Figure:
     """Rates between 0 and 1 of named rows and columns, columns in the order of the rows; a cell without a rate (NULL) is grey."""
     base = alt.Chart(ROWS).encode(
@@ -80,6 +84,7 @@ def rate_matrix(rows: pl.DataFrame, x: str, y: str, x_title: str, y_order: Seque
     return Figure(alt.layer(*cells, numbers.transform_filter(KNOWN)), rows)
 
 
+@kept
 def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, str, str], order: Sequence[str]) -> Figure:
     """A value per pair of names, both axes in `order`, each value printed in its cell (titles of x, y and value); darker is larger.
 
@@ -108,6 +113,7 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     return Figure(alt.layer(*empty, *(each.transform_filter(valid) for each in (cells, numbers)), missing.transform_filter(f"!{valid}")), rows)
 
 
+@kept
 def token_grid(rows: pl.DataFrame, x: str, y: str, words: str, shade: str, titles: tuple[str, str, str], hidden: Sequence[str] = ()) -> Figure:
     """A token in every cell of two counted axes, `y` upwards, shaded by a share between 0 and 1 (titles of x, y and shade); framed cells have a black edge.
 
