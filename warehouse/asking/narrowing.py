@@ -9,7 +9,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Narrowing:
     def script(self, query: str, parameters: Parameters) -> list[str]:
         """The statements that put fewer files in the place of a table, for the connection that asks this question; none where nothing is gained or sure."""
         contents = self._contents
-        if len(contents.runs) - len(contents.compacted) < MANY:
+        if len(contents.runs) < MANY or not self._has_many_files:
             return []
         found = []
         for name, scans in self._scans(query, parameters).items():
@@ -57,6 +57,11 @@ class Narrowing:
                     few = Contents({run_id: contents.runs[run_id] for run_id in kept}, contents.strays)
                     found.append(table_definitions(self._lake, few, named_runs=True)[name].replace("create view", "create temp view", 1))
         return found
+
+    @cached_property
+    def _has_many_files(self) -> bool:
+        """Whether some table is read from many files, so that a plan pays; compact files are few."""
+        return not self._contents.compacts or any(len(own_files(self._contents, name)) >= MANY for name in table_types())
 
     def interrupt(self) -> None:
         """Stops a plan that is being made."""

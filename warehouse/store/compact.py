@@ -1,4 +1,5 @@
-"""Compact files: the rows of many runs once more in one file per table, read in the place of the runs' own small files, which stay the store of record.
+"""Compact files: the rows of many runs once more in one file per table, read in the place of the runs' own small files, which stay the store of record;
+tables whose files are large are left as they are.
 
 `LAKE/compact/NAME/` holds `compact.json` and a Parquet file per table, and comes by one rename. It stands for its runs as long as every one of them is in
 the lake as it was; where one was deleted, made anew or renewed, the whole of it is stale: nobody reads it, and the next catalogue removes it. So whatever
@@ -25,6 +26,7 @@ from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name
 
 FOLDER = "compact"
 SAYS = "compact.json"
+LARGE = 1 << 20  # bytes of a table in a run, on average
 
 
 class Compact(BaseModel):
@@ -49,9 +51,15 @@ def state_of(run: Manifest) -> str:
 
 
 def tables_of(runs: Mapping[str, Manifest]) -> list[str]:
-    """The tables of the present version that hold rows of these runs, in the order of the schema."""
-    there = {name for run in runs.values() for name in run.tables} | set(MADE_OF_THE_MANIFEST)
-    return [name for name in tables() if name in there]
+    """The tables of the present version that hold rows of these runs in small files, in the order of the schema.
+
+    A file of more than LARGE bytes costs many times more to read than to open, so that nothing is gained where files of a table are of that size.
+    """
+    sizes: dict[str, list[int]] = {name: [0] for name in MADE_OF_THE_MANIFEST}
+    for run in runs.values():
+        for name, file in run.tables.items():
+            sizes.setdefault(name, []).append(file.bytes)
+    return [name for name in tables() if name in sizes and sum(sizes[name]) <= LARGE * len(sizes[name])]
 
 
 def look(folder: Path, runs: Mapping[str, Manifest]) -> tuple[tuple[Compact, ...], dict[str, str]]:
