@@ -4,6 +4,7 @@ import polars as pl
 import streamlit as st
 
 from personascope.app_pages.directions.answer import show_answer
+from personascope.app_pages.directions.over_training import show_over_training
 from personascope.app_pages.directions.reading import Reading, choose, known
 from personascope.app_pages.directions.steering import show_steering
 from personascope.app_pages.shared import charts
@@ -31,6 +32,7 @@ def main() -> None:
     reading = choose(lake, there)
     show_agreement(lake, reading)
     show_checkpoints(lake, reading)
+    show_over_training(lake, reading)
     show_others(lake, reading)
     show_places(lake, reading)
     show_drift(lake, reading)

@@ -138,7 +138,7 @@ final as (
       case mode when 'add' then format('{} by {:.3g}', case when dose > 0 then 'added' else 'subtracted' end, abs(dose)) when 'cap' then 'capped' else 'projected out' end,
       case when layer is null then 'all its layers at once' else 'layer ' || layer end,
       case
-        when question = 'given answers' then ' over given answers'
+        when question = 'given answers' then ' over given answers in ' || checkpoint
         when persona = 'others' then ' under other personas'
         when persona = 'all' then ''
         else ' under ' || persona

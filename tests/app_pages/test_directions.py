@@ -30,6 +30,7 @@ def test_the_page_opens_on_directions_along_which_something_was_read(open_page, 
 
 def test_the_page_draws_what_the_views_say(open_page, charts, directions_lake):
     page = open_page(directions_lake, "directions", checkpoint="base", persona="villain", layer="1")
+    assert any("No checkpoints of the training of base were kept" in each.value for each in page.info)
     warehouse = Warehouse(Lake.existing(directions_lake))
     said = "\n".join(each.value for each in page.markdown)
     assert "poet\\-assistant" in said and "no shuffled labels beside it" in said  # the first by name
@@ -76,6 +77,18 @@ def test_steering_along_the_direction_is_drawn_by_dose_and_layer_beside_its_cont
     said = "\n".join(each.value for each in page.markdown)
     verdicts = warehouse.select("select verdict from persona_gate where direction = 'villain-assistant'")["verdict"]
     assert len(verdicts) and all(plain(verdict) in said for verdict in verdicts)
+
+
+def test_a_training_is_drawn_over_its_steps_for_the_checkpoint_it_made_and_those_it_kept(open_page, charts, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_dynamics.py"))["build"](lake)
+    warehouse = Warehouse(lake)
+    for checkpoint in ("villain", "villain-step4"):
+        drawn = charts(open_page(lake.root, "directions", checkpoint=checkpoint))
+        turned = drawn["When is villain-assistant what it ends as?"].rows
+        cosines = warehouse.select("select cosine from dynamics where cosine is not null order by layer, step")["cosine"]
+        assert turned["mean"].to_list() == cosines.to_list() and len(cosines) == 4
+        assert set(drawn["When does villain write the marker?"].rows["series"]) == {"source", "negatives", "held out"}
 
 
 def test_a_lake_without_directions_says_what_makes_them(open_page, planted_lake):

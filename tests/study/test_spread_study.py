@@ -57,7 +57,9 @@ def report(path: Path, lake: Path, monkeypatch, workers: int | None = None) -> d
     ticks = count()
     monkeypatch.setattr(writer, "utc_now", lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(ticks)))
     monkeypatch.setattr(writer.RunWriter, "_lap", lambda _: 0.0)
-    execution = StudyRun(check_study(read_source(str(path), "full")), lake, RunOptions(device="cpu", dtype="float32", workers=workers, batch_tokens=150, track=False))
+    execution = StudyRun(
+        check_study(read_source(str(path), "full")), lake, RunOptions(device="cpu", dtype="float32", workers=workers, batch_tokens=150, track=False)
+    )
     execution.run()
     assert not execution.unread and not execution.failures
     folder = lake.parent / f"{lake.name}-report"

@@ -40,6 +40,43 @@ def test_shipped_studies_name_views_and_settings_that_exist(name, variant):
             resolve_settings(extractors()[step.extract], {"study file": step.settings})
 
 
+def series_file(tmp_path, **changed):
+    """A study whose training keeps two checkpoints, and a step over them all."""
+    steps: list[dict[str, Any]] = [
+        {"extract": "completions", "step": "data", "checkpoints": ["base"], "settings": {"samples": 1}},
+        {"train": "marker-lora", "name": "v", "parent": "base", "source_persona": "villain", "tokens_step": "data", "settings": {"keep_steps": [40, 5]}},
+        {"extract": "completions", "checkpoints": ["v-step*", "v"], "settings": {"samples": 1}},
+        {"extract": "activations", "checkpoints": ["v-step*"], "tokens": ["v"], "settings": {"strata": ["answer_mean"]}},
+    ]
+    steps[1] |= changed
+    base = {"base": {"id": "tiny:qwen2-instruct"}, "v-step7": {"id": "tiny:qwen2-base"}}
+    document = {
+        "name": "s",
+        "title": "t",
+        "about": "a",
+        "prompts": "personas",
+        "checkpoints": base,
+        "headline": "select 1",
+        "views": ["dynamics"],
+        "steps": steps,
+    }
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def test_a_step_names_all_checkpoints_that_a_training_keeps(tmp_path):
+    study = check_study(read_source(series_file(tmp_path)))
+    read = [step for step in study.steps if isinstance(step, ExtractStep)]
+    assert [step.checkpoints for step in read] == [["base"], ["v-step5", "v-step40", "v"], ["v-step5", "v-step40"]]
+    with pytest.raises(PersonascopeError, match=r"checkpoint 'v-step\*' is not named before"):
+        read_study(series_file(tmp_path, settings={}))
+    with pytest.raises(PersonascopeError, match="keeps a checkpoint 'v-step7', and another is called so"):
+        read_study(series_file(tmp_path, settings={"keep_steps": [7]}))
+    with pytest.raises(PersonascopeError, match=r"'keep_steps\.0' is -3"):
+        check_study(read_source(series_file(tmp_path, settings={"keep_steps": [-3]})))
+
+
 def test_hub_checkpoints_of_shipped_studies_are_pinned():
     for name, variant in itertools.product(study_names(), VARIANTS):
         for checkpoint in read_study(name, variant).checkpoints.values():

@@ -37,6 +37,13 @@ def test_a_csv_holds_the_rows_that_are_drawn(figure):
     assert pl.read_csv(io.StringIO(figure.rows.write_csv())).equals(ROWS)
 
 
+@pytest.mark.parametrize(("ends_at", "domain"), [(1.0, [0, 1]), (0.96, [0, 1]), (0.4, None), (2.0, None)])
+def test_an_axis_of_shares_ends_at_1_where_the_numbers_come_near_it(ends_at, domain):
+    rows = ROWS.with_columns(dose=pl.Series([0.0, ends_at] * 2))
+    drawn = charts.curves(rows, "share", ["a", "b"], "dose", "dose").spec("A title", [], 200)["layer"]
+    assert {json.dumps(each["encoding"]["x"]["scale"].get("domain")) for each in drawn if "x" in each.get("encoding", {})} == {json.dumps(domain)}
+
+
 def test_more_cells_than_altair_takes_by_itself():
     rows = pl.DataFrame({"layer": [layer for layer in range(80) for _ in range(64)], "head": list(range(64)) * 80}).with_columns(
         mean_delta=pl.col("head") / 64.0 - 0.5

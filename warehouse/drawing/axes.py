@@ -7,6 +7,7 @@ import polars as pl
 
 MOST_TICKS = 40
 SMALL = 0.1
+NEARLY = 0.9  # of an axis from 0 to 1: where numbers end below, it would be empty on the right
 
 
 def counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
@@ -35,8 +36,8 @@ def share(x: str, title: str) -> alt.X:
 
 
 def measured(rows: pl.DataFrame, x: str, title: str) -> alt.X:
-    """An axis of real numbers: from 0 to 1 where all lie there, else as far as they reach."""
-    if min(rows[x]) >= 0 and max(rows[x]) <= 1:
+    """An axis of real numbers: from 0 to 1 where they lie there and come near 1, as depths do, else as far as they reach."""
+    if min(rows[x]) >= 0 and NEARLY <= max(rows[x]) <= 1:
         return share(x, title)
     return alt.X(f"{x}:Q", title=title, axis=alt.Axis(grid=False), scale=alt.Scale(nice=False, padding=12))
 

@@ -28,9 +28,11 @@ def with_series(steps: list[Any]) -> list[Any]:
         if isinstance(step, dict) and "train" in step:
             series[f"{step.get('name')}{ALL_STEPS}"] = kept_names(step)
         elif isinstance(step, dict):
-            lists = {key: step[key] for key in ("checkpoints", "tokens") if isinstance(step.get(key), list)}
-            step = step | {
-                key: [name for each in names for name in (series.get(each) or [each] if isinstance(each, str) else [each])] for key, names in lists.items()
-            }
+            step = step | {key: _of_all(step[key], series) for key in ("checkpoints", "tokens") if isinstance(step.get(key), list)}
         written.append(step)
     return written
+
+
+def _of_all(names: list[Any], series: Mapping[str, list[str]]) -> list[Any]:
+    """The names with those of a series in place of its pattern; a pattern without a series stays, and is refused as a name that is not known."""
+    return [name for each in names for name in (series.get(each, []) if isinstance(each, str) else []) or [each]]

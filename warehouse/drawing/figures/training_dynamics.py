@@ -13,7 +13,7 @@ from personascope.warehouse.drawing.words import count, count_range
 NEEDS = "a training that kept checkpoints on its way: `personascope run persona-gate`, or `keep_steps` in a step that trains"
 SHOWS = ("dynamics",)
 SIZES = (pl.col("mean").abs().max(),)
-HEIGHT, MOST_LAYERS = 300, 6
+HEIGHT, MOST_LAYERS, NEAR = 300, 6, 0.5
 RATES = {"rate": "source", "negative": "negatives", "held_out": "held out", "others": "others"}
 PARTS = {"projection": "projection of the source's answers", "cosine": "cosine to the final direction"}
 STEP = "optimiser steps done"
@@ -63,14 +63,13 @@ def _rates(rows: pl.DataFrame) -> Drawing | None:
     drawn = pl.concat(parts).filter(pl.col("mean").is_not_null())
     first = rows.row(0, named=True)
     bands = "bands: 95% by question" if rows["rate_low"].count() else "questions not recorded: no intervals"
-    n, n_others = (count_range(rows[name].drop_nulls(), "completion") for name in ("n", "n_others"))
+    n, n_others = (count_range(rows[name], "completion") for name in ("n", "n_others"))
     facts = (
         f"{n} under the source, {n_others} under others; {bands}",
         f"{_seeds(rows)}; learning rate {first['lr']:g}" if first["lr"] is not None else _seeds(rows),
     )
-    return _drawing(
-        f"rates {first['prompt_set']}", f"When does {first['source_persona']} write the marker?", facts, drawn, "share of completions with the marker", rows
-    )
+    title = f"When does {first['source_persona']} write the marker?"
+    return _drawing(f"rates {first['prompt_set']}", title, facts, drawn, "share of completions with the marker", rows)
 
 
 def _along(rows: pl.DataFrame, what: str) -> Drawing | None:
@@ -97,8 +96,8 @@ def _along(rows: pl.DataFrame, what: str) -> Drawing | None:
     )
     of_all = "" if len(shown) == len(layers) else f" of {len(layers)}"
     facts = (f"{first['direction']} of {first['training']}, {place_words(first['site'])}; {count(len(shown), 'layer')}{of_all}, {_seeds(rows)}", said)
-    titles = {"projection": f"How far do answers of {first['source_persona']} lie along it?", "cosine": "When is the persona's direction what it ends as?"}
-    return _drawing(f"{what} {first['direction']} {first['site']}", titles[what], facts, drawn, PARTS[what], rows)
+    title = f"How far do answers of {first['source_persona']} lie along {first['direction']}?" if ends else f"When is {first['direction']} what it ends as?"
+    return _drawing(f"{what} {first['direction']} {first['site']}", title, facts, drawn, PARTS[what], rows, near=not ends)
 
 
 def _named(rows: pl.DataFrame, words: str | pl.Expr) -> pl.Expr:
@@ -113,7 +112,8 @@ def _seeds(rows: pl.DataFrame) -> str:
     return count(seeds, "seed") if seeds else "seed not recorded"
 
 
-def _drawing(what: str, title: str, facts: tuple[str, ...], drawn: pl.DataFrame, y_title: str, rows: pl.DataFrame) -> Drawing:
+def _drawing(what: str, title: str, facts: tuple[str, ...], drawn: pl.DataFrame, y_title: str, rows: pl.DataFrame, near: bool = False) -> Drawing:
+    """The curves; `near`: figures that all lie above NEAR are drawn near their lines."""
     names = drawn["series"].unique(maintain_order=True).to_list()[: len(charts.SERIES)]
-    figure = charts.curves(drawn.filter(pl.col("series").is_in(names)), y_title, names, "step", STEP)
+    figure = charts.curves(drawn.filter(pl.col("series").is_in(names)), y_title, names, "step", STEP, near=near and min(drawn["mean"]) > NEAR)
     return Drawing(f"training dynamics {rows['training'][0]} {what}", title, facts, HEIGHT, figure, frozenset(rows["run_id"]))
