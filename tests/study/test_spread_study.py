@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ray_cluster import small_cluster
 
 from personascope.study.checking import check_study
 from personascope.study.options import RunOptions
@@ -17,6 +16,7 @@ from personascope.warehouse.drawing.report.folder import write_report
 from personascope.warehouse.store import writer
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import read_source
+from ray_cluster import small_cluster
 
 pytest.importorskip("ray", reason="the extra personascope[ray]")
 pytestmark = pytest.mark.slow(60)
