@@ -154,7 +154,7 @@ def test_a_query_is_typed_plotted_and_opened_from_its_link_in_a_second_tab(visit
 
     visit("sql", "SQL", 0)
     wait = WebDriverWait(browser, WAIT)
-    area = browser.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea")
+    area = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea"))[0]
     area.send_keys("select subject, layer, mean_delta from attention_gates order by all", Keys.CONTROL, Keys.ENTER)
     wait.until(lambda driver: "12 rows" in driver.find_element(By.CSS_SELECTOR, "[data-testid=stMain]").text and "sql=select" in driver.current_url)
     wait.until(partial(button_called, "line")).click()

@@ -71,9 +71,9 @@ class Waits:
     first: list[float] = field(default_factory=list)
     changes: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in DIMENSIONS})
 
-    def row(self) -> str:
+    def row(self, first_ms: int) -> str:
         """The page as a row of the table; what is above its limit is bold."""
-        cells = [_cell(self.first, FIRST_MS), *(_cell(self.changes[name], CHANGE_MS) for name in DIMENSIONS)]
+        cells = [_cell(self.first, first_ms), *(_cell(self.changes[name], CHANGE_MS) for name in DIMENSIONS)]
         return f"| {self.title} | {' | '.join(cells)} |"
 
 
@@ -81,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lake", type=Path, required=True, help="the lake to show; it is not written to")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--first-ms", type=int, default=FIRST_MS, help="limit of a first screen, above which a figure is bold")
     parser.add_argument("--pages", nargs="*", help="addresses of some pages; all by default")
     arguments = parser.parse_args()
     if not (browsing.CHROMIUM and browsing.DRIVER):
@@ -96,8 +97,8 @@ def main() -> None:
         browser.set_script_timeout(FIRST_LOAD_S)
         for name, module in modules.items():
             found.append(measure(browser, address, name, module.TITLE, arguments.rounds))
-            print(found[-1].row(), file=sys.stderr)
-    print("\n".join(table(found, arguments.lake, arguments.rounds)))
+            print(found[-1].row(arguments.first_ms), file=sys.stderr)
+    print("\n".join(table(found, arguments.lake, arguments.rounds, arguments.first_ms)))
 
 
 def measure(browser: Any, address: str, name: str, title: str, rounds: int) -> Waits:
@@ -157,17 +158,17 @@ def _cell(waits: list[float], limit: int) -> str:
     return f"**{words}**" if middle > limit else words
 
 
-def table(found: list[Waits], lake: Path, rounds: int) -> list[str]:
+def table(found: list[Waits], lake: Path, rounds: int, first_ms: int) -> list[str]:
     """The Markdown of all pages under a sentence that says what was measured, when and on what."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False).stdout.strip()
     runs, rows = Warehouse(Lake.existing(lake)).select("select count(*), sum(n_rows) from runs").row(0)
     return [
         f"{datetime.now(UTC):%Y-%m-%d}, commit `{commit or 'unknown'}`, lake `{lake.name}` ({runs} runs, {rows:,} rows), medians of {rounds}; "
-        f"limits: {FIRST_MS:,} ms for a first screen, {CHANGE_MS} ms for a change; – : the page does not tell them apart, or offers one only",
+        f"limits: {first_ms:,} ms for a first screen, {CHANGE_MS} ms for a change; – : the page does not tell them apart, or offers one only",
         "",
         "| page | first screen | change of persona | change of layer |",
         "|---|---|---|---|",
-        *(waits.row() for waits in found),
+        *(waits.row(first_ms) for waits in found),
     ]
 
 

@@ -258,8 +258,8 @@ def scatter(
     known = rows.drop_nulls([x, y])
     names = known[words].cast(pl.String).fill_null("").to_list()
     named = alt.Chart(alt.InlineData(values=labels.placed(known[x].to_list(), known[y].to_list(), names, (0.0, 1.0) if share else None)))
-    beside: dict[str, Any] = {name: alt.ExprRef(f"datum.{name}") for name in ("align", "dx", "dy")}
-    texts = named.mark_text(fontSize=labels.FONT, color="#5b5e68", **beside).encode(x="x:Q", y="y:Q", text=alt.Text("words:N"))
+    align, dx, dy = (alt.ExprRef(f"datum.{name}") for name in ("align", "dx", "dy"))
+    texts = named.mark_text(fontSize=labels.FONT, color="#5b5e68", align=align, dx=dx, dy=dy).encode(x="x:Q", y="y:Q", text=alt.Text("words:N"))
     zero = [] if share else [_level(0), _upright(0)]
     return Figure(alt.layer(*zero, points, texts), rows)
 
