@@ -1,6 +1,5 @@
 """A study over two machines of which one goes midway: its report is, byte for byte, that of an undisturbed run by one process."""
 
-import os
 import threading
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ray_cluster import small_cluster
 
 from personascope.study.checking import check_study
 from personascope.study.options import RunOptions
@@ -17,6 +15,7 @@ from personascope.warehouse.drawing.report.folder import write_report
 from personascope.warehouse.store import writer
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.reading import read_source
+from ray_cluster import small_cluster
 
 pytest.importorskip("ray", reason="the extra personascope[ray]")
 pytestmark = pytest.mark.slow(60)
@@ -57,7 +56,9 @@ def report(path: Path, lake: Path, monkeypatch, workers: int | None = None) -> d
     ticks = count()
     monkeypatch.setattr(writer, "utc_now", lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(ticks)))
     monkeypatch.setattr(writer.RunWriter, "_lap", lambda _: 0.0)
-    execution = StudyRun(check_study(read_source(str(path), "full")), lake, RunOptions(device="cpu", dtype="float32", workers=workers, batch_tokens=150, track=False))
+    execution = StudyRun(
+        check_study(read_source(str(path), "full")), lake, RunOptions(device="cpu", dtype="float32", workers=workers, batch_tokens=150, track=False)
+    )
     execution.run()
     assert not execution.unread and not execution.failures
     folder = lake.parent / f"{lake.name}-report"
@@ -69,7 +70,7 @@ def test_a_report_of_two_machines_of_which_one_goes_is_that_of_one_process(tmp_p
     path = study_file(tmp_path, random_checkpoint)
     alone = report(path, tmp_path / "alone", monkeypatch, workers=1)
     spread = tmp_path / "spread"
-    over, gone = threading.Event(), []
+    over, gone = threading.Event(), list[str]()
 
     with small_cluster() as cluster:
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
@@ -88,7 +89,7 @@ def test_a_report_of_two_machines_of_which_one_goes_is_that_of_one_process(tmp_p
         finally:
             over.set()
             thread.join()
-    assert gone == ["machine"] and os.environ["RAY_ADDRESS"]
+    assert gone == ["machine"]
     workers = {each.run_id: sum(worker.parts for worker in each.workers) for each in Lake.existing(spread).manifests() if each.kind == "extract"}
     assert len(workers) == 2 and all(workers.values())
     assert alone.keys() == found.keys() and len(alone) > 6
