@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -29,8 +30,9 @@ def compact_runs(
     if runs and study is not None:
         raise PersonascopeError("expected runs, or --study, and not both: personascope runs compact --study STUDY")
     found = Lake.open(lake)
-    contents = found.contents()
-    chosen = {None: [found.find_committed(run) for run in runs]} if runs else _of_studies(contents.runs, study, f"lake {found.root}")
+    chosen: dict[str | None, list[str]] = {None: [found.find_committed(run) for run in runs or []]}
+    if not runs:
+        chosen = _of_studies(found.contents().runs, study, f"lake {found.root}")
     if undo:
         dropped = catalogue.uncompact(found, {run_id for run_ids in chosen.values() for run_id in run_ids})
         catalogue.build(found)
@@ -38,7 +40,8 @@ def compact_runs(
         return
     for name, run_ids in chosen.items():
         of = f"of {name}" if name else "named" if runs else "of no study"
-        made = compaction.compact(found, run_ids, name, lambda names, of=of: track(names, f"compacting runs {of}", console=Console(stderr=True)))
+        watch = partial(track, description=f"compacting runs {of}", console=Console(stderr=True))
+        made = compaction.compact(found, run_ids, name, watch)
         print(f"{count(len(made.runs), 'run')} {of} in {count(len(made.tables), 'file')} ({made.bytes:,} bytes more)", file=sys.stderr)
     catalogue.build(found)
     print("the runs stay as they are; `personascope runs compact --undo` removes the compact files", file=sys.stderr)
