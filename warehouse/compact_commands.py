@@ -30,8 +30,9 @@ def compact_runs(
     if runs and study is not None:
         raise PersonascopeError("expected runs, or --study, and not both: personascope runs compact --study STUDY")
     found = Lake.open(lake)
-    contents = found.contents()
-    chosen = {None: [found.find_committed(run) for run in runs]} if runs else _of_studies(contents.runs, study, f"lake {found.root}")
+    chosen: dict[str | None, list[str]] = {None: [found.find_committed(run) for run in runs or []]}
+    if not runs:
+        chosen = _of_studies(found.contents().runs, study, f"lake {found.root}")
     if undo:
         dropped = catalogue.uncompact(found, {run_id for run_ids in chosen.values() for run_id in run_ids})
         catalogue.build(found)

@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from rich.table import Table
 from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED
+from personascope.warehouse.store.compaction import compact
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, MANIFEST, Manifest
 from personascope.warehouse.store.parquet import write_table
@@ -43,15 +45,26 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=big_lake.QUESTIONS, help="questions of each checkpoint, by which the rows of its runs go")
     parser.add_argument("--folder", type=Path, help="where the lakes are, or shall be kept (default: a temporary folder)")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pages", nargs="+", default=[], help="pages of the app that are drawn (default: all)")
+    parser.add_argument("--compact", action="store_true", help="ask the lakes with compact files of all their runs")
     options = parser.parse_args()
     big_lake.QUESTIONS = options.questions
     console = Console(stderr=True, width=150)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)) / f"of-{options.questions}-questions"
         template = big_lake.build(folder / "one", 1, console)
-        figures = [measured(grown(template, folder / str(n_runs), n_runs, console), options.rounds, console) for n_runs in options.runs]
+        figures = []
+        for n_runs in options.runs:
+            lake = grown(template, folder / str(n_runs), n_runs, console)
+            if options.compact:
+                compact(lake, lake.run_ids())
+            figures.append(measured(lake, options.rounds, console, options.pages))
     console.print(compared(figures))
-    print(json.dumps({"rounds": options.rounds, "questions": options.questions, "times": TIMES, "opens_in_s": OPENS_IN_S, "lakes": figures}))
+    print(
+        json.dumps(
+            {"rounds": options.rounds, "questions": options.questions, "times": TIMES, "opens_in_s": OPENS_IN_S, "compact": options.compact, "lakes": figures}
+        )
+    )
 
 
 def grown(template: Lake, root: Path, n_runs: int, console: Console) -> Lake:
@@ -112,17 +125,17 @@ def replaced(column: pa.ChunkedArray, names: dict[str, str]) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, pa.string())
 
 
-def measured(lake: Lake, rounds: int, console: Console) -> dict[str, Any]:
+def measured(lake: Lake, rounds: int, console: Console, pages: Collection[str]) -> dict[str, Any]:
     """The size of a lake, the seconds it takes to open, and by question the seconds of its slowest parameters."""
     catalogue.build(lake)
     opened, opened_cpu = median_seconds(lambda: Warehouse(Lake.existing(lake.root)), rounds)
     shell, shell_cpu = median_seconds(lambda: duckdb.connect(str(lake.catalogue_path), read_only=True).close(), rounds)
-    questions = asked_by_the_app(lake)
     warehouse = Warehouse(lake, kept=SHARED)
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     for view in SHARED:
         warehouse.select(f"select count(*) from {view}")
-    kept = time.perf_counter() - start
+    kept, kept_cpu = time.perf_counter() - start, time.process_time() - processor
+    questions = asked_by_the_app(lake, pages)
     slowest: dict[str, tuple[float, float, str]] = {}
     for each in track(questions, "asking", console=console, transient=True):
         asked, cpu = median_seconds(lambda each=each: warehouse.select(each.query, dict(each.parameters) or None), rounds)
@@ -136,6 +149,7 @@ def measured(lake: Lake, rounds: int, console: Console) -> dict[str, Any]:
         "catalogue_s": round(shell, 4),
         "catalogue_cpu_s": round(shell_cpu, 4),
         "kept_s": round(kept, 3),
+        "kept_cpu_s": round(kept_cpu, 3),
         "questions": {" ".join(query.split()): {"asker": by, "median_s": round(s, 4), "cpu_s": round(cpu, 4)} for query, (s, cpu, by) in slowest.items()},
     }
 

@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,8 +109,8 @@ def lake_size(lake: Lake) -> dict[str, int]:
     return row.row(0, named=True)
 
 
-def asked_by_the_app(lake: Lake) -> list[Question]:
-    """Draws every page and notes what it asks, each question once; an error on a page ends the benchmark."""
+def asked_by_the_app(lake: Lake, pages: Collection[str] = ()) -> list[Question]:
+    """Draws every page, or these, and notes what it asks, each question once; an error on a page ends the benchmark."""
     os.environ[ENVIRONMENT] = str(lake.root)
     logging.disable(logging.WARNING)  # Streamlit warns of every page that is drawn outside a browser
     found: dict[Question, None] = {}
@@ -121,7 +121,7 @@ def asked_by_the_app(lake: Lake) -> list[Question]:
         return answer(root, fingerprint, query, parameters, notes)
 
     with mock.patch.object(_lake, "_rows", noted):
-        for page in page_modules():
+        for page in pages or page_modules():
             for choices in CHOICES.get(page, [{}]):
                 drawn = AppTest.from_string(
                     f"from importlib import import_module\nfrom personascope.app import draw\ndraw(import_module('personascope.app_pages.{page}.page'))",

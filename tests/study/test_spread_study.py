@@ -1,6 +1,5 @@
 """A study over two machines of which one goes midway: its report is, byte for byte, that of an undisturbed run by one process."""
 
-import os
 import threading
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -71,7 +70,7 @@ def test_a_report_of_two_machines_of_which_one_goes_is_that_of_one_process(tmp_p
     path = study_file(tmp_path, random_checkpoint)
     alone = report(path, tmp_path / "alone", monkeypatch, workers=1)
     spread = tmp_path / "spread"
-    over, gone = threading.Event(), []
+    over, gone = threading.Event(), list[str]()
 
     with small_cluster() as cluster:
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
@@ -90,7 +89,7 @@ def test_a_report_of_two_machines_of_which_one_goes_is_that_of_one_process(tmp_p
         finally:
             over.set()
             thread.join()
-    assert gone == ["machine"] and os.environ["RAY_ADDRESS"]
+    assert gone == ["machine"]
     workers = {each.run_id: sum(worker.parts for worker in each.workers) for each in Lake.existing(spread).manifests() if each.kind == "extract"}
     assert len(workers) == 2 and all(workers.values())
     assert alone.keys() == found.keys() and len(alone) > 6
