@@ -44,6 +44,14 @@ def test_an_axis_of_shares_ends_at_1_where_the_numbers_come_near_it(ends_at, dom
     assert {json.dumps(each["encoding"]["x"]["scale"].get("domain")) for each in drawn if "x" in each.get("encoding", {})} == {json.dumps(domain)}
 
 
+@pytest.mark.parametrize(("ends_at", "step"), [(27, 1), (40, 1), (41, 2), (200, 10), (1200, 100)])
+def test_numbers_along_an_axis_do_not_touch(ends_at, step):
+    rows = ROWS.with_columns(layer=pl.Series([0, ends_at] * 2))
+    drawn = charts.curves(rows, "share", ["a", "b"]).spec("A title", [], 200)["layer"]
+    (ticks,) = {tuple(each["encoding"]["x"]["axis"]["values"]) for each in drawn if "x" in each.get("encoding", {})}
+    assert ticks == tuple(range(0, ends_at + 1, step))
+
+
 def test_more_cells_than_altair_takes_by_itself():
     rows = pl.DataFrame({"layer": [layer for layer in range(80) for _ in range(64)], "head": list(range(64)) * 80}).with_columns(
         mean_delta=pl.col("head") / 64.0 - 0.5

@@ -6,14 +6,16 @@ import altair as alt
 import polars as pl
 
 MOST_TICKS = 40
+MOST_DIGITS = 80  # of the numbers along an axis, beyond which they touch
 SMALL = 0.1
 NEARLY = 0.9  # of an axis from 0 to 1: where numbers end below, it would be empty on the right
 
 
 def counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
-    """An axis of whole numbers, a tick at each of them or, where there are many, at those that two, five, ten divides."""
+    """An axis of whole numbers, a tick at each of them or, where there are many or long ones, at those that two, five, ten divides."""
     low, high = min(rows[x]), max(rows[x])
-    step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= MOST_TICKS)
+    most = min(MOST_TICKS, MOST_DIGITS / len(str(high)))
+    step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= most or step == high - low)
     return alt.X(
         f"{x}:Q",
         title=title,
