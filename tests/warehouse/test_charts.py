@@ -72,7 +72,7 @@ def test_every_tick_of_a_layer_axis_is_a_layer(n_layers, expected):
 def test_ticks_of_many_steps_are_round():
     rows = pl.DataFrame({"step": list(range(1, 201))}).with_columns(mean=0.5, low=0.25, high=0.75)
     spec = charts.intervals(rows, "loss", x="step").spec("t", ["n"], 100)
-    assert next(layer["encoding"]["x"]["axis"]["values"] for layer in spec["layer"] if "x" in layer["encoding"]) == list(range(5, 201, 5))
+    assert next(layer["encoding"]["x"]["axis"]["values"] for layer in spec["layer"] if "x" in layer["encoding"]) == list(range(10, 201, 10))
 
 
 def test_a_pair_that_is_not_there_is_grey_in_a_matrix():
