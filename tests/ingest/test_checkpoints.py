@@ -74,6 +74,7 @@ def test_local_folder_is_described_from_its_configuration(full):
         "lr": None,
         "epochs": None,
         "seed": None,
+        "step": None,
         "n_layers": 3,
         "n_heads": 4,
         "n_kv_heads": 2,
