@@ -169,6 +169,15 @@ def test_a_claim_that_nothing_moved_asks_for_equivalence(lake, tmp_path):
     assert verdict(lake, kind="null", query=ends.format(0.1), expected=1).verdict == "contradicted"
 
 
+def test_a_claim_that_nothing_moved_is_left_open_by_wide_intervals_and_lacks_no_rows(lake):
+    ends = "with i as (select -0.001 as low, lr as high from checkpoints) "
+    told = ends + "select case when max(high) < {0} and min(low) > -{0} then 'equivalent' else 'cannot tell' end, count(*) as n from i"
+    found = verdict(lake, kind="null", query=told.format(0.1), expected="equivalent", needs="steering")
+    assert (found.verdict, found.found, found.n_rows) == ("not derivable", None, 1)
+    assert found.detail == "cannot tell: the intervals leave open whether it moved; n 1"
+    assert verdict(lake, kind="null", query=told.format(0.5), expected="equivalent").verdict == "confirmed"
+
+
 def test_a_claim_without_data_still_says_for_what_it_holds(lake):
     narrower = {"scope": "layers", "query": "select n_layers from checkpoints"}
     assert verdict(lake, query="select n_heads from checkpoints", narrower=narrower).detail == "missing: rows of checkpoints; true for layers: 28"

@@ -165,7 +165,7 @@ def judge(warehouse: Asked, study: str, claim: Claim, sibling: str | None = None
     else:
         narrower = "" if foreign else _narrower(warehouse, claim, model)
         if answer.found is None:
-            word, parts = "not derivable", [foreign or f"missing: {claim.needs or answer.nothing or _rows_of(claim.query)}", narrower]
+            word, parts = "not derivable", [foreign or answer.undecided or f"missing: {claim.needs or answer.nothing or _rows_of(claim.query)}", narrower]
         else:
             word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
     return Verdict(
@@ -202,6 +202,7 @@ class _Answer:
     nothing: str = ""
     n_rows: int | None = None
     mixed: str = ""
+    undecided: str = ""
 
 
 def _answer(warehouse: Asked, claim: Claim, query: str, expected: Expected, model: str | None) -> _Answer:
@@ -226,7 +227,8 @@ def _answer(warehouse: Asked, claim: Claim, query: str, expected: Expected, mode
         if depends_on_order(statement):
             _expect_one_answer(warehouse, claim, query, model, found)
     if claim.kind == "null" and isinstance(found, str) and found != expected and found == CANNOT_TELL:
-        return _Answer(measured, None, evidence, nothing="data enough to tell: the interval leaves open whether it moved")
+        n_rows, mixed = _looked_at(warehouse, statement)
+        return _Answer(measured, None, evidence, n_rows=n_rows, mixed=mixed, undecided="cannot tell: the intervals leave open whether it moved")
     if agreement is not None and (filtered := _over_nothing(warehouse, statement, of_filters=True)):
         return _Answer(measured, None, evidence, nothing=filtered)
     n_rows, mixed = _looked_at(warehouse, statement)
