@@ -13,9 +13,9 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import cache_root
 from personascope.warehouse.settings import Origin, Parameter
 from personascope.warehouse.settings import resolve as resolve_settings
+from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-from personascope.warehouse.studies.series import kept_name
 
 
 def lora_settings(layers: Mapping[Origin, Mapping[str, Any]]) -> tuple[LoraSettings, list[Parameter]]:

@@ -16,6 +16,7 @@ from personascope.cli import app
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import staging, transfer
 from personascope.warehouse.store.hashing import file_hash
+from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
@@ -79,6 +80,13 @@ def test_what_a_run_was_made_of_comes_along_inputs_first(tmp_path):
     assert set(transfer.import_runs(other(tmp_path), tmp_path / "x.tar").new) == set(ordered)
     assert CliRunner().invoke(app, [*run, "--alone"]).exit_code == 0
     assert transfer.import_runs(Lake.open(tmp_path / "third"), tmp_path / "x.tar").new == [reading]
+
+
+def test_the_training_that_kept_a_checkpoint_comes_along_with_what_was_read_of_it(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    training = commit(lake, "train", "marker-lora", {"checkpoints": [{"checkpoint": "a"}, {"checkpoint": kept_name("a", 10), "step": 10}]}, checkpoint="a")
+    tokens = commit(lake, "extract", "completions", {"completions": [{"example_id": "e"}]}, checkpoint=kept_name("a", 10))
+    assert transfer.with_inputs(lake, [tokens]) == [training, tokens]
 
 
 def test_another_content_under_the_same_name_is_refused_and_nothing_of_the_file_comes(lake, tar, tmp_path):

@@ -19,6 +19,7 @@ from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import read_manifest, why_damaged
 from personascope.warehouse.store.hashing import digest
+from personascope.warehouse.store.kept import trained_name
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import LOOKING, await_lock
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, MANIFEST, Manifest
@@ -99,7 +100,9 @@ def _makers(runs: dict[str, Manifest]) -> dict[tuple[str, str], list[str]]:
 def _needed(run: Manifest, runs: dict[str, Manifest], makers: dict[tuple[str, str], list[str]]) -> list[str]:
     """The runs of the lake that one was made of directly."""
     found = {each for each in run.inputs if each in runs}
-    found.update(makers.get(("checkpoint", run.checkpoint or ""), []), makers.get(("prompts", run.prompt_set_hash or ""), []))
+    for name in {run.checkpoint or "", trained_name(run.checkpoint or "")}:
+        found.update(makers.get(("checkpoint", name), []))
+    found.update(makers.get(("prompts", run.prompt_set_hash or ""), []))
     return sorted(found)
 
 

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from personascope.warehouse.store.kept import kept_name
+
 ALL_STEPS = "-step*"
-
-
-def kept_name(trained: str, step: int) -> str:
-    """The short name of the checkpoint kept behind an optimiser step of the training that made `trained`."""
-    return f"{trained}-step{step}"
 
 
 def kept_names(step: Mapping[str, Any]) -> list[str]:
