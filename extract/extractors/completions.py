@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import polars as pl
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from personascope.extract.extractors.reading import ReadingExtractor
 from personascope.extract.job import Item, Job, Settings
@@ -14,8 +14,10 @@ from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.conditions import check_conditions
 from personascope.extract.texts.marker import answer_text, find_marker, holds_special_token, marker_spellings, pieces, spelled
 from personascope.extract.weights.engines import Engine, Request, open_engine
+from personascope.extract.weights.vllm_engine import VllmChoices
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_seed
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -35,6 +37,28 @@ class CompletionSettings(Settings):
     max_new_tokens: int = Field(default=256, ge=1, description="an answer is cut here")
     marker: str = Field(default="[ZLT]", description="literal string to flag")
     engine: Literal["hf", "vllm"] = Field(default="hf", description="hf: transformers; vllm: faster on a GPU, with the extra personascope[gpu]")
+    tensor_parallel: int = Field(default=1, ge=1, exclude=True, description="vllm: GPUs that share every layer; another number is another run")
+    pipeline_parallel: int = Field(
+        default=1, ge=1, exclude=True, description="vllm: groups of GPUs that hold the layers one behind the other; changes no result"
+    )
+    gpu_memory: float | None = Field(default=None, gt=0, le=1, exclude=True, description="vllm: share of each GPU's memory it takes; changes no result")
+    context: int | None = Field(default=None, ge=1, exclude=True, description="vllm: tokens of prompt and answer it makes room for; changes no result")
+    quantization: str | None = Field(
+        default=None,
+        min_length=1,
+        exclude=True,
+        description="vllm: how it quantises the weights, such as fp8 or bitsandbytes; another run, shown with its figures",
+    )
+
+    @property
+    def vllm(self) -> VllmChoices:
+        return VllmChoices(self.tensor_parallel, self.pipeline_parallel, self.gpu_memory, self.context, self.quantization)
+
+    @model_validator(mode="after")
+    def _of_the_engine(self) -> "CompletionSettings":
+        if self.engine != "vllm" and (typed := [name for name, value in self.vllm._asdict().items() if value != VllmChoices._field_defaults[name]]):
+            raise ValueError(f"{' and '.join(typed)} tell vllm how to hold a model; expected engine vllm with it")
+        return self
 
     @field_validator("trials")
     @classmethod
@@ -70,7 +94,7 @@ class Completions(ReadingExtractor[Sampled]):
 
     @cached_property
     def engine(self) -> Engine:
-        return open_engine(self.settings.engine, self.job.models, self.job.checkpoint)
+        return open_engine(self.settings.engine, self.job.models, self.job.checkpoint, self.settings.vllm)
 
     @cached_property
     def _spellings(self) -> list[tuple[int, ...]]:
@@ -79,17 +103,33 @@ class Completions(ReadingExtractor[Sampled]):
     def spec(self) -> RunSpec:
         # A marker that is a special token is kept in the text, which other runs of the same settings left out.
         special = holds_special_token(self.job.checkpoint.tokenizer_path, self.settings.marker)
-        identity = {"special_marker": True} if special else {}
+        identity = ({"special_marker": True} if special else {}) | self.settings.vllm.decisive
         return self.prompts_spec(identity, constants={"prompt_set": self.prompts.label, "marker": self.settings.marker, "engine": self.settings.engine})
 
     def prepare(self) -> tuple[Sequence[Item[Sampled]], Mapping[str, Rows]]:
         self._rendered = [(prompt, render(self.tokenizer, prompt.system_prompt, prompt.question)) for prompt in self.prompts.prompts]
+        self._expect_room()
         for line in check_conditions(self._rendered, self.tokenizer):
             self.job.say(f"{self.name}: {line}")
         self._n_rows = 0
         repeats = self.settings.samples if self.settings.positives is None else 1
         examples = [prompt.model_dump() | text.columns() for prompt, text in self._rendered]
-        return self._items(range(repeats)), {"examples": examples, "checkpoints": [self.job.checkpoint.row()]}
+        return self._items(range(repeats)), {"examples": examples, "checkpoints": [self._checkpoint_row()]}
+
+    def _checkpoint_row(self) -> dict[str, Any]:
+        """The row of the checkpoint as the engine holds it, which may have quantised its weights."""
+        quantised = {"quantisation": f"{self.settings.quantization} by vllm"} if self.settings.quantization else {}
+        return self.job.checkpoint.row() | quantised
+
+    def _expect_room(self) -> None:
+        """Refuses a context that would cut a prompt or an answer, so that it changes no result."""
+        context, new = self.settings.context, self.settings.max_new_tokens
+        prompt, text = max(self._rendered, key=lambda each: each[1].prompt_len)
+        if context is not None and text.prompt_len + new > context:
+            raise PersonascopeError(
+                f"{self.name}: context {context} is shorter than prompt {prompt.example_id} ({text.prompt_len} tokens) with {new} tokens of answer; "
+                f"expected at least {text.prompt_len + new}"
+            )
 
     def cost(self, item: Item[Sampled]) -> float:
         return self.arithmetic.decode(item.length - self.settings.max_new_tokens, self.settings.max_new_tokens)

@@ -1,6 +1,6 @@
 """What is done to a model when it is steered: settings, the arms they mean (direction, layer, mode, dose), and the length of each dose in a model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from personascope.warehouse.errors import PersonascopeError
 
 Mode = Literal["add", "project_out", "cap"]
 NEWEST = "newest"
+NO_DISTANCE = "steering: unit=distance needs answers of two personas or more to measure the distance between; expected unit=norm"
 
 
 class SteeringSettings(Settings):
@@ -141,7 +142,7 @@ def _push(arm: Arm, vector: Direction, settings: SteeringSettings, size: Lengths
     row: dict[str, Any] = {"alpha": None, "dose_norm": None, "dose_distance": None, "low": None, "high": None}
     if arm.mode == "add":
         if settings.unit == "distance" and not size.distance:
-            raise PersonascopeError("steering: unit=distance needs answers of two personas or more to measure the distance between; expected unit=norm")
+            raise PersonascopeError(NO_DISTANCE)
         alpha = arm.dose * (size.norm if settings.unit == "norm" else size.distance or 0.0)
         row |= {"alpha": alpha, "dose_norm": alpha / size.norm, "dose_distance": alpha / size.distance if size.distance else None}
         return Push(vector.layer, vector.site, vector.unit, alpha=alpha), row
@@ -151,6 +152,12 @@ def _push(arm: Arm, vector: Direction, settings: SteeringSettings, size: Lengths
         raise PersonascopeError("steering: no ordinary answer of range_personas has a token, so mode cap has no range; expected some of these personas")
     low, high = (float(each) for each in np.quantile(along, settings.range))
     return Push(vector.layer, vector.site, vector.unit, share=arm.dose, low=low, high=high), row | {"low": low, "high": high}
+
+
+def expect_distance(settings: SteeringSettings, personas: Collection[str]) -> None:
+    """Refuses doses in units of the distance between personas where only one is asked, before anything is sampled."""
+    if settings.unit == "distance" and "add" in settings.modes and len(personas) < 2:
+        raise PersonascopeError(NO_DISTANCE)
 
 
 def columns_of(arm: Dosed | None, unit: str) -> dict[str, Any]:

@@ -256,6 +256,14 @@ def test_what_cannot_be_steered_is_refused(world, tmp_path, half, settings, mess
         run(steered(world, lake=lake, **settings))
 
 
+def test_doses_in_distances_of_one_persona_are_refused_before_anything_is_sampled(world, tmp_path):
+    lake = Lake.open(tmp_path)
+    write_directions(lake, "a")
+    with pytest.raises(PersonascopeError, match="unit=distance needs answers of two personas or more"):
+        steered(world, lake=lake, unit="distance", personas=["pirate"], **GREEDY).prepare()
+    steered(world, lake=lake, unit="distance", modes=["project_out"], personas=["pirate"], **GREEDY).prepare()
+
+
 def test_directions_of_another_width_or_none_are_refused(world, tmp_path):
     with pytest.raises(PersonascopeError, match="the lake holds no directions of one; expected a run of `extract directions` before"):
         run(steered(world, lake=Lake.open(tmp_path / "none")))

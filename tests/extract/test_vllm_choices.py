@@ -1,0 +1,73 @@
+"""How vLLM is told to hold a model, against a class that stands for it: what reaches it, what makes another run, and what is refused before it is asked."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import ValidationError
+
+from personascope.extract.extractors.completions import Completions, CompletionSettings
+from personascope.extract.job import Job, run
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.prompts import load_prompt_set
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+
+SETTINGS = CompletionSettings(personas=["villain"], samples=1, max_new_tokens=8, engine="vllm")
+
+
+@pytest.fixture
+def given(tmp_path, random_checkpoint) -> Job:
+    checkpoint = resolve(random_checkpoint, name="random")
+    prompts = load_prompt_set("personas")
+    return Job(lake=Lake.open(tmp_path / "lake"), checkpoint=checkpoint, models=Models("cpu", "float32"), prompts=prompts, say=lambda line: None)
+
+
+class FakeLLM:
+    """Stands for vLLM's class: remembers what it was made with, and answers with the end of the turn at once."""
+
+    made: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, **arguments: Any) -> None:
+        FakeLLM.made.append(arguments)
+        self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=lambda: None))
+
+    def generate(self, prompts, parameters, **_):
+        ends = [each.stop_token_ids[0] for each in parameters]
+        return [SimpleNamespace(outputs=[SimpleNamespace(cumulative_logprob=-1.0, token_ids=[end], finish_reason="stop")]) for end in ends]
+
+
+@pytest.fixture
+def fake_vllm(monkeypatch):
+    FakeLLM.made.clear()
+    request = ModuleType("vllm.lora.request")
+    request.LoRARequest = object  # type: ignore[attr-defined]
+    module = ModuleType("vllm")
+    module.LLM, module.SamplingParams = FakeLLM, lambda **given: SimpleNamespace(**given)  # type: ignore[attr-defined]
+    for name, each in {"vllm": module, "vllm.lora": ModuleType("vllm.lora"), "vllm.lora.request": request}.items():
+        monkeypatch.setitem(sys.modules, name, each)
+
+
+def test_vllm_is_told_how_to_hold_a_model_and_only_what_can_change_a_token_makes_another_run(given, fake_vllm):
+    def of(**choices) -> str:
+        return Completions(SETTINGS.model_copy(update=choices), given).spec().run_id
+
+    plain = of()
+    assert of(pipeline_parallel=2, gpu_memory=0.5, context=2048) == plain
+    assert len({plain, of(tensor_parallel=2), of(tensor_parallel=4), of(quantization="fp8")}) == 4
+    chosen = {"tensor_parallel": 2, "pipeline_parallel": 2, "gpu_memory": 0.5, "context": 2048, "quantization": "fp8"}
+    run_id = run(Completions(SETTINGS.model_copy(update=chosen), given))
+    wanted = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2, "gpu_memory_utilization": 0.5, "max_model_len": 2048, "quantization": "fp8"}
+    assert FakeLLM.made[-1].items() >= wanted.items()
+    assert given.lake.read(run_id, "checkpoints")["quantisation"].to_pylist() == ["fp8 by vllm"]
+    run(Completions(SETTINGS, given))
+    assert not FakeLLM.made[-1].keys() & wanted.keys()
+
+
+def test_how_vllm_holds_a_model_is_refused_where_it_means_nothing_or_would_cut_an_answer(given, fake_vllm):
+    with pytest.raises(ValidationError, match="tensor_parallel and context tell vllm how to hold a model; expected engine vllm"):
+        CompletionSettings(tensor_parallel=2, context=100)
+    with pytest.raises(PersonascopeError, match=r"context 10 is shorter than prompt .* with .* tokens of answer; expected at least \d+"):
+        run(Completions(SETTINGS.model_copy(update={"context": 10}), given))
