@@ -10,6 +10,7 @@ import polars as pl
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Value, WarehouseSource
 from personascope.warehouse.asking.views import ROOMS, rooms, views
+from personascope.warehouse.drawing import quantised
 from personascope.warehouse.drawing.charts import Drawing, with_rows
 from personascope.warehouse.drawing.figures import figure, figures
 from personascope.warehouse.errors import PersonascopeError
@@ -93,7 +94,7 @@ class OpenLake:
         source = self._current()
         drawings: dict[tuple[str, frozenset[str]], Drawing] = {}
         for study in wanted.get("study") or self._studies():
-            drawings |= {(each.name, each.runs): each for each in module.draw(source, study)}
+            drawings |= {(each.name, each.runs): each for each in quantised.told(source, module.draw(source, study))}
         if not drawings:
             raise PersonascopeError(f"figure {name!r}: the lake {self.lake.root} has nothing to draw; it needs {module.NEEDS}")
         fitting = self._fitting(name, list(drawings.values()), wanted)

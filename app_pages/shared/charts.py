@@ -12,6 +12,7 @@ import streamlit as st
 
 from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.bar import KEYS
+from personascope.app_pages.shared.lake import quantised_weights
 from personascope.app_pages.shared.root import lake_root
 from personascope.warehouse.drawing import cells
 from personascope.warehouse.drawing.charts import (
@@ -89,9 +90,11 @@ def show(
 
     `on_pick` is called with the fields of a cell that was clicked, before the page is drawn again; only for figures that can be clicked.
     """
+    runs = {*runs, *(run for column in figure.rows.columns if column == "run_id" or column.endswith("_run") for run in figure.rows[column].drop_nulls())}
+    facts = (*facts, *quantised_weights(runs))
     spec = narrowed(figure.spec(title, facts, height))
     file = file_name(name)
-    header = origin(title, facts, {*runs, *(figure.rows["run_id"].drop_nulls() if "run_id" in figure.rows.columns else ())})
+    header = origin(title, facts, runs)
     downloads = (
         ("png", partial(picture, spec, figure.rows, "png")),
         ("svg", partial(picture, spec, figure.rows, "svg")),

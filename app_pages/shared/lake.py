@@ -1,5 +1,6 @@
 """Opens the lake the app shows and asks it questions; answers are shared by all sessions and kept until a run comes, goes or is redone."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from personascope.app_pages.shared.root import lake_root
 from personascope.warehouse.asking.catalogue import NOTES
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED
+from personascope.warehouse.drawing import quantised
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 
 Value = str | int | float | bool | None
+_DRAWN = "the lake of the page"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,14 @@ def source() -> Source:
     found = open_source()
     if found is None:
         st.stop()
+    st.session_state[_DRAWN] = found
     return found
+
+
+def quantised_weights(runs: Collection[str]) -> tuple[str, ...]:
+    """What a figure of the page says of quantised weights behind these runs."""
+    found: Source | None = st.session_state.get(_DRAWN)
+    return quantised.fact(_rows(found.root, found.fingerprint, quantised.QUERY, ()), runs) if found and runs else ()
 
 
 def _modified(path: Path) -> int:

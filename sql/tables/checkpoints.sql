@@ -24,6 +24,6 @@ create table checkpoints (
   lora_dropout double, -- its dropout in training
   lora_targets varchar, -- modules it changes
   path varchar, -- folder the weights were read from
-  quantisation varchar, -- of weights from a GGUF file: its own word and the tensors of each type (NULL for weights read as they were saved)
+  quantisation varchar, -- of weights from a GGUF file: its own word and the tensors of each type; how an engine quantised them (NULL for weights read as they were saved)
   step integer -- optimiser step of its training behind which it was kept, 0 before the first (NULL: it was trained to its end, or not here)
 );

@@ -12,7 +12,7 @@ from personascope.warehouse.asking.source import Source, WarehouseSource
 from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import Verdict, look
 from personascope.warehouse.claims.reading import Claim
-from personascope.warehouse.drawing import tones, verdicts
+from personascope.warehouse.drawing import quantised, tones, verdicts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.figures import figure
 from personascope.warehouse.drawing.headings import heading
@@ -41,7 +41,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
     Raises PersonascopeError where the study names a figure, a view or a page of the audit that does not exist, or one of its queries fails.
     """
     source = WarehouseSource(Warehouse(lake, kept=SHARED))
-    drawings = {name: figure(name).draw(source, study.name) for name in study.figures}
+    drawings = {name: quantised.told(source, figure(name).draw(source, study.name)) for name in study.figures}
     manifests = list(lake.manifests())
     known = {each.run_id: each for each in manifests}
     drawn = {run_id for found in drawings.values() for each in found for run_id in each.runs}
