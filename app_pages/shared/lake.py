@@ -61,9 +61,9 @@ def source() -> Source:
 
 
 def quantised_weights(runs: Collection[str]) -> tuple[str, ...]:
-    """What a figure of the page says of quantised weights behind these runs."""
+    """What a figure of the page says of quantised weights behind these runs, or in its lake where they are not known."""
     found: Source | None = st.session_state.get(_DRAWN)
-    return quantised.fact(_rows(found.root, found.fingerprint, quantised.QUERY, ()), runs) if found and runs else ()
+    return quantised.fact(_rows(found.root, found.fingerprint, quantised.QUERY, ()), runs) if found else ()
 
 
 def _modified(path: Path) -> int:

@@ -18,7 +18,9 @@ def test_the_checkpoints_of_the_runs_that_are_drawn_are_named_once():
         {"run_id": ["a", "b", "c", "d"], "checkpoint": ["villain", "base", "villain", "other"], "kind": ["Q4_1", "Q4_1", "Q4_1", "fp8 by vllm"]}
     )
     assert quantised.fact(rows, {"a", "b", "c", "x"}) == (SAID,)
-    assert quantised.fact(rows, {"x"}) == quantised.fact(rows.clear(), {"a"}) == ()
+    assert quantised.fact(rows, {"x"}) == quantised.fact(rows.clear(), {"a"}) == quantised.fact(rows.clear(), ()) == ()
+    assert quantised.fact(rows[:3], ()) == ("quantised weights in this lake: 2 checkpoints (Q4_1)",)
+    assert quantised.fact(rows, set("abcd")) == ("quantised weights: 3 checkpoints (Q4_1, fp8 by vllm)",)
 
 
 def test_only_the_word_of_the_file_is_told_and_weights_as_saved_say_nothing(tmp_path):
