@@ -8,7 +8,10 @@ import polars as pl
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing import charts, quantised
+from personascope.warehouse.drawing.report.contents import contents
+from personascope.warehouse.drawing.report.document import Picture
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.studies.reading import read_study
 
 SAID = "weights were quantised: base (Q4_1), villain (Q4_1)"
 
@@ -37,3 +40,11 @@ def test_a_page_tells_it_under_the_title(synthetic_lake, open_page, monkeypatch)
     page = open_page(synthetic_lake, "marker_attention", persona="villain")
     told = [json.loads(each.proto.spec)["title"]["subtitle"] for each in page.get("vega_lite_chart")]
     assert told and any("weights were quantised: " in " ".join(lines) for lines in told)
+
+
+def test_a_report_tells_it_too(synthetic_lake, monkeypatch):
+    monkeypatch.setattr(quantised, "QUERY", "select run_id, checkpoint, 'Q4_1' as kind from checkpoints")
+    study = read_study("marker-attention", "quick").model_copy(update={"figures": ["layer_curves"]})
+    document = contents(Lake.existing(synthetic_lake), study, [], "marker-attention")
+    drawn = [block.drawing for section in document.sections for block in section.blocks if isinstance(block, Picture)]
+    assert drawn and any("weights were quantised: " in each.facts[-1] for each in drawn)
