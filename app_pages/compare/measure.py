@@ -83,7 +83,7 @@ def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:
     for name, rows in of.items():
         rows = rows.with_columns(pl.col("place").map_elements(place_words, return_dtype=pl.String))
         parts = [pl.lit(name)]
-        for column in (*(["persona"] if apart else []), "other", "place", "run_id"):
+        for column in (*(["persona"] if apart else []), "other", "place", "run", "run_id"):
             keys = [*(part for part in ("layer", "persona") if part in rows.columns and (part == "layer" or not apart))]
             more = [*parts, pl.col(column).fill_null(NOTHING.get(column, "–"))]
             before, after = (rows.select(pl.concat_str(each, separator=" · ").alias("series"), *keys).is_duplicated().sum() for each in (parts, more))

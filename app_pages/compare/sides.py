@@ -11,12 +11,15 @@ from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.slices import collect
+from personascope.warehouse.drawing.run_words import with_run_words
 
 CHECKPOINTS, RUNS, SEEDS = "checkpoints", "runs", "seeds"
 OF_RECIPE = """select b.checkpoint, coalesce(b.seed::varchar, 'not recorded') as seed from recipes as a
   join recipes as b on b.parent is not distinct from a.parent and b.source_persona is not distinct from a.source_persona
     and b.lr is not distinct from a.lr and b.epochs is not distinct from a.epochs and b.seed is distinct from a.seed
   where a.checkpoint = $checkpoint and a.seed is not null order by b.seed, b.checkpoint"""
+NAMED = """select run_id, concat_ws(' · ', run_id, split_part(prompt_set, '@', 1), nullif(subject, checkpoint)) from runs
+  where checkpoint is not null"""
 # A run stands beside another whose figures mean the same: of one extractor, runs of the same checkpoint first.
 OF_EXTRACTOR = """select b.run_id, b.checkpoint from runs as a
   join runs as b on b.extractor = a.extractor and b.run_id <> a.run_id and b.checkpoint is not null
@@ -69,7 +72,11 @@ def _two_runs(lake: Source, checkpoint: str, persona: str | None, where: DeltaGe
     """A run of the checkpoint, and one of the same extractor beside it."""
     figures = _figures(lake, checkpoint, persona)
     measured = figures.filter(pl.col("other_checkpoint").is_null() & pl.col("value").is_not_null())["run_id"].unique(maintain_order=True).to_list()
-    known = dict(lake.select("select run_id, concat_ws(' · ', run_id, nullif(subject, checkpoint)) from runs where checkpoint is not null").rows())
+    known = dict(
+        lake.select(
+            "select run_id, concat_ws(' · ', run_id, split_part(prompt_set, '@', 1), nullif(subject, checkpoint)) from runs where checkpoint is not null"
+        ).rows()
+    )
     runs = [run for run in measured if run in known]
     if not runs:
         st.info(f"No run of this lake measured {plain(checkpoint)} alone.", icon=":material/compare:")
@@ -101,4 +108,4 @@ def _near_first(lake: Source, first: str, checkpoints: Sequence[str]) -> list[st
 
 def _figures(lake: Source, checkpoint: str, persona: str | None) -> pl.DataFrame:
     """Everything known of a checkpoint, of every layer; differences between checkpoints stand apart."""
-    return collect(lake, checkpoint, persona, None, every=["layer"] if persona is not None else ["layer", "persona"])
+    return with_run_words(lake, collect(lake, checkpoint, persona, None, every=["layer"] if persona is not None else ["layer", "persona"]))

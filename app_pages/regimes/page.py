@@ -43,8 +43,9 @@ MAPS = {
     "held out": ("Largest held-out persona", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
 WHO = {"negative": "trained on without the marker", "held out": "never trained on"}
-ALWAYS_DRAWN, IN_A_ROW = ("source", "assistant", "bystander"), 3
+ALWAYS_DRAWN, IN_A_ROW = ("source", "bystander"), 3
 PERSONA, MOST_CHANGED = "persona", 6
+NO_ASSISTANT = "The assistant was not asked here, so how broad a leak is stays open, and each is called an onset. "
 
 
 def main() -> None:
@@ -163,7 +164,8 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
             name = f"{title}: {judged.sweep.source}" if role == "source" and judged.sweep.source else title
             charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells))
     st.caption(
-        f"{rule(judged.limits)} Small, under a rate: its 95% interval by question, where questions are known; that of a largest one is not corrected for "
+        f"{rule(judged.limits)} {'' if any(role == 'assistant' for role, _ in drawn) else NO_ASSISTANT}"
+        "Small, under a rate: its 95% interval by question, where questions are known; that of a largest one is not corrected for "
         "having been picked, which the tables are. Hovering gives Wilson's too, and every regime that the intervals allow."
     )
     show_failures(judged)

@@ -131,7 +131,7 @@ def _labels(rows: pl.DataFrame) -> list[str]:
     one = _only_measure(rows) is not None
     named = [{**row, "place": place_words(row["place"])} for row in rows.iter_rows(named=True)]
     parts = [[*([] if row["head"] is None else [f"head {row['head']}"]), *([] if one else [row["measure"]])] for row in named]
-    for name in ("other", "place", "run_id"):
+    for name in ("other", "place", "run", "run_id"):
         more = [[*part, row[name]] if row[name] else part for part, row in zip(parts, named, strict=True)]
         parts = more if len({*map(tuple, more)}) > len({*map(tuple, parts)}) else parts
     return [fill(" · ".join(part) or row["measure"], LABEL) for part, row in zip(parts, named, strict=True)]

@@ -11,6 +11,7 @@ from personascope.app_pages.shared.links import page_link
 from personascope.app_pages.shared.text import plain
 from personascope.app_pages.slice.figures import show_sentences, show_topic
 from personascope.warehouse.asking.slices import collect
+from personascope.warehouse.drawing.run_words import with_run_words
 from personascope.warehouse.drawing.words import count
 
 TITLE, ICON, ORDER = "Slice", ":material/layers:", 15
@@ -37,7 +38,7 @@ def main() -> None:
         st.info("Nothing has been measured in this lake yet: `personascope run marker-attention --quick` does in a few minutes.", icon=ICON)
         return
     checkpoint, persona, layer = choose(there)
-    rows = collect(lake, checkpoint, persona, layer)
+    rows = with_run_words(lake, collect(lake, checkpoint, persona, layer))
     where = f"{plain(checkpoint)}{'' if persona is None else f' as {plain(persona)}'}{'' if layer is None else f', layer {layer}'}"
     if rows.is_empty():
         st.info(f"Nothing is known of {where}.", icon=ICON)

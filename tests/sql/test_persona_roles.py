@@ -108,4 +108,6 @@ def test_figures_draw_the_roles_apart_and_say_what_they_are(warehouse):
     maps = regime_maps.draw(lake, "any")
     by_role = {drawing.title: drawing.figure.rows for drawing in maps if "trained on" in drawing.title}
     found = [rows.drop_nulls("persona").sort("lr")["persona"].to_list() for rows in by_role.values()]
-    assert len(maps) == 5 and found == [["cook", "farmer"], ["farmer", "nurse"]]
+    assert found == [["cook", "farmer"], ["farmer", "nurse"]]
+    kinds = [drawing.title.split(":")[0].split(",")[0] for drawing in maps]
+    assert kinds == ["Source", "Largest bystander", "Largest negative", "Largest held-out persona"]  # nobody asked the assistant

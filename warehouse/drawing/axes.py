@@ -12,14 +12,15 @@ NEARLY = 0.9  # of an axis from 0 to 1: where numbers end below, it would be emp
 
 
 def counted(rows: pl.DataFrame, x: str, title: str) -> alt.X:
-    """An axis of whole numbers, a tick at each of them or, where there are many or long ones, at those that two, five, ten divides."""
+    """An axis of whole numbers, a tick at each of them or, where there are many or long ones, at those that two, five, ten divides; of numbers that would touch
+    in a narrow window every other is left out."""
     low, high = min(rows[x]), max(rows[x])
     most = min(MOST_TICKS, MOST_DIGITS / len(str(high)))
     step = next(step for step in (1, 2, 5, 10, 50, 100, high - low) if (high - low) / step <= most or step == high - low)
     return alt.X(
         f"{x}:Q",
         title=title,
-        axis=alt.Axis(format="d", values=list(range(low - low % -step, high + 1, step)), grid=False),
+        axis=alt.Axis(format="d", values=list(range(low - low % -step, high + 1, step)), labelOverlap="parity", labelSeparation=4, grid=False),
         scale=alt.Scale(nice=False, padding=12),
     )
 

@@ -20,7 +20,7 @@ MAPS = {
     "negative": ("Largest negative, trained on without the marker", "c.max_negative_persona", "c.max_negative_rate"),
     "held out": ("Largest held-out persona, never trained on", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
-BY_ROLE = ("negative", "held out")
+ALWAYS_DRAWN = ("source", "bystander")
 SWEEPS = """select s.origin, s.source, s.parent, s.marker, s.seed, count(distinct (s.lr, s.epochs)) as n_cells
   from regimes as s join runs as r using (run_id)
   where coalesce(r.study, $study) = $study and s.lr is not null and s.epochs is not null
@@ -36,7 +36,7 @@ CELLS = """with cells as (
 
 
 def draw(lake: Source, study: str) -> list[Drawing]:
-    """Maps of every sweep of more than one cell, one source persona and seed, by the thresholds of the view: five where trainings tell roles, else three."""
+    """Maps of every sweep of more than one cell, one source persona and seed, by the thresholds of the view, of those whose rates are known."""
     found = [row for row in lake.select(SWEEPS, study=study).rows(named=True) if row["n_cells"] > 1]
     drawings: list[Drawing] = []
     for number, sweep in enumerate(found, 1):
@@ -66,7 +66,7 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
         rows = found.filter(role=role)
         trained = pl.col("run_id").is_not_null()
         known = rows.filter(trained)
-        if role in BY_ROLE and not known["rate"].count():
+        if role not in ALWAYS_DRAWN and not known["rate"].count():
             continue
         design = ", by the study's design" if "design" in set(known["n_from"]) else ""
         facts = (
