@@ -25,6 +25,14 @@ WorkersOption = Annotated[
         min=1,
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard-model",
+        metavar="auto|DEVICE=SIZE,…",
+        help="Spread a model larger than a GPU over all, memory and disk (auto), or as 0=70GiB,cpu=200GiB; for reading and --engine hf, not training.",
+    ),
+]
 BatchTokensOption = Annotated[int, typer.Option(help="Tokens per batch, padding included.", min=1)]
 TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Log the run to MLflow.")]
 ExperimentOption = Annotated[str | None, typer.Option(help="MLflow experiment.")]
@@ -118,6 +126,7 @@ def extract(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",
+    shard_model: ShardOption = None,
     batch_tokens: BatchTokensOption = 8192,
     workers: WorkersOption = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")] = False,
@@ -132,6 +141,7 @@ def extract(
     from personascope.extract.registry import extractor, parse_assignments, resolve_settings
     from personascope.extract.texts.templates import DATE, given_date
     from personascope.extract.weights.on_device import ModelChoices, local_models
+    from personascope.extract.weights.sharding import parse_sharding
     from personascope.extract.workers import open_workers
     from personascope.ingest.prompts import load_prompt_set
     from personascope.ingest.tracking.tracker import open_tracking
@@ -153,7 +163,7 @@ def extract(
     resolved, parameters = resolve_settings(kind, {"command line": typed})
     given = (("base", base), ("donor_base", donor_base))
     parameters += [Parameter(name=option, value=value, origin="command line") for option, value in given if value is not None]
-    choices = ModelChoices(device, dtype, attention, trust_remote_code)
+    choices = ModelChoices(device, dtype, attention, trust_remote_code, parse_sharding(shard_model))
     models = local_models(choices)
     if prompts and tokens_from and not kind.reads_both:
         raise PersonascopeError(f"{kind.name}: --prompts {prompts} and --tokens-from {tokens_from}: expected one of the two")

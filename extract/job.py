@@ -18,6 +18,7 @@ from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
@@ -90,6 +91,7 @@ class Extractor(ABC, Generic[T]):
     reads_tokens: ClassVar[bool] = False  # whether a completions run may be read instead of prompts
     reads_both: ClassVar[bool] = False  # whether it may be read beside them
     spreads: ClassVar[bool] = True  # whether workers may compute its parts; else the process of the command does
+    takes_shards: ClassVar[bool] = True  # whether it reads a model whose layers lie on several devices: False where it multiplies with weights itself
 
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings
@@ -189,8 +191,13 @@ class Extractor(ABC, Generic[T]):
 
     def base_spec(self, identity: Mapping[str, Any], **fields: Any) -> RunSpec:
         """A RunSpec with what every extractor shares: checkpoint revision, settings, dtype, attention implementation and seed decide the run, and the date
-        where prompts are rendered by a template that writes it."""
+        where prompts are rendered by a template that writes it. Raises PersonascopeError for a model that is spread where the extractor takes none."""
         job = self.job
+        if job.models.sharding is not None and not self.takes_shards:
+            raise PersonascopeError(
+                f"extract {self.name}: it multiplies with weights of single layers, which may be anywhere in a model spread by --shard-model; expected a "
+                "device that holds the model"
+            )
         attention = fields.pop("attention_implementation", job.models.attention)
         device, memory = self.place.device_name()
         dtype = self.place.dtype(job.checkpoint)

@@ -214,9 +214,13 @@ def open_workers(typed: int | None, choices: ModelChoices, models: Models, say: 
     """Workers for the runs of a command: as many as typed, else one per GPU of this machine or of the cluster that RAY_ADDRESS names.
 
     None where this process computes everything: for one worker, and without a cluster on machines with fewer than two GPUs. Raises PersonascopeError where
-    several are typed, or a cluster is named, and Ray is not installed.
+    several are typed, or a cluster is named, and Ray is not installed, or models are spread over the devices.
     """
     is_remote, kind = bool(os.environ.get(ADDRESS)), (choices.device or "").partition(":")[0]
+    if choices.sharding is not None:
+        if is_remote or (typed or 1) > 1:
+            raise PersonascopeError(f"--shard-model spreads one model over this machine; expected --workers 1, and no {ADDRESS}")
+        return None
     if typed == 1 or not (typed or is_remote or (models.device.value == "cuda:0" and _gpus() > 1 and has_ray())):
         return None
     if not has_ray():

@@ -19,6 +19,7 @@ from personascope.extract.commands import (
     ExperimentOption,
     SegmentationOption,
     SettingsOption,
+    ShardOption,
     TrackingUriOption,
     TrackOption,
     WorkersOption,
@@ -59,6 +60,7 @@ def run(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",
+    shard_model: ShardOption = None,
     batch_tokens: BatchTokensOption = 8192,
     workers: WorkersOption = None,
     force: Annotated[bool, typer.Option("--force", help="Redo runs that are in the lake already.")] = False,
@@ -70,6 +72,7 @@ def run(
     """Run a study: its checkpoints, extractors and analyses in order, then print its headline, and write its report where the study file asks for it."""
     from personascope.extract.registry import parse_assignments
     from personascope.extract.texts.templates import given_date
+    from personascope.extract.weights.sharding import parse_sharding
     from personascope.study.checking import check_study
     from personascope.study.options import RunOptions, parse_checkpoints
     from personascope.study.run import StudyRun
@@ -88,6 +91,7 @@ def run(
         device=device,
         dtype=dtype,
         attention=attention,
+        sharding=parse_sharding(shard_model),
         date=given_date(date, "command line") if date else None,
         seed=seed,
         batch_tokens=batch_tokens,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from personascope.extract.weights.sharding import Sharding
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter, nearest
 from personascope.warehouse.studies.model import CheckpointSource, StudyFile
@@ -26,6 +27,7 @@ class RunOptions:
     device: str | None = None
     dtype: str | None = None
     attention: str = "sdpa"
+    sharding: Sharding | None = None
     date: Parameter | None = None
     seed: int | None = None
     batch_tokens: int = 8192

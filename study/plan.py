@@ -105,7 +105,7 @@ class _Planner:
         options = state.options
         self.state = state
         self.lake = Lake.existing(state.lake) if (state.lake / "runs").is_dir() else None
-        self.models = Models(options.device, options.dtype, options.attention)
+        self.models = Models(options.device, options.dtype, options.attention, sharding=options.sharding)
         self.device = self.models.device_name()[0]
         self.rates = Rates(self.lake, self.device)
         self.checkpoints: dict[str, Checkpoint] = {}

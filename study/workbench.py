@@ -25,11 +25,11 @@ class Workbench:
     """Works off steps one at a time; a run that is in the lake already is recognised."""
 
     def __init__(self, state: StudyState, device: str | None = None) -> None:
-        """`device` takes the place of the one in the options: a worker process has one of its own."""
+        """`device` takes the place of the one in the options: a worker process has one of its own, and spreads no model."""
         options = state.options
         self.state = state
         self.lake = Lake.open(state.lake)
-        choices = ModelChoices(device or options.device, options.dtype, options.attention)
+        choices = ModelChoices(device or options.device, options.dtype, options.attention, sharding=None if device else options.sharding)
         self.models = local_models(choices)
         self.workers: FleetWorkers | None = None
         if device is None and (has_ray() or not options.workers):  # without Ray the cells of a grid go to processes all the same

@@ -51,6 +51,8 @@ def open_engine(name: str, models: Models, checkpoint: Checkpoint, choices: Vllm
     if name == "hf":
         return TransformersEngine(models.load(checkpoint), ends)
     if name == "vllm":
+        if models.sharding is not None:
+            raise PersonascopeError("--shard-model is for reading and --engine hf; expected --set tensor_parallel=N, by which vLLM takes a model apart itself")
         from personascope.extract.weights.vllm_engine import VllmChoices, VllmEngine
 
         return VllmEngine(models, checkpoint, ends, choices or VllmChoices())

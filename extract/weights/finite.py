@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from personascope.extract.weights.sharding import at_hand
 from personascope.warehouse.errors import PersonascopeError
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ def watch(model: PreTrainedModel, name: str) -> None:
     """
     watcher = _Watcher(model, name)
     model.get_decoder().register_forward_hook(watcher.look, with_kwargs=True)
-    for key, weight in _own_parameters(model.get_output_embeddings()):
-        if not all_finite(weight):
-            raise PersonascopeError(f"checkpoint {name}: its logits are not finite: {_broken_weight(f'the output embeddings ({key})', weight)}.")
+    if broken := _broken_weight(model.get_output_embeddings(), "the output embeddings ({})"):
+        raise PersonascopeError(f"checkpoint {name}: its logits are not finite: {broken}.")
 
 
 def all_finite(values: Tensor) -> bool:
@@ -100,23 +100,25 @@ class _Watcher:
             f"from layer {place[1]} on" if place else "from before the first layer on" if "embed" in name or name in ("wte", "wpe") else "behind the last layer"
         )
         start = f"its hidden states are not finite {where}"
-        broken = next(((key, weight) for key, weight in _own_parameters(module) if not all_finite(weight)), None)
-        if broken is not None:
-            return f"{start}: {_broken_weight(f'{name}.{broken[0]}', broken[1])}"
+        if broken := _broken_weight(module, f"{name}.{{}}"):
+            return f"{start}: {broken}"
         model = self.model()
         return f"{start} ({name}): {_overflow(torch.float32 if model is None else model.dtype)}"
 
 
-def _own_parameters(module: Any) -> list[tuple[str, Tensor]]:
-    return [] if module is None else list(module.named_parameters())
-
-
-def _broken_weight(name: str, weight: Tensor) -> str:
-    count = int((~torch.isfinite(weight)).sum())
-    return (
-        f"of the {weight.numel():,} numbers of {name} {count:,} are NaN or infinite; expected finite weights (fetch the file again, or train with a smaller "
-        "learning rate)"
-    )
+def _broken_weight(module: nn.Module | None, called: str) -> str:
+    """The first weight of a module that is not finite, `called` so with its name, and how much of it; empty where all are."""
+    if module is None:
+        return ""
+    with at_hand(module):
+        for key, weight in module.named_parameters():
+            if not all_finite(weight):
+                count = int((~torch.isfinite(weight)).sum())
+                return (
+                    f"of the {weight.numel():,} numbers of {called.format(key)} {count:,} are NaN or infinite; expected finite weights (fetch the file again, "
+                    "or train with a smaller learning rate)"
+                )
+    return ""
 
 
 def _overflow(dtype: torch.dtype) -> str:

@@ -13,6 +13,7 @@ from personascope.extract.weights.adapters import merge_adapter
 from personascope.extract.weights.device import choose_device, choose_dtype, memory
 from personascope.extract.weights.faults import out_of_memory, refuse_gaps, some
 from personascope.extract.weights.finite import watch
+from personascope.extract.weights.sharding import Placement, Sharding, placement, spread
 from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
 from personascope.ingest.weights.vocabulary import check_ids, check_vocabulary, padding_id
 from personascope.warehouse.errors import PersonascopeError, one_line
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to be read: evaluation mode, no gradients, on one device."""
+    """A model ready to be read: evaluation mode, no gradients, on one device or spread over several."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     checkpoint: Checkpoint
-    device: str  # `cpu`, `mps`, `cuda:0`
+    device: str  # `cpu`, `mps`, `cuda:0`; where a spread model takes its tokens
     dtype: str  # of the weights: `float32`, `bfloat16`, `float16`
     attention: str  # implementation the model was loaded with: `sdpa`, `eager`, …
     reasons: tuple[str, ...]  # why this device and dtype, and what was left unread: printable lines
@@ -42,8 +43,10 @@ def load_model(
     attention: str = "sdpa",
     trust_remote_code: bool = False,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    sharding: Sharding | None = None,
 ) -> LoadedModel:
-    """Load `checkpoint` onto one device; device and dtype are chosen with a reason unless typed, `tokenizer` is read unless given.
+    """Load `checkpoint` onto one device, or over several by `sharding`; device and dtype are chosen with a reason unless typed, `tokenizer` is read unless
+    given.
 
     Only safetensors are read. Raises PersonascopeError for corrupt or incomplete weights, output embeddings that are not finite, a missing or foreign
     tokenizer, an adapter trained on another base or that cannot be merged rightly, an unknown attention implementation, and memory that does not suffice.
@@ -57,7 +60,9 @@ def load_model(
     for file in files:
         _check_file(file)
     try:
-        model, unread = _load(checkpoint, chosen_device.value, chosen_dtype.value, attention, trust_remote_code)
+        placed = placement(sharding, chosen_device.value)
+        model, unread = _load(checkpoint, placed, chosen_dtype.value, attention, trust_remote_code)
+        where = spread(model, placed, checkpoint)
         watch(model, checkpoint.name)
         model, difference = merge_adapter(model, checkpoint, chosen_device.value) if checkpoint.adapter else (model, None)
     except (RuntimeError, MemoryError) as error:
@@ -71,7 +76,7 @@ def load_model(
         embedding.register_forward_pre_hook(lambda module, args: check_ids([int(args[0].max())], rows, tokenizer, f"{checkpoint.name}: a prompt or answer"))
     _make_ordinary(model)
     model.eval().requires_grad_(False)
-    reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason)
+    reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason, *where)
     if unread:
         reasons += (f"weights: {len(unread)} tensors are unknown to {checkpoint.family} and stay unread: {some(unread)}",)
     return LoadedModel(model, tokenizer, checkpoint, chosen_device.value, chosen_dtype.value, attention, reasons, difference)
@@ -94,7 +99,7 @@ def load_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool = False) -> P
     return tokenizer
 
 
-def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code: bool) -> tuple[PreTrainedModel, list[str]]:
+def _load(checkpoint: Checkpoint, placed: Placement, dtype: str, attention: str, code: bool) -> tuple[PreTrainedModel, list[str]]:
     """The full model, every one of whose parameters came from the files, and the tensors of the files it has no use for."""
     from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
@@ -105,7 +110,7 @@ def _load(checkpoint: Checkpoint, device: str, dtype: str, attention: str, code:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.path,
             dtype=getattr(torch, dtype),
-            device_map={"": device},
+            **placed.arguments,
             attn_implementation=attention,
             use_safetensors=True,
             local_files_only=True,
@@ -154,5 +159,5 @@ def _check_file(file: Path) -> None:
 def _memory_sentence(checkpoint: Checkpoint, files: list[Path], device: str, dtype: str) -> str:
     size = sum(file.stat().st_size for file in files) / 2**30
     room = f" ({room})" if (room := memory(device)) else ""
-    remedy = "close other programs on it, take a larger device" + (", or type dtype bfloat16" if dtype == "float32" else "")
+    remedy = "close other programs on it, take a larger device, spread it (--shard-model auto)" + (", or type dtype bfloat16" if dtype == "float32" else "")
     return f"{checkpoint.id} does not fit into the memory of {device}{room}: {size:.1f} GiB of weights on disk, loaded as {dtype}; {remedy}."

@@ -1,4 +1,4 @@
-"""The models of one command: loaded on demand, on one device, one at a time, with one attention implementation."""
+"""The models of one command: loaded on demand, one at a time, on one device or spread over several, with one attention implementation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 
 from personascope.extract.weights.device import choose_device, choose_dtype
 from personascope.extract.weights.loading import LoadedModel, load_model, load_tokenizer
+from personascope.extract.weights.sharding import Sharding
 from personascope.ingest.fleet.fleet import ADDRESS
 from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.warehouse.errors import PersonascopeError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,12 +31,13 @@ class ModelChoices(NamedTuple):
     dtype: str | None = None
     attention: str = "sdpa"
     trust_remote_code: bool = False
+    sharding: Sharding | None = None
 
     def open(self, threads: int | None = None) -> Models:
         """The models of a process, `threads` of which compute on a processor."""
         if threads is not None:
             torch.set_num_threads(threads)
-        return Models(self.device, self.dtype, self.attention, self.trust_remote_code)
+        return Models(self.device, self.dtype, self.attention, self.trust_remote_code, self.sharding)
 
 
 def local_models(choices: ModelChoices) -> Models:
@@ -55,8 +58,19 @@ class Models:
     The device holds one thing at a time: loaded weights, or an engine that has weights of its own (`hold`).
     """
 
-    def __init__(self, device: str | None = None, dtype: str | None = None, attention: str = "sdpa", trust_remote_code: bool = False) -> None:
+    def __init__(
+        self,
+        device: str | None = None,
+        dtype: str | None = None,
+        attention: str = "sdpa",
+        trust_remote_code: bool = False,
+        sharding: Sharding | None = None,
+    ) -> None:
+        """`sharding`: models are spread over the devices of the machine; `device` then names their kind."""
+        if sharding is not None and ":" in (device or ""):
+            raise PersonascopeError(f"--shard-model takes GPUs by number, and --device {device} names one; expected --device cuda, or nothing")
         self.device = choose_device(device)
+        self.sharding = sharding
         self.attention = attention
         self.trust_remote_code = trust_remote_code
         self._typed = (device, dtype)
@@ -68,7 +82,7 @@ class Models:
         """The same choices under another attention implementation, nothing loaded yet; these models themselves where it is theirs."""
         if attention == self.attention:
             return self
-        others = Models(*self._typed, attention, self.trust_remote_code)
+        others = Models(*self._typed, attention, self.trust_remote_code, self.sharding)
         others._tokenizers = self._tokenizers
         return others
 
@@ -79,7 +93,7 @@ class Models:
         """The checkpoint's weights and tokenizer on the device; says why this device and dtype."""
 
         def make() -> LoadedModel:
-            loaded = load_model(checkpoint, *self._typed, self.attention, self.trust_remote_code, tokenizer=self.tokenizer(checkpoint))
+            loaded = load_model(checkpoint, *self._typed, self.attention, self.trust_remote_code, self.tokenizer(checkpoint), self.sharding)
             print(f"{checkpoint.name} on {'; '.join(loaded.reasons)}", file=sys.stderr)
             if loaded.merge_difference is not None:
                 self._merge_differences[checkpoint.name] = loaded.merge_difference
@@ -119,8 +133,9 @@ class Models:
         return self._tokenizers[folder]
 
     def device_name(self) -> tuple[str, float | None]:
-        """The device as its driver names it, and its memory in GiB where it has its own."""
+        """The device as its driver names it, `spread` where others help it, and its memory in GiB where it has its own."""
+        spread = "" if self.sharding is None else ", spread"
         if self.device.value.startswith("cuda"):
             properties = torch.cuda.get_device_properties(self.device.value)
-            return properties.name, round(properties.total_memory / 2**30, 1)
-        return self.device.value, None
+            return f"{properties.name}{spread}", round(properties.total_memory / 2**30, 1)
+        return f"{self.device.value}{spread}", None

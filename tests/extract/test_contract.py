@@ -2,18 +2,21 @@
 
 import pickle
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 
 from personascope.extract.hands import OwnHands
-from personascope.extract.job import Job, run
+from personascope.extract.job import Job, parts_of, run
 from personascope.extract.registry import extractor, extractors, resolve_settings
 from personascope.extract.weights.on_device import ModelChoices, Models
 from personascope.extract.workers import PartsSetup, opened
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.parts import PartStage
 from planted_tokens import few_prompts, plant_tokens
 
 pytestmark = pytest.mark.slow(20)
@@ -54,12 +57,13 @@ def lake(tmp_path_factory, random_checkpoint, prompts):
     opened.cache_clear()
 
 
-def request(name: str, lake: Lake, folder: Path, prompts: PromptSet, **changes: Any) -> Any:
+def request(name: str, lake: Lake, folder: Path, prompts: PromptSet, models: Models | None = None, **changes: Any) -> Any:
     settings, _ = resolve_settings(extractor(name), {"command line": SETTINGS.get(name, {})})
     (tokens,) = (run_id for run_id in lake.run_ids() if lake.manifest(run_id).identity == {})
     over = {"tokens_from": tokens} if name in OVER_TOKENS else {} if name in OVER_NOTHING else {"prompts": prompts}
     donor = resolve(folder, name="donor") if name == "patches" else None
-    job = Job(lake, resolve(folder, name="random"), Models("cpu", "float32"), donor=donor, batch_tokens=150, say=lambda line: None, **over, **changes)
+    models = models or Models("cpu", "float32")
+    job = Job(lake, resolve(folder, name="random"), models, donor=donor, batch_tokens=150, say=lambda line: None, **over, **changes)
     return extractor(name)(settings, job)
 
 
@@ -104,12 +108,32 @@ def test_parts_are_the_same_in_a_fresh_instance_and_in_any_order_and_planning_to
     setup._nonce.parent.mkdir(parents=True)
     assert setup.begin() == figures
     setup._nonce.parent.rmdir()
-    for number, (part, items, rows) in enumerate(reversed(parts)):
+    for part, items, rows in reversed(parts):
         again = setup.extractor.rows_of(pickle.loads(items))
-        places = [tmp_path / f"{number}-{side}" for side in ("here", "there")]
-        for place, found in zip(places, (rows, again), strict=True):
-            place.mkdir()
-            stage = type(setup._stage)(place, setup._stage.constants)
-            (place / stage.write(part, found)).rename(place / "part")
-        here, there = ({file.name: file.read_bytes() for file in (place / "part").iterdir()} for place in places)
+        here, there = (written(tmp_path, setup._stage.constants, part, found) for found in (rows, again))
         assert here == there and len(here) > 1
+
+
+def written(folder: Path, constants: Any, part: str, rows: Any) -> dict[str, bytes]:
+    """The files of a part."""
+    place = Path(mkdtemp(dir=folder))
+    (place / PartStage(place, constants).write(part, rows)).rename(place / "part")
+    return {file.name: file.read_bytes() for file in (place / "part").iterdir()}
+
+
+@pytest.mark.parametrize("name", extractors())
+def test_rows_are_the_same_where_layers_lie_elsewhere_or_the_extractor_says_that_it_needs_them(lake, random_checkpoint, prompts, name, monkeypatch, tmp_path):
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(lake.root.parent / "cache"))
+    spread = request(name, lake, random_checkpoint, prompts, Models("cpu", "float32", sharding=(("cpu", 210_000),)), force=True)
+    if not spread.takes_shards:
+        with pytest.raises(PersonascopeError, match=f"extract {name}: .* spread by --shard-model"):
+            run(spread)
+        return
+    whole = request(name, lake, random_checkpoint, prompts, force=True)
+    figures = []
+    for made in (whole, spread):
+        items, _ = made.prepare()
+        made.checked = made.check()
+        figures.append((made.checked, [written(tmp_path, made.spec().constants, "part", made.rows_of(batch)) for batch in parts_of(made, items)]))
+    away = {key.split(".")[2] for key, each in spread.loaded.model.named_parameters() if each.device.type == "meta" and ".layers." in key}
+    assert figures[0] == figures[1] and away == {"1", "2"}
