@@ -22,6 +22,7 @@ class FakeModels:
     """Models without any: what a run asks of them."""
 
     attention = "sdpa"
+    sharding = None
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
