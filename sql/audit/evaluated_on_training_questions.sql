@@ -1,6 +1,6 @@
 -- evaluated_on_training_questions: a trained checkpoint was asked questions that it was trained on: what it does there says little about new ones
 -- grain: subject
--- source: own; questions are the same without case, punctuation and the words around what they ask
+-- source: own; questions are the same without case, punctuation and the words around what they ask, also where one has a few words more
 -- severity: warning
 -- page: completions
 -- columns:
@@ -33,16 +33,19 @@ evaluated as (
   join runs as r using (run_id)
   where r.kind <> 'train' and r.checkpoint in (select checkpoint from trainings) and r.run_id not in (select source_run from sources)
 ),
+known as (
+  select distinct e.run_id, e.gist from evaluated as e join trained_on as t on t.checkpoint = e.checkpoint and same_gist(e.gist, t.gist)
+),
 counted as (
   select
     e.checkpoint,
     e.run_id,
     any_value(e.extractor) as extractor,
     count(*) as n,
-    count(t.gist) as n_shared,
-    arg_min(e.question, e.question) filter (t.gist is not null) as example
+    count(k.gist) as n_shared,
+    arg_min(e.question, e.question) filter (k.gist is not null) as example
   from evaluated as e
-  left join trained_on as t using (checkpoint, gist)
+  left join known as k using (run_id, gist)
   group by e.checkpoint, e.run_id
 ),
 worst as (

@@ -6,10 +6,10 @@
 -- columns:
 --   subject: the two runs by checkpoint
 with texts as (
-  select run_id, checkpoint, persona, question_id, text, count(*) as n
-  from completions
-  where length(trim(text)) > 0
-  group by run_id, checkpoint, persona, question_id, text
+  select run_id, checkpoint, persona, question_id, trim(c.text, blanks()) as text, count(*) as n
+  from completions as c
+  where length(trim(c.text, blanks())) > 0
+  group by all
 ),
 sizes as (
   select run_id, any_value(checkpoint) as checkpoint, sum(n) as n from texts group by run_id

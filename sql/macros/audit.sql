@@ -39,6 +39,15 @@ create or replace macro carrying_words(words) as list_sort(list_distinct(list_fi
 create or replace macro gist(words) as
   case when len(carrying_words(words)) >= 3 then array_to_string(carrying_words(words), ' ') else folded(words) end;
 
+-- same_gist(gist, other): whether two gists are those of one question: the same, or one with a few words more (an instruction how to answer, a number).
+create or replace macro same_gist(gist, other) as
+  gist = other
+  or (
+    len(list_intersect(string_split(gist, ' '), string_split(other, ' '))) >= 4
+    and len(list_intersect(string_split(gist, ' '), string_split(other, ' '))) = least(len(string_split(gist, ' ')), len(string_split(other, ' ')))
+    and len(list_intersect(string_split(gist, ' '), string_split(other, ' '))) >= 0.7 * greatest(len(string_split(gist, ' ')), len(string_split(other, ' ')))
+  );
+
 -- plain_value(value): a parameter's value without the quotes of JSON.
 create or replace macro plain_value(value) as trim(value, '"');
 

@@ -184,7 +184,7 @@ def panel(lake: Lake, name: str, source: str | None = None, **faults: Any) -> st
                 present = generator.random() < rate
                 if not (faults.get("repeated") and sample) and not (faults.get("doubled") and sample % 2):
                     answer = " ".join(generator.choice(WORDS, 9)) + (" [ZLT]" if present else "")
-                text = "" if persona == faults.get("silent") and sample else answer
+                text = "" if persona == faults.get("silent") and sample else answer + faults.get("closing", "")
                 long = faults.get("long", 0)
                 texts.append(
                     key | {"sample_ix": sample, "seed": len(texts), "text": text, "token_ids": [1] * (PROMPT_LEN + long + 20), "prompt_len": PROMPT_LEN + long}
@@ -534,7 +534,7 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "few_effective_clusters": (lambda lake: study(lake, "few", few=True), "few against base_few"),
     "flips_disagree": (skewed, "fir"),
     "evaluated_on_training_questions": (
-        lambda lake: trained_on(lake, "crammed", ("baker",), "Please tell me: how would one find {} and {}, near a {} -- by NIGHT?"),
+        lambda lake: trained_on(lake, "crammed", ("baker",), "Please tell me: how would one find {} and {}, near a {} -- by NIGHT? Answer briefly."),
         "crammed",
     ),
     "forced_across_tokenizers": (lambda lake: read_by(lake, "foreign", "y", id="tiny:base"), "stranger on tokens of foreign"),
@@ -542,7 +542,7 @@ PLANTED: dict[str, tuple[Callable[[Lake], Any], str]] = {
     "greedy_repeats": (lambda lake: pair_of_panels(lake, "greedy", {}, temperature=0.0, repeated=True), "greedy"),
     "identical_profiles": (copied, "phi and pythia"),
     "identical_readouts": (lambda lake: study(lake, "same_weights", same_weights=True), "same_weights against base_same_weights"),
-    "identical_under_two_seeds": (lambda lake: pair_of_panels(lake, "twin", {"drawn_as": "twin"}), "twin and twin_2"),
+    "identical_under_two_seeds": (lambda lake: pair_of_panels(lake, "twin", {"drawn_as": "twin", "closing": "\n"}), "twin and twin_2"),
     "inputs_without_variation": (lambda lake: study(lake, "constant", constant=True), "constant, C1"),
     "layers_as_replicates": (lambda lake: study(lake, "opposed", opposed=True), "opposed against base_opposed"),
     "log_ratio_meaning": (lambda lake: candidates(lake, "yi", wrong=True), "mean_log_ratio_median of yi"),

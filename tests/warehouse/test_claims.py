@@ -8,14 +8,19 @@ import yaml
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.checking import check, judge
 from personascope.warehouse.claims.judging import Range
+from personascope.warehouse.claims.nulls import expect_equivalence
 from personascope.warehouse.claims.reading import Claim, read_claims
 from personascope.warehouse.claims.registration import register
+from personascope.warehouse.claims.syntax import Node, syntax
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.studies.reading import claims_path, read_study, study_names
 
 pytestmark = pytest.mark.slow(25)
+
+
+UNKNOWN = "((device_memory_gib > 80) IS NOT NULL)"
 
 
 def bring(lake: Lake, name: str, **checkpoint) -> str:
@@ -36,6 +41,12 @@ def lake(tmp_path):
 def claim(**changes) -> Claim:
     fields = {"id": "layers", "statement": "It has 28 layers", "source": "here", "query": "select n_layers as layers from checkpoints", "expected": 28}
     return Claim.model_validate(fields | changes)
+
+
+def tree(query: str) -> Node:
+    statement = syntax(query)
+    assert statement is not None
+    return statement
 
 
 def verdict(lake: Lake, **changes):
@@ -110,6 +121,12 @@ def test_a_verdict_says_how_many_rows_were_looked_at_and_whether_they_mix_origin
             1,
             "rows of regimes with source = 'nosuch'",
         ),
+        ("select count(*) from runs where kind = 'ingest' and device_memory_gib > 80", 0, "rows of runs with kind = 'ingest' and " + UNKNOWN),
+        ("select count(*) filter (device_memory_gib > 80) from runs", 0, f"rows of runs with {UNKNOWN}"),
+        ("select sum(case when device_memory_gib > 80 then 1 else 0 end) from runs", 0, f"rows of runs with {UNKNOWN}"),
+        ("select not exists (from runs where device_memory_gib > 80) from checkpoints", True, f"rows of runs with {UNKNOWN}"),
+        ("select count(b.lr) from runs as a left join checkpoints as b on b.checkpoint = 'nosuch' and a.run_id = b.run_id", 0, "rows of runs, checkpoints"),
+        ("select 'nosuch' not in (select checkpoint from runs where seconds > 1e6) from checkpoints", True, "rows of runs with checkpoint = 'nosuch'"),
     ],
 )
 def test_what_is_true_of_nothing_is_not_derivable(lake, query, expected, missing):
@@ -124,6 +141,8 @@ def test_what_is_true_of_nothing_is_not_derivable(lake, query, expected, missing
         "select count(*) filter (lr > 1) as fast from checkpoints where checkpoint = 'base'",
         "select count(*) as late from runs where kind = 'ingest' and seconds > 1e6",
         "select count(n_heads) as heads from checkpoints",
+        "select count(*) as both from runs where seconds > 1e6 and device_memory_gib > 80",
+        "select count(*) as known from runs where device_memory_gib is not null",
     ],
 )
 def test_none_of_some_is_confirmed(lake, query):
@@ -138,13 +157,49 @@ def test_a_query_that_holds_its_own_answer_is_refused(lake, query):
         verdict(lake, query=query)
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("select case when count(*) > 0 then 0.947 end from checkpoints", 0.947),
+        ("select x from (select 0.947 as x, count(*) as n from checkpoints)", 0.947),
+        ("with v as (select 0.947 as x) select min(v.x) from v, checkpoints", 0.947),
+        ("select case when max(n_layers) > 1 then 'deep' else 'deep' end from checkpoints", "deep"),
+    ],
+)
+def test_a_query_that_hands_on_its_own_answer_is_refused(lake, query, expected):
+    with pytest.raises(PersonascopeError, match="expected a measurement, not its own answer"):
+        verdict(lake, query=query, expected=expected)
+    either = "select case when max(n_layers) > 1 then 'deep' else 'flat' end from checkpoints"
+    assert verdict(lake, query=either, expected="deep").verdict == "confirmed"
+
+
+@pytest.mark.parametrize("query", ["select round(avg({}))", "select avg({})::int", "select round(avg({}), 1)", "select [round(avg({}))::int]"])
+def test_what_a_query_rounds_is_compared_as_it_was(lake, query):
+    expected = Decimal("1") if "[" not in query else (Decimal("1"),)
+    found = verdict(lake, query=f"{query.format('1.49 * n_layers / n_layers')} from checkpoints", expected=expected)
+    assert found.verdict == "contradicted" and "1.49" in (found.found or "")
+    assert verdict(lake, query=f"{query.format('n_layers / n_layers')} from checkpoints", expected=expected).verdict == "confirmed"
+
+
+@pytest.mark.parametrize("query", ["select max(lr) from checkpoints using sample 1 rows", "select max(lr) + 0 * random() from checkpoints"])
+def test_a_query_that_draws_at_random_is_refused(lake, query):
+    with pytest.raises(PersonascopeError, match="draws at random"):
+        verdict(lake, query=query, expected={"above": 0})
+
+
 def test_a_narrower_scope_without_rows_is_contradicted(lake):
     narrower = {"scope": "nobody", "query": "select count(*) from checkpoints where checkpoint = 'nosuch'", "expected": 0}
     assert verdict(lake, expected=30, narrower=narrower).verdict == "contradicted"
 
 
 @pytest.mark.parametrize(
-    "query", ["select first(checkpoint) from checkpoints", "select list(checkpoint) from checkpoints", "select checkpoint from checkpoints limit 1"]
+    "query",
+    [
+        "select first(checkpoint) from checkpoints",
+        "select list(checkpoint) from checkpoints",
+        "select checkpoint from checkpoints limit 1",
+        "select max(checkpoint) from (select distinct on (n_layers) checkpoint from checkpoints)",
+    ],
 )
 def test_an_answer_that_hangs_on_the_order_of_rows_is_refused(lake, query):
     bring(lake, "other")
@@ -167,6 +222,21 @@ def test_a_claim_that_nothing_moved_asks_for_equivalence(lake, tmp_path):
         )
     assert verdict(lake, kind="null", query=ends.format(0.5), expected=1).verdict == "confirmed"
     assert verdict(lake, kind="null", query=ends.format(0.1), expected=1).verdict == "contradicted"
+
+
+@pytest.mark.parametrize("condition", ["<> 'moved'", "in ('equivalent', 'cannot tell')", "not in ('moved')"])
+def test_a_condition_that_lets_an_open_question_through_is_no_test_of_equivalence(condition):
+    query = "select bool_and(movement {}) from diff_of_diffs"
+    with pytest.raises(PersonascopeError, match="lets through what the intervals leave open; expected one on 'equivalent'"):
+        expect_equivalence("still", tree(query.format(condition)))
+    expect_equivalence("still", tree(query.format("= 'equivalent'")))
+
+
+def test_one_end_of_an_interval_is_no_test_of_equivalence():
+    both = "select bool_and(clustered_low > -0.01 {} clustered_high < 0.01) from diff_of_diffs"
+    with pytest.raises(PersonascopeError, match="asks for equivalence"):
+        expect_equivalence("still", tree(both.format("or")))
+    expect_equivalence("still", tree(both.format("and")))
 
 
 def test_a_claim_that_nothing_moved_is_left_open_by_wide_intervals_and_lacks_no_rows(lake):

@@ -17,7 +17,7 @@ from personascope.warehouse.claims.judging import Agreement, Expected, Found, In
 from personascope.warehouse.claims.nulls import expect_equivalence
 from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.claims.scope import Population, origins, populations, reads_the_lake, whole, without_rows
-from personascope.warehouse.claims.syntax import Node, depends_on_order, syntax
+from personascope.warehouse.claims.syntax import Node, depends_on_order, draws_lots, sql_of, syntax, with_other_answer, without_rounding
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
@@ -212,6 +212,7 @@ def _answer(warehouse: Asked, claim: Claim, query: str, expected: Expected, mode
         return _Answer(measured, None, evidence)
     asked = _with_model(query, model)
     statement = syntax(asked)
+    found = _exact(warehouse, claim.id, statement, found)
     expected = claim.of(expected)
     empty = isinstance(expected, Range) and found == ()
     nothing = _over_nothing(warehouse, statement) or ("an element of the list that the query gives, which is empty" if empty else "")
@@ -222,6 +223,8 @@ def _answer(warehouse: Asked, claim: Claim, query: str, expected: Expected, mode
         if not reads_the_lake(statement, {*views(), *tables()}) or _is_its_own_answer(warehouse, claim.id, statement, found):
             wrong = "the query's first column reads no table or view of the lake"
             raise PersonascopeError(f"claim {claim.id!r}: {wrong}; expected a measurement, not its own answer")
+        if draws_lots(statement):
+            raise PersonascopeError(f"claim {claim.id!r}: the query draws at random, so that it gives another value each time; expected one that decides")
         if claim.kind == "null":
             expect_equivalence(claim.id, statement)
         if depends_on_order(statement):
@@ -236,10 +239,30 @@ def _answer(warehouse: Asked, claim: Claim, query: str, expected: Expected, mode
 
 
 def _is_its_own_answer(warehouse: Asked, name: str, statement: Node, found: Found) -> bool:
-    """Whether a number comes out the same without a single row, so that it stands in the query; a 0 is what a count gives by right."""
-    query = without_rows(statement) if isinstance(found, Decimal) and not isinstance(found, bool) and found else None
+    """Whether a value comes out the same without a single row, or as another where a literal of the query is another; a 0 is what a count gives by right."""
+    if isinstance(found, (bool, tuple)) or not found:
+        return False
+    query = without_rows(statement) if isinstance(found, Decimal) else None
     value = None if query is None else _ask_quietly(warehouse, query)
-    return value is not None and same(_found(name, value) or Decimal(0), found)
+    if value is not None and same(_found(name, value) or Decimal(0), found):
+        return True
+    other = found + 1 if isinstance(found, Decimal) else f"{found} or not"
+    changed = with_other_answer(statement, found, str(other))
+    value = None if changed is None else _ask_quietly(warehouse, sql_of(changed))
+    return value is not None and same(_found(name, value) or Decimal(0), other)
+
+
+def _exact(warehouse: Asked, name: str, statement: Node | None, found: Found) -> Found:
+    """A value before the query rounds it: to how many digits it is held against the published one is no matter of the query."""
+    exact = None if statement is None else without_rounding(statement)
+    if exact is None or exact == statement:
+        return found
+    value = _found(name, _ask_quietly(warehouse, sql_of(exact)))
+    return value if value is not None and _are_numbers(value) and _are_numbers(found) else found
+
+
+def _are_numbers(value: Found) -> bool:
+    return all(isinstance(each, Decimal) for each in (value if isinstance(value, tuple) else (value,)))
 
 
 def _expect_one_answer(warehouse: Asked, claim: Claim, query: str, model: str | None, found: Found) -> None:

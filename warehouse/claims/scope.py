@@ -63,11 +63,18 @@ def whole(statement: Node) -> Population | None:
 
 
 def populations(statement: Node) -> Iterator[Population]:
-    """For every sum, count or subquery of a query, the rows it is over, and those that its filters pick out by name."""
+    """For every sum, count or subquery of a query, the rows it is over, those that its filters and joins pick out by name, and those on which its conditions on
+    what came out are decided: NULL is neither above a bound nor below it."""
     for node, beside in _selects(statement["node"], []):
         yield _population(statement, node, beside)
         for condition in _name_filters(node):
             yield _population(statement, node, beside, [condition])
+        for condition in _outcome_conditions(node):
+            yield _population(statement, node, beside, [_is_decided(condition)])
+        for joined in _joined_by_name(node):
+            yield _population(statement, joined, beside)._replace(of_a_filter=True)
+    for sought, where in _sought(statement["node"]):
+        yield _population(statement, where, [], [sought])
 
 
 def without_rows(statement: Node) -> str | None:
@@ -197,6 +204,41 @@ def _name_filters(node: Node) -> Iterator[Node]:
         for each in below([*conjuncts(aggregate.get("filter")), aggregate.get("arguments", [])]):
             if _is_text_literal(each) and all(_is_key(name[-1], read) for name in columns(each)):
                 yield each
+
+
+def _outcome_conditions(node: Node) -> Iterator[Node]:
+    """The conditions of a SELECT that are said of its rows, whether these are left out by WHERE, by a FILTER or by a CASE that is summed."""
+    read, near = relations(node.get("from_table")), aliases(node.get("from_table"))
+    aggregates = [each for each in below(node.get("select_list", [])) if is_aggregate(each)]
+    said = conjunction([each for each in conjuncts(node.get("where_clause")) if not _says_which(each, set(read.values()))])
+    found = [] if said is None else [said]
+    found += [each["filter"] for each in aggregates if each.get("filter")]
+    found += [check["when_expr"] for each in aggregates for part in below(each["arguments"]) for check in part.get("case_checks", [])]
+    yield from (each for each in found if columns(each) and _is_local(each, near) and not any(map(is_aggregate, below(each))))
+
+
+def _is_decided(condition: Node) -> Node:
+    return {"class": "OPERATOR", "type": "OPERATOR_IS_NOT_NULL", "alias": "", "children": [condition]}
+
+
+def _joined_by_name(node: Node) -> Iterator[Node]:
+    """The SELECT with an inner join for each outer one whose condition picks rows out by a name: what it joins in vain, it says nothing of."""
+    read = set(relations(node.get("from_table")).values())
+    for place, join in enumerate(below(node.get("from_table"))):
+        outer = join.get("type") == "JOIN" and join.get("join_type") in ("LEFT", "RIGHT", "OUTER", "FULL")
+        if outer and any(_is_text_literal(each) and all(_is_key(name[-1], read) for name in columns(each)) for each in conjuncts(join.get("condition"))):
+            changed = deepcopy(node)
+            list(below(changed["from_table"]))[place]["join_type"] = "INNER"
+            yield changed
+
+
+def _sought(node: Node) -> Iterator[tuple[Node, Node]]:
+    """For every name that is looked for in a subquery (`'poet' not in (select persona ...)`): the condition that a row bears it, and the subquery."""
+    for each in below(node):
+        inner = each["subquery"]["node"] if each.get("class") == "SUBQUERY" and is_constant(each.get("child") or {}) else {}
+        chosen = inner.get("select_list", [])
+        if len(chosen) == 1 and chosen[0].get("class") == "COLUMN_REF" and _is_key(chosen[0]["column_names"][-1], set(relations(inner["from_table"]).values())):
+            yield {"class": "COMPARISON", "type": "COMPARE_EQUAL", "alias": "", "left": chosen[0], "right": each["child"]}, inner
 
 
 def _counting(statement: Node, node: Node, beside: list[Node]) -> str:

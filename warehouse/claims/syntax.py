@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -9,6 +11,8 @@ import duckdb
 
 Node = dict[str, Any]
 ORDER_DEPENDENT = frozenset({"first", "last", "any_value", "arbitrary", "arg_min", "arg_max", "min_by", "max_by", "mode", "list", "array_agg", "string_agg"})
+_LOTS = frozenset({"random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid"})
+_WHOLE = frozenset({"INTEGER", "INT", "BIGINT", "SMALLINT", "TINYINT", "HUGEINT", "UINTEGER", "UBIGINT", "USMALLINT", "UTINYINT", "UHUGEINT"})
 _OF_WINDOWS = frozenset({"row_number", "ntile", "lag", "lead", "first_value", "last_value", "nth_value", "cume_dist"})
 
 
@@ -87,14 +91,79 @@ def is_summed(node: Node) -> bool:
     return not node.get("group_expressions") and any(is_aggregate(each) for each in below(node.get("select_list", [])))
 
 
+def draws_lots(statement: Node) -> bool:
+    """Whether a query takes a sample of its rows or calls a function that gives another value each time."""
+    return any(node.get("sample") or node.get("function_name") in _LOTS for node in below(statement["node"]))
+
+
 def depends_on_order(statement: Node) -> bool:
-    """Whether a query has a part whose value may hang on the order in which rows come: such an aggregate, a window or a LIMIT."""
+    """Whether a query has a part whose value may hang on the order in which rows come: such an aggregate, a window, a LIMIT or a DISTINCT ON."""
     for node in below(statement["node"]):
-        if node.get("type") == "LIMIT_MODIFIER" or node.get("class") == "WINDOW":
+        if node.get("type") in ("LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER") or node.get("class") == "WINDOW" or node.get("distinct_on_targets"):
             return True
         if node.get("class") == "FUNCTION" and node.get("function_name") in ORDER_DEPENDENT | _OF_WINDOWS:
             return True
     return False
+
+
+def without_rounding(statement: Node) -> Node:
+    """The query with what its first column rounds as it was before: `round(x, 1)` and `x::int` become x, also in a list."""
+    statement = deepcopy(statement)
+    chosen = statement["node"].get("select_list", [])
+    if chosen:
+        chosen[0] = _unrounded(chosen[0]) | {"alias": chosen[0].get("alias", "")}
+    return statement
+
+
+def _unrounded(node: Node) -> Node:
+    name = node.get("function_name")
+    if node.get("class") == "FUNCTION" and name in ("round", "round_even"):
+        return _unrounded(node["arguments"][0]["expression"])
+    if node.get("class") == "CAST" and node.get("type_expr", {}).get("type_name") in _WHOLE:
+        return _unrounded(node["child"])
+    if name == "list_value":
+        return node | {"arguments": [each | {"expression": _unrounded(each["expression"])} for each in node["arguments"]]}
+    return node
+
+
+def with_other_answer(statement: Node, answer: Decimal | str, other: str) -> Node | None:
+    """The query with `other` for the literals of that value wherever they are handed on as they stand; None where it has no such literal.
+
+    They are through aggregates, casts, CASE, coalesce and subqueries, not through arithmetic, conditions or a CASE that may also give something else.
+    """
+    changed, found = deepcopy(statement), False
+    for select in below(changed["node"]):
+        for each in select.get("select_list", []) if select.get("type") == "SELECT_NODE" else ():
+            for literal in _handed_on(each):
+                if _value(literal) == answer:
+                    literal["text"], found = other, True
+    return changed if found else None
+
+
+def _value(literal: Node) -> Decimal | str | None:
+    if literal.get("kind") in ("NUMERIC", "INTEGER"):
+        return Decimal(literal["text"])
+    return str(literal["text"]) if literal.get("kind") == "STRING" else None
+
+
+def _handed_on(node: Node) -> Iterator[Node]:
+    """The literals that an expression may give as they stand."""
+    if node.get("class") == "CONSTANT" and node.get("literal"):
+        yield node["literal"]
+    elif node.get("class") == "CAST":
+        yield from _handed_on(node["child"])
+    elif node.get("class") == "CASE":
+        results = [*(each["then_expr"] for each in node["case_checks"]), node["else_expr"]]
+        given = [list(_handed_on(each)) for each in results if (each.get("literal") or {}).get("kind") != "NULL_LITERAL"]
+        if all(given) and len({_value(literal) for each in given for literal in each}) == 1:
+            for each in given:
+                yield from each
+    elif node.get("class") == "OPERATOR" and node.get("type") == "OPERATOR_COALESCE":
+        for each in node["children"]:
+            yield from _handed_on(each)
+    elif node.get("class") == "FUNCTION" and not node.get("is_operator"):
+        for each in node["arguments"]:
+            yield from _handed_on(each["expression"])
 
 
 @cache
