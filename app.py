@@ -8,7 +8,7 @@ import streamlit as st
 
 from personascope import app_pages
 from personascope.app_pages.shared import address
-from personascope.app_pages.shared.lake import Source, open_source
+from personascope.app_pages.shared.lake import Source, enter
 from personascope.app_pages.shared.root import ENVIRONMENT, lake_root
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.errors import PersonascopeError, sentence
@@ -37,7 +37,7 @@ def page_modules() -> dict[str, ModuleType]:
 def draw(page: ModuleType) -> None:
     """Draws one page of the lake, or the sentence that says why there is nothing to draw."""
     try:
-        source = open_source()
+        source = enter()
         show_sidebar(source)
         if source is None:
             here = f"There is no lake at {plain(lake_root())} yet: `personascope demo` makes one in a few minutes"

@@ -19,7 +19,7 @@ from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 
 Value = str | int | float | bool | None
-_DRAWN = "the lake of the page"
+_DRAWN, _OPENED = "the lake of the page", "the lake of the page that is drawn next"
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,15 @@ def open_source() -> Source | None:
     return Source(str(root), stable_hash([stamps, left_out]), len(stamps), left_out)
 
 
+def enter() -> Source | None:
+    """`open_source`, for the page that is drawn next: it gets the same from `source`, since what lies in a lake is looked at once a rerun."""
+    st.session_state[_OPENED] = found = open_source()
+    return found
+
+
 def source() -> Source:
     """The lake for a page that is being drawn; the app draws no page while there is none."""
-    found = open_source()
+    found = st.session_state.pop(_OPENED, None) or open_source()
     if found is None:
         st.stop()
     st.session_state[_DRAWN] = found

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from personascope.app_pages.shared.bar import bar
-from personascope.app_pages.shared.lake import source
+from personascope.app_pages.shared.lake import Source, source
 from personascope.app_pages.shared.text import plain
 from personascope.app_pages.sql import chart, editor, gallery, result, schema
 from personascope.app_pages.sql.asking import ask, remember
@@ -29,13 +29,12 @@ def main() -> None:
     with beside:
         schema.show()
     if query:
-        _show_answer(query)
+        _show_answer(lake, query)
     gallery.show_history()
     gallery.show(lake, expanded=not query)
 
 
-def _show_answer(query: str) -> None:
-    lake = source()
+def _show_answer(lake: Source, query: str) -> None:
     try:
         rows = ask(lake, query)
     except PersonascopeError as error:

@@ -116,8 +116,8 @@ class Foundation:
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False, room: int = 0) -> None:
         self._connection = connection
         self.contents = contents = lake.contents()
-        self._small = _small_tables(list(contents.runs.values()), room)
-        self.holds_rows = False  # of the runs that were there when it was connected
+        self._small, self.empty = _small_tables(list(contents.runs.values()), room)
+        self.held: frozenset[str] = frozenset()  # the tables that are read once, in memory or known to have no rows
         self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs)
         self._has_views = False
@@ -144,6 +144,11 @@ class Foundation:
         self._small = frozenset()
         self._create(list(self._waiting))
 
+    @property
+    def holds_rows(self) -> bool:
+        """Whether it knows rows of the runs that were there when it was connected, and none of others."""
+        return bool(self.held)
+
     def _lay_views(self, words: Collection[str]) -> bool:
         if there := not views().keys().isdisjoint(words) or not macro_names().isdisjoint(words):
             copy_views(self._connection)
@@ -154,22 +159,28 @@ class Foundation:
         if small:
             self._small -= frozenset(small)
             try:
-                in_memory = [self._waiting[name].replace("create view", "create table", 1) if name in small else self._waiting[name] for name in names]
-                _execute(self._connection, ["begin;", *in_memory, "commit;"])
+                _execute(self._connection, ["begin;", *(self._once(name) if name in small else self._waiting[name] for name in names), "commit;"])
             except duckdb.InterruptException:
                 raise
             except (duckdb.Error, PersonascopeError):  # a damaged file, or no memory left: what matters of that is told by the query that reads it
                 self._create(names)
                 return
-            self.holds_rows = True
+            self.held |= frozenset(small)
         elif names:
             _execute(self._connection, ["begin;", *(self._waiting[name] for name in names), "commit;"])
         for name in names:
             del self._waiting[name]
 
+    def _once(self, name: str) -> str:
+        """The statement that reads a table into memory; one that no run holds is known to be empty by every plan, which leaves out what hangs on it."""
+        if name in self.empty:
+            return f"create view {name} as {no_rows(name)};"
+        return self._waiting[name].replace("create view", "create table", 1)
 
-def _small_tables(manifests: list[Manifest], room: int) -> frozenset[str]:
-    """The tables, the smallest first, whose files take at most `room` bytes together; a roll-up that a run lacks takes what it is made of."""
+
+def _small_tables(manifests: list[Manifest], room: int) -> tuple[frozenset[str], frozenset[str]]:
+    """The tables, the smallest first, whose files take at most `room` bytes together, and those of them that no run holds; a roll-up that a run lacks takes
+    what it is made of."""
     sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, _OF_A_MANIFEST * len(manifests))
     for manifest in manifests:
         lacking = {target.name: target.rollup_of for target in outdated(manifest)}
@@ -177,7 +188,8 @@ def _small_tables(manifests: list[Manifest], room: int) -> frozenset[str]:
             sizes[name] += sum(manifest.tables[each].bytes for each in lacking.get(name, [name]) if each in manifest.tables)
     by_size = sorted(sizes, key=lambda name: (sizes[name], name))
     sums = accumulate(sizes[name] for name in by_size)
-    return frozenset(name for name, taken in zip(by_size, sums, strict=True) if taken <= room)
+    small = frozenset(name for name, taken in zip(by_size, sums, strict=True) if taken <= room)
+    return small, frozenset(name for name in small if not sizes[name]) - {NOTES}
 
 
 def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False) -> dict[str, str]:
@@ -220,8 +232,13 @@ def _noted(lake: Lake, from_behind: bool) -> str:
     ]
     columns, types = ", ".join(tables()[NOTES].columns), table_types()[NOTES]
     if not rows:
-        return f"select {', '.join(f'null::{of} as {name}' for name, of in types.items())} where false"
+        return no_rows(NOTES)
     return f"select {', '.join(f'{name}::{of} as {name}' for name, of in types.items())} from (values {', '.join(rows)}) as noted({columns})"
+
+
+def no_rows(name: str) -> str:
+    """A table of the present version without rows, which is planned without a file."""
+    return f"select {', '.join(_cast(column, of, False) for column, of in table_types()[name].items())} where false"
 
 
 def _cast(column: str, of: str, is_there: bool) -> str:

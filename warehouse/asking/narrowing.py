@@ -19,15 +19,17 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.answers import Parameters
 from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
-from personascope.warehouse.asking.catalogue import own_files, table_definitions
+from personascope.warehouse.asking.catalogue import no_rows, own_files, table_definitions
+from personascope.warehouse.asking.views import tables_behind
 from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST
+from personascope.warehouse.store.schema import tables
 
 MANY = 200  # runs; fewer are opened as fast as a plan is made
 BOUND = ("run_id", "checkpoint", "subject", "persona", "study")
 # What depends on how many rows there are says nothing over tables that have none; the last one takes minutes over many views.
-_OF_ROWS = "statistics_propagation, empty_result_pullup, join_order, compressed_materialization, projection_pullup"
+_OF_ROWS = "statistics_propagation, join_order, compressed_materialization, projection_pullup"
 # An "optional" filter is one that an operator above the scan applies, too.
 _IS = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? ?= ?'([^']*)'\)?")
 _IS_IN = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? IN \(('[^']*'(?:, '[^']*')*)\)\)?")
@@ -35,33 +37,40 @@ Bounds = dict[str, frozenset[str]]  # by column, the values that a row of a scan
 
 
 class Narrowing:
-    """The plans of one state of a lake; views in `kept` are tables there, which a question need not look behind."""
+    """The plans of one state of a lake; views in `kept` are tables there, which a question need not look behind, and no run holds a table in `empty`."""
 
-    def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int) -> None:
-        self._lake, self._contents, self._kept, self._memory = lake, contents, kept, memory
+    def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int, empty: Collection[str] = ()) -> None:
+        self._lake, self._contents, self._kept, self._memory, self._empty = lake, contents, kept, memory, empty
         self._planner: duckdb.DuckDBPyConnection | None = None
         self._lock = threading.Lock()
 
-    def script(self, query: str, parameters: Parameters) -> list[str]:
-        """The statements that put fewer files in the place of a table, for the connection that asks this question; none where nothing is gained or sure."""
+    def script(self, query: str, parameters: Parameters, held: Collection[str] = ()) -> list[str]:
+        """The statements that put fewer files in the place of a table, for the connection that asks this question; none where nothing is gained or sure.
+
+        Tables in `held` are read already, and no plan is made for a question that reads no other from many files.
+        """
         contents = self._contents
-        if len(contents.runs) < MANY or not self._has_many_files:
+        if len(contents.runs) < MANY or not self._of_many_files & tables_behind(re.findall(r"\w+", query.lower()), self._kept) - set(held):
             return []
         found = []
         for name, scans in self._scans(query, parameters).items():
+            if name in held:
+                continue
             of_table = [run_id for run_id, manifest in self._contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
             known = [self._heeded(bounds, query, parameters) for bounds in scans]
             if all(known):
                 kept = [run_id for run_id in of_table if any(self._may_hold(run_id, name, bounds) for bounds in known)]
                 if 2 * len(kept) <= len(own_files(contents, name)):
                     few = Contents({run_id: contents.runs[run_id] for run_id in kept}, contents.strays)
-                    found.append(table_definitions(self._lake, few, named_runs=True)[name].replace("create view", "create temp view", 1))
+                    definition = table_definitions(self._lake, few, named_runs=True)[name] if kept else f"create view {name} as {no_rows(name)};"
+                    found.append(definition.replace("create view", "create temp view", 1))
         return found
 
     @cached_property
-    def _has_many_files(self) -> bool:
-        """Whether some table is read from many files, so that a plan pays; compact files are few."""
-        return not self._contents.compacts or any(len(own_files(self._contents, name)) >= MANY for name in table_types())
+    def _of_many_files(self) -> set[str]:
+        """The tables that are read from many files, so that a plan pays; a roll-up may be made up from those of others."""
+        many = {name for name in table_types() if len(own_files(self._contents, name)) >= MANY // 2}
+        return many | {name for name, table in tables().items() if not many.isdisjoint(table.rollup_of)}
 
     def interrupt(self) -> None:
         """Stops a plan that is being made."""
@@ -71,7 +80,7 @@ class Narrowing:
     def _scans(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]]:
         """By name of a table what each of its scans is bound to; nothing for a question that cannot be planned like this."""
         with self._lock:
-            planner = self._planner = self._planner or _planner(self._kept, self._memory)
+            planner = self._planner = self._planner or _planner(self._kept, self._memory, self._empty)
             try:
                 answer = planner.execute(f"explain (format json) {query}", parameters).fetchall()
             except duckdb.InterruptException:
@@ -111,11 +120,15 @@ class Narrowing:
         return True
 
 
-def _planner(kept: Collection[str], memory: int) -> duckdb.DuckDBPyConnection:
-    """A connection with every table, without rows, and every view, where those that are kept are tables, too; locked down, as planning may read and compute."""
+def _planner(kept: Collection[str], memory: int, empty: Collection[str]) -> duckdb.DuckDBPyConnection:
+    """A connection with every table, without rows, and every view, where those that are kept are tables, too; locked down, as planning may read and compute.
+
+    Of tables in `empty` a plan knows that they have no rows, and scans nothing that is joined to them alone.
+    """
     connection = duckdb.connect()
     copy_views(connection)
-    connection.execute("\n".join(as_table(name, types) for name, types in table_types().items()))
+    made = (f"create view {name} as {no_rows(name)};" if name in empty else as_table(name, types) for name, types in table_types().items())
+    connection.execute("\n".join(made))
     connection.execute("\n".join(f"drop view {name}; {as_table(name, all_view_types()[name])}" for name in kept))
     connection.execute(
         f"set disabled_optimizers = '{_OF_ROWS}'; set memory_limit = '{memory}B'; set temp_directory = ''; set autoinstall_known_extensions = false; "

@@ -49,7 +49,7 @@ class Warehouse:
         self._connection = duckdb.connect()
         self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY)
         self._defined: set[str] = set()
-        self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes)
+        self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes, self._foundation.empty)
         places = (self.lake.runs_folder, self.lake.root / FOLDER)
         folders = {spelt for place in places for spelt in (str(place), escaped(place))}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
@@ -129,7 +129,7 @@ class Warehouse:
         about_tables = any(word.lower().startswith(CATALOGUE) for word in re.findall(r"\w+", query))
         if about_tables or self._from_behind or self.lake.names() != self._names:
             return []
-        return self._narrowing.script(query, parameters)
+        return self._narrowing.script(query, parameters, self._foundation.held)
 
     def _expect_select(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:
         """Raises PersonascopeError for anything but one SELECT; a pivot is one, which DuckDB makes of several."""

@@ -6,7 +6,7 @@ mean what they do there.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -156,6 +156,20 @@ def closure(names: Iterable[str]) -> set[str]:
         if name not in found:
             found.add(name)
             waiting += views()[name].reads & views().keys()
+    return found
+
+
+def tables_behind(names: Iterable[str], kept: Collection[str] = ()) -> set[str]:
+    """The tables among `names` and those that views among them read, directly or not; views in `kept` are answers, behind which nothing is read."""
+    found: set[str] = set()
+    seen, waiting = set(kept), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in tables():
+            found.add(name)
+        elif name in views() and name not in seen:
+            seen.add(name)
+            waiting += views()[name].reads
     return found
 
 

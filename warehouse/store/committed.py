@@ -20,6 +20,9 @@ from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name, wh
 
 SCHEMA_RUN = "_schema"
 _named: set[tuple[str, str]] = set()
+MET = 8  # runs folders whose runs are kept in mind
+_State = tuple[Mark, Mark, int]  # of a run's folder, and of the file of its manifest with its size
+_met: dict[str, dict[str, tuple[_State, Manifest]]] = {}  # by runs folder, the sound runs of it as they were met last
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,36 @@ def look(runs_folder: Path) -> Contents:
     with suppress(OSError):
         if (mark := mark_of((runs_folder / SCHEMA_RUN).lstat())) in looked:
             looked.add(mark)
+    before, met = _met.get(str(runs_folder), {}), {}
     for entry in found:
-        seen = _run_or_stray(Path(entry.path), entry.is_symlink(), looked)
+        state = _state(entry)
+        if state is not None and state[0] in looked and (known := before.get(entry.name)) is not None and known[0] == state:
+            looked.add(state[0])
+            seen: Manifest | Stray | None = known[1]
+        else:
+            seen = _run_or_stray(Path(entry.path), entry.is_symlink(), looked)
         if isinstance(seen, Manifest):
             runs[entry.name] = seen
+            if state is not None:
+                met[entry.name] = (state, seen)
         elif seen is not None:
             strays.append(seen)
+    _met.pop(str(runs_folder), None)
+    _met[str(runs_folder)] = met
+    for old in list(_met)[:-MET]:
+        _met.pop(old, None)
     looked.keep()
     return Contents(runs, tuple(strays))
+
+
+def _state(entry: os.DirEntry[str]) -> _State | None:
+    """What of a run's folder and its manifest changes where one of them does; None where there is no such pair. Two questions to the file system, since every
+    run of a lake is asked for by every rerun of the app."""
+    try:
+        folder, manifest = entry.stat(follow_symlinks=False), os.lstat(f"{entry.path}/{MANIFEST}")
+    except OSError:
+        return None
+    return mark_of(folder), (manifest.st_ino, manifest.st_mtime_ns), manifest.st_size
 
 
 def names(runs_folder: Path) -> dict[str, Mark]:
