@@ -94,6 +94,7 @@ def _folder() -> Path:
     return _made(cache_root() / CATALOGUES, version())
 
 
+@cache
 def version() -> str:
     """A hash of every table, macro and view, and of the program that binds them."""
     texts = {name: table.sql for name, table in tables().items()} | {name: view.sql for name, view in views().items()}
