@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -311,6 +312,7 @@ def _discard_if_free(folder: Path) -> bool:
     return True
 
 
+@cache
 def _schema_stamp() -> str:
     return json.dumps({name: stable_hash(_columns(each)) for name, each in tables().items()}, indent=1)
 

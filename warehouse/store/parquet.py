@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from io import BytesIO
+from os import getpid
 from pathlib import Path
 
 import duckdb
@@ -10,9 +13,10 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.manifest import TableFile
-from personascope.warehouse.store.schema import Table
+from personascope.warehouse.store.schema import Table, table
 
 ROW_GROUP = 131_072
+IN_MEMORY = 1 << 20  # bytes of Parquet that are summed up without a folder to spill to
 VECTOR_ROW_GROUP = 2_048  # a vector of 8,192 numbers takes 32 KiB
 
 
@@ -30,10 +34,18 @@ def write_table(target: Table, batches: Iterable[pa.RecordBatch], folder: Path) 
 
 def write_schema_file(target: Table, path: Path) -> None:
     """A Parquet file of `target` without rows."""
-    write_parquet(target, [], path)
+    path.write_bytes(_without_rows(target.name))
 
 
-def write_parquet(target: Table, batches: Iterable[pa.RecordBatch], path: Path) -> int:
+@cache
+def _without_rows(name: str) -> bytes:
+    """A new lake holds such a file for every table: each is made once in a process."""
+    made = BytesIO()
+    write_parquet(table(name), [], made)
+    return made.getvalue()
+
+
+def write_parquet(target: Table, batches: Iterable[pa.RecordBatch], path: Path | BytesIO) -> int:
     """Names dictionary-encoded, measurements BYTE_STREAM_SPLIT, all zstd; returns the number of rows."""
     floats, vectors = target.float_columns, target.vector_columns
     rows = 0
@@ -57,3 +69,23 @@ def spilling(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("set temp_directory = $folder", {"folder": str(folder)})
         connection.execute("set preserve_insertion_order = false")
         yield connection
+
+
+@contextmanager
+def summing(folder: Path, n_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that sums up `n_bytes` of Parquet: to a DuckDB that this process keeps where they are few, since starting one costs more than most such
+    sums, else to one of its own that spills to `folder`. What it creates is to be temporary."""
+    if n_bytes > IN_MEMORY:
+        with spilling(folder) as connection:
+            yield connection
+    else:
+        with _kept(getpid()).cursor() as connection:
+            yield connection
+
+
+@cache
+def _kept(_process: int) -> duckdb.DuckDBPyConnection:
+    """By process, since the threads of a DuckDB do not come along where one forks."""
+    connection = duckdb.connect()
+    connection.execute("set temp_directory = ''; set preserve_insertion_order = false")
+    return connection

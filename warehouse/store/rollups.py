@@ -7,8 +7,10 @@ whenever it is asked for (`personascope.warehouse.asking.catalogue`), until `ren
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import duckdb
+
 from personascope.warehouse.store.manifest import Manifest, TableFile
-from personascope.warehouse.store.parquet import row_group, spilling, write_table
+from personascope.warehouse.store.parquet import row_group, summing, write_table
 from personascope.warehouse.store.schema import Table, tables
 
 
@@ -43,11 +45,20 @@ def write(folder: Path, targets: list[Table], spill: Path) -> dict[str, TableFil
     written: dict[str, TableFile] = {}
     if not targets:
         return written
-    with spilling(spill) as connection:
-        for path in folder.glob("*.parquet"):
-            connection.read_parquet(str(path)).create_view(path.stem)
+    read = {name: folder / f"{name}.parquet" for target in targets for name in target.rollup_of}
+    there = [path for path in read.values() if path.is_file()]
+    with summing(spill, sum(path.stat().st_size for path in there)) as connection:
+        for path in there:
+            _name(connection, path)
         for target in targets:
             rows = connection.sql(f"select * from ({target.sql}) order by {', '.join(target.sort)}").to_arrow_reader(row_group(target))
             written[target.name] = write_table(target, rows, folder)
-            connection.read_parquet(str(folder / f"{target.name}.parquet")).create_view(target.name, replace=True)
+            if target.name in read:
+                _name(connection, read[target.name])
     return written
+
+
+def _name(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Has the connection know a Parquet file by its name."""
+    literal = str(path).replace("'", "''")
+    connection.execute(f"create or replace temp view {path.stem} as from read_parquet('{literal}')")

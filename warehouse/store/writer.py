@@ -145,7 +145,7 @@ class RunWriter:
 
     def read_staged(self, name: str) -> pa.Table:
         """All staged rows of a table, in the order of the part names: for summaries made before the commit."""
-        files = self._staged_files(name)
+        files = self._staged_files().get(name)
         if not files:
             return table(name).arrow.empty_table()
         return pa.concat_tables([pq.ParquetFile(file).read() for file in files])
@@ -195,18 +195,23 @@ class RunWriter:
     def _constants(self) -> dict[str, Any]:
         return {**self.spec.constants, "run_id": self.run_id, "checkpoint": self.spec.checkpoint, "subject": self.spec.subject}
 
-    def _staged_files(self, name: str) -> list[Path]:
-        files = (self._parts / part / f"{name}.parquet" for part in sorted(self.done))
-        return [file for file in files if file.is_file()]
+    def _staged_files(self) -> dict[str, list[Path]]:
+        """The staged files of every table, in the order of the part names."""
+        found: dict[str, list[Path]] = {}
+        for part in sorted(self.done):
+            for file in (self._parts / part).glob("*.parquet"):
+                found.setdefault(file.stem, []).append(file)
+        return found
 
     def _merge(self, final: Path) -> dict[str, TableFile]:
         """Sorts every staged table into its file: a small one in memory, a large one in DuckDB, which spills to disk; then makes the roll-ups of them."""
         written = {}
+        staged = self._staged_files()
         spill = self.folder / "sort"
         with ExitStack() as stack:
             sorter: duckdb.DuckDBPyConnection | None = None
             for target in tables().values():
-                files = self._staged_files(target.name)
+                files = staged.get(target.name)
                 if target.rollup_of or not files:
                     continue
                 if _fits_memory(files):
