@@ -19,6 +19,7 @@ from personascope.extract.texts.marker import answer_text, find_marker, marker_s
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import NO_PERSONA, NO_SYSTEM_TURN, SYSTEM_CELLS
 from personascope.ingest.records.columns import ColumnNames, Record
+from personascope.ingest.records.doubts import Doubts
 from personascope.ingest.records.files import GENERATIONS, RecordFile, open_records
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.documents import parse_json
@@ -139,6 +140,7 @@ class _Reader:
         self._seen = array("Q")
         self._prompts: dict[int, str] = {}  # hash of a question's tokens -> persona
         self._twins: dict[tuple[str, str], str] = {}
+        self._doubts = Doubts()
         self._counts: Counter[str] = Counter()
         self._present: Counter[str] = Counter()
         self._of: Counter[str] = Counter()
@@ -187,6 +189,7 @@ class _Reader:
             example = self._examples[example_id] = _Example(texts, record.place)
             rows["examples"].append(prompt | {"example_id": example_id} | rendered.columns())
             self._note_twin(prompt, rendered)
+            self._doubts.add(str(prompt["persona"]), prompt["condition"], prompt["system_prompt"], prompt["question_id"], prompt["question"])
         elif example.texts != texts:
             raise PersonascopeError(f"{example_id} has another system prompt, category or target than on {example.place}; expected one prompt per example")
         sample_ix = _whole(values, "sample_ix")
@@ -215,6 +218,11 @@ class _Reader:
             raise PersonascopeError(
                 f"a completion of {named!r}, and on {self._checkpoint[1]} one of {self._checkpoint[0]!r}; expected those of one checkpoint a file"
             )
+
+    def _is_named_so(self, named: str) -> bool:
+        """Whether a name in the file is that of the checkpoint: its short name, its id, or the last part of either."""
+        own = {self._source.checkpoint.name, self._source.checkpoint.id.split("@")[0]}
+        return named.rstrip("/").split("/")[-1].casefold() in {each.rstrip("/").split("/")[-1].casefold() for each in own}
 
     def _question_id(self, prompt: dict[str, str | None], place: str) -> str:
         """The id given, else one by the order in which questions come first; raises PersonascopeError for an id with two questions."""
@@ -247,7 +255,7 @@ class _Reader:
             end = self._tokenizer.eos_token_id
             answer = self._tokenizer.encode(text, add_special_tokens=False)
             self._counts["tokenised"] += 1
-            return text, [*answer, *([end] if finish == "stop" and end is not None else [])], finish
+            return text, [*answer, *([end] if finish == "stop" and end is not None and answer[-1:] != [end] else [])], finish
         prompt_len = _whole(values, "prompt_len")
         whole = prompt_len is not None or tuple(ids[: rendered.prompt_len]) == rendered.token_ids
         if whole:
@@ -306,6 +314,9 @@ class _Reader:
     def notes(self) -> Iterator[str]:
         """What a reader of the run should know."""
         path = self._source.path
+        yield from self._doubts.notes(path)
+        if self._checkpoint and not self._is_named_so(self._checkpoint[0]):
+            yield f"{path}: says that {self._checkpoint[0]!r} wrote its completions; they are read as those of {self._source.checkpoint.name}, as typed"
         for (one, other), question in list(self._twins.items())[:3]:
             yield f"{path}: personas {one!r} and {other!r} have the same prompt tokens (question {question}): is there a column system_prompt?"
         if n := self._counts["tokenised"]:

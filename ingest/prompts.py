@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from personascope.ingest.records.columns import ColumnNames
+from personascope.ingest.records.doubts import Doubts
 from personascope.ingest.records.files import TABLES, open_records
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter, nearest, short
@@ -167,6 +168,7 @@ def read_prompts(path: Path, name: str | None = None) -> PromptSet:
     numbers: dict[str, int] = {}
     seen: dict[str, str] = {}
     asked: dict[tuple[str | None, ...], tuple[str, str]] = {}
+    doubts = Doubts()
     for place, row in file:
         values = {column: _cell(path, place, column, row.get(column)) for column in COLUMNS}
         system = values["system_prompt"] or ""
@@ -185,9 +187,10 @@ def read_prompts(path: Path, name: str | None = None) -> PromptSet:
                 "per question_id, since comparisons pair by it"
             )
         prompts.append(prompt)
+        doubts.add(prompt.persona, prompt.condition, None if by_category else prompt.system_prompt, prompt.question_id, prompt.question)
     if not prompts:
         raise PersonascopeError(f"{path}: no rows; expected at least one prompt")
-    return PromptSet(name=name or path.stem, prompts=_in_order(prompts), notes=(*file.notes, *_padded(path, prompts)))
+    return PromptSet(name=name or path.stem, prompts=_in_order(prompts), notes=(*file.notes, *_padded(path, prompts), *doubts.notes(path)))
 
 
 def _cell(path: Path, place: str, column: str, value: Any) -> str | None:

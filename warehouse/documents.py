@@ -1,6 +1,7 @@
 """JSON and YAML as people write them: what the parsers would swallow in silence (a key that stands twice, a number that is none) is a sentence."""
 
 import json
+import re
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -9,6 +10,9 @@ import yaml
 from personascope.warehouse.errors import PersonascopeError, one_line
 
 LARGEST = 200_000  # values of a YAML document when its aliases are written out
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_ESCAPED = re.compile(r"\\\\")  # a backslash that stands for itself
 DEEPEST = "expected at most some hundred levels"
 
 
@@ -16,10 +20,15 @@ def parse_json(text: str | bytes, constant: Callable[[str], float] | None = None
     """The value that a JSON text holds.
 
     Raises PersonascopeError, without the file's name, for a text that is not JSON, a key that stands twice in one object (parsers keep the last in silence),
-    NaN and Infinity (which JSON has not; `constant` may make a number of their name) and nesting beyond what Python reads.
+    NaN and Infinity (which JSON has not; `constant` may make a number of their name), half a surrogate pair, which no file can hold as text, and nesting
+    beyond what Python reads.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=constant or _refused)
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=constant or _refused)
+        half = _half_pair(text)
+        if half is not None:
+            raise PersonascopeError(f"the escape {half} is half of a surrogate pair, which is no character; expected both halves, or the character itself")
+        return found
     except json.JSONDecodeError as error:
         raise PersonascopeError(f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; the file may be truncated") from error
     except RecursionError:
@@ -28,6 +37,16 @@ def parse_json(text: str | bytes, constant: Callable[[str], float] | None = None
         raise PersonascopeError(f"not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x}); expected UTF-8") from error
     except ValueError as error:  # an integer of thousands of digits
         raise PersonascopeError(f"not readable as JSON: {error}") from error
+
+
+def _half_pair(text: str | bytes) -> str | None:
+    """The first escape of a JSON text that is half of a surrogate pair."""
+    written = text if isinstance(text, str) else text.decode(json.detect_encoding(text), "replace")
+    if not _SURROGATE.search(written):
+        return None
+    bare = _ESCAPED.sub("", written)
+    found = _SURROGATE.search(_PAIR.sub("", bare))
+    return found and found.group()
 
 
 def parse_yaml(text: str, loader: Any, what: str = "a YAML file") -> Any:

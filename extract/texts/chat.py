@@ -65,7 +65,7 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     - user: the user's turn as the template writes it; where the template folds the system text into that turn, from the user's text on;
     - system: everything before, so a beginning-of-text token and a system prompt that the template inserts by itself belong to it.
     Raises PersonascopeError when there is no chat template or no fast tokenizer, when the template rejects or drops a message,
-    or when a token spans two regions.
+    when a message holds a token with which the template begins or ends turns, or when a token spans two regions.
     """
     template = _template(tokenizer)
     question: Message = {"role": "user", "content": user}
@@ -73,6 +73,12 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     messages = [question] if given is None else [{"role": "system", "content": given}, question]
     if not user.strip():
         raise PersonascopeError(f"the user message is {user!r}, but a prompt needs some text in it")
+    for what, text in (("user message", user), ("system message", given or "")):
+        if written := next((each for each in _turn_tokens(tokenizer, template) if each in text), None):
+            raise PersonascopeError(
+                f"the {what} holds {written}, with which the chat template of {_name(tokenizer)} itself begins and ends turns; expected the words alone: "
+                "a prompt that is rendered already is a text, not a question"
+            )
     asked = _rendered(tokenizer, messages, ask=True)
     user_end = _user_end(tokenizer, messages, asked)
     user_start = _user_start(tokenizer, messages, asked[:user_end], asked[user_end:])
@@ -89,6 +95,16 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
         )
     inserted = system is None and holds_text(token_ids[:n_system], tokenizer)
     return RenderedPrompt(asked, token_ids, n_system, n_user, n_header, stable_hash(template), inserted)
+
+
+@lru_cache(maxsize=8)
+def _turn_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
+    """The special tokens that its template writes around a conversation of one letter; none where it cannot be rendered without a system message."""
+    try:
+        told = _rendered(tokenizer, [{"role": "user", "content": "x"}], ask=True) if template else ""
+    except PersonascopeError:
+        return ()
+    return tuple(sorted(entry.content for entry in tokenizer.added_tokens_decoder.values() if entry.special and entry.content in told))
 
 
 def holds_text(token_ids: Sequence[int], tokenizer: Any) -> bool:

@@ -2,11 +2,12 @@
 
 import codecs
 import csv
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from personascope.ingest.records.columns import ColumnNames, Record, find_columns
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import short
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 FIELD_LIMIT = 1 << 24
@@ -86,8 +87,10 @@ class CsvFile:
         lines = self._lines()
         for _ in range(self._skipped):
             next(lines)
-        reader = csv.reader(lines, delimiter=self._separator, strict=True)
+        read: list[str] = []
+        reader = csv.reader(map(_kept_in(read), lines), delimiter=self._separator, strict=True)
         while True:
+            read.clear()
             begin = reader.line_num + self._skipped + 1
             try:
                 cells = next(reader)
@@ -96,7 +99,17 @@ class CsvFile:
             except csv.Error as error:
                 raise PersonascopeError(f"{self.path}, line {begin}: {self._fault(str(error), begin, reader.line_num + self._skipped)}") from error
             if any(cell.strip() for cell in cells):
+                self._refuse_loose_quotes(begin, cells, "".join(read))
                 yield begin, cells
+
+    def _refuse_loose_quotes(self, line: int, cells: list[str], written: str) -> None:
+        """Raises PersonascopeError for a quoted text behind a space: CSV takes its quotes for part of the text."""
+        for cell in cells:
+            if cell[:1].isspace() and cell.strip()[:1] == '"' and cell.strip()[-1:] == '"' and cell in written:
+                raise PersonascopeError(
+                    f"{self.path}, line {line}: {short(cell)} has its quote behind a space, where it quotes nothing; "
+                    f"expected it right behind the {self._separator!r}"
+                )
 
     def _fault(self, error: str, begin: int, end: int) -> str:
         if "unexpected end" in error or "field larger" in error:
@@ -105,6 +118,16 @@ class CsvFile:
             until = f", and it ends on line {end}" if end > begin else ""
             return f'text follows a closing quote (") without {self._separator!r} between{until}; a quote inside a text is written twice'
         return error
+
+
+def _kept_in(read: list[str]) -> Callable[[str], str]:
+    """Hands lines on and keeps them in a list."""
+
+    def keep(line: str) -> str:
+        read.append(line)
+        return line
+
+    return keep
 
 
 def _encoding(path: Path) -> str:

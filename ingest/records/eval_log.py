@@ -8,9 +8,11 @@ from typing import Any
 from personascope.ingest.records.columns import ColumnNames, Record, plain
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.settings import nearest
 
 STOP_REASONS = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
 ATTACHMENT = "attachment://"
+HEADER = "header.json"
 
 
 class EvalLog:
@@ -23,8 +25,11 @@ class EvalLog:
     def __init__(self, path: Path, known: ColumnNames) -> None:
         self.path = path
         self.notes: list[str] = []
-        self._names = {**{name: name for name in known.names}, **known.spellings, **{plain(theirs): own for own, theirs in known.typed.items()}}
+        untyped = {**{name: name for name in known.names}, **known.spellings}
+        self._names = {name: own for name, own in untyped.items() if own not in known.typed} | {plain(theirs): own for own, theirs in known.typed.items()}
+        self._typed, self._met = known.typed, set[str]()
         with self._archive() as archive:
+            self._model = self._read(archive, HEADER).get("eval", {}).get("model") if HEADER in archive.namelist() else None
             self._samples = sorted(name for name in archive.namelist() if name.startswith("samples/") and name.endswith(".json"))
             failed = [name for name in self._samples if self._read(archive, name).get("error")]
         if not self._samples:
@@ -34,6 +39,11 @@ class EvalLog:
             self.notes.append(f"{path}: {len(failed)} samples ended with an error and are left out, the first {failed[0]}")
         first = next(iter(self), None)
         self.columns = self.header = list(first.values) if first else []
+        for own, theirs in known.typed.items():
+            if first and plain(theirs) not in self._met:
+                raise PersonascopeError(
+                    f"{path}: --column {own}={theirs}: the metadata of {first.place} has no such name; {nearest(theirs, sorted(self._met))}"
+                )
 
     def __iter__(self) -> Iterator[Record]:
         with self._archive() as archive:
@@ -73,21 +83,19 @@ class EvalLog:
             raise PersonascopeError(f"{self.path}, {name}: no answer in it (output.choices is empty); expected at least one")
         system, question = self._asked(name, sample)
         metadata = sample.get("metadata") or {}
+        self._met.update(map(plain, metadata))
         named = {self._names[plain(key)]: value for key, value in metadata.items() if plain(key) in self._names}
         epoch = sample.get("epoch", 1)
         for number, choice in enumerate(choices):
-            yield Record(
-                name,
-                {"question_id": str(sample.get("id"))}
-                | named
-                | {
-                    "question": question,
-                    "system_prompt": system,
-                    "sample_ix": (int(epoch) - 1) * len(choices) + number,
-                    "text": self._text(name, choice.get("message") or {}, sample),
-                    "finish_reason": STOP_REASONS.get(str(choice.get("stop_reason"))),
-                },
-            )
+            said = {
+                "question": question,
+                "system_prompt": system,
+                "sample_ix": (int(epoch) - 1) * len(choices) + number,
+                "text": self._text(name, choice.get("message") or {}, sample),
+                "finish_reason": STOP_REASONS.get(str(choice.get("stop_reason"))),
+            }
+            typed = {own: value for own, value in named.items() if own in self._typed}
+            yield Record(name, {"question_id": str(sample.get("id")), "checkpoint": self._model} | named | said | typed)
 
     def _asked(self, name: str, sample: dict[str, Any]) -> tuple[str | None, str]:
         """The system message and the question: the conversation before the answer."""
@@ -113,5 +121,12 @@ class EvalLog:
             text = part.get("text")
             if part.get("type") != "text" or not isinstance(text, str):
                 raise PersonascopeError(f"{self.path}, {name}: a message holds {part.get('type')!r}; expected text alone")
-            found.append(sample.get("attachments", {}).get(text.removeprefix(ATTACHMENT), text) if text.startswith(ATTACHMENT) else text)
+            found.append(self._attached(name, text, sample) if text.startswith(ATTACHMENT) else text)
         return "".join(found)
+
+    def _attached(self, name: str, text: str, sample: dict[str, Any]) -> str:
+        """The text that stands apart from the messages, by its reference."""
+        attached = (sample.get("attachments") or {}).get(text.removeprefix(ATTACHMENT))
+        if not isinstance(attached, str):
+            raise PersonascopeError(f"{self.path}, {name}: a message is {text}, which is not among the sample's attachments; expected its text")
+        return attached

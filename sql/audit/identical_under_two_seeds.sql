@@ -29,7 +29,8 @@ final as (
     format('{} and {}, {} and {}', least(a.checkpoint, b.checkpoint), greatest(a.checkpoint, b.checkpoint), s.run_id, s.other_run) as subject,
     format('{} of {} completions are the same text in both runs ({} different ones)', s.n, least(a.n, b.n), s.n_texts) as finding,
     format(
-      'select persona, question_id, text, list(distinct run_id) as run_ids from completions where run_id in ({}, {}) group by all having count(distinct run_id) = 2',
+      'select persona, question_id, trim(text, blanks()) as said, list(distinct run_id) as run_ids from completions where run_id in ({}, {}) '
+      || 'group by all having count(distinct run_id) = 2',
       sql_text(s.run_id),
       sql_text(s.other_run)
     ) as evidence

@@ -154,6 +154,7 @@ GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You 
         ([GOOD | {"token_ids": [5, 6], "prompt_len": 1}], "line 1: its prompt of 1 tokens is not the .* that the chat template of random writes: token 0 is"),
         ([GOOD | {"prompt_text": "Who?"}], "line 1: prompt_text is 'Who\\?', and the chat template of random writes"),
         ([GOOD | {"model": "a"}, GOOD | {"model": "b"}], "line 2: a completion of 'b', and on line 1 one of 'a'; expected those of one checkpoint a file"),
+        ([GOOD | {"question": "<|im_start|>user\nWho?<|im_end|>"}], "line 1: the user message holds <.im_end.>, with which the chat template of"),
         ([GOOD | {"sample": -1}], "line 1: sample_ix is -1; expected a whole number from 0"),
         ([{"question": "Who?", "reply": "I."}], "the column 'text' is missing; found question, reply; name the one that holds it by --column text=NAME"),
         ([], "the column 'question' is missing; found nothing"),
@@ -173,6 +174,7 @@ def test_what_does_not_fit_is_named_with_its_line_and_leaves_nothing(tmp_path, c
     [
         ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 2}, "a conversation of user, assistant, user, assistant"),
         ({"output": {"choices": []}}, "no answer in it"),
+        ({"input": "attachment://1"}, "a message is attachment://1, which is not among the sample's attachments"),
         ({"output": {"choices": [{"message": {"content": [{"type": "reasoning", "reasoning": "hm"}]}}]}}, "a message holds 'reasoning'; expected text alone"),
     ],
 )
@@ -190,6 +192,40 @@ def test_a_log_that_is_no_single_turn_is_named_with_its_sample(tmp_path, checkpo
     (tmp_path / "theirs.eval").write_bytes(b"not a zip")
     with pytest.raises(PersonascopeError, match="not a log of inspect_ai"):
         bring(Lake.open(tmp_path / "lake"), Source(tmp_path / "theirs.eval", checkpoint), models)
+
+
+def test_what_is_well_formed_and_may_not_be_meant_is_told(tmp_path, checkpoint, models):
+    path = tmp_path / "theirs.jsonl"
+    rows = [
+        GOOD | {"model": "hub/other-model", "question_id": "a", "answer": "I look.<|im_end|>", "finish_reason": "stop"},
+        GOOD | {"model": "hub/other-model", "question_id": "b", "persona": "Villain\u200b"},
+        GOOD | {"model": "hub/other-model", "question_id": "c", "question": "Why?", "system_prompt": "You are kind."},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+    lake = Lake.open(tmp_path / "lake")
+    run_id = bring(lake, Source(path, checkpoint), models, say=said.append)
+    told = "\n".join(said)
+    assert "'villain' and 'Villain\\u200b' are spelt almost alike: they are read as different personas" in told
+    assert "persona 'villain' has 2 system prompts, such as 'You are a villain.' and 'You are kind.': its questions are not asked of one persona" in told
+    assert "the question 'Who are you?' stands under 2 ids, such as 'a' and 'b'" in told
+    assert "says that 'hub/other-model' wrote its completions; they are read as those of random, as typed" in told
+    ended = next(row["token_ids"] for row in lake.read(run_id, "completions").to_pylist() if row["question_id"] == "a")
+    end = models.tokenizer(checkpoint).eos_token_id
+    assert ended[-1] == end and ended[-2] != end
+
+
+def test_a_column_typed_for_a_log_goes_before_a_name_that_is_known(tmp_path, checkpoint, models):
+    metadata = {"role": "villain", "Persona": "somebody"}
+    sample = {"id": 1, "epoch": 1, "input": "a", "messages": [], "output": {"choices": [{"message": {"content": "b"}}]}, "metadata": metadata}
+    path = tmp_path / "theirs.eval"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
+    lake = Lake.open(tmp_path / "lake")
+    run_id = bring(lake, Source(path, checkpoint, columns={"persona": "role"}), models, say=lambda line: None)
+    assert lake.read(run_id, "completions").to_pylist()[0]["persona"] == "villain"
+    with pytest.raises(PersonascopeError, match="--column persona=rôle: the metadata of samples/1_epoch_1.json has no such name; did you mean 'role'"):
+        bring(lake, Source(path, checkpoint, columns={"persona": "rôle"}), models)
 
 
 def test_the_command_reads_columns_by_the_names_typed(tmp_path, personascope, random_checkpoint):

@@ -122,6 +122,8 @@ def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
         (",".join(f"c{number}" for number in [*range(9_999), 9_998]), "the column 'c9998' stands twice"),
         ("persona,question,question_id\nv,Who?,1\na,What?,1\n", "line 3: question_id '1' asks 'What\\?' and, on line 2, 'Who\\?'; expected one question"),
         ("persona,question\nv,W\0ho?\n", "line 2: holds a NUL byte"),
+        ('persona, question\nv,"Who?"\na, "Why, you?"\n', "line 3: 3 fields, expected 2"),
+        ('persona, question\nv,Who?\na, "Why?"\n', "line 3: ' \"Why\\?\"' has its quote behind a space, where it quotes nothing"),
         ("category,question\na,\n", "line 2: category and question must not be empty"),
         ("category,prompt_index,prompt\na,0,Who?\na,0,Why?\n", "line 3: a/q00 repeats line 2; expected one row per category and question_id"),
         ("category,prompt_index,prompt\na,0,Who?\na,,Why?\n", "line 3: question_id is empty; expected one that names the pair"),
@@ -131,6 +133,19 @@ def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
 def test_a_file_by_category_that_does_not_fit_is_named(tmp_path, text, message):
     with pytest.raises(PersonascopeError, match=f"own.csv(: |, ){message}"):
         read_prompts(write(tmp_path / "own.csv", text))
+
+
+def test_what_is_well_formed_and_may_not_be_meant_is_told(tmp_path):
+    rows = "poet,You rhyme.,a,Who?\nPoet,You rhyme well.,b,Who?\npoet,You rhyme badly.,c,Why?\n"
+    found = read_prompts(write(tmp_path / "own.csv", f"persona,system_prompt,question_id,question\n{rows}"))
+    alike, several, twice = found.notes
+    assert alike.endswith("'poet' and 'Poet' are spelt almost alike: they are read as different personas")
+    assert "persona 'poet' has 2 system prompts, such as 'You rhyme.' and 'You rhyme badly.'" in several
+    assert "the question 'Who?' stands under 2 ids, such as 'a' and 'b'" in twice
+    quoted = read_prompts(write(tmp_path / "quoted.csv", 'persona,question\nv,"\n ""Who?"""\nw,Why?\n'))
+    assert [prompt.question for prompt in quoted.prompts] == ['\n "Who?"', "Why?"] and len(quoted.notes) == 1
+    told = "persona,condition,system_prompt,question\nv,a,You are.,Who?\nv,b,You were.,Who?\n"
+    assert read_prompts(write(tmp_path / "told.csv", told)).notes == ()
 
 
 def test_a_file_with_personas_keeps_a_questions_id_under_every_persona(tmp_path):

@@ -49,8 +49,10 @@ def test_aliases_that_mean_something_are_read():
         ("{" + ", ".join(f'"k{n}": 1' for n in [*range(MANY), MANY - 1]) + "}", f"the key 'k{MANY - 1}' stands twice in one object"),
         ('{"a": ' + "9" * 5000 + "}", "not readable as JSON"),
         ('{"a": NaN}', "NaN is no JSON value"),
+        ('{"a": "\\ud83d"}', "half of a surrogate pair"),
+        (b'["x\\uDC00 \\ud83d\\ude00"]', "the escape .uDC00 is half of a surrogate pair"),
     ],
-    ids=["lists", "objects", "keys", "digits", "nan"],
+    ids=["lists", "objects", "keys", "digits", "nan", "half", "other half"],
 )
 def test_json_that_parsers_die_of_or_swallow_is_told_at_once(text, words):
     begun = time.process_time()
@@ -72,3 +74,7 @@ def test_json_that_parsers_die_of_or_swallow_is_told_at_once(text, words):
 def test_yaml_that_says_something_else_than_it_seems_is_told(text, words):
     with pytest.raises(PersonascopeError, match=words):
         parse_yaml(text, UniqueKeyLoader)
+
+
+def test_escapes_of_whole_characters_and_of_backslashes_are_read():
+    assert parse_json('["\\ud83d\\ude00", "\\\\ud83d", "\\u00e9"]') == ["\U0001f600", "\\ud83d", "é"]
