@@ -8,8 +8,9 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from personascope.extract.texts.chat import region_codes, render, structural_mask
+from personascope.extract.texts.chat import Exchange, region_codes, render, structural_mask
 from personascope.extract.texts.regions import REGIONS
+from personascope.ingest.prompts import NO_SYSTEM_TURN
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 
@@ -156,6 +157,49 @@ def test_an_empty_system_message_is_not_the_default_one():
     prompt = render(tokenizer, "", USER)
     assert regions_of(tokenizer, prompt)[0] == "<|im_start|>system\n<|im_end|>\n"
     assert not prompt.inserted_system
+
+
+TALK = [Exchange("You said hello, why?", " You hello\nthere"), Exchange("x", "x"), Exchange("hello", "You are a librarian")]
+
+
+@pytest.mark.parametrize(("name", "system"), [(name, SYSTEM) for name in EXPECTED if name != "mistral"] + [("mistral", None), ("chatml", NO_SYSTEM_TURN)])
+def test_a_conversation_is_one_prompt_in_which_every_earlier_answer_is_found(name, system):
+    tokenizer = tokenizer_with(EXPECTED[name][0])
+    prompt = render(tokenizer, system, USER, TALK)
+    messages = [{"role": "system", "content": system}] if system == SYSTEM else []
+    for question, answer in TALK:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    whole = tokenizer.apply_chat_template([*messages, {"role": "user", "content": USER}], add_generation_prompt=True, return_dict=False)
+    assert list(prompt.token_ids) == (whole[-prompt.prompt_len :] if system == NO_SYSTEM_TURN else whole)
+    opening, alone = render(tokenizer, system, TALK[0].question), render(tokenizer, system, USER)
+    assert (prompt.n_system, prompt.n_header, prompt.template_hash) == (opening.n_system, alone.n_header, opening.template_hash)
+    assert prompt.n_system + prompt.n_user + prompt.n_header == prompt.prompt_len
+    assert [str(tokenizer.decode(list(prompt.token_ids[start:stop]))).strip() for start, stop in prompt.turns] == [answer.strip() for _, answer in TALK]
+    for turn, (start, _) in enumerate(prompt.turns):
+        asked = render(tokenizer, system, TALK[turn].question, TALK[:turn])
+        assert asked.token_ids == prompt.token_ids[: asked.prompt_len] and asked.turns == prompt.turns[:turn]
+        assert not str(tokenizer.decode(list(prompt.token_ids[asked.prompt_len : start]))).strip()  # some templates put a space before an answer
+    assert opening.turns == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "system", "talk", "message"),
+    [
+        (
+            MISTRAL,
+            SYSTEM,
+            TALK,
+            r"tiny/chat writes turn 0 of a conversation in another way once the conversation goes on, so no single pass reads what the model",
+        ),
+        (CHATML.replace("m.content", "m.content.split('hello')[-1]"), SYSTEM, TALK, r"writes the answer of turn 0 as '\\nthere', expected it as given"),
+        (CHATML, SYSTEM, [Exchange("x", " ")], r"the answer of turn 0 is ' ', but an earlier answer needs some text"),
+        (CHATML, SYSTEM, [Exchange(" ", "x")], r"the user message is ' ', but a prompt needs some text"),
+    ],
+    ids=["moved", "cut", "silent", "unasked"],
+)
+def test_a_conversation_that_cannot_be_read_in_one_pass_is_refused(template, system, talk, message):
+    with pytest.raises(PersonascopeError, match=message):
+        render(tokenizer_with(template), system, USER, talk)
 
 
 @pytest.mark.parametrize("user", [" hello", "x", "You are a librarian."])
