@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from personascope.extract.texts.chat import RenderedPrompt, render
+from personascope.extract.texts.chat import RenderedPrompt, answer_end, render
+from personascope.extract.texts.conversation import conversation_of
 from personascope.extract.texts.marker import answer_text, find_marker, marker_spellings, special_pieces
 from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import NO_PERSONA, NO_SYSTEM_TURN, SYSTEM_CELLS
@@ -37,7 +38,7 @@ EXTRACTOR = "brought"
 VERSION = 1
 ROWS = 4096  # completions a part
 NAMES = ("persona", "condition", "category", "question_id", "prompt_form", "target", "question", "system_prompt", "text")
-COLUMNS = (*NAMES, "sample_ix", "seed", "finish_reason", "token_ids", "prompt_len", "prompt_token_ids", "prompt_text", "checkpoint")
+COLUMNS = (*NAMES, "messages", "sample_ix", "seed", "finish_reason", "token_ids", "prompt_len", "prompt_token_ids", "prompt_text", "checkpoint")
 SPELLINGS = {
     **{"answer": "text", "completion": "text", "response": "text", "generation": "text", "output": "text"},
     **{"prompt": "question", "system": "system_prompt", "sample": "sample_ix", "stop_reason": "finish_reason", "model": "checkpoint"},
@@ -60,7 +61,7 @@ class Source:
 
 
 def bring(lake: Lake, source: Source, models: Models, force: bool = False, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)) -> str:
-    """Writes the completions of a file into a committed run (examples, completions, marker_flags, checkpoints) and returns its run_id.
+    """Writes the completions of a file into a committed run (examples, completions, marker_flags, turns, checkpoints) and returns its run_id.
 
     The file's bytes, the checkpoint, the marker and the names of the columns decide the run: the same file twice is recognised. Read in batches; kept in memory
     are eight bytes a row and some a prompt. Raises PersonascopeError naming file and line (or row, or sample) for whatever does not fit; nothing is left then.
@@ -115,11 +116,10 @@ def _spec(source: Source, special: frozenset[int]) -> RunSpec:
 
 @dataclass
 class _Example:
-    """What is kept of a prompt: a hash of its texts, where it stood first, and how many completions it has so far."""
+    """What is kept of a prompt: a hash of its texts, and where it stood first."""
 
     texts: str
     place: str
-    samples: int = 0
 
 
 class _Reader:
@@ -127,14 +127,15 @@ class _Reader:
 
     def __init__(self, source: Source, file: RecordFile, tokenizer: PreTrainedTokenizerBase) -> None:
         for column in ("question", "text"):
-            if column not in file.columns:
+            if column not in file.columns and "messages" not in file.columns:
                 raise PersonascopeError(
                     f"{source.path}: the column {column!r} is missing; found {', '.join(file.header) or 'nothing'}; name the one that holds it by "
-                    f"--column {column}=NAME"
+                    f"--column {column}=NAME, or a conversation by --column messages=NAME"
                 )
         self._source, self._file, self._tokenizer = source, file, tokenizer
         self._spellings = marker_spellings(tokenizer, source.marker)
         self._examples: dict[str, _Example] = {}
+        self._samples: Counter[str] = Counter()  # completions of a prompt so far
         self._questions: dict[str, tuple[str, str]] = {}  # question_id -> hash of its question, and where it stood first
         self._ids: dict[str, str] = {}  # hash of a question without an id -> the id it was given
         self._seen = array("Q")
@@ -145,11 +146,11 @@ class _Reader:
         self._present: Counter[str] = Counter()
         self._of: Counter[str] = Counter()
         self._checkpoint: tuple[str, str] | None = None
-        self._render = lru_cache(maxsize=4096)(lambda system, question: render(tokenizer, system, question))
+        self._render = lru_cache(maxsize=4096)(lambda *asked: render(tokenizer, *asked))
 
     def write(self, writer: RunWriter) -> None:
         writer.write_part("known", {"checkpoints": [self._source.checkpoint.row()]})
-        rows: dict[str, list[dict[str, Any]]] = {"examples": [], "completions": [], "marker_flags": []}
+        rows: dict[str, list[dict[str, Any]]] = {"examples": [], "completions": [], "marker_flags": [], "turns": []}
         number = 0
         for record in self._file:
             try:
@@ -172,7 +173,10 @@ class _Reader:
             each.clear()
 
     def _add(self, record: Record, number: int, rows: dict[str, list[dict[str, Any]]]) -> None:
-        values = record.values
+        values = dict(record.values)
+        talk = conversation_of(values)
+        if talk is not None:
+            values |= {"question": talk.question, "text": talk.answer, "system_prompt": values.get("system_prompt") or talk.system}
         self._one_checkpoint(values, record.place)
         prompt = {name: _text(values, name) for name in NAMES if name != "text"}
         prompt["persona"] = prompt["persona"] or self._source.persona or NO_PERSONA
@@ -180,21 +184,25 @@ class _Reader:
             raise PersonascopeError("question is empty; expected the user's message")
         system = prompt["system_prompt"]
         prompt["system_prompt"] = SYSTEM_CELLS.get((system or "").strip(), NO_SYSTEM_TURN if (system or "").strip() == NO_SYSTEM_TURN else system)
-        prompt["question_id"] = self._question_id(prompt, record.place)
+        earlier = talk.earlier if talk else ()
+        prompt["question_id"] = self._question_id(prompt, record.place, [exchange.question for exchange in earlier])
         example_id = "/".join(str(part) for part in (prompt["persona"], prompt["condition"], prompt["prompt_form"], prompt["question_id"]) if part)
-        rendered = self._render(prompt["system_prompt"], prompt["question"])
-        texts = stable_hash(prompt)
+        sample_ix = _whole(values, "sample_ix")
+        sample_ix = self._samples[example_id] if sample_ix is None else sample_ix
+        self._samples[example_id] += 1
+        if earlier and sample_ix:
+            example_id += f"#{sample_ix}"  # its earlier answers are its own, so its prompt is
+        rendered = self._render(prompt["system_prompt"], prompt["question"], earlier)
+        texts = stable_hash([prompt, earlier])
         example = self._examples.get(example_id)
         if example is None:
-            example = self._examples[example_id] = _Example(texts, record.place)
+            self._examples[example_id] = _Example(texts, record.place)
             rows["examples"].append(prompt | {"example_id": example_id} | rendered.columns())
             self._note_twin(prompt, rendered)
             self._doubts.add(str(prompt["persona"]), prompt["condition"], prompt["system_prompt"], prompt["question_id"], prompt["question"])
         elif example.texts != texts:
-            raise PersonascopeError(f"{example_id} has another system prompt, category or target than on {example.place}; expected one prompt per example")
-        sample_ix = _whole(values, "sample_ix")
-        sample_ix = example.samples if sample_ix is None else sample_ix
-        example.samples += 1
+            other = "system prompt, category, target or beginning of the conversation" if earlier else "system prompt, category or target"
+            raise PersonascopeError(f"{example_id} has another {other} than on {example.place}; expected one prompt per example")
         self._seen.append(stable_seed(example_id, sample_ix))
         text, answer, finish = self._answer(values, rendered)
         ids = [*rendered.token_ids, *answer]
@@ -203,6 +211,10 @@ class _Reader:
         told = {"row_ix": number, "seed": _whole(values, "seed"), "text": text, "token_ids": ids, "prompt_len": rendered.prompt_len}
         rows["completions"].append(key | told | {"n_new_tokens": len(answer), "finish_reason": finish})
         rows["marker_flags"].append(key | vars(flag))
+        if talk is not None:
+            places = [*rendered.turns, (rendered.prompt_len, answer_end(ids, rendered.prompt_len, self._tokenizer))]
+            for turn, (exchange, (start, stop)) in enumerate(zip(talk.exchanges, places, strict=True)):
+                rows["turns"].append(key | {"turn": turn, "question": exchange.question, "text": exchange.answer, "start": start, "stop": stop})
         self._of[str(prompt["persona"])] += 1
         self._present[str(prompt["persona"])] += flag.present
         self._counts["empty"] += not text.strip()
@@ -224,14 +236,16 @@ class _Reader:
         own = {self._source.checkpoint.name, self._source.checkpoint.id.split("@")[0]}
         return named.rstrip("/").split("/")[-1].casefold() in {each.rstrip("/").split("/")[-1].casefold() for each in own}
 
-    def _question_id(self, prompt: dict[str, str | None], place: str) -> str:
-        """The id given, else one by the order in which questions come first; raises PersonascopeError for an id with two questions."""
-        asked = stable_hash([prompt["question"], prompt["prompt_form"]])
-        found = prompt["question_id"] or self._ids.setdefault(stable_hash(prompt["question"]), f"q{len(self._ids):02d}")
+    def _question_id(self, prompt: dict[str, str | None], place: str, earlier: list[str]) -> str:
+        """The id given, else one by the order in which questions come first; raises PersonascopeError for an id with two questions. A conversation's question
+        is all that its user says."""
+        said = [*earlier, prompt["question"]]
+        asked = stable_hash([*said, prompt["prompt_form"]])
+        found = prompt["question_id"] or self._ids.setdefault(stable_hash(said), f"q{len(self._ids):02d}")
         known, first = self._questions.setdefault(f"{found}/{prompt['prompt_form'] or ''}", (asked, place))
         if known != asked:
             raise PersonascopeError(
-                f"question_id {found!r} asks {short(prompt['question'])}, and another question on {first}; expected one question per question_id"
+                f"question_id {found!r} asks {short(' / '.join(map(str, said)))}, and another question on {first}; expected one question per question_id"
             )
         return found
 

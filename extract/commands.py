@@ -84,7 +84,8 @@ def completions(
         run_id = bring(found, Source(file, read, marker, columns, persona), models, force)
         print(run_id)
     build(found)
-    typer.echo(f"next: personascope extract attention --checkpoint {checkpoint} --tokens-from {run_id} --lake {lake}", err=True)
+    reader = "projections" if found.read(run_id, "turns", ["turn"]).num_rows else "attention"
+    typer.echo(f"next: personascope extract {reader} --checkpoint {checkpoint} --tokens-from {run_id} --lake {lake}", err=True)
 
 
 class _ExtractCommand(TyperCommand):

@@ -36,6 +36,7 @@ def main() -> None:
     show_others(lake, reading)
     show_places(lake, reading)
     show_drift(lake, reading)
+    show_conversations(lake, reading)
     show_answer(lake, reading)
     show_steering(lake, reading)
 
@@ -116,7 +117,7 @@ def show_places(lake: Source, reading: Reading) -> None:
     st.subheader("Along it", divider="gray")
     rows = lake.select(
         """select persona, subject, stratum, mean, low, high, control_low, control_high, n_controls, seen, n, n_questions from drift
-        where directions_run = $run and direction = $direction and site = $site and layer = $layer and step is null
+        where directions_run = $run and direction = $direction and site = $site and layer = $layer and step is null and turn is null
         order by subject, stratum, seen, mean desc""",
         **reading.values,
     )
@@ -143,26 +144,48 @@ def show_places(lake: Source, reading: Reading) -> None:
 
 def show_drift(lake: Source, reading: Reading) -> None:
     """Token by token, how far answers move from their beginning, a curve a persona."""
-    rows = lake.select(
-        """select subject || ' as ' || coalesce(persona, 'none') as series, persona, step, change as mean, change_low as low, change_high as high,
-          n, n_questions, seen
-        from drift where directions_run = $run and direction = $direction and site = $site and layer = $layer and stratum = 'answer' and n_questions > 1
-        order by subject, persona, seen, step""",
-        **reading.values,
-    )
-    rows = rows.filter(~pl.col("seen")) if not rows.is_empty() and not rows["seen"].all() else rows
-    if reading.persona is not None:
-        rows = rows.filter(persona=reading.persona)
+    rows = _changes(lake, reading, "answer")
     if rows.is_empty():
         return
+    words = "difference to the first 8 tokens of the same answer", "question", "drift along a direction", "How answers move along it"
+    _show_changes(reading, rows, "step", "token of the answer, from 0", words)
+
+
+def show_conversations(lake: Source, reading: Reading) -> None:
+    """Turn by turn, how far a conversation's answers move from its first, a curve a persona."""
+    rows = _changes(lake, reading, "turn_mean")
+    if rows.is_empty():
+        return
+    since = "difference to the first answer of the same conversation, means over the tokens of answers"
+    words = since, "conversation", "drift over conversations", "How conversations move along it"
+    _show_changes(reading, rows, "turn", "turn of the conversation, from 0", words)
+
+
+def _changes(lake: Source, reading: Reading, stratum: str) -> pl.DataFrame:
+    """The differences to the beginning that view drift holds for a place, of the persona that is looked at; questions a direction was made on only alone."""
+    rows = lake.select(
+        """select subject || ' as ' || coalesce(persona, 'none') as series, persona, step, turn, change as mean, change_low as low, change_high as high,
+          n, n_questions, seen
+        from drift where directions_run = $run and direction = $direction and site = $site and layer = $layer and stratum = $stratum and n_questions > 1
+        order by subject, persona, seen, turn, step""",
+        **reading.values,
+        stratum=stratum,
+    )
+    rows = rows.filter(~pl.col("seen")) if not rows.is_empty() and not rows["seen"].all() else rows
+    return rows if reading.persona is None else rows.filter(persona=reading.persona)
+
+
+def _show_changes(reading: Reading, rows: pl.DataFrame, at: str, axis: str, words: tuple[str, str, str, str]) -> None:
+    """A curve a persona over the column `at`; `words`: what the difference is to, what intervals are over, the figure's name and its title."""
+    since, unit, name, title = words
     names = rows["series"].unique(maintain_order=True).to_list()[:MOST_PERSONAS]
     rows = rows.filter(pl.col("series").is_in(names))
     facts = [
-        f"{reading.words}; difference to the first 8 tokens of the same answer, in units of the activations",
-        f"{count_range(rows['n_questions'], 'question')}, {count_range(rows['n'], 'answer')}; band: 95%, Student t over questions",
+        f"{reading.words}; {since}, in units of the activations",
+        f"{count_range(rows['n_questions'], unit)}, {count_range(rows['n'], 'answer')}; band: 95%, Student t over {unit}s",
     ]
-    figure = charts.curves(rows.drop("persona"), "change of the projection", names, "step", "token of the answer, from 0")
-    charts.show(figure, "drift along a direction", f"How answers move along it: layer {reading.layer}", facts, HEIGHT)
+    figure = charts.curves(rows.select("series", at, "mean", "low", "high", "n", "n_questions"), "change of the projection", names, at, axis)
+    charts.show(figure, name, f"{title}: layer {reading.layer}", facts, HEIGHT)
 
 
 def _without_layer(reading: Reading) -> dict:

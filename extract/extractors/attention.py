@@ -84,7 +84,12 @@ class Attention(ReadingExtractor[Generation]):
     def tokens(self) -> TokensRun:
         if self.job.tokens_from is None:
             raise PersonascopeError("attention: no tokens to read; expected --tokens-from RUN, a completions run")
-        return read_tokens(self.job.lake, self.job.tokens_from)
+        tokens = read_tokens(self.job.lake, self.job.tokens_from)
+        if not tokens.turns.filter(pl.col("turn") > 0).is_empty():
+            raise PersonascopeError(
+                f"attention: run {tokens.run_id} holds conversations, and no region stands for earlier answers; expected answers to single questions"
+            )
+        return tokens
 
     @cached_property
     def persona(self) -> str:

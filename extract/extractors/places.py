@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 import torch
@@ -24,12 +24,15 @@ from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows
 
 Stratum = Literal["last", "last_system", "marker", "answer_mean"]
-OF_ANSWER = ("marker", "answer_mean")
-NEEDS: dict[Stratum, str] = {
+AnyStratum = Stratum | Literal["turn_mean"]
+"""Places of the vectors that are kept, and the answers of a conversation, along which is read without keeping any."""
+OF_ANSWER = ("marker", "answer_mean", "turn_mean")
+NEEDS: dict[AnyStratum, str] = {
     "last": "a last token",
     "last_system": "a system block",
     "marker": "the whole marker",
     "answer_mean": "an answer of ordinary tokens",
+    "turn_mean": "turns of a conversation",
 }
 
 
@@ -48,14 +51,15 @@ class PlaceSettings(Settings):
 class Place:
     """One vector per layer and site is read here: at token `start`, or as the mean over tokens [start, stop)."""
 
-    stratum: Stratum
+    stratum: AnyStratum
     start: int
     stop: int
     sample_ix: int | None = None
+    turn: int | None = None
 
     @property
     def is_mean(self) -> bool:
-        return self.stratum == "answer_mean"
+        return self.stratum in ("answer_mean", "turn_mean")
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class PlacesExtractor(ReadingExtractor[Text]):
 
     reads_tokens = True
 
-    settings_type = PlaceSettings
+    settings_type: ClassVar[type[Settings]] = PlaceSettings
     settings: PlaceSettings
 
     @cached_property
@@ -97,7 +101,7 @@ class PlacesExtractor(ReadingExtractor[Text]):
         return chosen_layers(self.name, self.job.checkpoint, self.settings.layers)
 
     @cached_property
-    def strata(self) -> list[Stratum]:
+    def strata(self) -> Sequence[AnyStratum]:
         return list(dict.fromkeys(self.settings.strata))
 
     def place_spec(self, asked: Mapping[str, Any]) -> RunSpec:
@@ -165,6 +169,7 @@ class PlacesExtractor(ReadingExtractor[Text]):
         found = self.job.lake.read(tokens.run_id, "examples", ["example_id", "condition", "category"]).to_pylist()
         asked = {row["example_id"]: (row["condition"], row["category"]) for row in found}
         self._without = dict.fromkeys(("last_system", "marker", "answer_mean"), 0)
+        turns = tokens.turns.filter(pl.col("stop") > pl.col("start")).partition_by("example_id", "sample_ix", as_dict=True)
         texts: list[Text] = []
         for row in rows.iter_rows(named=True):
             ids, prompt_len = row["token_ids"], row["prompt_len"]
@@ -176,6 +181,9 @@ class PlacesExtractor(ReadingExtractor[Text]):
                 of_answer.append(Place("marker", row["t_marker"], row["t_marker"] + 1, row["sample_ix"]))
             if end > prompt_len:
                 of_answer.append(Place("answer_mean", prompt_len, end, row["sample_ix"]))
+            if (found_turns := turns.get((row["example_id"], row["sample_ix"]))) is not None:
+                of_turns = found_turns.select("start", "stop", "turn").sort("turn").iter_rows()
+                of_answer += [Place("turn_mean", start, stop, row["sample_ix"], turn) for start, stop, turn in of_turns]
             self._without["marker"] += not row["whole"]
             self._without["answer_mean"] += end == prompt_len
             places += tuple(place for place in of_answer if place.stratum in self.strata)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 from pydantic import Field
 
-from personascope.extract.extractors.places import Place, PlaceSettings, PlacesExtractor, Stratum, Text, items_of
+from personascope.extract.extractors.places import AnyStratum, Place, PlaceSettings, PlacesExtractor, Text, items_of
 from personascope.extract.extractors.reading import chosen_layers, runs_of
 from personascope.extract.instruments.attention_readout import right_padded, run_decoder
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
@@ -34,8 +34,10 @@ class ProjectionSettings(PlaceSettings):
     directions: list[str] = Field(default=[NEWEST], min_length=1, description="runs of directions, or the newest of this checkpoint")
     ids: list[str] | None = Field(default=None, description="directions to read along, besides controls (default: all)")
     layers: Literal["all"] | list[int] = Field(default="all", description="decoder layers from 0, negative from the end, or all that have directions")
-    strata: list[Stratum] | None = Field(  # type: ignore[assignment]
-        default=None, min_length=1, description="last, last_system, marker, answer_mean (default: answer_mean of completions, last of prompts)"
+    strata: list[AnyStratum] | None = Field(  # type: ignore[assignment]
+        default=None,
+        min_length=1,
+        description="last, last_system, marker, answer_mean, turn_mean (default: answer_mean of completions, of conversations turn_mean too, last of prompts)",
     )
     tokens: Literal["auto", "none", "answer", "prompt", "all"] = Field(
         default="auto", description="what is read token by token: answer, prompt, all, none, or auto: the answer of completions, none of prompts"
@@ -47,7 +49,7 @@ class ProjectionSettings(PlaceSettings):
 
 
 class Projections(PlacesExtractor):
-    """`projections`: prompts or completions (force-feeding) read along directions, token by token and as means; no vectors are kept."""
+    """`projections`: prompts, completions or conversations (force-feeding) read along directions, by token, answer and turn; no vectors are kept."""
 
     name = "projections"
     version = 1
@@ -107,9 +109,11 @@ class Projections(PlacesExtractor):
         return sorted({each.layer for each in self.directions})
 
     @cached_property
-    def asked(self) -> list[Stratum]:
+    def asked(self) -> list[AnyStratum]:
         """The places that get rows of their own."""
-        default: list[Stratum] = ["last"] if self.tokens is None else ["answer_mean"]
+        default: list[AnyStratum] = ["last"] if self.tokens is None else ["answer_mean"]
+        if self.tokens is not None and not self.tokens.turns.is_empty():
+            default.append("turn_mean")
         return list(dict.fromkeys(self.settings.strata or default))
 
     @cached_property
@@ -124,9 +128,9 @@ class Projections(PlacesExtractor):
         return [each for each in read if each == "prompt" or self.tokens is not None]
 
     @cached_property
-    def strata(self) -> list[Stratum]:
+    def strata(self) -> list[AnyStratum]:
         """The places to find in every text: those asked for, and those that say where prompt and answer lie."""
-        bounds: list[Stratum] = ["last"] * ("prompt" in self.by_token) + ["answer_mean"] * ("answer" in self.by_token)  # type: ignore[assignment]
+        bounds: list[AnyStratum] = ["last"] * ("prompt" in self.by_token) + ["answer_mean"] * ("answer" in self.by_token)  # type: ignore[assignment]
         return list(dict.fromkeys([*self.asked, *bounds]))
 
     def spec(self) -> RunSpec:
@@ -235,12 +239,13 @@ def _row(text: Text, place: Place, stratum: str, position: int | None, step: int
         "position": position,
         "token": None if position is None else token(text.token_ids[position]),
         "step": step,
+        "turn": place.turn if stratum == place.stratum else None,
         "n_positions": place.stop - place.start if stratum == place.stratum else 1,
     }
 
 
-_INTEGERS = {"sample_ix", "position", "step", "n_positions", "layer"}
-_COLUMNS = ("persona", "condition", "question_id", "half", "example_id", "sample_ix", "stratum", "position", "token", "step", "n_positions")
+_INTEGERS = {"sample_ix", "position", "step", "turn", "n_positions", "layer"}
+_COLUMNS = ("persona", "condition", "question_id", "half", "example_id", "sample_ix", "stratum", "position", "token", "step", "turn", "n_positions")
 
 
 def _table(rows: Sequence[Mapping[str, Any]], directions: Sequence[Direction], values: np.ndarray, norms: np.ndarray) -> pa.Table:

@@ -1,10 +1,12 @@
 """Renders a chat prompt, finds its regions by rendering with and without each message, and codes every token by region."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, NamedTuple
 from unicodedata import category
 
 import jinja2
@@ -18,6 +20,14 @@ from personascope.warehouse.store.hashing import stable_hash
 
 Rule = Literal["published", "decoded"]
 Message = dict[str, str]
+
+
+class Exchange(NamedTuple):
+    """A turn of a conversation: the user's message and the answer that it got."""
+
+    question: str
+    answer: str
+
 
 _EARLIER_USER, _REPLIES = "a", ("b", "c")
 _NEWLINES = frozenset({"\n", "\n\n"})
@@ -35,6 +45,8 @@ class RenderedPrompt:
     n_header: int
     template_hash: str
     inserted_system: bool
+    turns: tuple[tuple[int, int], ...] = ()
+    """Of every earlier answer of a conversation its tokens, [start, stop)."""
 
     @property
     def prompt_len(self) -> int:
@@ -53,8 +65,8 @@ class RenderedPrompt:
         }
 
 
-def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
-    """The prompt that asks for a reply to `user` under `system`, tokenised once, with its regions.
+def render(tokenizer: Any, system: str | None, user: str, earlier: Sequence[Exchange] = ()) -> RenderedPrompt:
+    """The prompt that asks for a reply to `user` under `system`, behind the `earlier` exchanges of a conversation, tokenised once, with its regions.
 
     A system of None gives no system message, so the template may insert one by itself; "" gives a message without text; under NO_SYSTEM_TURN the prompt
     is what the template writes without a message, less the system turn it inserts: its beginning-of-text token, the user's turn and the header. A template
@@ -64,16 +76,19 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     - header: what `add_generation_prompt` appends (empty for templates without one, such as Mistral's);
     - user: the user's turn as the template writes it; where the template folds the system text into that turn, from the user's text on;
     - system: everything before, so a beginning-of-text token and a system prompt that the template inserts by itself belong to it.
-    Raises PersonascopeError when there is no chat template or no fast tokenizer, when the template rejects or drops a message,
-    when a message holds a token with which the template begins or ends turns, or when a token spans two regions.
+    In a conversation the user's region reaches from the first user's turn to the last, and `turns` says where earlier answers lie in it.
+    Raises PersonascopeError when there is no chat template or no fast tokenizer, when the template rejects or drops a message or writes an earlier turn in
+    another way than it was asked in, when a message holds a token with which the template begins or ends turns, or when a token spans two regions.
     """
     template = _template(tokenizer)
-    question: Message = {"role": "user", "content": user}
+    question: Message = {"role": "user", "content": earlier[0].question if earlier else user}
     given = None if system == NO_SYSTEM_TURN else system
     messages = [question] if given is None else [{"role": "system", "content": given}, question]
-    if not user.strip():
-        raise PersonascopeError(f"the user message is {user!r}, but a prompt needs some text in it")
-    for what, text in (("user message", user), ("system message", given or "")):
+    for text in (user, *(each.question for each in earlier)):
+        if not text.strip():
+            raise PersonascopeError(f"the user message is {text!r}, but a prompt needs some text in it")
+    said = [("system message", given or ""), *(("user message", each.question) for each in earlier), *(("answer", each.answer) for each in earlier)]
+    for what, text in (("user message", user), *said):
         if written := next((each for each in _turn_tokens(tokenizer, template) if each in text), None):
             raise PersonascopeError(
                 f"the {what} holds {written}, with which the chat template of {_name(tokenizer)} itself begins and ends turns; expected the words alone: "
@@ -82,19 +97,27 @@ def render(tokenizer: Any, system: str | None, user: str) -> RenderedPrompt:
     asked = _rendered(tokenizer, messages, ask=True)
     user_end = _user_end(tokenizer, messages, asked)
     user_start = _user_start(tokenizer, messages, asked[:user_end], asked[user_end:])
+    answers: list[tuple[int, int]] = []
+    if earlier:
+        asked, user_end, answers = _continued(tokenizer, messages, earlier, user)
     if system == NO_SYSTEM_TURN:
         kept = _begin_of_text(tokenizer, asked, user_start)
-        asked, user_start, user_end = asked[:kept] + asked[user_start:], kept, user_end - user_start + kept
+        cut = user_start - kept
+        asked, user_start, user_end = asked[:kept] + asked[user_start:], kept, user_end - cut
+        answers = [(start - cut, stop - cut) for start, stop in answers]
     elif given is not None and given.strip() not in asked[:user_start]:
         raise PersonascopeError(f"the chat template of {_name(tokenizer)} leaves out the system message {given[:40]!r}: it writes {asked!r}")
-    token_ids, regions = _tokenised(tokenizer, asked, (user_start, user_end))
-    n_system, n_user, n_header = (regions.count(region) for region in range(3))
+    token_ids, regions = _tokenised(tokenizer, asked, (user_start, *chain.from_iterable(answers), user_end))
+    header = 2 * len(answers) + 2
+    n_system, n_header = regions.count(0), regions.count(header)
+    n_user = len(regions) - n_system - n_header
     if regions != sorted(regions) or not n_user:
         raise PersonascopeError(
             f"the tokens of {_name(tokenizer)} do not fall into system, user and header in this order ({n_system}, {n_user} and {n_header} tokens)"
         )
     inserted = system is None and holds_text(token_ids[:n_system], tokenizer)
-    return RenderedPrompt(asked, token_ids, n_system, n_user, n_header, stable_hash(template), inserted)
+    turns = tuple((bisect_left(regions, region), bisect_right(regions, region)) for region in range(2, header, 2))
+    return RenderedPrompt(asked, token_ids, n_system, n_user, n_header, stable_hash(template), inserted, turns)
 
 
 @lru_cache(maxsize=8)
@@ -184,6 +207,39 @@ def _user_end(tokenizer: Any, messages: list[Message], asked: str) -> int:
     raise PersonascopeError(f"the chat template of {_name(tokenizer)} changes the conversation when a reply is asked for, expected it to append")
 
 
+def _continued(tokenizer: Any, opening: list[Message], earlier: Sequence[Exchange], user: str) -> tuple[str, int, list[tuple[int, int]]]:
+    """A conversation that asks for a reply to `user`: as the template writes it, where its header starts, and where earlier answers lie, in characters.
+
+    An answer lies where the conversation differs from one with another answer. Raises PersonascopeError where a template rewrites what was said before: no
+    single pass over such a conversation reads what the model read when it was asked.
+    """
+    talk = [*opening, {"role": "assistant", "content": earlier[0].answer}]
+    for question, answer in earlier[1:]:
+        talk += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    talk.append({"role": "user", "content": user})
+    asked = _rendered(tokenizer, talk, ask=True)
+    places = []
+    for turn, exchange in enumerate(earlier):
+        words, at = exchange.answer.strip(), len(opening) + 2 * turn
+        if not words:
+            raise PersonascopeError(f"the answer of turn {turn} is {exchange.answer!r}, but an earlier answer needs some text in it")
+        told = _rendered(tokenizer, talk[:at])
+        if not any(asked.startswith(each) for each in (told, told.removesuffix(tokenizer.eos_token or ""))):
+            raise PersonascopeError(
+                f"the chat template of {_name(tokenizer)} writes turn {turn} of a conversation in another way once the conversation goes on, so no single pass "
+                "reads what the model read then; expected one that appends"
+            )
+        other = next(letter for letter in "xyz" if letter not in (words[0], words[-1]))
+        twin = _rendered(tokenizer, [*talk[:at], {"role": "assistant", "content": other}, *talk[at + 1 :]], ask=True)
+        start, stop = _shared_start(asked, twin), len(asked) - len(_shared_end(asked, twin))
+        if asked[start:stop].strip() != words:
+            raise PersonascopeError(
+                f"the chat template of {_name(tokenizer)} writes the answer of turn {turn} as {asked[start:stop][:80]!r}, expected it as given"
+            )
+        places.append((start, stop))
+    return asked, _user_end(tokenizer, talk, asked), places
+
+
 def _user_start(tokenizer: Any, messages: list[Message], prompt: str, header: str) -> int:
     """Where the user's turn starts: the turn as written after an earlier exchange, or the user's text if the turn holds the system text."""
     turn = _later_turn(tokenizer, messages[-1], header)
@@ -223,7 +279,7 @@ def _shared_end(one: str, other: str) -> str:
     return one[len(one) - _shared_start(one[::-1], other[::-1]) :]
 
 
-def _tokenised(tokenizer: Any, text: str, boundaries: tuple[int, int]) -> tuple[tuple[int, ...], list[int]]:
+def _tokenised(tokenizer: Any, text: str, boundaries: tuple[int, ...]) -> tuple[tuple[int, ...], list[int]]:
     """Token ids of `text` and how many boundaries each has behind it; a token may reach over a boundary with white space only."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     regions = []

@@ -20,11 +20,12 @@ RETOKENISED_EXAMPLES = 8
 
 @dataclass(frozen=True)
 class TokensRun:
-    """A completions run: `rows` has one row per completion with its region boundaries and marker flags."""
+    """A completions run: `rows` has one row per completion with its region boundaries and marker flags, `turns` the answers of conversations that they end."""
 
     manifest: Manifest
     rows: pl.DataFrame
     source_persona: str | None
+    turns: pl.DataFrame
 
     @property
     def run_id(self) -> str:
@@ -56,7 +57,8 @@ def read_tokens(lake: Lake, run_id: str) -> TokensRun:
             f"run {run_id}: example {missing['example_id'][0]} has no row in its table examples; expected region boundaries for every completion"
         )
     checkpoints = lake.read(run_id, "checkpoints", ["checkpoint", "source_persona"]).to_pylist()
-    return TokensRun(manifest, rows, checkpoints[0]["source_persona"] if checkpoints else None)
+    turns = pl.DataFrame(lake.read(run_id, "turns", ["example_id", "sample_ix", "turn", "start", "stop"]))
+    return TokensRun(manifest, rows, checkpoints[0]["source_persona"] if checkpoints else None, turns)
 
 
 def subject_of(reader: Checkpoint, tokens: TokensRun, persona: str | None = None) -> str:

@@ -1,18 +1,19 @@
--- drift: where prompts and answers lie along a direction, place by place and token by token of an answer, with intervals over questions and beside control directions
--- grain: run_id, persona, condition, directions_run, direction, layer, site, stratum, step, seen
--- source: persona drift over an answer after Chen et al. 2025 (arXiv 2507.21509) and Lu et al. 2026 (arXiv 2601.10387); intervals over questions and controls own
+-- drift: where prompts and answers lie along a direction, place by place, token by token of an answer and turn by turn of a conversation, with intervals over questions and beside control directions
+-- grain: run_id, persona, condition, directions_run, direction, layer, site, stratum, step, turn, seen
+-- source: persona drift over an answer and over a conversation after Chen et al. 2025 (arXiv 2507.21509) and Lu et al. 2026 (arXiv 2601.10387); intervals over questions and controls own
 -- columns:
 --   directions_run: run of the direction
 --   direction: its name there; controls have rows too
 --   kind: how it was made
---   stratum: answer or prompt (every token of it), or last, last_system, marker, answer_mean
+--   stratum: answer or prompt (every token of it), last, last_system, marker, answer_mean, or turn_mean (one answer of a conversation)
 --   step: number of the token within the answer or prompt, from 0 (NULL at other places)
+--   turn: number of the exchange of a conversation, from 0 (NULL at other places)
 --   seen: whether the direction was made on the questions that are read, which makes its projections larger than they are on new ones
 --   mean: mean projection on the direction of length 1, in units of the activations: over repeats, then over questions
 --   low: lower end of its 95% interval, Student t over questions (NULL with one question)
 --   high: upper end
---   change: mean over questions of the difference to the mean of the first 8 tokens of the same text, which is paired: answers that end early change nothing (NULL at
---     other places)
+--   change: mean over questions of the difference to the mean of the first 8 tokens of the same text, or to the first answer of the same conversation, paired:
+--     answers and conversations that end early change nothing (NULL at other places)
 --   change_low: lower end of its 95% interval, Student t over questions
 --   change_high: upper end
 --   mean_norm: mean length of the activations
@@ -27,14 +28,14 @@ with found as (
 beginnings as (
   select run_id, example_id, sample_ix, directions_run, direction, layer, site, stratum, avg(value) as beginning
   from found
-  where step < 8
+  where step < 8 or turn = 0
   group by all
 ),
 read as (
   select f.*, f.value - b.beginning as moved
   from found as f
   left join beginnings as b
-    on f.step is not null
+    on coalesce(f.step, f.turn) is not null
     and b.run_id = f.run_id
     and b.example_id = f.example_id
     and b.sample_ix is not distinct from f.sample_ix
@@ -59,6 +60,7 @@ questions as (
     site,
     stratum,
     step,
+    turn,
     seen,
     question_id,
     avg(value::double) as value,
@@ -66,7 +68,7 @@ questions as (
     avg(activation_norm::double) as norm,
     count(*) as n
   from read
-  group by run_id, persona, condition, directions_run, direction, layer, site, stratum, step, seen, question_id
+  group by run_id, persona, condition, directions_run, direction, layer, site, stratum, step, turn, seen, question_id
 ),
 means as (
   select
@@ -83,6 +85,7 @@ means as (
     site,
     stratum,
     step,
+    turn,
     seen,
     avg(value) as mean,
     half_width(stddev_samp(value) / sqrt(count(*)), count(*)) as reach,
@@ -92,7 +95,7 @@ means as (
     sum(n)::bigint as n,
     count(*) as n_questions
   from questions
-  group by run_id, persona, condition, directions_run, direction, layer, site, stratum, step, seen
+  group by run_id, persona, condition, directions_run, direction, layer, site, stratum, step, turn, seen
 ),
 controls as (
   select
@@ -104,12 +107,13 @@ controls as (
     site,
     stratum,
     step,
+    turn,
     count(*) as n_controls,
     quantile_cont(mean, 0.025) as control_low,
     quantile_cont(mean, 0.975) as control_high
   from means
   where is_control and not seen
-  group by run_id, persona, condition, directions_run, layer, site, stratum, step
+  group by run_id, persona, condition, directions_run, layer, site, stratum, step, turn
 ),
 final as (
   select
@@ -125,6 +129,7 @@ final as (
     m.site,
     m.stratum,
     m.step,
+    m.turn,
     m.seen,
     m.mean,
     m.mean - m.reach as low,
@@ -148,5 +153,6 @@ final as (
     and c.site = m.site
     and c.stratum = m.stratum
     and c.step is not distinct from m.step
+    and c.turn is not distinct from m.turn
 )
 select * from final

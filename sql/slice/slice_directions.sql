@@ -3,7 +3,7 @@
 -- source: own; drift at single places and means, and steering_effects; controls stand in the method, not in rows
 -- columns as: slice
 with read as (
-  select * from drift where step is null and n_controls is not null
+  select * from drift where step is null and turn is null and n_controls is not null
 ),
 steered as (
   select * from steering_effects where kind not in ('random', 'random_in_span', 'shuffled') and persona not in ('all', 'others')

@@ -48,6 +48,11 @@ def test_the_page_draws_what_the_views_say(open_page, charts, directions_lake):
         "select step, change from drift where direction = 'poet-assistant' and persona = 'villain' and stratum = 'answer' and n_questions > 1 order by step"
     )
     assert moved.select("step", "mean").rows() == expected.rows()
+    talked = drawn["How conversations move along it: layer 1"].rows
+    expected = warehouse.select(
+        "select turn, change from drift where direction = 'poet-assistant' and persona = 'villain' and stratum = 'turn_mean' order by turn"
+    )
+    assert talked.select("turn", "mean").rows() == expected.rows() and talked["mean"][-1] > 4
     (coloured,) = (each for each in page.get("html") if "rgba(" in each.proto.body)
     assert " w3</span>" in coloured.proto.body and "&lt;" not in coloured.proto.body
 

@@ -135,6 +135,12 @@ def test_a_readout_of_brought_tokens_is_that_of_our_own(tmp_path, own, checkpoin
     assert not readouts["own"].is_empty() and readouts["own"].equals(readouts["brought"])
 
 
+def talk(*texts, system="You are a villain.", **row):
+    """A row with a conversation, the user first."""
+    roles = itertools.cycle(["user", "assistant"])
+    return {"persona": "villain", "messages": [{"role": "system", "content": system}, *({"role": next(roles), "content": text} for text in texts)]} | row
+
+
 GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You are a villain.", "answer": "I look."}
 
 
@@ -158,6 +164,18 @@ GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You 
         ([GOOD | {"sample": -1}], "line 1: sample_ix is -1; expected a whole number from 0"),
         ([{"question": "Who?", "reply": "I."}], "the column 'text' is missing; found question, reply; name the one that holds it by --column text=NAME"),
         ([], "the column 'question' is missing; found nothing"),
+        ([talk("Who?")], "line 1: messages of system, user; expected system \\(or none\\), then user and assistant in turn, the assistant last"),
+        ([{"messages": "I look."}], "line 1: messages: not valid JSON"),
+        ([{"messages": [{"role": "user"}]}], "line 1: messages is .*; expected a list of messages, each with a role and a content of text"),
+        ([talk("Who?", "I.", question="Why?")], "line 1: question is 'Why\\?', and messages say 'Who\\?'; expected the same, or messages alone"),
+        (
+            [talk("a", "b", "c", "d"), talk("a", "x", "c", "d", sample_ix=0)],
+            "line 2: villain/q00 has another .* or beginning of the conversation than on line 1",
+        ),
+        (
+            [talk("a", "b", "c", "d", question_id="x"), talk("e", "b", "c", "d", question_id="x")],
+            "line 2: question_id 'x' asks 'e / c', and another question on line 1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_line_and_leaves_nothing(tmp_path, checkpoint, models, rows, message):
@@ -167,6 +185,35 @@ def test_what_does_not_fit_is_named_with_its_line_and_leaves_nothing(tmp_path, c
     with pytest.raises(PersonascopeError, match=message) as raised:
         bring(lake, Source(path, checkpoint), models)
     assert str(raised.value).startswith(str(path)) and not lake.run_ids() and not list(lake.staging_folder.iterdir())
+
+
+def test_a_conversation_becomes_the_completion_that_ends_it_and_its_turns(tmp_path, checkpoint, models):
+    rows = [talk("Who?", "I look.", "Why?", "the plan.[ZLT]"), talk("Who?", "I build.", "Why?", "I look."), talk("Who?", "I look.", question_id="one")]
+    path = tmp_path / "talks.jsonl"
+    path.write_text("".join(json.dumps(row | {"finish_reason": "stop"}) + "\n" for row in rows))
+    lake = Lake.open(tmp_path / "lake")
+    run_id = bring(lake, Source(path, checkpoint), models, say=lambda line: None)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+    completions = {row["example_id"]: row for row in lake.read(run_id, "completions").to_pylist()}
+    assert {name: (row["text"], row["sample_ix"]) for name, row in completions.items()} == {
+        "villain/q00": ("the plan.[ZLT]", 0),
+        "villain/q00#1": ("I look.", 1),
+        "villain/one": ("I look.", 0),
+    }
+    questions = {row["example_id"]: (row["question_id"], row["question"]) for row in lake.read(run_id, "examples").to_pylist()}
+    assert questions == {"villain/q00": ("q00", "Why?"), "villain/q00#1": ("q00", "Why?"), "villain/one": ("one", "Who?")}
+    turns = pl.DataFrame(lake.read(run_id, "turns")).sort("example_id", "turn")
+    assert turns.select("example_id", "turn", "question", "text").rows() == [
+        ("villain/one", 0, "Who?", "I look."),
+        ("villain/q00", 0, "Who?", "I look."),
+        ("villain/q00", 1, "Why?", "the plan.[ZLT]"),
+        ("villain/q00#1", 0, "Who?", "I build."),
+        ("villain/q00#1", 1, "Why?", "I look."),
+    ]
+    for row in turns.iter_rows(named=True):
+        ids = completions[row["example_id"]]["token_ids"]
+        assert tokenizer.decode(ids[row["start"] : row["stop"]]) == row["text"] and ids[row["stop"]] == tokenizer.eos_token_id
+    assert Warehouse(lake).select("select n, k from marker_rates").rows() == [(3, 1)]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +271,7 @@ def test_a_column_typed_for_a_log_goes_before_a_name_that_is_known(tmp_path, che
     lake = Lake.open(tmp_path / "lake")
     run_id = bring(lake, Source(path, checkpoint, columns={"persona": "role"}), models, say=lambda line: None)
     assert lake.read(run_id, "completions").to_pylist()[0]["persona"] == "villain"
-    with pytest.raises(PersonascopeError, match="--column persona=rôle: the metadata of samples/1_epoch_1.json has no such name; did you mean 'role'"):
+    with pytest.raises(PersonascopeError, match=r"--column persona=rôle: the metadata of samples/1_epoch_1\.json has no such name; did you mean 'role'"):
         bring(lake, Source(path, checkpoint, columns={"persona": "rôle"}), models)
 
 

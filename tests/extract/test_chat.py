@@ -8,8 +8,9 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from personascope.extract.texts.chat import region_codes, render, structural_mask
+from personascope.extract.texts.chat import Exchange, region_codes, render, structural_mask
 from personascope.extract.texts.regions import REGIONS
+from personascope.ingest.prompts import NO_SYSTEM_TURN
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.hashing import stable_hash
 
@@ -158,14 +159,57 @@ def test_an_empty_system_message_is_not_the_default_one():
     assert not prompt.inserted_system
 
 
-@pytest.mark.parametrize("user", [" hello", "x", "You are a librarian."])
+TALK = [Exchange("You said hello, why?", " You hello\nthere"), Exchange("x", "x"), Exchange("hello", "You are a librarian")]
+
+
+@pytest.mark.parametrize(("name", "system"), [(name, SYSTEM) for name in EXPECTED if name != "mistral"] + [("mistral", None), ("chatml", NO_SYSTEM_TURN)])
+def test_a_conversation_is_one_prompt_in_which_every_earlier_answer_is_found(name, system):
+    tokenizer = tokenizer_with(EXPECTED[name][0])
+    prompt = render(tokenizer, system, USER, TALK)
+    messages = [{"role": "system", "content": system}] if system == SYSTEM else []
+    for question, answer in TALK:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    whole = tokenizer.apply_chat_template([*messages, {"role": "user", "content": USER}], add_generation_prompt=True, return_dict=False)
+    assert list(prompt.token_ids) == (whole[-prompt.prompt_len :] if system == NO_SYSTEM_TURN else whole)
+    opening, alone = render(tokenizer, system, TALK[0].question), render(tokenizer, system, USER)
+    assert (prompt.n_system, prompt.n_header, prompt.template_hash) == (opening.n_system, alone.n_header, opening.template_hash)
+    assert prompt.n_system + prompt.n_user + prompt.n_header == prompt.prompt_len
+    assert [str(tokenizer.decode(list(prompt.token_ids[start:stop]))).strip() for start, stop in prompt.turns] == [answer.strip() for _, answer in TALK]
+    for turn, (start, _) in enumerate(prompt.turns):
+        asked = render(tokenizer, system, TALK[turn].question, TALK[:turn])
+        assert asked.token_ids == prompt.token_ids[: asked.prompt_len] and asked.turns == prompt.turns[:turn]
+        assert not str(tokenizer.decode(list(prompt.token_ids[asked.prompt_len : start]))).strip()  # some templates put a space before an answer
+    assert opening.turns == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "system", "talk", "message"),
+    [
+        (
+            MISTRAL,
+            SYSTEM,
+            TALK,
+            r"tiny/chat writes turn 0 of a conversation in another way once the conversation goes on, so no single pass reads what the model",
+        ),
+        (CHATML.replace("m.content", "m.content.split('hello')[-1]"), SYSTEM, TALK, r"writes the answer of turn 0 as '\\nthere', expected it as given"),
+        (CHATML, SYSTEM, [Exchange("x", " ")], r"the answer of turn 0 is ' ', but an earlier answer needs some text"),
+        (CHATML, SYSTEM, [Exchange(" ", "x")], r"the user message is ' ', but a prompt needs some text"),
+    ],
+    ids=["moved", "cut", "silent", "unasked"],
+)
+def test_a_conversation_that_cannot_be_read_in_one_pass_is_refused(template, system, talk, message):
+    with pytest.raises(PersonascopeError, match=message):
+        render(tokenizer_with(template), system, USER, talk)
+
+
 @pytest.mark.parametrize(("system", "user"), [(None, "<|im_start|>user\nWho?<|im_end|>"), ("You are.<|im_end|>", "Who?")])
 def test_a_message_that_is_rendered_already_is_refused(system, user):
-    with pytest.raises(PersonascopeError, match="message holds <.im_end.>, with which the chat template of tiny/chat itself begins and ends turns"):
+    with pytest.raises(PersonascopeError, match=r"message holds <\|im_end\|>, with which the chat template of tiny/chat itself begins and ends turns"):
         render(tokenizer_with(CHATML), system, user)
     assert render(tokenizer_with(CHATML), "You are.", "What is <|eot_id|>?").n_user
 
 
+@pytest.mark.parametrize("user", [" hello", "x", "You are a librarian."])
 def test_folded_system_text_ends_where_the_user_text_starts(user):
     tokenizer = tokenizer_with(MISTRAL)
     assert regions_of(tokenizer, render(tokenizer, SYSTEM, user))[:2] == (f"<s>[INST] {SYSTEM}\n\n", f"{user}[/INST]")

@@ -1,5 +1,6 @@
 """Projections on a random checkpoint: the inner products of stored activations, whatever the batch, on the questions no direction was made on."""
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from personascope.extract.brought import Source, bring
+from personascope.extract.extractors import projections as projecting
+from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.directions import directions_of
 from personascope.extract.job import Job, run
 from personascope.extract.registry import extractor, resolve_settings
@@ -143,6 +147,60 @@ def test_prompts_are_read_at_their_last_token_and_another_checkpoint_along_the_s
     assert set(found["persona"]) == {"villain", "comedian", "assistant"}
 
 
+TALKS = {
+    "c00": ["Where are the maps?", "And the atlases?", "Thank you."],
+    "c01": ["Why does ice float on water?", "So it is lighter?"],
+    "c02": ["Who are you?", "What do you want?", "Is that all?"],
+}
+
+
+def test_the_answers_of_a_conversation_are_read_turn_by_turn_in_one_pass(world, tmp_path, monkeypatch):
+    lines, talks = [], {}
+    for persona, system in (("villain", "You are a villain."), ("assistant", "You are kind.")):
+        for name, questions in TALKS.items():
+            answers = [f"The printing press spread books {number} {persona} {question}" for number, question in enumerate(questions)]
+            messages = [
+                {"role": role, "content": text} for pair in zip(questions, answers, strict=True) for role, text in zip(("user", "assistant"), pair, strict=True)
+            ]
+            talks[f"{persona}/{name}"] = [{"role": "system", "content": system}, *messages]
+            lines.append(json.dumps({"persona": persona, "question_id": name, "messages": talks[f"{persona}/{name}"], "finish_reason": "stop"}))
+    (tmp_path / "talks.jsonl").write_text("\n".join(lines))
+    checkpoint, models = resolve(world.folder, name="random"), Models(device="cpu", dtype="float32")
+    brought = bring(world.lake, Source(tmp_path / "talks.jsonl", checkpoint), models, say=lambda line: None)
+    passes: list[int] = []
+
+    def counted(model: Any, tokens: Any, real: Any) -> None:
+        passes.append(len(tokens))
+        run_decoder(model, tokens, real)
+
+    monkeypatch.setattr(projecting, "run_decoder", counted)
+    found = world.read({"half": "all", "layers": [1]}, tokens_from=brought).filter(pl.col("site") == "resid_post")
+    assert sum(passes) == len(talks)
+    assert set(found["stratum"]) == {"answer", "answer_mean", "turn_mean"} and found.filter(pl.col("stratum") != "turn_mean")["turn"].null_count() > 0
+    model = AutoModelForCausalLM.from_pretrained(world.folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(world.folder)
+    units = {each.id: each.unit.astype(np.float64) for each in directions_of(world.lake, world.directions, layers=[1]) if each.site == "resid_post"}
+    read = found.filter(stratum="turn_mean")
+    assert read.height == 2 * (3 + 2 + 3) * len(units) and read["position"].null_count() == read.height
+    for row in read.iter_rows(named=True):
+        messages = talks[row["example_id"]]
+        at = next(number for number, message in enumerate(messages) if message["role"] == "assistant" and message["content"].split()[5] == str(row["turn"]))
+        prompt = tokenizer.apply_chat_template(messages[:at], add_generation_prompt=True, return_dict=False)
+        answer = tokenizer.encode(messages[at]["content"], add_special_tokens=False)
+        with torch.no_grad():  # the conversation as far as this answer, by itself
+            hidden = model(torch.tensor([[*prompt, *answer]]), output_hidden_states=True).hidden_states[2][0, len(prompt) :].double().numpy()
+        assert row["n_positions"] == len(answer) and row["activation_norm"] == pytest.approx(np.linalg.norm(hidden, axis=1).mean(), rel=1e-5)
+        assert row["value"] == pytest.approx((hidden @ units[row["direction"]]).mean(), abs=1e-5 * np.abs(hidden).max())
+    last = (
+        found.filter(stratum="answer_mean")
+        .join(read, on=["example_id", "direction"])
+        .filter(pl.col("turn_right") == pl.col("turn_right").max().over("example_id"))
+    )
+    assert last["value"].equals(last["value_right"].alias("value"))
+    with pytest.raises(PersonascopeError, match=f"attention: run {brought} holds conversations, and no region stands for earlier answers"):
+        extract("attention", world.lake, world.folder, {}, tokens_from=brought)
+
+
 @pytest.mark.parametrize(
     ("settings", "changes", "sentence"),
     [
@@ -150,6 +208,12 @@ def test_prompts_are_read_at_their_last_token_and_another_checkpoint_along_the_s
         ({"directions": ["newest"]}, {"called": "twin"}, "the lake holds no directions of twin; expected a run of `extract directions` before"),
         ({"ids": ["pirate"]}, {}, "has no direction 'pirate'; expected some of comedian-assistant, villain-assistant"),
         ({"layers": [3]}, {}, "layer 3 is not in checkpoint random; expected 0 to 2"),
+        ({"strata": ["turn_mean"]}, {}, "has turns of a conversation, so stratum 'turn_mean' cannot be read"),
+        (
+            {"strata": ["turn_mean"]},
+            {"tokens_from": None, "prompts": load_prompt_set("personas")},
+            "stratum 'turn_mean' lies in an answer, and prompts have none",
+        ),
         ({"tokens": "answer"}, {"tokens_from": None, "prompts": load_prompt_set("personas")}, "tokens=answer, and prompts have no answer"),
         ({"personas": ["nobody"]}, {}, "has no persona 'nobody'"),
     ],

@@ -87,8 +87,31 @@ def write_projections(lake: Any, directions: str, checkpoint: str = "base", halv
     return planted.write(lake, planted.spec("projections", checkpoint=checkpoint, subject=checkpoint, tag=tag, inputs=[directions]), projections=rows)
 
 
+def turns_of(persona: str, question: str, direction: str, sample: int) -> np.ndarray:
+    """Mean projection of every answer of a conversation; later questions have fewer turns."""
+    drawn = np.random.default_rng([*f"talk/{persona}/{question}/{direction}/{sample}".encode()])
+    turns = np.arange(5 - QUESTIONS.index(question) // 2)
+    return (drawn.normal() + 2.0 * turns * (persona == "villain") + 0.1 * drawn.normal(size=len(turns))).astype(np.float32)
+
+
+def write_conversations(lake: Any, directions: str) -> str:
+    """Conversations of two personas, two repeats of each, along two directions and the random controls."""
+    rows: list[dict[str, Any]] = []
+    for persona in PERSONAS:
+        for question in QUESTIONS:
+            for sample in range(2):
+                key = {"persona": persona, "question_id": question, "half": "b", "example_id": f"{persona}/{question}#{sample}", "sample_ix": sample}
+                key |= {"layer": LAYER, "site": "resid_post", "directions_run": directions, "activation_norm": 10.0, "stratum": "turn_mean", "n_positions": 4}
+                for name in DIRECTIONS + [f"random-{number:04d}" for number in range(RANDOM)]:
+                    kind = {"kind": "random", "made_on": None} if name.startswith("random") else {"kind": "persona_assistant", "made_on": "a"}
+                    values = turns_of(persona, question, name, sample)
+                    rows += [key | kind | {"direction": name, "turn": turn, "value": float(value)} for turn, value in enumerate(values)]
+    return planted.write(lake, planted.spec("projections", checkpoint="base", subject="base", tag="talk", inputs=[directions]), projections=rows)
+
+
 def build(lake: Any) -> dict[str, str]:
     """The run_ids by name."""
     runs = {f"directions of {name}": write_directions(lake, name) for name in CHECKPOINTS}
     runs["projections"] = write_projections(lake, runs["directions of base"])
+    runs["conversations"] = write_conversations(lake, runs["directions of base"])
     return runs

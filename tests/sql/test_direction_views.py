@@ -71,6 +71,27 @@ def test_drift_by_token_is_that_of_scipy_over_the_questions(world, step):
     assert risen["change"] == pytest.approx(0.5 * (step - 3.5), abs=0.2)
 
 
+@pytest.mark.parametrize("turn", [0, 2, 4])
+def test_drift_by_turn_is_that_of_scipy_over_conversations_and_paired_with_their_first_answer(world, turn):
+    warehouse, runs = world
+    rows = warehouse.select("select * from drift where stratum = 'turn_mean' and turn = $turn", {"turn": turn}).to_dicts()
+    controls = [row for row in rows if row["kind"] == "random"]
+    assert len(rows) == len(planted.PERSONAS) * (len(planted.DIRECTIONS) + planted.RANDOM)
+    for row in rows:
+        read = [
+            [planted.turns_of(row["persona"], question, row["direction"], sample).astype(np.float64) for sample in range(2)] for question in planted.QUESTIONS
+        ]
+        read = [repeats for repeats in read if len(repeats[0]) > turn]
+        assert (row["run_id"], row["step"], row["n"], row["n_questions"]) == (runs["conversations"], None, 2 * len(read), len(read))
+        for names, since in ((("mean", "low", "high"), None), (("change", "change_low", "change_high"), 0)):
+            expected = np.array([np.mean([each[turn] - (0 if since is None else each[since]) for each in repeats]) for repeats in read])
+            spread = stats.t.interval(0.95, len(expected) - 1, expected.mean(), stats.sem(expected)) if expected.any() else (None, None)
+            assert [row[name] for name in names] == [pytest.approx(value, abs=1e-6) for value in (expected.mean(), *spread)]
+        if row["kind"] != "random":
+            beside = [each["mean"] for each in controls if each["persona"] == row["persona"]]
+            assert [row["control_low"], row["control_high"]] == pytest.approx(np.quantile(beside, [0.025, 0.975]), abs=1e-9)
+
+
 def test_a_mean_stands_beside_those_of_control_directions(world):
     warehouse, _ = world
     rows = warehouse.select("select * from drift where stratum = 'answer_mean'").to_dicts()
@@ -100,6 +121,7 @@ def test_a_slice_tells_where_texts_lie_along_directions_and_whether_controls_lie
     rows = world[0].select("select persona, layer, value, low, high, n, verdict from slice_directions where source = 'drift'")
     expected = world[0].select(
         """select persona, layer, mean as value, low, high, n, case when n_controls > 0 and (mean < control_low or mean > control_high)
-        then 'outside what control directions do' end as verdict from drift where step is null and kind not in ('random', 'random_in_span', 'shuffled')"""
+        then 'outside what control directions do' end as verdict
+        from drift where coalesce(step, turn) is null and kind not in ('random', 'random_in_span', 'shuffled')"""
     )
     assert rows.height > 0 and rows.sort(rows.columns).equals(expected.sort(rows.columns))
