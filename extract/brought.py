@@ -185,7 +185,8 @@ class _Reader:
         system = prompt["system_prompt"]
         prompt["system_prompt"] = SYSTEM_CELLS.get((system or "").strip(), NO_SYSTEM_TURN if (system or "").strip() == NO_SYSTEM_TURN else system)
         earlier = talk.earlier if talk else ()
-        prompt["question_id"] = self._question_id(prompt, record.place, [exchange.question for exchange in earlier])
+        asked = [exchange.question for exchange in earlier]
+        prompt["question_id"] = self._question_id(prompt, record.place, asked)
         example_id = "/".join(str(part) for part in (prompt["persona"], prompt["condition"], prompt["prompt_form"], prompt["question_id"]) if part)
         sample_ix = _whole(values, "sample_ix")
         sample_ix = self._samples[example_id] if sample_ix is None else sample_ix
@@ -199,7 +200,9 @@ class _Reader:
             self._examples[example_id] = _Example(texts, record.place)
             rows["examples"].append(prompt | {"example_id": example_id} | rendered.columns())
             self._note_twin(prompt, rendered)
-            self._doubts.add(str(prompt["persona"]), prompt["condition"], prompt["system_prompt"], prompt["question_id"], prompt["question"])
+            self._doubts.add(
+                str(prompt["persona"]), prompt["condition"], prompt["system_prompt"], str(prompt["question_id"]), " / ".join([*asked, prompt["question"]])
+            )
         elif example.texts != texts:
             other = "system prompt, category, target or beginning of the conversation" if earlier else "system prompt, category or target"
             raise PersonascopeError(f"{example_id} has another {other} than on {example.place}; expected one prompt per example")

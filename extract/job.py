@@ -275,8 +275,7 @@ def run(extractor: Extractor[Any]) -> str:
     with writer.unless_refused(), _hands(extractor, writer, items) as hands:
         extractor.checked = hands.check()
         with writer:
-            if "known" not in writer.done:
-                writer.write_part("known", known)
+            writer.write_part("known", known)  # also where it is staged: an earlier version of the program may have known less
             number = 0
             while items:
                 _work_off(extractor, writer, hands, number, parts_of(extractor, items))

@@ -121,6 +121,38 @@ def test_a_killed_run_resumes_under_the_same_plan_and_starts_over_under_another(
     assert start(lake, spec(), plan="other").done == set()
 
 
+@pytest.mark.parametrize("limit", [0, 10**6])
+def test_what_an_earlier_version_staged_is_brought_into_the_tables_of_this_one(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr("personascope.warehouse.store.writer.SORTED_IN_MEMORY", limit)
+    lake = Lake.open(tmp_path / "lake")
+    writer = start(lake, spec())
+    for number in range(2):
+        writer.write_part(str(number), {"attention": rows(f"villain/q0{number}")})
+    (older,) = (writer.folder / "parts" / "0").glob("attention.parquet")
+    staged = pq.ParquetFile(older).read()
+    pq.write_table(staged.drop_columns(["persona", "entropy"]), older)
+    writer.close()
+    resumed = start(lake, spec())
+    assert resumed.read_staged("attention").num_rows == 12
+    run_id = resumed.commit().run_id
+    found = lake.read(run_id, "attention", ["example_id", "persona", "entropy", "system"]).to_pydict()
+    assert set(found["persona"]) == {"villain"} and set(found["entropy"]) == {None} and len(found["system"]) == 12
+    told = sorted(zip(found["example_id"], found["system"], strict=True))
+    assert [example for example, _ in told] == ["villain/q00"] * 6 + ["villain/q01"] * 6
+    assert [value for _, value in told] == pytest.approx([0.0, 0.0, 0.1, 0.1, 0.2, 0.2] * 2)
+
+
+def test_what_a_later_version_staged_is_refused_by_name(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    writer = start(lake, spec())
+    writer.write_part("0", {"attention": rows("villain/q00")})
+    (later,) = (writer.folder / "parts" / "0").glob("attention.parquet")
+    staged = pq.ParquetFile(later).read()
+    pq.write_table(staged.append_column("new", staged.column("layer")), later)
+    with pytest.raises(PersonascopeError, match="table attention: unknown column 'new'"):
+        writer.commit()
+
+
 def test_two_writers_of_one_run_are_refused(tmp_path):
     lake = Lake.open(tmp_path / "lake")
     writer = start(lake, spec())

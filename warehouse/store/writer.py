@@ -19,7 +19,7 @@ from personascope.warehouse.store.locks import take_lock
 from personascope.warehouse.store.manifest import Manifest, MlflowRecord, RunSpec, TableFile, Worker, utc_now
 from personascope.warehouse.store.parquet import row_group, spilling, write_parquet, write_table
 from personascope.warehouse.store.parts import NULLED, PartStage
-from personascope.warehouse.store.schema import table, tables
+from personascope.warehouse.store.schema import Table, table, tables
 from personascope.warehouse.store.staging import discard, disk_errors, publish, refuse_links, sync
 
 SORTED_IN_MEMORY = 200_000  # rows; above it DuckDB sorts, below it starting DuckDB would cost more than the sort
@@ -148,7 +148,7 @@ class RunWriter:
         files = self._staged_files().get(name)
         if not files:
             return table(name).arrow.empty_table()
-        return pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+        return self._joined(table(name), files)
 
     def commit(self, summary: Mapping[str, Any] | None = None) -> Manifest:
         """Merges and sorts the parts, adds roll-ups and the manifest, and publishes the run by one rename.
@@ -215,13 +215,28 @@ class RunWriter:
                 if target.rollup_of or not files:
                     continue
                 if _fits_memory(files):
-                    rows = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+                    rows = self._joined(target, files)
                     batches = rows.sort_by([(column, "ascending") for column in target.sort]).to_batches(row_group(target))
                 else:
                     sorter = sorter or stack.enter_context(spilling(spill))
-                    batches = sorter.read_parquet([str(file) for file in files]).order(", ".join(target.sort)).to_arrow_reader(row_group(target))
+                    batches = self._spread(sorter, target, files).order(", ".join(target.sort)).to_arrow_reader(row_group(target))
                 written[target.name] = write_table(target, batches, final)
         return written | rollups.write(final, rollups.derivable(written), spill)
+
+    def _joined(self, target: Table, files: list[Path]) -> pa.Table:
+        """Staged rows in the columns of the present version: a killed run may go on under a later one, whose tables have more of them."""
+        return pa.concat_tables([conform(target, pq.ParquetFile(file).read(), self._constants)[0] for file in files])
+
+    def _spread(self, sorter: duckdb.DuckDBPyConnection, target: Table, files: list[Path]) -> duckdb.DuckDBPyRelation:
+        """`_joined` of rows that do not fit in memory: only files of another version are read and written once more."""
+        read = []
+        for file in files:
+            if pq.read_schema(file).names != target.columns:
+                rows = conform(target, pq.ParquetFile(file).read(), self._constants)[0]
+                file = file.with_suffix(".now")
+                pq.write_table(rows, file)
+            read.append(str(file))
+        return sorter.read_parquet(read)
 
     def _manifest(self, written: dict[str, TableFile], summary: Mapping[str, Any]) -> Manifest:
         self._state["seconds"] += self._lap()
