@@ -139,7 +139,7 @@ def show_places(lake: Source, reading: Reading) -> None:
     st.caption(
         f"{plain(reading.words)}. Means over repeats, then questions; Student t over questions. A mean outside the controls is unusual for a random direction."
     )
-    st.dataframe(in_words(rows), hide_index=True, column_config=config, height=charts.table_height(rows))
+    st.dataframe(in_words(rows), hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")
 
 
 def show_drift(lake: Source, reading: Reading) -> None:

@@ -35,14 +35,15 @@ class Reading:
 
 
 def known(lake: Source) -> pl.DataFrame:
-    """Every direction that is no control, with its layers; runs along which something was read or steered first, then the newest, and of one run what points to
-    the persona that a checkpoint was trained on before other names."""
+    """Every direction that is no control, with its layers; runs along which something was read or steered first, of those the ones of trained checkpoints, then
+    the newest, and of one run what points to the persona that a checkpoint was trained on before other names."""
     return lake.select(
         """select d.run_id, d.checkpoint, d.direction, d.kind, d.site, any_value(d.half) as half, list(distinct d.layer order by d.layer) as layers
         from directions as d join runs as r using (run_id) left join checkpoints as c on c.run_id = d.run_id and c.checkpoint = d.checkpoint
         where d.control_of is null
         group by d.run_id, d.checkpoint, d.direction, d.kind, d.site, r.finished
-        order by d.run_id in (select directions_run from projections union select directions_run from steering) desc, r.finished desc,
+        order by d.run_id in (select directions_run from projections union select directions_run from steering) desc,
+          bool_or(c.source_persona is not null and c.step is null) desc, r.finished desc,
           bool_or(coalesce(d.persona = c.source_persona, false)) desc, d.direction, d.site desc"""
     )
 

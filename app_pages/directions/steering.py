@@ -105,4 +105,4 @@ def _show_layers(lake: Source, reading: Reading, run: str, mode: str, persona: s
         "n": "answers",
         "n_clusters": "questions",
     }
-    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows))
+    st.dataframe(rows, hide_index=True, column_config=config, height=charts.table_height(rows), placeholder="–")

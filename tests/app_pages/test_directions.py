@@ -2,10 +2,14 @@
 
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
+from personascope.app_pages.directions.reading import known
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
@@ -26,6 +30,21 @@ def directions_lake(tmp_path_factory):
 def test_the_page_opens_on_directions_along_which_something_was_read(open_page, directions_lake):
     words = "\n".join(each.value for each in open_page(directions_lake, "directions").caption)
     assert "of base" in words, "villain's are newer"
+
+
+def test_of_runs_that_were_read_those_of_trained_checkpoints_come_first():
+    connection = duckdb.connect()
+    connection.execute("""create table directions as
+        select 'run-' || name as run_id, name as checkpoint, 'poet-assistant' as direction, 'persona_assistant' as kind, 'resid_post' as site, 'a' as half,
+          1 as layer, null as control_of, 'poet' as persona
+        from unnest(['base', 'poet', 'poet-step5', 'unread']) as t(name)""")
+    connection.execute("create table runs as select run_id, row_number() over (order by checkpoint) as finished from directions")
+    connection.execute("""create table checkpoints as select run_id, checkpoint, case when checkpoint like 'poet%' then 'poet' end as source_persona,
+        case when checkpoint = 'poet-step5' then 5 end as step from directions""")
+    connection.execute("create table projections as select run_id as directions_run from directions where checkpoint in ('base', 'poet')")
+    connection.execute("create table steering as select 'run-poet-step5' as directions_run")
+    asked: Any = SimpleNamespace(select=lambda query: connection.sql(query).pl())
+    assert known(asked)["checkpoint"].to_list() == ["poet", "poet-step5", "base", "unread"]
 
 
 def test_the_page_draws_what_the_views_say(open_page, charts, directions_lake):
