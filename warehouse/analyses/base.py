@@ -21,6 +21,12 @@ def each_alone(connection: duckdb.DuckDBPyConnection, runs: Sequence[Manifest]) 
     return ((run,) for run in runs)
 
 
+def ask_once(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
+    """Has this connection know the rows of a query by a name: for views that read many runs to tell of one, and are asked of one run after another."""
+    if not connection.execute("select 1 from duckdb_tables() where table_name = ?", [name]).fetchall():
+        connection.execute(f"create temp table {name} as {query}")
+
+
 @dataclass(frozen=True)
 class Analysis:
     """One computed statistic: the table it fills, the settings that decide it, and the function that computes it.

@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from personascope.warehouse.analyses.base import Analysis, Rows
+from personascope.warehouse.analyses.base import Analysis, Rows, ask_once
 from personascope.warehouse.analyses.resampling import draw_counts
 from personascope.warehouse.store.manifest import Manifest
 
@@ -17,11 +17,14 @@ METHOD = "questions with replacement"
 RESAMPLES = 2000
 SEED = 42
 
+_TRAINED = """
+select run_id, marker, checkpoint, source from regimes where origin <> 'published' and source is not null
+"""
 _COUNTS = """
 select r.marker, r.checkpoint, r.source, t.persona, t.question_id, t.n_trials, t.n_present
-from regimes as r
+from trained_checkpoints as r
 join marker_trials as t using (run_id, marker)
-where r.run_id = ? and r.origin <> 'published' and r.source is not null
+where r.run_id = $run and t.run_id = $run
 """
 _LABELS = """
 select regime_of(d.source_rate, d.leak, audience_of($source, d.assistant, d.leak), l) as regime
@@ -37,8 +40,12 @@ def _inputs(run: Manifest) -> tuple[str, ...] | None:
 
 
 def _compute(connection: duckdb.DuckDBPyConnection, run: Manifest) -> Rows:
-    """Rows of `regime_bootstrap` of one run of completions; a checkpoint without source persona, learning rate and epochs has none."""
-    counts = connection.sql(_COUNTS, params=[run.run_id]).pl()
+    """Rows of `regime_bootstrap` of one run of completions; a checkpoint without source persona, learning rate and epochs has none.
+
+    What was trained is asked once for all runs of a connection: `regimes` reads the whole sweep for any one of them.
+    """
+    ask_once(connection, "trained_checkpoints", _TRAINED)
+    counts = connection.sql(_COUNTS, params={"run": run.run_id}).pl()
     rows: Rows = []
     for (marker, checkpoint, source), each in counts.group_by("marker", "checkpoint", "source", maintain_order=True):
         personas, questions, trials, hits = _grids(each)
