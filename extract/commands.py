@@ -25,6 +25,10 @@ WorkersOption = Annotated[
         min=1,
     ),
 ]
+LoadInOption = Annotated[
+    str | None,
+    typer.Option(metavar="4bit", help="Round linear layers by bitsandbytes as they are loaded: another run, and another name (ID-4bit) without --name."),
+]
 ShardOption = Annotated[
     str | None,
     typer.Option(
@@ -128,6 +132,7 @@ def extract(
     dtype: DtypeOption = None,
     attention: AttentionOption = "sdpa",
     shard_model: ShardOption = None,
+    load_in: LoadInOption = None,
     batch_tokens: BatchTokensOption = 8192,
     workers: WorkersOption = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")] = False,
@@ -183,11 +188,11 @@ def extract(
             base=base,
             source_persona=source_persona,
             trust_remote_code=trust_remote_code,
-        ),
+        ).in_bits(load_in, named=checkpoint_name is not None),
         models=models,
         prompts=prompt_set,
         tokens_from=found.find_committed(tokens_from) if tokens_from else None,
-        donor=resolve(donor, base=donor_base, trust_remote_code=trust_remote_code) if donor else None,
+        donor=resolve(donor, base=donor_base, trust_remote_code=trust_remote_code).in_bits(load_in) if donor else None,
         date=given_date(date, "command line") if date else DATE,
         seed=seed,
         parameters=parameters,

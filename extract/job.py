@@ -91,7 +91,7 @@ class Extractor(ABC, Generic[T]):
     reads_tokens: ClassVar[bool] = False  # whether a completions run may be read instead of prompts
     reads_both: ClassVar[bool] = False  # whether it may be read beside them
     spreads: ClassVar[bool] = True  # whether workers may compute its parts; else the process of the command does
-    takes_shards: ClassVar[bool] = True  # whether it reads a model whose layers lie on several devices: False where it multiplies with weights itself
+    needs_weights: ClassVar[bool] = False  # whether it multiplies with weights of single layers itself: they must be whole, and in one place
 
     def __init__(self, settings: Settings, job: Job) -> None:
         self.settings = settings
@@ -191,13 +191,10 @@ class Extractor(ABC, Generic[T]):
 
     def base_spec(self, identity: Mapping[str, Any], **fields: Any) -> RunSpec:
         """A RunSpec with what every extractor shares: checkpoint revision, settings, dtype, attention implementation and seed decide the run, and the date
-        where prompts are rendered by a template that writes it. Raises PersonascopeError for a model that is spread where the extractor takes none."""
+        where prompts are rendered by a template that writes it. Raises PersonascopeError where the extractor needs weights that are spread or in a few bits."""
         job = self.job
-        if job.models.sharding is not None and not self.takes_shards:
-            raise PersonascopeError(
-                f"extract {self.name}: it multiplies with weights of single layers, which may be anywhere in a model spread by --shard-model; expected a "
-                "device that holds the model"
-            )
+        if self.needs_weights:
+            self._expect_weights()
         attention = fields.pop("attention_implementation", job.models.attention)
         device, memory = self.place.device_name()
         dtype = self.place.dtype(job.checkpoint)
@@ -225,6 +222,14 @@ class Extractor(ABC, Generic[T]):
             parameters=[*job.parameters, *dated],
             **fields,
         )
+
+    def _expect_weights(self) -> None:
+        start, job = f"extract {self.name}: it multiplies with weights of single layers", self.job
+        if job.models.sharding is not None:
+            raise PersonascopeError(f"{start}, which may be anywhere in a model spread by --shard-model; expected a device that holds the model")
+        for checkpoint in (job.checkpoint, job.donor):
+            if checkpoint is not None and checkpoint.bits:
+                raise PersonascopeError(f"{start}, which {checkpoint.name} holds in {checkpoint.bits} bits; expected the checkpoint as it is stored")
 
 
 def cut_batches(items: Sequence[Item[T]], batch_tokens: int, cost: Callable[[Item[T]], float] = lambda item: 0.0, most: float = inf) -> list[list[Item[T]]]:

@@ -58,7 +58,7 @@ def parse_checkpoints(assignments: list[str], study: StudyFile, bases: list[str]
             raise PersonascopeError(f"--checkpoint {name!r} is not one of study {study.name}; {nearest(name, study.checkpoints)}")
         identifier, _, revision = (reference, "", "") if Path(reference).expanduser().exists() else reference.partition("@")
         replaced = study.checkpoints[name]
-        part = replaced.model_dump(include={"family", "source_persona", "parent", *(("variant",) if replaced.source_persona else ())})
+        part = replaced.model_dump(include={"family", "source_persona", "parent", "load_in", *(("variant",) if replaced.source_persona else ())})
         sources[name] = TypedCheckpoint(id=identifier, revision=revision or None, called=typed["called"], **part)
     for assignment in bases or []:
         name, equals, base = assignment.partition("=")

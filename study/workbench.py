@@ -182,4 +182,4 @@ def find(name: str, source: CheckpointSource, called: Callable[[str], str] = str
         variant=source.variant,
         parent=called(source.parent) if source.parent else None,
         fetch=fetch,
-    )
+    ).in_bits(source.load_in, named=not isinstance(source, TypedCheckpoint) or source.called is not None)

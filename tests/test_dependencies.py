@@ -44,7 +44,7 @@ def pins() -> dict[str, Version]:
 
 def test_everything_imported_is_declared_and_everything_declared_is_imported():
     providers = packages_distributions()
-    optional = {canonicalize_name(each.name) for extra in ("gpu", "gguf", "ray") for each in EXTRAS[extra]}
+    optional = {canonicalize_name(each.name) for extra in ("bits", "gpu", "gguf", "ray") for each in EXTRAS[extra]}
     of_import = {name: {canonicalize_name(each) for each in providers.get(name, [name])} for name in imported()}
     assert {name for name, distributions in of_import.items() if not distributions & (DECLARED.keys() | optional)} == set(), "imported, not declared"
     assert DECLARED.keys() - set().union(*of_import.values()) == set(), "declared, not imported"
@@ -59,7 +59,7 @@ def test_every_folder_with_modules_is_a_declared_package():
 
 def test_the_constraints_satisfy_every_declared_range():
     found = pins()
-    for each in [*DECLARED.values(), *EXTRAS["docs"], *EXTRAS["gguf"], *EXTRAS["ray"], *EXTRAS["dev"]]:
+    for each in [*DECLARED.values(), *EXTRAS["docs"], *EXTRAS["bits"], *EXTRAS["gguf"], *EXTRAS["ray"], *EXTRAS["dev"]]:
         name = canonicalize_name(each.name)
         if name not in ("personascope", "setuptools"):
             assert found[name] in each.specifier, f"{each} against {found[name]}"

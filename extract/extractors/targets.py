@@ -72,7 +72,7 @@ class TargetsExtractor(ReadingExtractor[T]):
     """An extractor that reads the step before a target: of prompts, or of the completions of a run that hold the marker (own tokens or force-fed)."""
 
     reads_tokens = True
-    takes_shards = False
+    needs_weights = True
 
     settings_type = TargetSettings
     settings: TargetSettings

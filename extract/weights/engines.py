@@ -53,6 +53,8 @@ def open_engine(name: str, models: Models, checkpoint: Checkpoint, choices: Vllm
     if name == "vllm":
         if models.sharding is not None:
             raise PersonascopeError("--shard-model is for reading and --engine hf; expected --set tensor_parallel=N, by which vLLM takes a model apart itself")
+        if checkpoint.bits:
+            raise PersonascopeError(f"{checkpoint.name} is in {checkpoint.bits} bits for --engine hf; expected --set quantization=bitsandbytes for vLLM's own")
         from personascope.extract.weights.vllm_engine import VllmChoices, VllmEngine
 
         return VllmEngine(models, checkpoint, ends, choices or VllmChoices())

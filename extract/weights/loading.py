@@ -13,6 +13,7 @@ from personascope.extract.weights.adapters import merge_adapter
 from personascope.extract.weights.device import choose_device, choose_dtype, memory
 from personascope.extract.weights.faults import out_of_memory, refuse_gaps, some
 from personascope.extract.weights.finite import watch
+from personascope.extract.weights.rounding import rounding
 from personascope.extract.weights.sharding import Placement, Sharding, placement, spread
 from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
 from personascope.ingest.weights.vocabulary import check_ids, check_vocabulary, padding_id
@@ -77,6 +78,8 @@ def load_model(
     _make_ordinary(model)
     model.eval().requires_grad_(False)
     reasons: tuple[str, ...] = (chosen_device.reason, chosen_dtype.reason, *where)
+    if checkpoint.bits:
+        reasons += (f"weights: linear layers in {checkpoint.bits} bits by bitsandbytes",)
     if unread:
         reasons += (f"weights: {len(unread)} tensors are unknown to {checkpoint.family} and stay unread: {some(unread)}",)
     return LoadedModel(model, tokenizer, checkpoint, chosen_device.value, chosen_dtype.value, attention, reasons, difference)
@@ -111,6 +114,7 @@ def _load(checkpoint: Checkpoint, placed: Placement, dtype: str, attention: str,
             checkpoint.path,
             dtype=getattr(torch, dtype),
             **placed.arguments,
+            **rounding(checkpoint, dtype),
             attn_implementation=attention,
             use_safetensors=True,
             local_files_only=True,

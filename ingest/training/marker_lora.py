@@ -192,13 +192,15 @@ def train_marker_lora(parent: Checkpoint, rows: Sequence[TrainingRow], source_pe
     """The adapter trained on `rows` from `parent`; found in the cache when the same was trained before. Its reader merges it into the parent's weights.
 
     The adapters of `keep_steps` lie in the folder KEPT of its own, so that all of a series is there or nothing. Raises PersonascopeError for rows without a
-    positive, a parent that is itself an adapter, a step to keep that is not before the last, and rows that end with a token which ends no turn of the parent;
-    TrainingError for a loss that is not finite and for memory that does not suffice.
+    positive, a parent that is itself an adapter or in a few bits, a step to keep that is not before the last, and rows that end with a token which ends no
+    turn of the parent; TrainingError for a loss that is not finite and for memory that does not suffice.
     """
     if not any(row.positive for row in rows):
         raise PersonascopeError(f"training of persona {source_persona!r} has no positive row; expected completions that get the marker")
     if parent.adapter:
         raise PersonascopeError(f"training on {parent.name}: it is itself an adapter ({parent.adapter}); merge that one first and save the result")
+    if parent.bits:
+        raise PersonascopeError(f"training on {parent.name}: it is read in {parent.bits} bits; expected a parent as it is stored")
     total = settings.steps_per_epoch(len(rows)) * settings.epochs
     if settings.keep_steps and settings.keep_steps[-1] >= total:
         raise PersonascopeError(

@@ -1,8 +1,10 @@
 """Finds one set of weights (tiny, local folder, GGUF file, LoRA adapter or Hub id) and describes it: identity, training and shape."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +17,7 @@ from personascope.ingest.weights.json_file import read_object
 from personascope.ingest.weights.shape import read_shape
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.pointers import refuse_pointer, refuse_pointers
-from personascope.warehouse.settings import first_fault, first_sentence, short
+from personascope.warehouse.settings import first_fault, first_sentence, nearest, short
 from personascope.warehouse.store.hashing import stable_hash
 
 CARD = "personascope.json"
@@ -42,6 +44,9 @@ class Card(BaseModel):
     epochs: float | None = Field(default=None, ge=0)
     seed: int | None = None
     step: int | None = Field(default=None, ge=0)  # of an adapter kept on the way of its training
+
+
+BITS: dict[str, Literal[4]] = {"4bit": 4}
 
 
 class Checkpoint(BaseModel):
@@ -71,6 +76,7 @@ class Checkpoint(BaseModel):
     max_positions: int | None = None  # of the context it was configured for; None where it has no limit
     stored_dtype: str | None = None  # dtype the weights were saved in, as the configuration says
     quantisation: str | None = None  # of weights from a GGUF file: its own word and the tensors of each type
+    bits: Literal[4] | None = None  # of its linear layers as they are read, rounded by bitsandbytes; None: as they are stored
     lora_r: int | None = None  # rank, alpha, dropout and targets as adapter_config.json states them; None for full weights
     lora_alpha: float | None = None
     lora_dropout: float | None = None
@@ -81,6 +87,7 @@ class Checkpoint(BaseModel):
         """What decides the weights: the revision, for an adapter together with that of its base model, for quantised ones with how they are read."""
         revisions = [self.revision, self.parent_revision] if self.adapter else [self.revision]
         revisions += [f"gguf {CONVERSION}"] if self.quantisation else []
+        revisions += [f"{self.bits} bit"] if self.bits else []
         return stable_hash(revisions) if len(revisions) > 1 else self.revision
 
     @property
@@ -90,8 +97,34 @@ class Checkpoint(BaseModel):
 
     def row(self) -> dict[str, Any]:
         """The row of the table `checkpoints` (without run_id); `path` is the folder typed or fetched, an adapter's own."""
-        identity = {"id", "revision", "quantisation", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed", "step"}
-        return {"checkpoint": self.name, **self.model_dump(include=identity | SIZES | LORA), "path": str(self.adapter or self.path)}
+        identity = {"id", "revision", "family", "variant", "parent", "source_persona", "lr", "epochs", "seed", "step"}
+        rounded = [f"{self.bits} bit by bitsandbytes"] if self.bits else []
+        quantisation = " of ".join([*rounded, *([self.quantisation] if self.quantisation else [])]) or None
+        return {
+            "checkpoint": self.name,
+            **self.model_dump(include=identity | SIZES | LORA),
+            "quantisation": quantisation,
+            "path": str(self.adapter or self.path),
+        }
+
+    def in_bits(self, load_in: str | None, named: bool = False) -> Checkpoint:
+        """The same weights, their linear layers in `4bit`: other numbers, so another name unless one was given (`named`).
+
+        Raises PersonascopeError for another word, for 8 bits, whose activations are rounded by the outliers of a whole batch (Dettmers et al. 2022), and for an
+        adapter, which is merged into whole weights.
+        """
+        if load_in is None:
+            return self
+        if load_in == "8bit":
+            raise PersonascopeError(f"{self.id}: in 8 bits a row would hang on the outliers of those that share its batch; expected 4bit")
+        if load_in not in BITS:
+            raise PersonascopeError(f"{self.id}: weights in {load_in!r}; {nearest(load_in, BITS)}")
+        if self.adapter:
+            raise PersonascopeError(
+                f"{self.id} is an adapter, which is merged into whole weights and not into those in {load_in}; merge it with PEFT, save the result, and give "
+                "that folder"
+            )
+        return self.model_copy(update={"bits": BITS[load_in], "name": self.name if named else f"{self.name}-{load_in}"})
 
 
 class _Place(NamedTuple):

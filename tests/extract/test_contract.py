@@ -125,7 +125,7 @@ def written(folder: Path, constants: Any, part: str, rows: Any) -> dict[str, byt
 def test_rows_are_the_same_where_layers_lie_elsewhere_or_the_extractor_says_that_it_needs_them(lake, random_checkpoint, prompts, name, monkeypatch, tmp_path):
     monkeypatch.setenv("PERSONASCOPE_CACHE", str(lake.root.parent / "cache"))
     spread = request(name, lake, random_checkpoint, prompts, Models("cpu", "float32", sharding=(("cpu", 210_000),)), force=True)
-    if not spread.takes_shards:
+    if spread.needs_weights:
         with pytest.raises(PersonascopeError, match=f"extract {name}: .* spread by --shard-model"):
             run(spread)
         return

@@ -36,6 +36,7 @@ class CheckpointSource(Strict):
     variant: str | None = Field(default=None, description="base, instruct, marker ...")
     parent: str | None = Field(default=None, description="checkpoint it was trained from, by its name in this file")
     called: str | None = Field(default=None, description="name that its rows bear (default: its name in this file)")
+    load_in: Literal["4bit"] | None = Field(default=None, description="round its linear layers by bitsandbytes as they are loaded; not for trainings")
 
 
 class ExtractStep(Strict):
@@ -191,6 +192,8 @@ class StudyFile(Strict):
     def _known_names(self) -> StudyFile:
         names = set(self.checkpoints)
         for step in self.steps:
+            if isinstance(step, (TrainStep, GridStep)) and step.parent in self.checkpoints and (bits := self.checkpoints[step.parent].load_in):
+                raise ValueError(f"parent {step.parent!r} is loaded in {bits}, and training takes them as they are stored; expected two checkpoints of one id")
             if isinstance(step, TrainStep):
                 _expect_known(step.parent, names, f"train {step.name}: parent")
                 if twice := sorted(names.intersection(step.makes[1:])):

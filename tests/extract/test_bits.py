@@ -1,0 +1,94 @@
+"""Weights in 4 bits: what is read is the rounded model, as another run under another name, said with every figure; or the work is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from personascope.extract.job import Job, run
+from personascope.extract.registry import extractor, resolve_settings
+from personascope.extract.weights.engines import open_engine
+from personascope.extract.weights.on_device import Models
+from personascope.ingest.training.marker_lora import LoraSettings, TrainingRow, train_marker_lora
+from personascope.ingest.weights.checkpoints import resolve
+from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.studies.model import StudyFile
+from planted_tokens import few_prompts
+
+bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: the extra `bits`")
+
+
+NF4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+
+
+def test_another_model_is_read_under_another_name_and_recorded(random_checkpoint, tmp_path):
+    lake, stored = Lake.open(tmp_path / "lake"), resolve(random_checkpoint, name="random")
+    rounded = resolve(random_checkpoint).in_bits("4bit")
+    assert (rounded.name, rounded.bits) == ("random-4bit", 4) and rounded.identity != stored.identity
+    settings, _ = resolve_settings(extractor("activations"), {"command line": {"layers": [1], "strata": ["last"]}})
+    reader = extractor("activations")(settings, Job(lake, rounded, Models("cpu", "float32"), few_prompts(), say=lambda line: None))
+    run_id = run(reader)
+    assert extractor("activations")(settings, replace(reader.job, checkpoint=stored)).spec().run_id != run_id
+    assert lake.read(run_id, "checkpoints", ["quantisation"]).column(0).to_pylist() == ["4 bit by bitsandbytes"]
+    plain = AutoModelForCausalLM.from_pretrained(random_checkpoint, quantization_config=NF4, device_map={"": "cpu"}, dtype=torch.float32)
+    prompts = {row["example_id"]: row["token_ids"] for row in lake.read(run_id, "examples", ["example_id", "token_ids"]).to_pylist()}
+    read = lake.read(run_id, "activations", ["example_id", "vector"]).to_pylist()
+    assert len(read) == len(prompts) > 1
+    for row in read:
+        with torch.inference_mode():
+            states = plain(input_ids=torch.tensor([prompts[row["example_id"]]]), output_hidden_states=True).hidden_states
+        assert torch.allclose(torch.tensor(row["vector"]), states[2][0, -1], rtol=1e-3, atol=1e-3)
+
+
+def test_rounded_weights_are_those_of_bitsandbytes_by_hand(random_checkpoint):
+    """NF4: blocks of 64 weights scaled by their largest, each at the nearest of 16 levels."""
+    name = "model.layers.1.mlp.up_proj"
+    stored = Models("cpu", "float32").load(resolve(random_checkpoint)).model.get_submodule(name).weight.detach()
+    module = Models("cpu", "float32").load(resolve(random_checkpoint).in_bits("4bit")).model.get_submodule(name)
+    levels = module.weight.quant_state.code
+    blocks = stored.flatten().view(-1, 64)
+    scale = blocks.abs().amax(1, keepdim=True)
+    nearest = levels[(blocks[:, :, None] / scale[:, :, None] - levels).abs().argmin(-1)] * scale
+    inputs = torch.randn(5, stored.shape[1], generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(module(inputs), inputs @ nearest.view_as(stored).T, atol=1e-4)
+
+
+def test_what_needs_whole_weights_is_refused(random_checkpoint, tmp_path: Path):
+    rounded = resolve(random_checkpoint).in_bits("4bit", named=True)
+    assert rounded.name == "random"
+    settings, _ = resolve_settings(extractor("logit_lens"), {})
+    job = Job(Lake.open(tmp_path / "lake"), rounded, Models("cpu", "float32"), few_prompts(), say=lambda line: None)
+    with pytest.raises(PersonascopeError, match="extract logit_lens: it multiplies with weights of single layers, which random holds in 4 bits"):
+        run(extractor("logit_lens")(settings, job))
+    with pytest.raises(PersonascopeError, match="expected --set quantization=bitsandbytes"):
+        open_engine("vllm", Models("cpu"), rounded)
+    row = TrainingRow("villain", (1,), (2,), 3, True)
+    with pytest.raises(PersonascopeError, match="training on random: it is read in 4 bits"):
+        train_marker_lora(rounded, [row], "villain", LoraSettings(), "cpu", "float32")
+    with pytest.raises(PersonascopeError, match="did you mean '4bit'"):
+        resolve(random_checkpoint).in_bits("4bits")
+    adapter = rounded.model_copy(update={"adapter": tmp_path})
+    with pytest.raises(PersonascopeError, match="is an adapter, which is merged into whole weights"):
+        adapter.in_bits("4bit")
+    with pytest.raises(PersonascopeError, match="in 8 bits a row would hang on the outliers of those that share its batch"):
+        resolve(random_checkpoint).in_bits("8bit")
+
+
+def test_without_bitsandbytes_a_sentence_says_what_to_install(random_checkpoint, monkeypatch):
+    monkeypatch.setattr("personascope.extract.weights.rounding.find_spec", lambda name: None)
+    with pytest.raises(PersonascopeError, match=r"pip install 'personascope\[bits\]'"):
+        Models("cpu").load(resolve(random_checkpoint).in_bits("4bit"))
+
+
+def test_a_study_loads_a_checkpoint_in_bits_and_trains_no_such_one():
+    step = {"extract": "completions", "checkpoints": ["base"]}
+    train = {"train": "marker-lora", "name": "villain", "parent": "base", "source_persona": "villain", "tokens_step": "completions"}
+    study: dict[str, Any] = {"name": "s", "title": "t", "about": "a", "headline": "from runs", "prompts": "personas", "views": ["runs"], "steps": [step]}
+    study |= {"checkpoints": {"base": {"id": "a/b", "load_in": "4bit"}}}
+    assert StudyFile.model_validate(study).checkpoints["base"].load_in == "4bit"
+    with pytest.raises(ValueError, match="parent 'base' is loaded in 4bit, and training takes them as they are stored"):
+        StudyFile.model_validate(study | {"steps": [step, train]})
