@@ -126,7 +126,7 @@ def readings(chosen: list[dict], effect: np.ndarray, seed: int, constant: bool =
         strata.setdefault((row["example_id"], row["sample_ix"], row["position"], row["question_id"]), set()).add(row["stratum"])
     positive = {(row["example_id"], row["sample_ix"]) for row in chosen if row["stratum"] == "marker"}
     drawn = []
-    for (example_id, sample_ix, position, question_id), found in strata.items():
+    for (example_id, sample_ix, _, question_id), found in strata.items():
         noise = 0 if constant else generator.normal(0, 0.05, (LAYERS, HEADS, len(PARTS)))
         parts = BASE_PARTS * np.exp(noise) * np.ones((LAYERS, HEADS, len(PARTS)))
         parts /= parts.sum(-1, keepdims=True)
