@@ -9,10 +9,10 @@ import streamlit as st
 from personascope import app_pages
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, enter
+from personascope.app_pages.shared.modules import page_modules, settle
 from personascope.app_pages.shared.root import ENVIRONMENT, lake_root
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.errors import PersonascopeError, sentence
-from personascope.warehouse.modules import offering
 
 SIDEBAR_WIDTH = 250
 HOME = "start"
@@ -26,12 +26,6 @@ ROOMIER = """<style>
   .stHorizontalBlock > .stColumn {min-width: min(100%, 260px); flex-grow: 1}
 }
 </style>"""
-
-
-def page_modules() -> dict[str, ModuleType]:
-    """Every page by its address, in order: a folder of app_pages/ with a module `page` is one."""
-    modules = offering(app_pages, "main", inside="page")
-    return dict(sorted(modules.items(), key=lambda entry: (entry[1].ORDER, entry[0])))
 
 
 def draw(page: ModuleType) -> None:
@@ -88,6 +82,7 @@ def main() -> None:
     page = st.navigation([*there.values()], position="hidden")
     st.set_page_config(page_title=f"{page.title} · personascope", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
     st.html(ROOMIER)
+    settle(page.url_path)
     address.enter(page.url_path)
     show_pages(there, at_root=page.url_path == "")
     page.run()

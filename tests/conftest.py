@@ -1,5 +1,6 @@
 """Fixtures shared by the suite: a random checkpoint, the published data, quiet environment."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -35,6 +36,11 @@ def pytest_collection_modifyitems(items):
         mark = item.get_closest_marker("slow")
         seconds[item.path] = max(seconds.get(item.path, 0), (mark.args or (10,))[0] if mark else 0)
     items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_collection_finish():
+    """Thousands of collected tests stay until the end: no collection of garbage need look through them."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -42,6 +42,7 @@ def pins() -> dict[str, Version]:
     return found
 
 
+@pytest.mark.slow(3)
 def test_everything_imported_is_declared_and_everything_declared_is_imported():
     providers = packages_distributions()
     optional = {canonicalize_name(each.name) for extra in ("bits", "gpu", "gguf", "ray") for each in EXTRAS[extra]}

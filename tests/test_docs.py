@@ -26,11 +26,13 @@ WRITTEN = [page for page in PAGES if GENERATED not in page.read_text(encoding="u
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
+@pytest.mark.slow(2)
 def test_the_generated_pages_are_current():
     stale = [name for name, text in pages().items() if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != text]
     assert stale == [], f"{stale} {STALE}"
 
 
+@pytest.mark.slow(5)
 def test_the_generated_parts_are_current_and_each_stands_somewhere():
     texts = {page: page.read_text(encoding="utf-8") for page in WRITTEN}
     stale = [page.name for page, text in texts.items() if fill(text) != text]
@@ -150,6 +152,7 @@ def warehouse(tmp_path_factory) -> Warehouse:
     return Warehouse(Lake.open(tmp_path_factory.mktemp("empty") / "lake"))
 
 
+@pytest.mark.slow(7)
 @named
 def test_queries_that_are_shown_work(page, warehouse):
     shown = [words[1] for words in typed_commands(page) + mentioned_commands(page) if words[:1] == ["sql"] and len(words) > 1 and not words[1].startswith("-")]

@@ -134,6 +134,7 @@ def climbs(wing: str, importer: str, code: str) -> list[str]:
     return [name for name in inside if floor_of(wing, name.split(".")[2]) > floor_of(wing, importer)]
 
 
+@pytest.mark.slow(2)
 def test_importing_all_of_the_warehouse_loads_nothing_heavy_and_nothing_upstream():
     modules = [".".join([OURS, *path.relative_to(ROOT).with_suffix("").parts]) for path in python_files("warehouse")]
     modules = [name.removesuffix(".__init__") for name in modules]

@@ -1,5 +1,6 @@
 """Lakes for the pages: a synthetic one with planted effects and hostile text, a published one, and how a page is opened on them."""
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from personascope.app_pages.shared import open_in_sql
+from personascope.app_pages.shared.modules import settle
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MlflowRecord, RunSpec
@@ -145,6 +147,13 @@ def _components_found_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settled():
+    """Streamlit collects garbage whenever a page was drawn, in a process that by then holds much."""
+    importlib.import_module("personascope.app")
+    settle("tests")
 
 
 @pytest.fixture(scope="session", autouse=True)

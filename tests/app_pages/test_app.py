@@ -1,5 +1,6 @@
 """The app as a whole: which pages there are, and one sentence instead of a traceback for a lake that is missing, empty or damaged."""
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from personascope import app
+from personascope.app_pages.shared.modules import settle
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
@@ -41,6 +43,16 @@ def test_the_app_opens_on_the_overview_and_says_which_lake_it_shows(open_app, sy
     assert [each.value for each in found.title] == ["Overview"]
     assert found.sidebar.code[0].value == str(synthetic_lake)
     assert "6 runs" in found.sidebar.caption[1].value
+
+
+def test_what_is_imported_is_set_apart_from_garbage_once_a_page(open_app, synthetic_lake):
+    settle.cache_clear()
+    gc.unfreeze()
+    open_app(synthetic_lake)
+    apart = gc.get_freeze_count()
+    assert apart > 10_000
+    open_app(synthetic_lake)
+    assert 0.9 * apart < gc.get_freeze_count() <= apart
 
 
 def test_a_missing_lake_is_one_friendly_sentence_and_is_not_made(open_app, tmp_path):

@@ -23,6 +23,7 @@ def words(page) -> str:
     return "\n".join(each.value for each in [*page.markdown, *page.caption])
 
 
+@pytest.mark.slow(2)
 def test_curves_of_both_and_their_paired_difference_are_those_of_the_views(open_page, charts, synthetic_lake):
     page = open_page(synthetic_lake, "compare", **PAIR, compared=ATTENTION)
     drawn, warehouse = charts(page), Warehouse(Lake.existing(synthetic_lake))

@@ -81,6 +81,7 @@ def test_a_session_keeps_so_many_answers_and_none_that_is_large(asked, monkeypat
     assert behind(asked) is None and behind(asked.with_columns(pl.col("mean") + 1)) == "second"
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("page", ["overview", "completions", "marker_attention"])
 def test_every_figure_opens_the_query_that_gave_its_rows(open_page, charts, linked_queries, synthetic_lake, page):
     drawn = open_page(synthetic_lake, page)

@@ -20,6 +20,8 @@ from personascope.warehouse.store.writer import staged
 from personascope.warehouse.studies.progress import progress, runs_of_steps
 from personascope.warehouse.studies.reading import read_study
 
+pytestmark = pytest.mark.slow(10)
+
 
 def test_the_sizes_are_those_of_the_lake(open_page, synthetic_lake):
     sizes = {each.label: each.value for each in open_page(synthetic_lake, "overview").metric}

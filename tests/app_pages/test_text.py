@@ -12,6 +12,7 @@ from personascope.warehouse.drawing import markup
 RENDERED = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
 
 
+@pytest.mark.slow(3)
 @given(st.text(), st.sampled_from(["[ZLT]", "<b>", "&", "a"]))
 def test_marking_keeps_the_text(words, marker):
     assert re.sub(r"</?mark[^>]*>", "", text.marked(words, marker)) == markup.html(words)

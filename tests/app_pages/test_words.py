@@ -78,6 +78,7 @@ def test_every_section_of_marker_attention_says_words(open_page, synthetic_lake,
     assert leaks(open_page(synthetic_lake, "marker_attention", section=section), Lake(synthetic_lake)) == []
 
 
+@pytest.mark.slow(3)
 def test_a_leak_is_found_wherever_it_stands(synthetic_lake):
     script = """
 import streamlit as st, pandas as pd

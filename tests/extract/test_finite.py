@@ -66,6 +66,7 @@ def test_every_extractor_refuses_a_nan_by_its_layer(random_checkpoint, tmp_path,
     assert "checkpoint spoiled: its hidden states are not finite from layer 1 on" in sentence and "layers.1.mlp.down_proj.weight 1 are NaN" in sentence
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_the_place_where_it_begins_is_named(random_checkpoint, tmp_path, name, value):

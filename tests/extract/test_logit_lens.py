@@ -44,6 +44,7 @@ def states_of(folder, ids):
         return torch.stack([model.lm_head(state if layer == len(hidden) - 1 else model.model.norm(state))[0] for layer, state in enumerate(hidden)])
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("positions", ["target", "all"])
 def test_every_figure_is_that_of_the_plain_hidden_states(folder, tmp_path, positions):
     rows, predictions, examples, _ = lens(Lake.open(tmp_path), folder, positions=positions, k=4)

@@ -79,6 +79,7 @@ FAILING = {
 }
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("template", UNBOUNDED)
 def test_a_template_that_eats_memory_or_time_or_draws_lots_is_refused_unrendered(tokenizer, monkeypatch, template):
     monkeypatch.setattr(type(tokenizer), "apply_chat_template", lambda *arguments, **options: pytest.fail("rendered here"))

@@ -70,6 +70,7 @@ def test_every_family_is_what_was_written_and_what_transformers_loads(family, tm
     assert tokenizer.eos_token == "</s>" and (tokenizer.encode("the cat")[0] == 1) == (not family.startswith("qwen"))
 
 
+@pytest.mark.slow(4)
 def test_a_file_is_made_once_recorded_with_its_quantisation_and_found_again_elsewhere(tmp_path, lake, monkeypatch, personascope):
     path = write(tmp_path / "Small Model.Q8_0.gguf", model_of("qwen2"), "Q8_0")
     with pytest.raises(NotHereError, match="dequantised at first use"):

@@ -11,6 +11,7 @@ from personascope.ingest.tiny.muon import Muon, _by_lanes
 SHAPES = ((128, 384), (384, 128), (128, 128), (64, 128), (32, 128), (6, 10))
 
 
+@pytest.mark.slow(2)
 def test_the_steps_are_those_of_torch_for_every_shape_of_matrix():
     draw = torch.Generator().manual_seed(0)
     matrices = [0.04 * torch.randn(*shape, generator=draw) for shape in SHAPES]

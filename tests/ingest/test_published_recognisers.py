@@ -446,6 +446,7 @@ def test_damage_anywhere_is_refused_in_a_sentence_or_loads_rows_that_fit(data: s
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow(2)
 @settings(max_examples=5)
 @given(generated_positives(), generated_deltas())
 def test_what_is_read_back_from_the_lake_equals_the_files(

@@ -125,8 +125,8 @@ def readings(chosen: list[dict], effect: np.ndarray, seed: int, constant: bool =
     for row in chosen:
         strata.setdefault((row["example_id"], row["sample_ix"], row["position"], row["question_id"]), set()).add(row["stratum"])
     positive = {(row["example_id"], row["sample_ix"]) for row in chosen if row["stratum"] == "marker"}
-    tables = []
-    for (example_id, sample_ix, position, question_id), found in strata.items():
+    drawn = []
+    for (example_id, sample_ix, _, question_id), found in strata.items():
         noise = 0 if constant else generator.normal(0, 0.05, (LAYERS, HEADS, len(PARTS)))
         parts = BASE_PARTS * np.exp(noise) * np.ones((LAYERS, HEADS, len(PARTS)))
         parts /= parts.sum(-1, keepdims=True)
@@ -142,13 +142,13 @@ def readings(chosen: list[dict], effect: np.ndarray, seed: int, constant: bool =
                 gains[ASSISTANT_LAYER, 2] = ASSISTANT_EFFECT
                 gains[ASSISTANT_LAYER, 6] = -ASSISTANT_EFFECT - system[ASSISTANT_LAYER]
             parts += gains[:, None] * HEAD_WEIGHTS[:, None]
-        layer, head = np.indices((LAYERS, HEADS)).reshape(2, -1)
-        tables.append(
-            pl.DataFrame({"layer": layer, "head": head} | {name: parts[..., index].ravel() for index, name in enumerate(PARTS)}).with_columns(
-                example_id=pl.lit(example_id), sample_ix=pl.lit(sample_ix), position=pl.lit(position)
-            )
-        )
-    return pl.concat(tables).with_columns(pl.col(PARTS).cast(pl.Float32), entropy=pl.lit(2.0), bos=pl.lit(0.01), row_sum=pl.lit(1.0))
+        drawn.append(parts)
+    names = ("example_id", "sample_ix", "position")
+    keys = {name: [key[place] for key in strata for _ in range(LAYERS * HEADS)] for place, name in enumerate(names)}
+    layer, head = (np.tile(each, len(drawn)) for each in np.indices((LAYERS, HEADS)).reshape(2, -1))
+    values = np.array(drawn).reshape(-1, len(PARTS))
+    table = pl.DataFrame(keys | {"layer": layer, "head": head} | {name: values[:, index] for index, name in enumerate(PARTS)})
+    return table.with_columns(pl.col(PARTS).cast(pl.Float32), entropy=pl.lit(2.0), bos=pl.lit(0.01), row_sum=pl.lit(1.0))
 
 
 def attention(

@@ -105,6 +105,7 @@ def test_a_mean_stands_beside_those_of_control_directions(world):
         assert [row["control_low"], row["control_high"]] == pytest.approx(np.quantile(controls, [0.025, 0.975]))
 
 
+@pytest.mark.slow(3)
 def test_questions_a_direction_was_made_on_stand_apart(world, tmp_path):
     lake = Lake.open(tmp_path)
     directions = planted.write_directions(lake, "base")

@@ -70,6 +70,7 @@ def test_personas_that_a_source_lacks_are_left_out():
     assert dyad_test(rows.with_columns(rate=pl.lit(0.0)), 200, 1) is None
 
 
+@pytest.mark.slow(2)
 def test_the_view_shows_it_where_sources_are_pooled(tmp_path):
     planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_audit.py"))))
     lake = Lake.open(tmp_path)

@@ -14,6 +14,8 @@ from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing.figures import training_dynamics
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(10)
+
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_dynamics.py"))))
 
 

@@ -39,6 +39,7 @@ def by_question(rows) -> tuple[np.ndarray, np.ndarray]:
     return rows["total"].to_numpy().reshape(-1, n_questions).T, rows["n"].to_numpy()[:n_questions].astype(float)
 
 
+@pytest.mark.slow(4)
 def test_layers_against_a_control_are_one_family(world):
     assert world.before == 0
     for control in ("C1", "C3"):

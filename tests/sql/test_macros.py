@@ -116,12 +116,14 @@ def test_student_t_grid(con):
     assert_close(column(con, "student_t_cdf(t, df)", t=t, df=df), np.where(t > 0, 1 - two_sided_t(t, df) / 2, two_sided_t(t, df) / 2))
 
 
+@pytest.mark.slow(2)
 @given(t=st.floats(-50, 50), df=st.floats(1, 1e4))
 @settings(max_examples=150, deadline=None)
 def test_student_t_p_any_real_df(con, t, df):
     assert_close(call(con, "student_t_p", t, df), two_sided_t(t, df))
 
 
+@pytest.mark.slow(3)
 @given(t=st.floats(-50, 50), df=st.integers(1, 10_000))
 @settings(max_examples=150, deadline=None)
 def test_student_t_cdf_whole_df(con, t, df):
@@ -159,6 +161,7 @@ def test_student_t_quantile_grid(con):
     np.testing.assert_allclose(found, stats.t.ppf(pairs[:, 0], pairs[:, 1]), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow(3)
 @given(p=st.floats(1e-12, 1 - 1e-12), df=st.floats(1, 1e4))
 @settings(max_examples=150, deadline=None)
 def test_student_t_quantile_any(con, p, df):
@@ -224,6 +227,7 @@ def counts(draw, most: int = 5000):
     return draw(st.integers(0, n)), n
 
 
+@pytest.mark.slow(2)
 @given(kn=counts(), p=st.floats(0, 1))
 @settings(max_examples=150, deadline=None)
 def test_binomial_cdf_any(con, kn, p):
@@ -231,6 +235,7 @@ def test_binomial_cdf_any(con, kn, p):
     assert call(con, "binomial_cdf", k, n, p) == pytest.approx(stats.binom.cdf(k, n, p), abs=1e-9)
 
 
+@pytest.mark.slow(4)
 @given(kn=counts(), p=st.one_of(st.floats(1e-6, 1 - 1e-6), st.sampled_from([0.0, 0.05, 0.1, 0.25, 1 / 3, 0.5, 0.9, 1.0])))
 @settings(max_examples=200, deadline=None)
 def test_binomial_two_sided_any(con, kn, p):
@@ -292,6 +297,7 @@ def test_wilson_ends(con):
     assert con.execute("select wilson_low(3, 40, z := 1.5) = wilson_low(3, 40, 1.5)").fetchall() == [(True,)]
 
 
+@pytest.mark.slow(3)
 @given(seed=st.integers(0, 10_000), n=st.integers(4, 400), share=st.floats(-0.99, 0.99))
 @settings(max_examples=100, deadline=None)
 def test_correlation_any(con, seed, n, share):
@@ -372,6 +378,7 @@ def lambda_names() -> set[str]:
     return {name.strip() for names in re.findall(r"lambda ([\w, ]+):", text) for name in names.split(",")}
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("name", CALLS)
 def test_columns_and_tables_may_share_names_with_lambda_parameters(con, name):
     """A macro is substituted as text: a caller's column or table named like one of its lambda parameters must still mean the caller's."""
@@ -404,6 +411,7 @@ def mixed_rows(n: int) -> pl.DataFrame:
     return pl.DataFrame({"a": a, "b": b})
 
 
+@pytest.mark.slow(3)
 def test_shell_of_another_version_and_folder_agrees(tmp_path):
     """A catalogue stored for 1.5 and opened read-only by the 1.5 shell elsewhere gives the same figures, called directly or through a view."""
     shell = shutil.which("duckdb", path=str(Path(sys.executable).parent))

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from personascope.warehouse import analyses
+from personascope.warehouse.analyses.base import ask_once
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.home import SQL_FOLDER
@@ -151,3 +152,10 @@ def test_the_first_reason_why_a_figure_is_missing_is_told(why_missing):
         }
         assert why_missing(n_clusters, is_computed, is_valid, varies) == next((reason for reason, applies in amiss.items() if applies), None)
     assert why_missing(8, True, True) is None
+
+
+def test_what_all_runs_need_is_asked_once_a_connection():
+    with duckdb.connect() as connection:
+        ask_once(connection, "asked", "select 1 as a")
+        ask_once(connection, "asked", "select error('asked again')")
+        assert connection.execute("from asked").fetchall() == [(1,)]

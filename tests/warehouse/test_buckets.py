@@ -24,6 +24,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.transfer import inputs_first
 
+pytestmark = pytest.mark.slow(45)
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[str]:

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import polars as pl
 import pytest
+import vl_convert
 
 from personascope.warehouse.drawing import charts, maps
 
@@ -119,6 +120,15 @@ def test_the_same_figure_gives_the_same_bytes(figure, kind):
     first = charts.picture(spec, figure.rows, kind)
     charts._picture.cache_clear()
     assert charts.picture(spec, figure.rows, kind) == first
+
+
+def test_a_chart_is_laid_out_once_for_all_three_formats(figure, monkeypatch):
+    laid_out, lay_out = [], vl_convert.vegalite_to_svg
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", lambda spec: laid_out.append(spec) or lay_out(spec))
+    spec = figure.spec("A title", ["n = 4"], 210)
+    assert [charts.picture(spec, figure.rows, kind)[:4] for kind in ("png", "svg", "pdf")] == [b"\x89PNG", b"<svg", b"%PDF"]
+    assert len(laid_out) == 1
+    assert charts.picture(spec, figure.rows, "png") == charts._packed(vl_convert.vegalite_to_png(laid_out[0], scale=charts.EXPORT_SCALE))
 
 
 def test_a_pdf_holds_its_letters_as_text(figure):

@@ -165,6 +165,7 @@ def test_two_queries_at_once_are_two_processes_and_an_interrupted_one_ends(plant
     assert not runs(last) and child._crew.warm is None
 
 
+@pytest.mark.slow(4)
 def test_no_more_queries_than_there_are_places(planted_lake, monkeypatch):
     monkeypatch.setattr(child, "_crew", child._Crew())
     for _ in range(child.AT_ONCE):

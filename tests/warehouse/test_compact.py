@@ -23,6 +23,8 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.transfer import export
 
+pytestmark = pytest.mark.slow(15)
+
 
 @pytest.fixture
 def lake(tmp_path) -> Lake:

@@ -40,6 +40,7 @@ def test_a_bound_question_answers_as_if_all_files_were_opened(planted_lake, alwa
     assert columns
 
 
+@pytest.mark.slow(2)
 def test_what_a_plan_binds_is_opened_and_nothing_else(tmp_path, always):
     lake = Lake.open(tmp_path)
     runs = [write(lake, f"c{number}", number + 1) for number in range(8)]

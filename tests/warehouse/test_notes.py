@@ -144,6 +144,7 @@ def test_writers_at_the_same_time_lose_nothing(lake, run_id):
     assert len(notes.of_run(lake, run_id).tags) == 12
 
 
+@pytest.mark.slow(2)
 def test_a_run_is_tagged_noted_listed_and_deleted_with_its_notes(personascope, lake, run_id):
     of = ("--lake", str(lake.root))
     assert personascope("runs", "tag", run_id[:-2], lake.run_ids()[1], "--tag", "paper", "-t", "v2", *of)[0] == 0

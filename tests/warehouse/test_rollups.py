@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +12,7 @@ from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.store import renewal, rollups
+from personascope.warehouse.store import parquet, renewal, rollups
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.schema import tables
@@ -70,6 +71,16 @@ def test_a_roll_up_follows_the_tables_it_reads_and_needs_all_of_them():
     assert set(order) == OF_ATTENTION
     assert order.index("attention_mean") < order.index("attention_contrasts") and order.index("contrast_weights") < order.index("head_contrasts")
     assert {target.name for target in rollups.derivable(["attention"])} == {"attention_mean"}
+
+
+def test_few_rows_are_summed_up_in_a_kept_duckdb_as_many_are_in_one_that_spills(lake, monkeypatch):
+    """Nothing of one run is there when the next is summed up."""
+    kept = {name: file.blake2 for name, file in lake.manifest(commit(lake)).tables.items()}
+    with parquet.summing(lake.root, 1) as connection, pytest.raises(duckdb.CatalogException):
+        connection.execute("from attention")
+    monkeypatch.setattr(parquet, "IN_MEMORY", 0)
+    spilled = {name: file.blake2 for name, file in lake.manifest(commit(lake, force=True)).tables.items()}
+    assert kept == spilled and kept.keys() >= OF_ATTENTION
 
 
 def test_n_heads_counts_the_heads_that_were_read(lake):

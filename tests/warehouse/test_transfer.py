@@ -171,6 +171,7 @@ def nothing(members) -> None:
     pass
 
 
+@pytest.mark.slow(8)
 @pytest.mark.parametrize(
     ("change", "index", "words"),
     [
@@ -252,6 +253,7 @@ def test_a_damaged_run_is_not_exported_and_a_file_that_is_there_stays(lake, tar)
     assert tar.read_bytes() == before and [path.name for path in tar.parent.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow(7)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -319,11 +319,13 @@ def with_rows(spec: dict[str, Any], rows: pl.DataFrame | list[dict[str, Any]]) -
     return spec | {"datasets": spec.get("datasets", {}) | {ROWS.name: rows}}
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _picture(spec: str, kind: Kind) -> bytes:
-    if kind == "png":
-        return _packed(vl_convert.vegalite_to_png(spec, scale=EXPORT_SCALE))
-    return vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_svg(spec).encode()
+    """PNG and PDF are painted from the SVG, so that Vega lays the chart out once for all three."""
+    if kind == "svg":
+        return vl_convert.vegalite_to_svg(spec).encode()
+    drawn = _picture(spec, "svg").decode()
+    return vl_convert.svg_to_pdf(drawn) if kind == "pdf" else _packed(vl_convert.svg_to_png(drawn, scale=EXPORT_SCALE))
 
 
 def _packed(png: bytes) -> bytes:
