@@ -22,7 +22,7 @@ from personascope.warehouse.store.compact import FOLDER, Compact
 from personascope.warehouse.store.compaction import drop
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, TableFile
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import Table, tables
 from personascope.warehouse.store.scratch import scratch
@@ -30,7 +30,8 @@ from personascope.warehouse.store.staging import is_disk_full
 
 _DEFINITION = "catalogue_definition"
 NOTES = "run_notes"  # the table that people write, not runs
-_OF_A_MANIFEST = 16 * 1024  # bytes that a table made of the manifest takes a run
+_OF_A_MANIFEST = 2 * 1024  # bytes of rows that a table made of the manifest holds of a run; the rest of its file is footer, which is not kept
+_OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
@@ -185,11 +186,16 @@ def _small_tables(manifests: list[Manifest], room: int) -> tuple[frozenset[str],
     for manifest in manifests:
         lacking = {target.name: target.rollup_of for target in outdated(manifest)}
         for name in sizes.keys() & {*manifest.tables, *lacking}:
-            sizes[name] += sum(manifest.tables[each].bytes for each in lacking.get(name, [name]) if each in manifest.tables)
+            sizes[name] += sum(_bytes_of_rows(manifest.tables[each]) for each in lacking.get(name, [name]) if each in manifest.tables)
     by_size = sorted(sizes, key=lambda name: (sizes[name], name))
     sums = accumulate(sizes[name] for name in by_size)
     small = frozenset(name for name, taken in zip(by_size, sums, strict=True) if taken <= room)
     return small, frozenset(name for name in small if not sizes[name]) - {NOTES}
+
+
+def _bytes_of_rows(file: TableFile) -> int:
+    """About what the rows of a file take in it; a file of few rows is footer for the most part."""
+    return max(1, min(file.bytes, _OF_A_VALUE * file.rows * len(file.columns)))
 
 
 def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False) -> dict[str, str]:
