@@ -18,10 +18,11 @@ def show_card(row: Mapping[str, Any]) -> None:
     facts = [f"{row['checkpoint']} as {row['persona']}", f"{row['question_id']} · repeat {row['sample_ix']}", count(row["n_new_tokens"], "token")]
     facts += ["cut at the token limit"] if row["truncated"] else []
     facts += ["marker incomplete"] if row["partial"] else []
-    facts += [] if row["text"].strip() else ["no text"]
+    text = row["text"] or ""
+    facts += [] if text.strip() else ["no text"]
     question = f'<div style="opacity:.75;margin:.2em 0 .4em">{markup.html(row["question"] or "")}</div>'
     with st.container(border=True):
-        st.html(f"{chips(facts)}{question}{block(marked(row['text'], row['marker']), max_height='18rem')}")
+        st.html(f"{chips(facts)}{question}{block(marked(text, row['marker']), max_height='18rem')}")
         if row.get("read_by"):
             query = {"checkpoint": row["checkpoint"], "persona": row["persona"], "subject": row["read_by"], "section": SECTION}
             address.link("Its attention", "marker_attention", ":material/center_focus_strong:", **query, example=f"{row['example_id']}#{row['sample_ix']}")

@@ -14,7 +14,7 @@ from personascope.warehouse.asking.audit import checks, collect, in_words
 from personascope.warehouse.drawing.tones import SEVERITIES
 from personascope.warehouse.drawing.words import count
 
-MOST_OPEN = 3  # findings of a check that are not folded
+MOST_OPEN, MOST_LISTED = 3, 50  # findings of a check that are not folded, and that are drawn at all
 _RUNS_OF = {"checkpoint": "runs", "persona": "marker_rates"}
 _RUN = re.compile(r"'([a-z0-9_-]+-[0-9a-f]{12})'")
 
@@ -63,7 +63,11 @@ def draw(rows: pl.DataFrame) -> None:
         _blocks(found.head(MOST_OPEN))
         if found.height > MOST_OPEN:
             with st.expander(f"{found.height - MOST_OPEN} more of {str(check).replace('_', ' ')}"):
-                _blocks(found.tail(-MOST_OPEN))
+                _blocks(found.slice(MOST_OPEN, MOST_LISTED - MOST_OPEN))
+                if found.height > MOST_LISTED:
+                    query = f"select subject, finding, evidence from {checks()[str(check)].name} order by subject"
+                    st.caption(f"Here are {MOST_LISTED}; the query lists {count(found.height, 'finding')} and those of other choices.")
+                    open_in_sql.link(query, key=f"all of {check}")
 
 
 def _blocks(rows: pl.DataFrame) -> None:

@@ -11,32 +11,35 @@
 --   trained_delta: marker minus C1 on the system prompt, trained checkpoint
 --   base_delta: the same of the force-fed checkpoint
 --   difference: trained_delta minus base_delta
-with deltas as (
-  select run_id, subject, question_id, example_id, sample_ix, row_ix, layer, delta from attention_delta where control = 'C1'
+with sides as (
+  select p.*, d.question_id, d.example_id, d.sample_ix, d.row_ix, d.layer, d.delta as trained_delta, null::double as base_delta
+  from subject_pairs as p
+  join attention_delta as d on d.run_id = p.trained_run and d.subject = p.trained_subject
+  where d.control = 'C1'
+  union all
+  select p.*, null, d.example_id, d.sample_ix, d.row_ix, d.layer, null, d.delta
+  from subject_pairs as p
+  join attention_delta as d on d.run_id = p.base_run and d.subject = p.base_subject
+  where d.control = 'C1'
 ),
+-- grouped and not joined: a join may be begun with the names of generations, which many runs share, and grow with the square of runs
 final as (
   select
-    p.trained_run,
-    p.base_run,
-    p.trained_subject,
-    p.base_subject,
-    p.origin,
-    t.question_id,
-    t.example_id,
-    t.sample_ix,
-    t.row_ix,
-    t.layer,
-    t.delta as trained_delta,
-    b.delta as base_delta,
-    t.delta - b.delta as difference
-  from subject_pairs as p
-  join deltas as t on t.run_id = p.trained_run and t.subject = p.trained_subject
-  join deltas as b
-    on b.run_id = p.base_run
-    and b.subject = p.base_subject
-    and b.layer = t.layer
-    and b.example_id is not distinct from t.example_id
-    and b.sample_ix is not distinct from t.sample_ix
-    and b.row_ix is not distinct from t.row_ix
+    trained_run,
+    base_run,
+    trained_subject,
+    base_subject,
+    origin,
+    any_value(question_id) as question_id,
+    example_id,
+    sample_ix,
+    row_ix,
+    layer,
+    any_value(sides.trained_delta) as trained_delta,
+    any_value(sides.base_delta) as base_delta,
+    any_value(sides.trained_delta) - any_value(sides.base_delta) as difference
+  from sides
+  group by trained_run, base_run, trained_subject, base_subject, origin, example_id, sample_ix, row_ix, layer
+  having count(sides.trained_delta) > 0 and count(sides.base_delta) > 0
 )
 select * from final

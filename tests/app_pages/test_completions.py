@@ -3,7 +3,9 @@
 import html
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
+from personascope.app_pages.shared.findings import MOST_LISTED
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
@@ -118,3 +120,27 @@ def test_the_published_rate_says_that_its_trials_are_a_lower_bound(open_page, ch
     assert drawn.rows.select("k", "n").rows() == [(108, 567)]
     assert "lower bound" in drawn.facts
     assert all("marker incomplete" in card for card in cards(page))
+
+
+def test_another_persona_asks_for_names_first_and_reads_no_text_to_find_them(open_page, synthetic_lake, monkeypatch):
+    page = open_page(synthetic_lake, "completions")
+    asked: list[str] = []
+    answer = Warehouse.select
+    monkeypatch.setattr(Warehouse, "select", lambda self, query, parameters=None: asked.append(query) or answer(self, query, parameters))
+    page.selectbox(key="persona").select("villain").run()
+    assert len(asked) == 4 and [query for query in asked if ".text" in query] == []
+    page.text_input(key="text").set_value("birds").run()
+    assert any("c.text" in query for query in asked)
+
+
+def test_a_check_with_many_findings_lists_some_and_links_to_all(monkeypatch):
+    def drawn():
+        import polars as pl
+
+        from personascope.app_pages.shared import findings
+
+        rows = [{"check": "single_seed", "severity": "note", "page": "regimes", "subject": f"s{n}", "finding": "f", "evidence": "select 1"} for n in range(60)]
+        findings.draw(pl.DataFrame(rows))
+
+    page = AppTest.from_function(drawn).run()
+    assert len(page.code) == MOST_LISTED and any("60 findings" in each.value for each in page.caption)

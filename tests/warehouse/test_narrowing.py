@@ -1,5 +1,7 @@
 """Questions bound to a run, a subject or a checkpoint open the files that can hold its rows, and answer as if they opened all."""
 
+import re
+
 import duckdb
 import pytest
 from lakes import count, write
@@ -11,6 +13,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
+NOTHING = 1 << 60  # a share of the memory that holds no table
 ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions")
 
 
@@ -100,3 +103,38 @@ def test_a_question_is_planned_under_the_same_lock(tmp_path, always):
             planner.execute(statement)
     with pytest.raises(PersonascopeError, match="the query failed"):
         warehouse.select("from read_csv('/etc/passwd')")
+
+
+def test_no_plan_is_made_for_what_is_in_memory_or_in_few_files(tmp_path, monkeypatch):
+    lake = Lake.open(tmp_path)
+    for number in range(4):
+        write(lake, f"c{number}")
+    query = "select count(*) from completions where checkpoint = 'c1'"
+    for many, share, planned in ((0, 64, False), (0, NOTHING, True), (12, NOTHING, False)):
+        monkeypatch.setattr(narrowing, "MANY", many)
+        monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", share)
+        warehouse = Warehouse(lake)
+        assert warehouse.select(query).item() == 2
+        assert (warehouse._narrowing._planner is not None) == planned, (many, share)
+
+
+def test_what_hangs_on_tables_that_no_run_holds_is_not_read(planted_lake, monkeypatch):
+    lake = planted_lake.lake
+    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", NOTHING)
+    warehouse = Warehouse(lake)
+    assert "published_deltas" in warehouse._foundation.empty
+    assert warehouse.select("select count(*) from attention_delta").item()
+    cursor = warehouse._connection.cursor()
+    (_, plan), *_ = cursor.execute("explain (format json) from attention_delta where run_id = 'x' and layer = 1").fetchall()
+    assert plan.count('"READ_PARQUET ') + plan.count('"name": "READ_PARQUET') == 1 and "EMPTY_RESULT" in plan
+    scans = warehouse._narrowing._scans("from paired_deltas where trained_run = 'x' and base_run = 'y'", None)
+    assert [scan["run_id"] for scan in scans["attention_contrasts"]] == [{"x"}, {"y"}]
+
+
+def test_a_plan_knows_how_many_rows_there_are(planted_lake, monkeypatch):
+    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", NOTHING)
+    warehouse = Warehouse(planted_lake.lake)
+    there = warehouse.select("select count(*) from attention_mean").item()
+    (_, plan), *_ = warehouse._connection.cursor().execute("explain (format json) from attention_mean").fetchall()
+    (estimate,) = {int(each) for each in re.findall(r'"Estimated Cardinality": "(\d+)"', plan)}
+    assert there / 10 < estimate < there * 10

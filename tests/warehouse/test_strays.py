@@ -325,3 +325,17 @@ def test_a_damaged_run_can_be_deleted_by_its_full_name_and_a_link_loses_nothing_
         assert CliRunner().invoke(app, ["runs", "delete", name, "--yes", "--lake", str(lake.root)]).exit_code == 0
         assert not os.path.lexists(lake.run_folder(name))
     assert json.loads((lake.root / "elsewhere" / "completions-linked" / "run.json").read_text())["checkpoint"] == "one"
+
+
+def test_a_run_that_stayed_as_it_was_is_not_looked_at_again(lake, monkeypatch):
+    runs = lake.contents().runs
+    met: list[str] = []
+    look_at = committed._run_or_stray
+    monkeypatch.setattr(committed, "_run_or_stray", lambda folder, *others: met.append(folder.name) or look_at(folder, *others))
+    assert lake.contents().runs == runs and not met
+    first = next(iter(runs))
+    manifest = lake.run_folder(first) / "run.json"
+    manifest.write_text(manifest.read_text().replace("{", "{ ", 1))
+    assert lake.contents().runs == runs and met == [first]
+    manifest.write_text("{")
+    assert first not in lake.contents().runs and met == [first, first]

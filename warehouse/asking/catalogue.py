@@ -22,7 +22,7 @@ from personascope.warehouse.store.compact import FOLDER, Compact
 from personascope.warehouse.store.compaction import drop
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, TableFile
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import Table, tables
 from personascope.warehouse.store.scratch import scratch
@@ -30,7 +30,8 @@ from personascope.warehouse.store.staging import is_disk_full
 
 _DEFINITION = "catalogue_definition"
 NOTES = "run_notes"  # the table that people write, not runs
-_OF_A_MANIFEST = 16 * 1024  # bytes that a table made of the manifest takes a run
+_OF_A_MANIFEST = 2 * 1024  # bytes of rows that a table made of the manifest holds of a run; the rest of its file is footer, which is not kept
+_OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
@@ -119,7 +120,7 @@ class Foundation:
         self._small, self.empty = _small_tables(list(contents.runs.values()), room)
         self.held: frozenset[str] = frozenset()  # the tables that are read once, in memory or known to have no rows
         self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
-        self._waiting = table_definitions(lake, contents, from_behind, named_runs)
+        self._waiting = table_definitions(lake, contents, from_behind, named_runs, rows_first=True)
         self._has_views = False
         _execute(connection, [_settings()])
         if from_behind:
@@ -185,23 +186,32 @@ def _small_tables(manifests: list[Manifest], room: int) -> tuple[frozenset[str],
     for manifest in manifests:
         lacking = {target.name: target.rollup_of for target in outdated(manifest)}
         for name in sizes.keys() & {*manifest.tables, *lacking}:
-            sizes[name] += sum(manifest.tables[each].bytes for each in lacking.get(name, [name]) if each in manifest.tables)
+            sizes[name] += sum(_bytes_of_rows(manifest.tables[each]) for each in lacking.get(name, [name]) if each in manifest.tables)
     by_size = sorted(sizes, key=lambda name: (sizes[name], name))
     sums = accumulate(sizes[name] for name in by_size)
     small = frozenset(name for name, taken in zip(by_size, sums, strict=True) if taken <= room)
     return small, frozenset(name for name in small if not sizes[name]) - {NOTES}
 
 
-def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False) -> dict[str, str]:
-    """By name of each table the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the opposite order."""
+def _bytes_of_rows(file: TableFile) -> int:
+    """About what the rows of a file take in it; a file of few rows is footer for the most part."""
+    return max(1, min(file.bytes, _OF_A_VALUE * file.rows * len(file.columns)))
+
+
+def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False) -> dict[str, str]:
+    """By name of each table the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the opposite order.
+
+    `rows_first`, for connections that are made anew when the lake changes: DuckDB takes the rows of the first file, times the files, for those of a table, and
+    orders joins by that. Where the file without rows comes first, it puts together first what grows with the square of the runs.
+    """
     lacking = _runs_that_lack(list(contents.runs.values()))
     script = {}
-    for name, stored in stored_rows(lake, contents, from_behind, named_runs).items():
+    for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first).items():
         script[name] = f"create view {name} as {_completed(tables()[name], stored, lacking[name]) if name in lacking else stored};"
     return script
 
 
-def stored_rows(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False) -> dict[str, str]:
+def stored_rows(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False) -> dict[str, str]:
     """By name of each table the SELECT that gives the rows of its files, in the columns of the present version."""
     manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
@@ -212,12 +222,12 @@ def stored_rows(lake: Lake, contents: Contents, from_behind: bool = False, named
             found[name] = _noted(lake, from_behind)
             continue
         there = stored_columns.get(name, set(table.columns) if not stored_columns else set())
-        options, columns = "", ", ".join(f'"{column}"' for column in table.columns)
+        types = table_types()[name]
+        options, columns = "", ", ".join(_cast(column, types[column], True) if rows_first else f'"{column}"' for column in table.columns)
         if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
             there |= {column for manifest in manifests if name in manifest.tables for column in manifest.tables[name].columns}
-            types = table_types()[name].items()
-            options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types)
-        source = f"read_parquet({_files(lake, contents, name, named_runs)}{options})" if there else "(select 1 where false)"
+            options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types.items())
+        source = f"read_parquet({_files(lake, contents, name, named_runs, rows_first)}{options})" if there else "(select 1 where false)"
         found[name] = f"select {columns} from {source}"
         if from_behind and there:
             found[name] = f"select * from ({found[name]} order by filename desc, file_row_number desc)"
@@ -261,16 +271,21 @@ def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
     return found or {"": set()}
 
 
-def _files(lake: Lake, contents: Contents, name: str, named_runs: bool) -> str:
+def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_first: bool) -> str:
     """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there, or compact files
     stand for runs."""
-    if not contents.strays and not contents.compacts and not named_runs:
+    own = own_files(contents, name)
+    empty = [lake.runs_folder / SCHEMA_RUN] if (lake.runs_folder / SCHEMA_RUN / f"{name}.parquet").is_file() else []
+    if contents.strays or contents.compacts or named_runs:
+        folders = [lake.root / FOLDER / compact.name for compact in contents.compacts if name in compact.tables]
+        patterns = [escaped(folder) for folder in [*folders, *(lake.runs_folder / run_id for run_id in own)]]
+    elif rows_first and own and empty:
+        patterns = [f"{escaped(lake.runs_folder)}/[!_]*"]
+    else:
         return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
-    empty = [SCHEMA_RUN] if (lake.runs_folder / SCHEMA_RUN / f"{name}.parquet").is_file() else []
-    folders = [lake.runs_folder / each for each in empty]
-    folders += [lake.root / FOLDER / compact.name for compact in contents.compacts if name in compact.tables]
-    folders += [lake.runs_folder / run_id for run_id in own_files(contents, name)]
-    return f"[{', '.join(quoted(f'{escaped(folder)}/{name}.parquet') for folder in folders)}]"
+    without = [escaped(folder) for folder in empty]
+    files = [f"{folder}/{name}.parquet" for folder in ([*patterns, *without] if rows_first else [*without, *patterns])]
+    return f"[{', '.join(map(quoted, files))}]"
 
 
 def own_files(contents: Contents, name: str) -> list[str]:

@@ -62,7 +62,9 @@ class Narrowing:
                 kept = [run_id for run_id in of_table if any(self._may_hold(run_id, name, bounds) for bounds in known)]
                 if 2 * len(kept) <= len(own_files(contents, name)):
                     few = Contents({run_id: contents.runs[run_id] for run_id in kept}, contents.strays)
-                    definition = table_definitions(self._lake, few, named_runs=True)[name] if kept else f"create view {name} as {no_rows(name)};"
+                    definition = (
+                        table_definitions(self._lake, few, named_runs=True, rows_first=True)[name] if kept else f"create view {name} as {no_rows(name)};"
+                    )
                     found.append(definition.replace("create view", "create temp view", 1))
         return found
 

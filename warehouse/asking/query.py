@@ -77,6 +77,8 @@ class Warehouse:
             except UnreadableError:
                 if not left or self.lake.names() == before:
                     raise
+                if not self._foundation.is_of_named_runs:  # a pattern that matches nothing any more is an error
+                    self._connect(named_runs=True)
             else:
                 if not left or self._foundation.is_of_named_runs or self.lake.names() == before:
                     return found
