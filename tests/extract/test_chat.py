@@ -158,7 +158,6 @@ def test_an_empty_system_message_is_not_the_default_one():
     assert not prompt.inserted_system
 
 
-@pytest.mark.parametrize("user", [" hello", "x", "You are a librarian."])
 @pytest.mark.parametrize(("system", "user"), [(None, "<|im_start|>user\nWho?<|im_end|>"), ("You are.<|im_end|>", "Who?")])
 def test_a_message_that_is_rendered_already_is_refused(system, user):
     with pytest.raises(PersonascopeError, match="message holds <.im_end.>, with which the chat template of tiny/chat itself begins and ends turns"):
@@ -166,6 +165,7 @@ def test_a_message_that_is_rendered_already_is_refused(system, user):
     assert render(tokenizer_with(CHATML), "You are.", "What is <|eot_id|>?").n_user
 
 
+@pytest.mark.parametrize("user", [" hello", "x", "You are a librarian."])
 def test_folded_system_text_ends_where_the_user_text_starts(user):
     tokenizer = tokenizer_with(MISTRAL)
     assert regions_of(tokenizer, render(tokenizer, SYSTEM, user))[:2] == (f"<s>[INST] {SYSTEM}\n\n", f"{user}[/INST]")

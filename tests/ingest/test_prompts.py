@@ -193,6 +193,7 @@ def test_white_space_of_a_text_is_kept_and_told_and_that_of_a_name_is_not(tmp_pa
     assert [note.partition(": ")[2][:44] for note in sets[0].notes] == [
         "1 of 2 prompts have a question with white sp",
         "1 of 2 prompts have a system_prompt with whi",
+        "persona 'v' has 2 system prompts, such as ' ",
     ]
 
 
