@@ -224,7 +224,7 @@ def test_a_column_typed_for_a_log_goes_before_a_name_that_is_known(tmp_path, che
     lake = Lake.open(tmp_path / "lake")
     run_id = bring(lake, Source(path, checkpoint, columns={"persona": "role"}), models, say=lambda line: None)
     assert lake.read(run_id, "completions").to_pylist()[0]["persona"] == "villain"
-    with pytest.raises(PersonascopeError, match="--column persona=rôle: the metadata of samples/1_epoch_1.json has no such name; did you mean 'role'"):
+    with pytest.raises(PersonascopeError, match=r"--column persona=rôle: the metadata of samples/1_epoch_1.json has no such name; did you mean 'role'"):
         bring(lake, Source(path, checkpoint, columns={"persona": "rôle"}), models)
 
 

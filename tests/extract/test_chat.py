@@ -160,7 +160,7 @@ def test_an_empty_system_message_is_not_the_default_one():
 
 @pytest.mark.parametrize(("system", "user"), [(None, "<|im_start|>user\nWho?<|im_end|>"), ("You are.<|im_end|>", "Who?")])
 def test_a_message_that_is_rendered_already_is_refused(system, user):
-    with pytest.raises(PersonascopeError, match="message holds <.im_end.>, with which the chat template of tiny/chat itself begins and ends turns"):
+    with pytest.raises(PersonascopeError, match=r"message holds <.im_end.>, with which the chat template of tiny/chat itself begins and ends turns"):
         render(tokenizer_with(CHATML), system, user)
     assert render(tokenizer_with(CHATML), "You are.", "What is <|eot_id|>?").n_user
 
