@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from personascope.warehouse.claims.judging import LARGEST_TOLERANCE, Expected, Range
-from personascope.warehouse.documents import UniqueKeyLoader, parse_yaml
+from personascope.warehouse.documents import PlainNumberLoader, parse_yaml
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import first_sentence
@@ -156,7 +156,7 @@ def _expect_small(tolerance: Tolerance, expected: Expected) -> None:
             raise ValueError(f"tolerance of {tolerance.of(number).normalize():f} around {number} is more than a tenth of it; expected a range {{low, high}}")
 
 
-class _Loader(UniqueKeyLoader):
+class _Loader(PlainNumberLoader):
     """YAML whose numbers keep the digits they were printed with: 0.20 is not 0.2."""
 
 
@@ -168,16 +168,7 @@ def _printed_number(loader: _Loader, node: yaml.ScalarNode) -> Decimal:
         raise yaml.YAMLError(f"{text!r} is not a finite decimal number, line {node.start_mark.line + 1}") from None
 
 
-def _printed_whole(loader: _Loader, node: yaml.ScalarNode) -> int:
-    """A whole number in decimal digits: YAML reads 010 as 8 and 1:30 as 90."""
-    text = str(loader.construct_scalar(node)).replace("_", "")
-    if re.fullmatch(r"[-+]?(0|[1-9]\d*)", text) is None:
-        raise yaml.YAMLError(f"{text!r} is no whole number as one prints it (YAML reads another out of it), line {node.start_mark.line + 1}")
-    return int(text)
-
-
 _Loader.add_constructor("tag:yaml.org,2002:float", _printed_number)
-_Loader.add_constructor("tag:yaml.org,2002:int", _printed_whole)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
