@@ -116,3 +116,26 @@ def _mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> Any:
 
 
 UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+class PlainNumberLoader(UniqueKeyLoader):
+    """UniqueKeyLoader that also refuses numbers in other digits than people write: to YAML 010 is 8, and 1:30 is 90."""
+
+
+def _whole(loader: PlainNumberLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    if re.fullmatch(r"[-+]?(0|[1-9]\d*)", text) is None:
+        raise yaml.YAMLError(
+            f"line {node.start_mark.line + 1}: {text!r} is no whole number in decimal digits, and YAML reads another out of it; quote it as text"
+        )
+    return int(text)
+
+
+def _real(loader: PlainNumberLoader, node: yaml.ScalarNode) -> float:
+    if ":" in str(loader.construct_scalar(node)):
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {node.value!r} is no decimal number, and YAML reads one of base 60 out of it; quote it as text")
+    return float(loader.construct_yaml_float(node))
+
+
+PlainNumberLoader.add_constructor("tag:yaml.org,2002:int", _whole)
+PlainNumberLoader.add_constructor("tag:yaml.org,2002:float", _real)

@@ -6,7 +6,7 @@ from typing import Any
 
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import finite
-from personascope.ingest.published.rates import Number, Share, filled
+from personascope.ingest.published.rates import Cosine, Probability, Share, filled
 from personascope.ingest.published.record import Record
 from personascope.ingest.published.validate import Count, Name, Strict, validated
 from personascope.warehouse.errors import PersonascopeError
@@ -20,16 +20,16 @@ _CENTERED, _TO_ASSISTANT, _NORM = "centered_cosines", re.compile(r"(raw|centered
 
 
 class _Correlation(Strict):
-    spearman_rho: Number | None = None
-    spearman_p: Number | None = None
-    pearson_r: Number | None = None
-    pearson_p: Number | None = None
+    spearman_rho: Cosine | None = None
+    spearman_p: Probability | None = None
+    pearson_r: Cosine | None = None
+    pearson_p: Probability | None = None
     n_pairs: Count
 
 
 class _Pair(Strict):
     persona: Name
-    cosine_sim: Number | None
+    cosine_sim: Cosine | None
     leakage_rate: Share | None
     category: str | None = None
 

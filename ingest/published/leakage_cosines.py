@@ -6,7 +6,7 @@ from pydantic import Field
 
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import facts
-from personascope.ingest.published.rates import Number, Share, filled, leftover
+from personascope.ingest.published.rates import Cosine, Probability, Share, filled, leftover
 from personascope.ingest.published.record import Record
 from personascope.ingest.published.run_results import Positive
 from personascope.ingest.published.validate import Count, Name, Strict, validated
@@ -20,23 +20,23 @@ _HELD = {"source", "layer", "pooled_rho", "pooled_p", "pooled_n", "per_config", 
 class _Correlation(Strict):
     lr: Positive
     epochs: Positive
-    rho: Number | None
-    p: Number | None
+    rho: Cosine | None
+    p: Probability | None
     n: Count
 
 
 class _Persona(Strict):
-    cosine_to_source: Number | None
-    mean_leakage: Number | None = None
-    median_leakage: Number | None = None
+    cosine_to_source: Cosine | None
+    mean_leakage: Share | None = None
+    median_leakage: Share | None = None
     all_rates: list[Share | None]
 
 
 class _Analysis(Strict):
     source: Name
     layer: Count
-    pooled_rho: Number | None
-    pooled_p: Number | None
+    pooled_rho: Cosine | None
+    pooled_p: Probability | None
     pooled_n: Count
     per_config: Annotated[list[_Correlation], Field(min_length=1)]
     per_persona: Annotated[dict[Name, _Persona], Field(min_length=1)]

@@ -4,7 +4,7 @@ from typing import Any
 
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.facts import facts
-from personascope.ingest.published.rates import Number, Share, filled, leftover
+from personascope.ingest.published.rates import Cosine, Probability, Share, filled, leftover
 from personascope.ingest.published.record import Record
 from personascope.ingest.published.run_results import Positive
 from personascope.ingest.published.validate import Count, Name, Strict, validated
@@ -17,8 +17,8 @@ _AGGREGATES = {"_aggregate_pooled": "all", "_aggregate_related": "related"}
 
 
 class _Rank(Strict):
-    rho: Number | None
-    p: Number | None
+    rho: Cosine | None
+    p: Probability | None
     n: Count
 
 
@@ -29,10 +29,10 @@ class _Categories(Strict):
 
 
 class _Both(Strict):
-    spearman_rho: Number | None
-    spearman_p: Number | None
-    pearson_r: Number | None = None
-    pearson_p: Number | None = None
+    spearman_rho: Cosine | None
+    spearman_p: Probability | None
+    pearson_r: Cosine | None = None
+    pearson_p: Probability | None = None
 
 
 class _Pooled(_Both):
@@ -41,7 +41,7 @@ class _Pooled(_Both):
 
 class _Pair(Strict):
     target: Name
-    cosine: Number | None
+    cosine: Cosine | None
     leakage: Share | None
 
 

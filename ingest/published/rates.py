@@ -13,6 +13,7 @@ from personascope.ingest.published.validate import Count, Name, Strict
 
 # The study trains and writes up "helpful_assistant" where its evaluations say "assistant": one system prompt, two names.
 _EVALUATED_AS = {"helpful_assistant": "assistant"}
+_ROUNDING = 1e-6  # a cosine of 32-bit origin may pass 1 by this much
 
 
 def _share(value: float) -> float:
@@ -21,10 +22,24 @@ def _share(value: float) -> float:
     return value
 
 
+def _cosine(value: float) -> float:
+    if not (math.isnan(value) or abs(value) <= 1 + _ROUNDING):
+        raise PydanticCustomError("cosine", "expected a cosine or correlation from -1 to 1")
+    return value
+
+
+def _probability(value: float) -> float:
+    if not (math.isnan(value) or 0 <= value <= 1):
+        raise PydanticCustomError("probability", "expected a p from 0 to 1")
+    return value
+
+
 Share = Annotated[float, AfterValidator(_share)]
 Shares = Annotated[dict[Name, Share | None], Field(min_length=1)]
 # NaN, which the lake stores as NULL and counts, for anything that is not finite.
 Number = Annotated[float, AfterValidator(finite)]
+Cosine = Annotated[Number, AfterValidator(_cosine)]
+Probability = Annotated[Number, AfterValidator(_probability)]
 
 
 class Counted(Strict):

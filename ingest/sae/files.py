@@ -146,6 +146,9 @@ def _sae_lens(config_file: Path, config: dict[str, Any], weights_file: Path) -> 
         "rescale_acts_by_decoder_norm": bool(known.get("rescale_acts_by_decoder_norm")),
         "finetuning_scaling_factor": bool(known.get("finetuning_scaling_factor") or known.get("uses_scaling_factor")),
         "center_writing_weights": bool(loading.get("center_writing_weights")),
+        "is_transcoder": bool(known.get("is_transcoder")),
+        "hook_name_out": known.get("hook_name_out") not in (None, known.get("hook_name")),
+        "hook_head_index": known.get("hook_head_index") is not None,
     }
     for name, asked in refused.items():
         if asked:

@@ -61,7 +61,11 @@ questions as (
   group by run_id, persona, implementation, question_id
 ),
 centred as (
-  select *, sum(k) over persona_of / sum(n) over persona_of as rate, sum(more - less) over persona_of / sum(n) over persona_of as mean_gap
+  select
+    *,
+    sum(k) over persona_of / sum(n) over persona_of as rate,
+    sum(more - less) over persona_of / sum(n) over persona_of as mean_gap,
+    n / sum(n) over persona_of as share
   from questions
   window persona_of as (partition by run_id, persona, implementation)
 ),
@@ -81,7 +85,7 @@ told as (
     sum(n ** 2) as sizes,
     n_informative(k, n) as n_informative,
     count(*) filter (more + less > 0) as n_differing,
-    rate_icc(sum(n), any_value(rate), count(*), sum((k - n * rate) ** 2), sum(n ** 2)) as icc,
+    rate_icc(sum(n), any_value(rate), count(*), cr2_squares(n, k, rate, share), sum(n ** 2)) as icc,
     paired_icc(sum(n), sum(more), sum(less), count(*), sum((more - less - n * mean_gap) ** 2), sum(n ** 2)) as gap_icc
   from centred
   group by run_id, persona, implementation

@@ -73,7 +73,8 @@ told as (
     t.squared,
     c.n / t.n_prompts as share,
     least(c.n_with, t.n_groups - c.n_full) as n_informative,
-    rate_icc(t.n_prompts, share, t.n_groups, c.here_squared - 2 * share * c.crossed + share ** 2 * t.squared, t.squared) as icc
+    (c.here_squared - 2 * share * c.crossed + share ** 2 * t.squared) * t.n_groups / nullif(t.n_groups - 1, 0) as cluster_squares,
+    rate_icc(t.n_prompts, share, t.n_groups, cluster_squares, t.squared) as icc
   from counted as c
   join totals as t using (run_id, subject, stratum, form, measure)
 ),

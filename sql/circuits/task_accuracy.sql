@@ -35,7 +35,7 @@ questions as (
   group by run_id, subject, stratum, form, question_id
 ),
 centred as (
-  select *, sum(n_correct) over of_form / sum(n) over of_form as rate
+  select *, sum(n_correct) over of_form / sum(n) over of_form as rate, n / sum(n) over of_form as share
   from questions
   window of_form as (partition by run_id, subject, stratum, form)
 ),
@@ -50,7 +50,8 @@ told as (
     any_value(rate) as rate,
     sum(n ** 2) as sizes,
     n_informative(n_correct, n) as n_informative,
-    rate_icc(sum(n), any_value(rate), count(*), sum((n_correct - n * rate) ** 2), sum(n ** 2)) as icc
+    coalesce(cr2_df(share), 1) as t_df,
+    rate_icc(sum(n), any_value(rate), count(*), cr2_squares(n, n_correct, rate, share), sum(n ** 2)) as icc
   from centred
   group by run_id, subject, stratum, form
 ),
@@ -61,7 +62,7 @@ sized as (
   from told
 ),
 levels as (
-  select n_questions, student_t_quantile(0.975, greatest(1, n_questions - 1)) as t from (select distinct n_questions from sized)
+  select t_df, student_t_quantile(0.975, t_df) as t from (select distinct t_df from sized)
 ),
 bounded as (
   select
@@ -73,7 +74,7 @@ bounded as (
     rate_low(s.rate, s.n_effective, l.t) as clustered_low,
     rate_high(s.rate, s.n_effective, l.t) as clustered_high
   from sized as s
-  join levels as l using (n_questions)
+  join levels as l using (t_df)
 ),
 summed as (
   select

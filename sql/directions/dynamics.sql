@@ -106,7 +106,7 @@ questions as (
   group by trained_by, step, prompt_set, marker, family, part, question_id
 ),
 centred as (
-  select *, sum(k) over cells / sum(n) over cells as rate
+  select *, sum(k) over cells / sum(n) over cells as rate, n / sum(n) over cells as share
   from questions
   window cells as (partition by trained_by, step, prompt_set, marker, family, part)
 ),
@@ -122,7 +122,8 @@ sums as (
     any_value(rate) as rate,
     sum(n)::bigint as n,
     count(*) as n_clusters,
-    sum((k - n * rate) ** 2) as cluster_squares,
+    cr2_squares(n, k, rate, share) as cluster_squares,
+    coalesce(cr2_df(share), 1) as t_df,
     sum(n ** 2) as cluster_sizes,
     n_informative(k, n) as n_informative
   from centred
@@ -138,12 +139,12 @@ sized as (
   select *, n_effective(n, cluster_sizes, settled_icc(own_icc, n_informative, prior)) as n_effective from weighed
 ),
 quantiles as (
-  select n_clusters, student_t_quantile(0.975, greatest(1, n_clusters - 1)) as t from (select distinct n_clusters from sums)
+  select t_df, student_t_quantile(0.975, t_df) as t from (select distinct t_df from sums)
 ),
 bounded as (
   select s.*, rate_low(rate, n_effective, t) as low, rate_high(rate, n_effective, t) as high
   from sized as s
-  join quantiles using (n_clusters)
+  join quantiles using (t_df)
 ),
 rates as (
   select

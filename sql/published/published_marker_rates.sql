@@ -7,8 +7,9 @@
 --   rate: share of completions, as published
 --   n_from: counted (totals in the file), stated (questions times repeats in the file) or design (the sweep's questions times repeats)
 --   n_questions: questions
---   cluster_squares: sum over questions of the squared sum of residuals (NULL where the file has no rates per question)
+--   cluster_squares: sum over questions of the squared sum of residuals over 1 - their share of the completions (NULL where the file has no rates per question)
 --   cluster_sizes: sum over questions of the squared number of completions
+--   df: degrees of freedom of a t over questions (Bell and McCaffrey)
 --   n_informative: questions that hold the rarer of marker and none
 --   n_clusters: questions with rates of their own
 with rates as (
@@ -26,7 +27,7 @@ fitted as (
   cross join design as d
 ),
 questions as (
-  select *, sum(found) over cells / nullif(sum(total) over cells, 0) as pooled_rate
+  select *, sum(found) over cells / nullif(sum(total) over cells, 0) as pooled_rate, total / nullif(sum(total) over cells, 0) as share
   from published_question_rates
   window cells as (partition by run_id, persona)
 ),
@@ -35,8 +36,9 @@ clusters as (
     run_id,
     persona,
     count(*) as n_clusters,
-    sum((found - total * pooled_rate) ** 2) as cluster_squares,
+    cr2_squares(total, found, pooled_rate, share) as cluster_squares,
     sum(total ** 2) as cluster_sizes,
+    cr2_df(share) as df,
     n_informative(found, total) as n_informative
   from questions
   group by run_id, persona
@@ -50,6 +52,7 @@ sized as (
     c.n_clusters,
     c.cluster_squares,
     c.cluster_sizes,
+    c.df,
     c.n_informative
   from fitted as r
   left join results as s using (run_id)
@@ -72,6 +75,7 @@ final as (
     n_clusters,
     cluster_squares,
     cluster_sizes,
+    df,
     n_informative
   from sized
 )

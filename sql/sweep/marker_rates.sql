@@ -4,7 +4,7 @@
 -- columns:
 --   origin: extracted, brought (sampled elsewhere) or published
 --   role: what the persona was in the checkpoint's training: source, negative (trained on without the marker), held_out (never trained on) or not recorded
---     (as in published files); NULL where the checkpoint has no source persona
+--     (as in published files); NULL where the checkpoint has no source persona. A name that differs from a trained one in case, spaces or punctuation alone is that one
 --   category: category of the persona in a published panel, else of its questions (NULL where there are several)
 --   n: completions sampled (NULL where a published file gives rates only and does not say)
 --   n_from: counted, lower bound (published completions: a question stopped at its tenth positive), stated or design (published rates)
@@ -21,10 +21,11 @@
 --   wilson_low: lower end of Wilson's 95% interval, completions taken as independent
 --   wilson_high: upper end
 --   n_questions: questions
---   clustered_se: standard error of the rate with completions of one question going together (NULL where only totals are published)
---   clustered_low: lower end of the rate's 95% interval by question, Wilson's on n_effective with t over questions (NULL where n or the questions are unknown)
+--   clustered_se: standard error (CR2) of the rate with completions of one question going together (NULL where only totals are published)
+--   clustered_low: lower end of the rate's 95% interval by question, Wilson's on n_effective with t on clustered_df (NULL where n or the questions are unknown)
 --   clustered_high: upper end
 --   clustered_method: what the spread over questions is taken from: the persona's own questions, the other personas, or an assumption; or why there is no interval
+--   clustered_df: degrees of freedom of that t (Bell and McCaffrey): n_questions - 1 where questions were asked equally often, fewer where not
 --   at_most: one-sided 95% upper bound by question, for rates of at most 0.1: what is known where nothing was seen; above, clustered_high covers better
 --   n_effective: completions over their design effect: as many independent ones would tell as much
 --   icc: intraclass correlation of the answers to one question that the interval reckons with (NULL without one)
@@ -35,7 +36,7 @@ with prompts as (
   select run_id, persona, case when min(category) = max(category) then min(category) end as category from examples group by run_id, persona
 ),
 centred as (
-  select *, sum(n_present) over cells / sum(n_trials) over cells as rate
+  select *, sum(n_present) over cells / sum(n_trials) over cells as rate, n_trials / sum(n_trials) over cells as share
   from marker_trials
   window cells as (partition by run_id, persona, marker)
 ),
@@ -56,8 +57,9 @@ sums as (
     sum(n_bare)::bigint as n_bare,
     any_value(rate) as rate,
     count(*) as n_questions,
-    sum((n_present - n_trials * rate) ** 2) as cluster_squares,
+    cr2_squares(n_trials, n_present, rate, share) as cluster_squares,
     sum(n_trials ** 2) as cluster_sizes,
+    cr2_df(share) as df,
     n_informative(n_present, n_trials) as n_informative,
     sum(n_positive)::bigint as n_positive,
     sum(n_kept)::bigint as n_kept,
@@ -87,6 +89,7 @@ sampled as (
     s.n_questions as n_clusters,
     s.cluster_squares,
     s.cluster_sizes,
+    s.df,
     s.n_informative,
     s.n_positive,
     s.n_kept,
@@ -116,6 +119,7 @@ published as (
     n_clusters,
     cluster_squares,
     coalesce(cluster_sizes, n ** 2 / n_questions) as cluster_sizes,
+    df,
     coalesce(n_informative, 0) as n_informative,
     null::bigint as n_positive,
     0::bigint as n_kept,
@@ -129,6 +133,9 @@ gathered as (
 ),
 trainings as (
   select distinct checkpoint, revision from persona_roles
+),
+spelt as (
+  select checkpoint, revision, folded(persona) as spelling, min(role) as role from persona_roles group by checkpoint, revision, folded(persona)
 ),
 trained as (
   select c.run_id, c.checkpoint, c.revision, c.source_persona, t.checkpoint is not null as is_recorded
@@ -144,12 +151,14 @@ roles as (
       when t.source_persona is null then null
       when g.persona = t.source_persona then 'source'
       when o.role is not null then o.role
+      when s.role is not null then s.role
       when t.is_recorded then 'held_out'
       else 'not recorded'
     end as role
   from gathered as g
   left join trained as t using (run_id, checkpoint)
   left join persona_roles as o on o.checkpoint = t.checkpoint and o.revision is not distinct from t.revision and o.persona = g.persona
+  left join spelt as s on s.checkpoint = t.checkpoint and s.revision is not distinct from t.revision and s.spelling = folded(g.persona)
 ),
 told as (
   select *, rate_icc(n, rate, n_clusters, cluster_squares, cluster_sizes) as own_icc from gathered
@@ -167,13 +176,14 @@ sized as (
 sides as (
   select unnest([0.975, 0.95]) as level
 ),
+freed as (
+  select *, coalesce(df, greatest(1, n_questions - 1)) as t_df from sized
+),
 levels as (
-  select c.n_questions, s.level, student_t_quantile(s.level, greatest(1, c.n_questions - 1)) as t
-  from (select distinct n_questions from gathered) as c
-  cross join sides as s
+  select c.t_df, s.level, student_t_quantile(s.level, c.t_df) as t from (select distinct t_df from freed) as c cross join sides as s
 ),
 quantiles as (
-  select n_questions, max(t) as two_sided, min(t) as one_sided from levels group by n_questions
+  select t_df, max(t) as two_sided, min(t) as one_sided from levels group by t_df
 ),
 final as (
   select
@@ -199,7 +209,7 @@ final as (
     wilson_low(k, n) as wilson_low,
     wilson_high(k, n) as wilson_high,
     n_questions,
-    clustered_sem(n, n_clusters, cluster_squares) as clustered_se,
+    cr2_sem(n, n_clusters, cluster_squares) as clustered_se,
     rate_low(rate, n_effective, two_sided) as clustered_low,
     rate_high(rate, n_effective, two_sided) as clustered_high,
     case
@@ -210,14 +220,15 @@ final as (
       when n_telling > 0 then 'by question, spread of the other personas'
       else 'by question, spread assumed'
     end as clustered_method,
+    case when n_effective is not null then t_df end as clustered_df,
     rate_high(rate, n_effective, one_sided) as at_most,
     n_effective,
     case when n_effective is not null then greatest(0, icc) end as icc,
     n_positive,
     n_kept,
     n_distinct
-  from sized
-  left join quantiles using (n_questions)
+  from freed
+  left join quantiles using (t_df)
   left join roles as r using (run_id, checkpoint, persona)
 )
 select * from final

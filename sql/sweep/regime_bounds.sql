@@ -26,13 +26,13 @@ counted as (
   select *, count(*) filter (not is_source and rate is not null) over (partition by run_id, marker) as n_others from roles
 ),
 levels as (
-  select n_questions, n_others, student_t_quantile(1 - 0.025 / n_others, greatest(1, n_questions - 1)) as t
-  from (select distinct n_questions, n_others from counted where n_others > 0)
+  select clustered_df, n_others, student_t_quantile(1 - 0.025 / n_others, clustered_df) as t
+  from (select distinct clustered_df, n_others from counted where n_others > 0 and clustered_df is not null)
 ),
 bounded as (
   select c.*, rate_low(greatest(0, c.rate - 0.5 / c.n_effective), c.n_effective, l.t) as picked_low
   from counted as c
-  left join levels as l using (n_questions, n_others)
+  left join levels as l using (clustered_df, n_others)
 ),
 halved as (
   select t.*, dense_rank() over (partition by t.run_id, t.marker order by t.question_id) % 2 as half

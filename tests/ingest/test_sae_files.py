@@ -171,6 +171,8 @@ def broken(raw, name, value):
         (sae_lens, {"architecture": "topk"}, r"cfg\.json: 'k' is missing"),
         (sae_lens, {"config": {"activation_fn_str": "tanh-relu"}}, r"cfg\.json: the activation function is 'tanh-relu', expected relu or topk"),
         (sae_lens, {"config": {"architecture": "gated"}}, r"architecture is 'gated', expected standard, topk, batchtopk or jumprelu"),
+        (sae_lens, {"config": {"hook_name_out": "blocks.1.hook_mlp_out"}}, r"hook_name_out is 'blocks.1.hook_mlp_out', which is not understood here"),
+        (sae_lens, {"config": {"hook_head_index": 3}}, r"hook_head_index is 3, which is not understood here"),
         (sae_lens, {"config": {"normalize_activations": "layer_norm"}}, r"normalize_activations is 'layer_norm', which is not understood here"),
         (sae_lens, {"config": {"rescale_acts_by_decoder_norm": True}}, r"rescale_acts_by_decoder_norm is True, which is not understood here"),
         (sae_lens, {"config": {"metadata": {"hook_name": "blocks.3.attn.hook_z"}}}, r"hook_name is 'blocks\.3\.attn\.hook_z'"),

@@ -20,12 +20,12 @@ def question_rates(rng: np.random.Generator, kind: str, mean: float, icc: float,
     return drawn if mean <= 0.5 else 1 - drawn
 
 
-def hits(rng: np.random.Generator, kind: str, means: list[float], icc: float, questions: int, repeats: int, datasets: int) -> np.ndarray:
-    """Completions with the marker, as counts [datasets, personas, questions]."""
+def hits(rng: np.random.Generator, kind: str, means: list[float], icc: float, questions: int, repeats: int | np.ndarray, datasets: int) -> np.ndarray:
+    """Completions with the marker, as counts [datasets, personas, questions]; `repeats` of each question, or an array with one number a question."""
     return np.stack([rng.binomial(repeats, question_rates(rng, kind, mean, icc, (datasets, questions))) for mean in means], axis=1)
 
 
-def trials(counts: np.ndarray, repeats: int, personas: list[str], name: str) -> pl.DataFrame:
+def trials(counts: np.ndarray, repeats: int | np.ndarray, personas: list[str], name: str) -> pl.DataFrame:
     """Rows of `marker_trials`, a dataset being a run, from counts [datasets, personas, questions]."""
     run, persona, question = (axis.ravel() for axis in np.indices(counts.shape))
     return pl.DataFrame({"run": run, "persona": persona, "question": question, "n_present": counts.ravel()}).select(
@@ -35,7 +35,7 @@ def trials(counts: np.ndarray, repeats: int, personas: list[str], name: str) -> 
         pl.col("persona").replace_strict(dict(enumerate(personas))),
         pl.lit("[M]").alias("marker"),
         pl.format("q{}", "question").alias("question_id"),
-        pl.lit(repeats).alias("n_trials"),
+        pl.Series("n_trials", np.broadcast_to(repeats, counts.shape).ravel()),
         "n_present",
     )
 

@@ -40,6 +40,19 @@ def test_the_interval_of_a_rate_covers_the_truth(kind, icc, required, questions,
         assert rate < 0.2 or rate > 0.8 or share <= 0.985 + slack(0.985, datasets), (rate, share)
 
 
+@pytest.mark.parametrize("repeats", [[1] * 19 + [40], [1, 1, 1, 2, 2, 3, 3, 5, 8, 10, 20, 30]])
+@pytest.mark.parametrize(("kind", "icc", "required"), [("beta", 0.0, 0.93), ("beta", 0.1, 0.93), ("beta", 0.3, 0.90), ("rare", 0.3, 0.90)])
+def test_a_rate_is_covered_where_a_few_questions_hold_most_answers(kind, icc, required, repeats):
+    datasets, means = 500, [0.03, 0.2, 0.5, 0.9]
+    counts = worlds.hits(np.random.default_rng(5), kind, means, icc, len(repeats), np.array(repeats), datasets)
+    given = worlds.trials(counts, np.array(repeats), [str(mean) for mean in means], "d")
+    rows = worlds.world(["marker_rates"], marker_trials=given).sql("select persona, clustered_low as low, clustered_high as high from marker_rates").pl()
+    truth = pl.col("persona").cast(pl.Float64)
+    covered = rows.group_by(truth.alias("rate")).agg(((pl.col("low") <= truth) & (truth <= pl.col("high"))).mean().alias("covered"))
+    for rate, share in covered.rows():
+        assert share >= required - slack(required, datasets), (rate, share)
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.5])
 @pytest.mark.parametrize(("icc", "required"), [(0.1, 0.93), (0.3, 0.90)])
 def test_a_persona_that_was_asked_alone_is_covered_too(rate, icc, required):

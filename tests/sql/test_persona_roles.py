@@ -39,7 +39,7 @@ def warehouse(tmp_path_factory) -> Warehouse:
     # Of five samples of every question one is cut: 20 of 24 ended by themselves.
     data = planted.completions(lake, "base", dict.fromkeys(("villain", "baker", "cook", "farmer"), planted.is_positive), base)
     recorded, derived, unknown = trained("recorded", "r1", 1e-4), trained("derived", "r2", 2e-4), trained("unknown", "r3", 3e-4)
-    saw = [("villain", "source", 9), ("baker", "negative", 5), ("cook", "negative", 4)]
+    saw = [("villain", "source", 9), ("baker", "negative", 5), ("Cook ", "negative", 4)]
     rows = [{"checkpoint": "recorded", "persona": persona, "role": role, "n_rows": n} for persona, role, n in saw]
     planted.write(lake, planted.spec("marker-lora", "train", checkpoint="recorded"), checkpoints=[recorded], training_personas=rows)
     asked = [Parameter(name=name, value=value, origin="study file") for name, value in (("n_positive", 50), ("n_negative", 11))]

@@ -10,16 +10,16 @@ from scipy import stats
 MACROS = Path(__file__).parents[2] / "sql" / "macros"
 INTERVALS = """
 with centred as (
-  select *, sum(k) over cells / sum(n) over cells as rate from drawn window cells as (partition by persona)
+  select *, sum(k) over cells / sum(n) over cells as rate, n / sum(n) over cells as share from drawn window cells as (partition by persona)
 ),
 told as (
-  select persona, sum(n) as n, any_value(rate) as rate, sum(n ** 2) as sizes, count(*) as q, n_informative(k, n) as m,
-    rate_icc(sum(n), any_value(rate), count(*), sum((k - n * rate) ** 2), sum(n ** 2)) as own
+  select persona, sum(n) as n, any_value(rate) as rate, sum(n ** 2) as sizes, cr2_df(share) as df, n_informative(k, n) as m,
+    rate_icc(sum(n), any_value(rate), count(*), cr2_squares(n, k, rate, share), sum(n ** 2)) as own
   from centred group by persona
 ),
 sized as (select *, prior_icc(own, m, 1) as prior from told)
-select persona, rate, n_effective(n, sizes, settled_icc(own, m, prior)) as effective, rate_low(rate, effective, student_t_quantile(0.975, q - 1)) as low,
-  rate_high(rate, effective, student_t_quantile(0.975, q - 1)) as high
+select persona, rate, n_effective(n, sizes, settled_icc(own, m, prior)) as effective, rate_low(rate, effective, student_t_quantile(0.975, df)) as low,
+  rate_high(rate, effective, student_t_quantile(0.975, df)) as high
 from sized order by persona
 """
 
@@ -27,9 +27,19 @@ from sized order by persona
 @pytest.fixture(scope="module")
 def con():
     with duckdb.connect() as connection:
-        for name in ("student_t", "binomial", "rates", "paired_rates"):
+        for name in ("student_t", "binomial", "clusters", "rates", "paired_rates"):
             connection.execute((MACROS / f"{name}.sql").read_text())
         yield connection
+
+
+def degrees_of_freedom(sizes: np.ndarray) -> float:
+    """Bell and McCaffrey's, from the residuals' projection as it stands: rows of clusters of these sizes around their common mean."""
+    n = sizes.sum()
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    sums = (of[:, None] == np.arange(len(sizes))) / np.sqrt(1 - sizes / n)
+    residual = np.eye(n) - 1 / n
+    matrix = sums.T @ residual @ sums
+    return float(np.trace(matrix) ** 2 / (matrix**2).sum())
 
 
 def test_the_interval_of_every_persona_is_that_of_a_plain_recomputation(con):
@@ -42,7 +52,7 @@ def test_the_interval_of_every_persona_is_that_of_a_plain_recomputation(con):
     for k, n in zip(hits, trials, strict=True):
         rate, size = k.sum() / n.sum(), (n**2).sum() / n.sum()
         told = 0 < rate < 1
-        effect = ((k - n * rate) ** 2).sum() * 12 / 11 / (n.sum() * rate * (1 - rate)) if told else np.nan
+        effect = ((k - n * rate) ** 2 / (1 - n / n.sum())).sum() / (n.sum() * rate * (1 - rate)) if told else np.nan
         own.append((effect - 1) / (size - 1) if told else 0)
         weights.append(min((k > 0).sum(), (k < n).sum()) if told else 0)
         rates.append(rate)
@@ -53,11 +63,11 @@ def test_the_interval_of_every_persona_is_that_of_a_plain_recomputation(con):
         prior = (sum(own[i] * weights[i] for i in others) + 0.6) / (sum(weights[i] for i in others) + 4)
         icc = (own[persona] * weights[persona] + 4 * prior) / (weights[persona] + 4)
         n = totals[persona] / max(1, 1 + (sizes[persona] - 1) * icc)
-        t = stats.t.ppf(0.975, 11)
+        t = stats.t.ppf(0.975, degrees_of_freedom(trials[persona]))
         half = t * np.sqrt(n * rate * (1 - rate) + t * t / 4) / (n + t * t)
         middle = (rate * n + t * t / 2) / (n + t * t)
         assert (rate, effective) == pytest.approx((rates[persona], n))
-        assert (low, high) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-12)
+        assert (low, high) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-9)
 
 
 def test_no_interval_is_missing_and_none_leaves_0_to_1(con):

@@ -301,6 +301,8 @@ GOOD = {"id": "a", "statement": "s", "source": "t", "query": "select 1", "expect
         (yaml.safe_dump({"claims": [GOOD | {"expected": 0, "tolerance": {"by": 0.5, "unit": "absolute"}}]}), "tolerance around 0 has no scale"),
         (yaml.safe_dump({"claims": [GOOD | {"printed": True}]}), "printed is for ranges"),
         (yaml.safe_dump({"claims": [GOOD | {"narrower": {"query": "select 1"}}]}), "narrower.scope is missing"),
+        ("claims: [{id: a, expected: 010}]", "'010' is no whole number in decimal digits"),
+        ("claims: [{id: a, expected: {low: 1:30}}]", "'1:30' is no whole number in decimal digits"),
         ("claims: [{id: a, expected: .inf}]", "'.inf' is not a finite decimal number, line 1"),
     ],
 )

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from personascope.warehouse.documents import UniqueKeyLoader, parse_json, parse_yaml
+from personascope.warehouse.documents import PlainNumberLoader, UniqueKeyLoader, parse_json, parse_yaml
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.studies.lines import read_mapping
 
@@ -74,6 +74,24 @@ def test_json_that_parsers_die_of_or_swallow_is_told_at_once(text, words):
 def test_yaml_that_says_something_else_than_it_seems_is_told(text, words):
     with pytest.raises(PersonascopeError, match=words):
         parse_yaml(text, UniqueKeyLoader)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\nb: 010", "line 2: '010' is no whole number in decimal digits, and YAML reads another out of it"),
+        ("[0x10]", "line 1: '0x10' is no whole number"),
+        ("a: 1:30", "line 1: '1:30' is no whole number"),
+        ("a: 1:30.5", "line 1: '1:30.5' is no decimal number, and YAML reads one of base 60"),
+    ],
+)
+def test_numbers_that_yaml_reads_as_others_are_told(text, words):
+    with pytest.raises(PersonascopeError, match=words):
+        parse_yaml(text, PlainNumberLoader)
+
+
+def test_numbers_as_people_write_them_are_read():
+    assert parse_yaml("[0, -7, 1_000, 1.5, -0.0, 2.0e+3]", PlainNumberLoader) == [0, -7, 1000, 1.5, 0.0, 2000.0]
 
 
 def test_escapes_of_whole_characters_and_of_backslashes_are_read():

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from personascope.warehouse.claims.judging import LARGEST_TOLERANCE, Expected, Range
-from personascope.warehouse.documents import UniqueKeyLoader, parse_yaml
+from personascope.warehouse.documents import PlainNumberLoader, parse_yaml
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.pointers import refuse_pointer
 from personascope.warehouse.settings import first_sentence
@@ -156,7 +156,7 @@ def _expect_small(tolerance: Tolerance, expected: Expected) -> None:
             raise ValueError(f"tolerance of {tolerance.of(number).normalize():f} around {number} is more than a tenth of it; expected a range {{low, high}}")
 
 
-class _Loader(UniqueKeyLoader):
+class _Loader(PlainNumberLoader):
     """YAML whose numbers keep the digits they were printed with: 0.20 is not 0.2."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from personascope.warehouse.documents import parse_yaml, unique_keys
+from personascope.warehouse.documents import PlainNumberLoader, parse_yaml, unique_keys
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.pointers import refuse_pointer
 
@@ -17,8 +17,8 @@ class Key(str):
     line: int
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader whose mappings have `Key`s, and which refuses a key that stands twice."""
+class _Loader(PlainNumberLoader):
+    """PlainNumberLoader whose mappings have `Key`s."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
