@@ -107,6 +107,10 @@ class Extractor(ABC, Generic[T]):
         """What this run reads besides prompts and completions, for plans; None where it reads those."""
         return None
 
+    def planned_shape(self, shape: Shape) -> Shape:
+        """The sizes of the checkpoint with what else of the lake decides how many rows this run has, for plans."""
+        return shape
+
     @property
     def loaded(self) -> LoadedModel:
         """The checkpoint with its weights, loaded at first use."""

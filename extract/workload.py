@@ -7,20 +7,35 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Texts:
-    """What would be read: `n` prompts or completions with `tokens` tokens in all; counted where `counted`, else estimated at four characters a token."""
+    """What would be read: `n` prompts or completions with `tokens` tokens in all; counted where `counted`, else estimated at four characters a token.
+
+    Of completions, `repeats` is how many each prompt has, and `n_personas` of how many personas they are.
+    """
 
     n: int
     tokens: int
     counted: bool = False
+    repeats: int = 0
+    n_personas: int = 0
+
+
+@dataclass(frozen=True)
+class Directed:
+    """How many directions of a checkpoint there are, and how many controls beside them, at how many layers."""
+
+    n: int
+    n_controls: int
+    n_layers: int
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a checkpoint that decide how many rows a reading of it has."""
+    """The sizes of a checkpoint that decide how many rows a reading of it has, and the directions in it, where they are known."""
 
     n_layers: int
     n_heads: int
     d_model: int
+    directed: Directed | None = None
 
     def layers(self, wanted: Literal["all"] | list[int]) -> int:
         """How many layers a setting `layers` means."""

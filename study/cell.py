@@ -22,6 +22,11 @@ def cells_of(step: TrainStep | GridStep, parent: str) -> list[Cell]:
     return grid_cells(step.axes, step.settings, step.name, parent)
 
 
+def steps_of(step: GridStep, cell: Cell) -> list[ExtractStep]:
+    """The readings that follow the training of a cell, each with one reader, in their order."""
+    return [wanted for each in step.cells for wanted in each.over(cell.name, step.parent, cell.settings.keep_steps or ())]
+
+
 class CellOutcome(NamedTuple):
     """Runs of one cell of a grid, or the sentence that says why there are none; and the steps that found nothing to read in what the trained cell writes."""
 
@@ -73,12 +78,11 @@ def work_cell(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome:
     try:
         with bench.tracking.group(cell.name, cell.axes) if bench.tracking else nullcontext():
             runs = [bench.train(training)]
-            for each in step.cells:
-                wanted = each.over(cell.name, step.parent)
+            for wanted in steps_of(step, cell):
                 try:
                     runs += bench.extract(wanted)
                 except NothingToReadError as gap:
-                    unread.append(Unread(each.step or each.extract, each.extract, _reading(bench, wanted, cell), str(gap)))
+                    unread.append(Unread(wanted.step or wanted.extract, wanted.extract, _reading(bench, wanted, cell), str(gap)))
         record_unread(bench.lake, training, unread)
     except Exception as error:
         return CellOutcome([], fail(bench, step, cell, error))
@@ -98,14 +102,13 @@ def known_outcome(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome |
     runs = [bench.train(training, lambda line: None)]
     unread = {(each.step, each.reading): each for each in known_unread(bench.lake, training)}
     found = []
-    for each in step.cells:
-        wanted = each.over(cell.name, step.parent)
+    for wanted in steps_of(step, cell):
         (reader,) = wanted.checkpoints
         run_id = _reading(bench, wanted, cell)
         if run_id is not None and bench.lake.is_committed(run_id):
             runs.append(run_id)
             bench.note(wanted, reader, run_id)
-        elif gap := unread.get((each.step or each.extract, run_id)):
+        elif gap := unread.get((wanted.step or wanted.extract, run_id)):
             found.append(gap)
         else:
             return None

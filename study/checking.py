@@ -57,6 +57,8 @@ def _problems(source: StudySource, study: StudyFile, lake: Lake | None, typed: M
             yield from _training_problems(source, place, step)
             for index, cell in enumerate(step.cells if isinstance(step, GridStep) else []):
                 yield from _extract_problems(source, (*place, "cells", index), cell, lake, typed)
+                if cell.reader == "kept" and not step.settings.get("keep_steps"):
+                    yield f"{source.where(*place, 'cells', index, 'reader')}: no checkpoint is kept to read; expected keep_steps in the grid's settings"
     yield from _query_problems(source, study)
 
 

@@ -1,26 +1,29 @@
 """What a run of a study would do, told without loading, downloading or writing anything: checkpoints, runs and their state, tokens, bytes and time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from personascope.extract.extractors.activations import ActivationSettings
+from personascope.extract.extractors.direction_settings import DirectionSettings, directed_of
 from personascope.extract.job import Extractor, Job
 from personascope.extract.registry import extractor
 from personascope.extract.weights.on_device import Models
-from personascope.extract.workload import Shape, Texts
+from personascope.extract.workload import Directed, Shape, Texts
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.training.grid import Cell
 from personascope.ingest.training.run import Training, known_divergence, recorded_checkpoint
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
 from personascope.ingest.weights.hub import NotHereError, offline
-from personascope.study.cell import cells_of
+from personascope.study.cell import cells_of, steps_of
 from personascope.study.rates import Rates
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.study.workbench import ask, find, named_for_steps
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter
+from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, TrainStep
 
@@ -111,6 +114,8 @@ class _Planner:
         self.checkpoints: dict[str, Checkpoint] = {}
         self.shapes: dict[str, Shape] = {}
         self.made: dict[tuple[str, str], _Made] = {}
+        self.layers: dict[str, int] = {}  # of the activations of a checkpoint
+        self.directed: dict[str, Directed] = {}
 
     def plan(self) -> StudyPlan:
         found = StudyPlan(self.state, self.device, list(self._checkpoints()))
@@ -170,15 +175,22 @@ class _Planner:
             else:
                 run_id, state = None, "after other steps" if waits or (made and not made.committed) or self._is_made_here(name) else "to do"
             texts = (reader.planned_texts() if reader else None) or (made.texts if made else _of_prompts(prompts, settings))
+            shape = self._shape(reader if run_id else None, name)
         except PersonascopeError as error:
             return PlannedRun(label, step.extract, name, "cannot work", forced, note=str(error))
-        shape = self.shapes.get(name)
         workload = kind.workload(settings, texts, shape) if texts and shape else None
-        tokens = workload.tokens if workload else _tokens_of_any_shape(kind, settings, texts) if texts else None
+        tokens = workload.tokens if workload else _tokens_of_any_shape(kind, settings, texts, self.directed.get(name)) if texts else None
         if step.extract == "completions" and texts:
             counted = self._counted(run_id) if state == "in the lake" and run_id else None
             expected = kind.workload(settings, texts, ONE)
-            self.made[(label, name)] = _Made(run_id, state == "in the lake", counted or Texts(expected.rows["completions"], expected.tokens))
+            drawn = counted or Texts(expected.rows["completions"], expected.tokens)
+            drawn = replace(drawn, repeats=max(1, round(drawn.n / texts.n)), n_personas=len(getattr(settings, "personas", None) or prompts.personas))
+            self.made[(label, name)] = _Made(run_id, state == "in the lake", drawn)
+        if isinstance(settings, ActivationSettings) and (layers := self._n_layers(settings.layers, name)):
+            self.layers[name] = layers
+        if isinstance(settings, DirectionSettings) and (layers := self.layers.get(name) or self._n_layers(settings.layers, name)):
+            conditions = {prompt.condition for prompt in prompts.prompts if prompt.condition}
+            self.directed[name] = directed_of(settings, len(prompts.personas), len(conditions), layers)
         return PlannedRun(
             label,
             step.extract,
@@ -195,6 +207,18 @@ class _Planner:
             parameters=tuple(parameters),
             note=waits,
         )
+
+    def _shape(self, reader: Extractor[Any] | None, name: str) -> Shape | None:
+        """The sizes of a checkpoint, with the directions that there are in it or will be."""
+        shape = self.shapes.get(name)
+        if shape is None:
+            return None
+        return reader.planned_shape(shape) if reader else replace(shape, directed=self.directed.get(name))
+
+    def _n_layers(self, asked: Literal["all"] | list[int], name: str) -> int | None:
+        """How many layers of a checkpoint are asked for; None where that hangs on how many there are, and it is not known."""
+        shape = self.shapes.get(name)
+        return shape.layers(asked) if shape else None if asked == "all" else len(set(asked))
 
     def _queried(self, step: ExtractStep, name: str) -> tuple[dict[str, Any], str]:
         """Settings whose value a query gives, as far as the lake tells already, and what has to happen first for the others."""
@@ -245,8 +269,8 @@ class _Planner:
             yield planned
             if planned.state == "diverged before":
                 continue
-            for each in step.cells if isinstance(step, GridStep) else []:
-                yield from self._readings(each.over(cell.name, step.parent).model_copy(update={"step": each.step or each.extract}))
+            for each in steps_of(step, cell) if isinstance(step, GridStep) else []:
+                yield from self._readings(each)
 
     def _training(self, step: TrainStep | GridStep, cell: Cell) -> PlannedRun:
         made = self.made.get((step.tokens_step, step.parent))
@@ -271,7 +295,8 @@ class _Planner:
             if state == "in the lake":
                 note = self._find_trained(cell, run_id)
         if step.parent in self.shapes:
-            for name in step.makes if isinstance(step, TrainStep) else [cell.known_as]:
+            kept = [kept_name(cell.known_as, each) for each in cell.settings.keep_steps or ()]
+            for name in (cell.known_as, *kept):
                 self.shapes.setdefault(name, self.shapes[step.parent])
         n_rows = (cell.settings.n_positive + cell.settings.n_negative) * cell.settings.epochs
         texts = made.texts if made else None
@@ -306,9 +331,9 @@ class _Planner:
         return ""
 
 
-def _tokens_of_any_shape(kind: type[Extractor[Any]], settings: Any, texts: Texts) -> int | None:
+def _tokens_of_any_shape(kind: type[Extractor[Any]], settings: Any, texts: Texts, directed: Directed | None) -> int | None:
     """The tokens a run reads where those do not depend on how many layers and heads the checkpoint has; None where they do."""
-    one, two = (kind.workload(settings, texts, shape).tokens for shape in (ONE, Shape(2, 2, 2)))
+    one, two = (kind.workload(settings, texts, replace(shape, directed=directed)).tokens for shape in (ONE, Shape(2, 2, 2)))
     return one if one == two else None
 
 

@@ -120,7 +120,7 @@ def show_steps(study: StudyFile, console: Console) -> None:
         elif not isinstance(step, AnalyseStep):
             _show_parameters([each for each in cells_of(step, step.parent)[0].parameters if each.name not in getattr(step, "axes", {})], console)
             for cell in step.cells if isinstance(step, GridStep) else []:
-                reader = "its parent over its tokens" if cell.reader == "parent" else "the cell"
+                reader = {"cell": "the cell", "parent": "its parent over its tokens", "kept": "each checkpoint kept on its way over its tokens"}[cell.reader]
                 console.print(f"   each cell: extract {escape(cell.extract)}, read by {reader}", highlight=False)
                 _show_parameters(resolve_step(cell, {})[1], console)
 

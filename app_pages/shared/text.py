@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from personascope.warehouse.drawing import markup
+from personascope.warehouse.drawing.words import signed
 
 REGION_COLOURS = {"system": "#0072b2", "user": "#e69f00", "header": "#7f7f7f", "specials": "#7f7f7f", "assistant": "#009e73"}
 _STYLE = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;line-height:1.55"
@@ -57,7 +58,7 @@ def shaded(tokens: Iterable[tuple[str, float]], reach: float) -> str:
         strength = min(1.0, abs(value) / reach) if reach > 0 else 0.0
         red, green, blue = above if value > 0 else below
         words = markup.html(token.replace("\n", "↵\n"))
-        pieces.append(f'<span title="{value:+.2f}" style="background:rgba({red},{green},{blue},{0.6 * strength:.2f})">{words}</span>')
+        pieces.append(f'<span title="{signed(value, 2)}" style="background:rgba({red},{green},{blue},{0.6 * strength:.2f})">{words}</span>')
     return "".join(pieces)
 
 

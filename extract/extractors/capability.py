@@ -36,6 +36,12 @@ class CapabilitySettings(Settings):
 Asked = tuple[TaskQuestion, tuple[int, ...], list[list[int]]]
 
 
+def texts_of(task: Task) -> Texts:
+    """How much the questions of a task are to read, each with every one of its choices."""
+    questions = task.questions
+    return Texts(len(questions), sum(len(each.choices) * len(each.question) + sum(map(len, each.choices)) for each in questions) // 4)
+
+
 class Capability(Extractor[Asked]):
     """`capability`: one row per question with the summed log-probability of every choice; right by the sum and by the mean per character."""
 
@@ -49,8 +55,7 @@ class Capability(Extractor[Asked]):
         return Workload(texts.tokens, {"capability": texts.n})
 
     def planned_texts(self) -> Texts:
-        questions = self.task.questions
-        return Texts(len(questions), sum(len(each.choices) * len(each.question) + sum(map(len, each.choices)) for each in questions) // 4)
+        return texts_of(self.task)
 
     @cached_property
     def task(self) -> Task:

@@ -12,6 +12,7 @@ from personascope.extract.instruments.contrasts import OTHERS, Contrast, axis, d
 from personascope.extract.instruments.residual import SITES, Site
 from personascope.extract.job import Settings
 from personascope.extract.texts.halves import MadeOn
+from personascope.extract.workload import Directed
 from personascope.ingest.sae.source import SUBFOLDER, TRAINED
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
@@ -98,6 +99,22 @@ def wishes(settings: DirectionSettings, run_id: str, personas: Sequence[str], co
             expect(run_id, "conditions", conditions, 2)
             for one, other in combinations(conditions, 2):
                 yield Wanted(f"{one}-{other}", kind, "condition", (one, other), partial(difference, group=one, other=other), one, other)
+
+
+def directed_of(settings: DirectionSettings, n_personas: int, n_conditions: int, n_layers: int) -> Directed:
+    """How many directions and controls these settings make of activations of so many personas, conditions and layers."""
+    to_assistant = len(settings.personas) if settings.personas else n_personas - 1
+    made = {
+        "persona_assistant": to_assistant,
+        "probe": to_assistant,
+        "persona_others": len(settings.personas) if settings.personas else n_personas,
+        "axis": settings.axes,
+        "condition": n_conditions * (n_conditions - 1) // 2,
+        "sae": len(settings.features),
+        "file": 1,
+    }
+    n_layers = n_layers if settings.layers == "all" else len(set(settings.layers))
+    return Directed(sum(made[kind] for kind in set(settings.make)), settings.random + settings.random_in_span + settings.shuffled, n_layers)
 
 
 def expect(run_id: str, what: str, found: Sequence[str], fewest: int) -> None:

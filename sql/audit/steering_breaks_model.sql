@@ -32,7 +32,7 @@ final as (
       n_broken,
       figure(least),
       coalesce(figure(perplexity), 'not measured,'),
-      coalesce(format('{:+.2f}', capability), 'not measured'),
+      coalesce(change_words(capability), 'not measured'),
       n_sound
     ) as finding,
     format(

@@ -133,7 +133,7 @@ final as (
     n_controls,
     control_p_adjusted as control_p,
     format(
-      '{} {} at {}{}: the marker''s log-probability {} ({:+.2f} nats, 95% {}){}{}{}',
+      '{} {} at {}{}: the marker''s log-probability {} ({} nats, 95% {}){}{}{}',
       direction,
       case mode when 'add' then format('{} by {:.3g}', case when dose > 0 then 'added' else 'subtracted' end, abs(dose)) when 'cap' then 'capped' else 'projected out' end,
       case when layer is null then 'all its layers at once' else 'layer ' || layer end,
@@ -144,8 +144,11 @@ final as (
         else ' under ' || persona
       end,
       case movement when 'equivalent' then 'stays' when 'moved' then case when difference > 0 then 'rises' else 'falls' end else 'cannot be told to move' end,
-      difference,
-      case when low is null then format('no interval, {} questions', n_clusters) else format('{:+.2f} to {:+.2f}, {} questions', low, high, n_clusters) end,
+      change_words(difference),
+      case
+        when low is null then format('no interval, {} questions', n_clusters)
+        else format('{} to {}, {} questions', change_words(low), change_words(high), n_clusters)
+      end,
       case when rate is null then '' else format(', its rate is {:.2f} instead of {:.2f}', rate, base_rate) end,
       case
         when n_controls = 0 then '; no random direction was tried'

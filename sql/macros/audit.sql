@@ -2,12 +2,16 @@
 --
 -- sql_text(value)        the value as a SQL literal, so that a finding can carry the query that shows its rows; NULL stays NULL
 -- figure(number)         a number as a reader wants it: four significant digits, with its sign where it is below 0
+-- change_words(number)   a change with its sign and two decimals, `+0.12`; one that rounds to nothing is 0.00, which has no sign
 -- p_words(p)             `p = 0.031`, or `p < 0.0001` where more digits say nothing
 -- subject_of(name, run)  the name, with the run behind it where several rows bear the same name
 
 create or replace macro sql_text(value) as '''' || replace(value::varchar, '''', '''''') || '''';
 
 create or replace macro figure(number) as format('{:.4g}', number::double);
+
+create or replace macro change_words(number) as
+  case when format('{:.2f}', abs(number::double)) = '0.00' then '0.00' else format('{:+.2f}', number::double) end;
 
 create or replace macro p_words(p) as case when p < 0.0001 then 'p < 0.0001' else 'p = ' || format('{:.2g}', p::double) end;
 

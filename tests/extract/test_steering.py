@@ -20,6 +20,7 @@ from personascope.extract.texts.halves import half_of
 from personascope.extract.texts.marker import marker_spellings
 from personascope.extract.texts.repetition import repetition
 from personascope.extract.weights.on_device import Models
+from personascope.extract.workload import Shape, Texts
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -155,6 +156,10 @@ def test_dose_0_is_the_plain_run_and_neither_batches_nor_a_kill_change_rows(worl
     of_task = {row["question_id"]: row for row in whole["steering_capability"].values() if row["dose"] == 0}
     assert {row["question_id"]: row["correct"] for row in asked} == {question: row["correct"] for question, row in of_task.items()}
     assert {row["direction"] for row in whole["steering_capability"].values()} == {None, "pirate-baker", "axis-1"}
+    made = steered(world, **settings)
+    texts_asked = Texts(len(unsteered), 40 * len(unsteered))  # as many of either half, two answers each
+    planned = made.workload(made.settings, texts_asked, made.planned_shape(Shape(3, 4, 32))).rows
+    assert planned == {name: file.rows for name, file in world.lake.manifest(run_id).tables.items() if name != "checkpoints"}
 
     lake = Lake.open(tmp_path / "lake")
     write_directions(lake)

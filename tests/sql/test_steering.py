@@ -11,7 +11,9 @@ from scipy import stats
 
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.drawing.cells import as_words
 from personascope.warehouse.drawing.figures import dose_response
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, signed
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(20)
@@ -114,7 +116,19 @@ def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whol
     end = "; random directions of its length do less (19 of them, p = 0.05 over all layers)"
     assert "10 questions), its rate is 0.60 instead of 0.10" in gated["verdict"] and gated["verdict"].endswith(end)
     assert (found["closed"]["movement"], found["noisy"]["movement"]) == ("equivalent", "cannot tell") and found["closed"]["equivalence_p"] < 0.05
+    assert "-0.00" not in found["closed"]["verdict"] and "+0.00" not in found["closed"]["verdict"] and "0.00" in found["closed"]["verdict"]
     assert "stays" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(-0.004, "0.00"), (0.004, "0.00"), (-0.0, "0.00"), (-0.006, "-0.01"), (0.006, "+0.01"), (-1.234, "-1.23"), (12.0, "+12.00"), (None, None)],
+)
+def test_a_change_that_rounds_to_nothing_has_no_sign(lake, number, written):
+    """In sentences of views, in those of figures (with a real minus), and -0 in tables."""
+    assert Warehouse(lake).select("select change_words($number::double) as told", {"number": number}).item() == written
+    assert signed(number, 2) == (NOTHING_KNOWN if written is None else written.replace("-", "\u2212"))
+    assert not as_words(number).startswith("-") or number < 0
 
 
 def test_random_directions_are_a_null_that_holds(tmp_path):
@@ -135,7 +149,7 @@ def test_the_dose_response_is_drawn_with_its_controls_and_what_is_left_of_the_mo
     assert drawing is not None and drawing.rows.filter(pl.col("series") == planted.TARGET)["dose"].to_list() == [0, 0.1, 0.2, 0.4]
     assert drawing.rows["series"].unique().sort().to_list() == ["19 directions of kind random, middle 95%", planted.TARGET]
     facts = " ".join(drawing.facts)
-    assert "perplexity times 2.72 at most, right answers -0.30 at least" in facts and "THE MODEL BREAKS at dose 0.4" in facts
+    assert "perplexity times 2.72 at most, right answers −0.30 at least" in facts and "THE MODEL BREAKS at dose 0.4" in facts
     assert drawing.picture("svg").startswith(b"<svg")
     assert dose_response.draw(source, "no study") == []
 

@@ -80,6 +80,7 @@ def test_the_study_is_right_before_anything_is_changed(tmp_path):
         ("{epochs: 3}", "{epochs: 0}", 19, r"steps\.1\.settings\.epochs: .*'epochs' is 0"),
         ("{r: 4}", "{alfa: 4}", 24, r"steps\.2\.settings\.alfa: .*'alfa'.*did you mean 'alpha'\?"),
         ("lr: [1.0e-3, 2.0e-3]", "lrs: [1.0e-3]", 23, r"steps\.2\.axes\.lrs: grid axis 'lrs' is unknown; did you mean 'lr'\?"),
+        ("reader: parent", "reader: kept", 30, r"steps\.2\.cells\.1\.reader: no checkpoint is kept to read; expected keep_steps in the grid's settings"),
         ("          samples: 1", "          sample: 1", 28, r"steps\.2\.cells\.0\.settings\.sample: .*'sample'.*did you mean 'samples'\?"),
         ("- extract: attention", "- extract: atention", 29, r"steps\.2\.cells\.1\.extract: extractor 'atention' is unknown; did you mean 'attention'\?"),
         ("reader: parent", "reeder: parent", 30, r"steps\.2\.cells\.1\.reeder is unknown .*did you mean 'reader'\?"),

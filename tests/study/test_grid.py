@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 
 from personascope.ingest.training.grid import grid_cells
-from personascope.study.cell import fail
+from personascope.study.cell import cells_of, fail, known_outcome, work_cell
 from personascope.study.options import RunOptions
+from personascope.study.plan import plan_study
 from personascope.study.run import StudyRun
 from personascope.study.state import StudyState
 from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.studies.model import ExtractStep, StudyFile
+from personascope.warehouse.studies.model import ExtractStep, GridStep, StudyFile
+from personascope.warehouse.studies.progress import runs_of_steps
 
 pytestmark = pytest.mark.slow(45)
 
@@ -114,6 +116,40 @@ def test_a_step_without_anything_to_read_ends_neither_the_others_nor_the_study(t
     assert [run_id.split("-")[0] for run_id in runs] == ["completions", "capability"]
     (told,) = execution.unread
     assert told.startswith("attention of base: ") and "no completion of persona 'villain' holds the marker" in told
+
+
+def test_the_checkpoints_that_a_cell_keeps_on_its_way_are_read_as_the_cell_is(talker, tmp_path, monkeypatch):
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
+    cells: list[dict[str, Any]] = [
+        {"extract": "completions", "settings": SAMPLED | {"max_new_tokens": 4}},
+        {"extract": "completions", "step": "on-the-way", "reader": "kept", "settings": SAMPLED | {"max_new_tokens": 4}},
+        {"extract": "activations", "reader": "kept", "settings": {"strata": ["last"], "layers": [1]}},
+    ]
+    file = study(talker, lr=[1e-4], epochs=[1])
+    grid = file.steps[1].model_dump() | {"cells": cells}
+    grid["settings"] |= {"keep_steps": [2, 0]}
+    file = StudyFile.model_validate(file.model_dump(exclude={"steps"}) | {"steps": [file.steps[0].model_dump(), grid]})
+    assert runs_of_steps(file) == {"completions": 1 + 1 + 2, "marker-lora": 1, "activations": 2}
+    options = RunOptions(device="cpu", track=False)
+    bench = Workbench(StudyState(file, tmp_path / "lake", options))
+    data, step = file.steps
+    assert isinstance(data, ExtractStep) and isinstance(step, GridStep)
+    bench.extract(data)
+    (cell,) = cells_of(step, "base")
+    outcome = work_cell(bench, step, cell)
+    assert outcome.failure is None and known_outcome(Workbench(bench.state), step, cell) == outcome
+    read = Warehouse(bench.lake).select("select distinct run_id, checkpoint, subject from activations order by checkpoint")
+    kept = [f"{cell.name}-step0", f"{cell.name}-step2"]
+    assert read["checkpoint"].to_list() == kept and read["subject"].to_list() == [f"{name}_{cell.name}" for name in kept]
+    drawn = Warehouse(bench.lake).select("select distinct checkpoint from completions order by checkpoint")["checkpoint"].to_list()
+    assert drawn == ["base", cell.name, *kept]
+    planned = plan_study(StudyState(file, tmp_path / "lake", options))
+    assert [(run.reader, run.state) for run in planned.runs] == [(reader, "in the lake") for reader in ("base", cell.name, cell.name, *kept, *kept)]
+    assert {run.run_id for run in planned.runs} == {*outcome.runs, planned.runs[0].run_id} and read["run_id"].to_list() == [
+        run.run_id for run in planned.runs[-2:]
+    ]
+    before = plan_study(StudyState(file, tmp_path / "nowhere", options)).runs
+    assert [run.state for run in before] == ["to do", *["after other steps"] * 6] and before[-1].texts == before[-2].texts is not None
 
 
 def test_a_second_call_trains_nothing_and_still_names_the_failures(swept, talker):

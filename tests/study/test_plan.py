@@ -116,6 +116,25 @@ def test_what_the_plan_says_is_what_the_run_does(random_checkpoint, tmp_path, mo
     assert plan_study(StudyState(local, tmp_path / "lake", RunOptions(device="cpu", track=False, force=True))).runs[0].state == "to do"
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_plan_of_steering_counts_the_directions_that_the_study_will_make(random_checkpoint, tmp_path, nothing_happens, given):
+    personas = ["villain", "comedian", "librarian", "assistant"]
+    sampled = {"samples": 3, "max_new_tokens": 4, "personas": personas}
+    steering = {"personas": ["villain", "librarian"], "doses": [1.0, 2.0], "layers": "all", "modes": ["add"], "samples": 1, "max_new_tokens": 8}
+    steps = [
+        {"extract": "completions", "checkpoints": ["base"], "settings": sampled},
+        {"extract": "activations", "checkpoints": ["base"], "settings": {"layers": [1], "strata": ["answer_mean"]}},
+        {"extract": "directions", "checkpoints": ["base"], "settings": {"personas": ["villain", "comedian"], "random": 21}},
+        {"extract": "steering", "checkpoints": ["base"], "tokens": ["base"] if given else "none", "settings": steering},
+    ]
+    planned = plan(random_checkpoint, tmp_path / "lake", steps=steps).runs[-1]
+    # a half of 20 questions of two personas, of answers the first of three; one layer; 2 doses of 2 directions and 21 controls, and dose 0; 2 readers
+    answers = 20 * (1 + 2 * 23)
+    assert planned.rows == answers * 3 + 20 * (not given)
+    prompt = planned.texts.tokens / planned.texts.n
+    assert planned.tokens == (round(answers * prompt) if given else round(3 * answers * (prompt + 8)))
+
+
 def test_a_run_that_was_killed_resumes(random_checkpoint, tmp_path):
     lake = Lake.open(tmp_path / "lake")
     run_id = plan(random_checkpoint, lake.root).runs[0].run_id

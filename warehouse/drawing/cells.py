@@ -15,7 +15,7 @@ def as_words(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value + 0.0:.6g}"  # a negative zero reads as 0
     if isinstance(value, pl.Series | list):
         return f"[{', '.join(map(as_words, value))}]"
     return str(value)

@@ -38,8 +38,11 @@ def known(value: object) -> str:
 
 
 def signed(number: float | None, digits: int = 4) -> str:
-    """A number with its sign, a real minus included."""
-    return NOTHING_KNOWN if number is None else f"{number:+.{digits}f}".replace("-", "−")
+    """A number with its sign, a real minus included; one that rounds to nothing has no sign."""
+    if number is None:
+        return NOTHING_KNOWN
+    written = f"{number:+.{digits}f}"
+    return (written if float(written) else written[1:]).replace("-", "−")
 
 
 def p_value(p: float | None) -> str:

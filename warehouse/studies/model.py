@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import LARGEST_SEED, nearest
+from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.studies.series import kept_names, with_series
 
 Variant = Literal["full", "quick", "small"]
@@ -90,19 +91,25 @@ class TrainStep(Strict):
 
 
 class CellStep(Strict):
-    """One extractor for every cell of a grid: over the cell's own checkpoint, or over its parent, which then reads the cell's tokens (force-fed)."""
+    """One extractor for every cell of a grid: over the cell's own checkpoint, or over its parent or those kept on its way, which read the cell's tokens."""
 
     extract: str = Field(description="name of the extractor")
     step: str | None = Field(default=None, description="name that later steps refer to (default: the extractor's)")
-    reader: Literal["cell", "parent"] = Field(default="cell", description="cell: the trained checkpoint; parent: its parent, force-fed the cell's tokens")
+    reader: Literal["cell", "parent", "kept"] = Field(
+        default="cell",
+        description="cell: the trained checkpoint; parent: its parent, force-fed the cell's tokens; kept: each of its keep_steps, force-fed the same",
+    )
     prompts: str | None = Field(default=None, description="prompt set of this step (default: the study's)")
     tokens_step: str = Field(default="completions", description="step of the cell whose completions are read")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the extractor")
 
-    def over(self, cell: str, parent: str) -> ExtractStep:
-        """The step for the cell whose checkpoint is called `cell`."""
+    def over(self, cell: str, parent: str, kept: Collection[int] = ()) -> list[ExtractStep]:
+        """The steps for the cell whose checkpoint is called `cell`, one a reader; `kept`: optimiser steps behind which its training keeps a checkpoint."""
         shared = self.model_dump(exclude={"reader"})
-        return ExtractStep(**shared, checkpoints=[cell]) if self.reader == "cell" else ExtractStep(**shared, checkpoints=[parent], tokens=[cell])
+        if self.reader == "cell":
+            return [ExtractStep(**shared, checkpoints=[cell])]
+        readers = [parent] if self.reader == "parent" else [kept_name(cell, step) for step in kept]
+        return [ExtractStep(**shared, checkpoints=[reader], tokens=[cell]) for reader in readers]
 
 
 class GridStep(Strict):

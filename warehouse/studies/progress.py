@@ -76,8 +76,9 @@ def runs_of_steps(study: StudyFile) -> Counter[str]:
         elif isinstance(step, GridStep):
             n_cells = prod(len(values) for values in step.axes.values())
             wanted[step.grid] += n_cells
+            n_kept = len(step.settings.get("keep_steps") or ())
             for cell in step.cells:
-                wanted[cell.extract] += n_cells
+                wanted[cell.extract] += n_cells * (n_kept if cell.reader == "kept" else 1)
         elif not isinstance(step, AnalyseStep):
             wanted[step.train] += 1
     return wanted

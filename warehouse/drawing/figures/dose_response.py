@@ -5,7 +5,7 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.words import count
+from personascope.warehouse.drawing.words import count, signed
 
 NEEDS = "a model steered along directions: `personascope run persona-gate`, or `personascope extract steering`"
 SHOWS = ("steering_effects",)
@@ -66,7 +66,7 @@ def response(lake: Source, run: str, direction: str, layer: int | None, mode: st
         else "perplexity not measured"
     )
     if rows["capability_change"].null_count() < rows.height:
-        health += f", right answers {rows.select(pl.col('capability_change').min()).item():+.2f} at least"
+        health += f", right answers {signed(rows.select(pl.col('capability_change').min()).item(), 2)} at least"
     facts = (
         f"{count(first['n'], 'answer')} of {count(first['questions'], 'question')}, paired with dose 0; bands: 95% t interval by question, middle of controls",
         f"unsteered model against answers: {health}",
