@@ -47,8 +47,9 @@ def test_another_model_is_read_under_another_name_and_recorded(random_checkpoint
 def test_rounded_weights_are_those_of_bitsandbytes_by_hand(random_checkpoint):
     """NF4: blocks of 64 weights scaled by their largest, each at the nearest of 16 levels."""
     name = "model.layers.1.mlp.up_proj"
-    stored = Models("cpu", "float32").load(resolve(random_checkpoint)).model.get_submodule(name).weight.detach()
-    module = Models("cpu", "float32").load(resolve(random_checkpoint).in_bits("4bit")).model.get_submodule(name)
+    whole: Any = Models("cpu", "float32").load(resolve(random_checkpoint)).model.get_submodule(name)
+    stored = whole.weight.detach()
+    module: Any = Models("cpu", "float32").load(resolve(random_checkpoint).in_bits("4bit")).model.get_submodule(name)
     levels = module.weight.quant_state.code
     blocks = stored.flatten().view(-1, 64)
     scale = blocks.abs().amax(1, keepdim=True)
