@@ -133,7 +133,7 @@ def test_another_persona_asks_for_names_first_and_reads_no_text_to_find_them(ope
 
     monkeypatch.setattr(Warehouse, "select", noted)
     page.selectbox(key="persona").select("villain").run()
-    assert len(asked) == 4 and [query for query in asked if ".text" in query] == []
+    assert asked and not [query for query in asked if ".text" in query]
     page.text_input(key="text").set_value("birds").run()
     assert any("c.text" in query for query in asked)
 
