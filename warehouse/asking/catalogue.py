@@ -30,7 +30,8 @@ from personascope.warehouse.store.staging import is_disk_full
 
 _DEFINITION = "catalogue_definition"
 NOTES = "run_notes"  # the table that people write, not runs
-_OF_A_MANIFEST = 2 * 1024  # bytes of rows that a table made of the manifest holds of a run; the rest of its file is footer, which is not kept
+_OF_A_MANIFEST = 2 * 1024  # bytes of rows that a table made of the manifest holds of a run
+_FOOTER = 14 * 1024  # bytes of its file beside them
 _OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
@@ -110,14 +111,17 @@ class Foundation:
     """What a connection knows, created when something that names it is asked for, since all of it costs more than most queries: macros and views together, each
     table by itself.
 
-    Small tables, `room` bytes of Parquet in all, are read once into memory: a view over files is bound, opened and read anew at every place of a query that
-    names it, and the checks of the audit name some tables a hundred times. `from_behind`: rows come in the opposite order, by another number of threads.
+    Small tables, `room` bytes in all, are read once into memory: a view over files is bound, opened and read anew at every place of a query that names it, and
+    the checks of the audit name some tables a hundred times. They are measured by their files, or by their rows where many questions follow (`lasting`), so
+    that the manifests of thousands of runs are read once. `from_behind`: rows come in the opposite order, by another number of threads.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False, room: int = 0) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, lake: Lake, from_behind: bool = False, named_runs: bool = False, room: int = 0, lasting: bool = False
+    ) -> None:
         self._connection = connection
         self.contents = contents = lake.contents()
-        self._small, self.empty = _small_tables(list(contents.runs.values()), room)
+        self._small, self.empty = _small_tables(list(contents.runs.values()), room, lasting)
         self.held: frozenset[str] = frozenset()  # the tables that are read once, in memory or known to have no rows
         self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs, rows_first=True)
@@ -179,14 +183,15 @@ class Foundation:
         return self._waiting[name].replace("create view", "create table", 1)
 
 
-def _small_tables(manifests: list[Manifest], room: int) -> tuple[frozenset[str], frozenset[str]]:
+def _small_tables(manifests: list[Manifest], room: int, lasting: bool) -> tuple[frozenset[str], frozenset[str]]:
     """The tables, the smallest first, whose files take at most `room` bytes together, and those of them that no run holds; a roll-up that a run lacks takes
     what it is made of."""
-    sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, _OF_A_MANIFEST * len(manifests))
+    sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, (_OF_A_MANIFEST + (0 if lasting else _FOOTER)) * len(manifests))
     for manifest in manifests:
         lacking = {target.name: target.rollup_of for target in outdated(manifest)}
         for name in sizes.keys() & {*manifest.tables, *lacking}:
-            sizes[name] += sum(_bytes_of_rows(manifest.tables[each]) for each in lacking.get(name, [name]) if each in manifest.tables)
+            files = [manifest.tables[each] for each in lacking.get(name, [name]) if each in manifest.tables]
+            sizes[name] += sum(_bytes_of_rows(file) if lasting else file.bytes for file in files)
     by_size = sorted(sizes, key=lambda name: (sizes[name], name))
     sums = accumulate(sizes[name] for name in by_size)
     small = frozenset(name for name, taken in zip(by_size, sums, strict=True) if taken <= room)

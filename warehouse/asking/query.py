@@ -47,7 +47,7 @@ class Warehouse:
     def _connect(self, named_runs: bool = False) -> None:
         self._names, self._notes = self.lake.names(), notes.mark(self.lake)
         self._connection = duckdb.connect()
-        self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY)
+        self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY, bool(self._kept))
         self._defined: set[str] = set()
         self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes, self._foundation.empty)
         places = (self.lake.runs_folder, self.lake.root / FOLDER)
