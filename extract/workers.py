@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from personascope.extract.weights.on_device import ModelChoices, Models
     from personascope.warehouse.store.writer import RunWriter
 
-COMPUTING = ("accelerate", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers", "vllm")
+COMPUTING = ("accelerate", "bitsandbytes", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers", "vllm")
 LOCAL_REVISION = 16  # characters of the content hash of a folder
 
 

@@ -11,6 +11,7 @@ from personascope.warehouse.home import HOME
 
 PACKAGES = (
     "accelerate",
+    "bitsandbytes",
     "duckdb",
     "huggingface_hub",
     "mlflow",
