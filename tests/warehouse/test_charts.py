@@ -123,10 +123,17 @@ def test_the_same_figure_gives_the_same_bytes(figure, kind):
 
 
 def test_a_chart_is_laid_out_once_for_all_three_formats(figure, monkeypatch):
-    laid_out, lay_out = [], vl_convert.vegalite_to_svg
-    monkeypatch.setattr(vl_convert, "vegalite_to_svg", lambda spec: laid_out.append(spec) or lay_out(spec))
+    laid_out: list[str] = []
+    lay_out = vl_convert.vegalite_to_svg
+
+    def counted(spec: str) -> str:
+        laid_out.append(spec)
+        return lay_out(spec)
+
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", counted)
     spec = figure.spec("A title", ["n = 4"], 210)
-    assert [charts.picture(spec, figure.rows, kind)[:4] for kind in ("png", "svg", "pdf")] == [b"\x89PNG", b"<svg", b"%PDF"]
+    kinds: tuple[charts.Kind, ...] = ("png", "svg", "pdf")
+    assert [charts.picture(spec, figure.rows, kind)[:4] for kind in kinds] == [b"\x89PNG", b"<svg", b"%PDF"]
     assert len(laid_out) == 1
     assert charts.picture(spec, figure.rows, "png") == charts._packed(vl_convert.vegalite_to_png(laid_out[0], scale=charts.EXPORT_SCALE))
 
