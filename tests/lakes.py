@@ -62,6 +62,14 @@ def planted(factory: pytest.TempPathFactory) -> Planted:
     return Planted(Lake.existing(folder / "lake"), json.loads((folder / RUNS).read_text()))
 
 
+def tracking_store(factory: pytest.TempPathFactory, place: Path) -> None:
+    """Puts a new MLflow store at `place`: its migrations take seconds, so that one is made in a run of the suite and copied."""
+    from personascope.ingest.tracking.tracker import _create_store
+
+    made = once(factory, "tracking", lambda folder: _create_store(folder / "tracking.db", (folder / "mlruns").as_uri()))
+    shutil.copy(made / "tracking.db", place)
+
+
 def published(factory: pytest.TempPathFactory, files: Path) -> Lake:
     """The lake of all published files; not to be written to."""
     from personascope.ingest.published import ingest_published

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import lakes
 import polars as pl
 import pytest
 
@@ -49,6 +50,7 @@ def run_quick(root, store):
 def demo(tmp_path_factory, tiny_cache):
     """A lake after `personascope demo`, what the call returned, and the tracking store."""
     folder = tmp_path_factory.mktemp("demo")
+    lakes.tracking_store(tmp_path_factory, folder / "tracking.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", tiny_cache)
         runs, _ = run_quick(folder / "lake", folder / "tracking.db")

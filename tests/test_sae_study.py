@@ -3,6 +3,7 @@
 import shutil
 from typing import Any
 
+import lakes
 import polars as pl
 import pytest
 
@@ -22,6 +23,7 @@ LAYERS = [1, 3]
 def lake(tmp_path_factory, tiny_cache):
     """The lake after the quick study on two layers; do not write to it."""
     folder = tmp_path_factory.mktemp("sae-study")
+    lakes.tracking_store(tmp_path_factory, folder / "tracking.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", tiny_cache)
         options = RunOptions(device="cpu", tracking_uri=f"sqlite:///{folder / 'tracking.db'}", settings={"layers": LAYERS})

@@ -4,6 +4,7 @@ import json
 import shutil
 from typing import Any
 
+import lakes
 import pytest
 
 from personascope.ingest.training.grid import grid_cells
@@ -68,6 +69,7 @@ def talker(random_checkpoint, tmp_path_factory):
 def swept(talker, tmp_path_factory):
     """A lake after a grid of four cells, two of which diverge."""
     folder = tmp_path_factory.mktemp("grid")
+    lakes.tracking_store(tmp_path_factory, folder / "tracking.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", str(folder / "cache"))
         first = execute(folder, study(talker))

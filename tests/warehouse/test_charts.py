@@ -4,7 +4,6 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from unittest.mock import Mock
 
 import polars as pl
 import pytest
@@ -124,12 +123,19 @@ def test_the_same_figure_gives_the_same_bytes(figure, kind):
 
 
 def test_a_chart_is_laid_out_once_for_all_three_formats(figure, monkeypatch):
-    lay_out = Mock(wraps=vl_convert.vegalite_to_svg)
-    monkeypatch.setattr(vl_convert, "vegalite_to_svg", lay_out)
+    laid_out: list[str] = []
+    lay_out = vl_convert.vegalite_to_svg
+
+    def counted(spec: str) -> str:
+        laid_out.append(spec)
+        return lay_out(spec)
+
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", counted)
     spec = figure.spec("A title", ["n = 4"], 210)
-    assert [charts.picture(spec, figure.rows, kind)[:4] for kind in ("png", "svg", "pdf")] == [b"\x89PNG", b"<svg", b"%PDF"]
-    assert lay_out.call_count == 1
-    assert charts.picture(spec, figure.rows, "png") == charts._packed(vl_convert.vegalite_to_png(lay_out.call_args.args[0], scale=charts.EXPORT_SCALE))
+    kinds: tuple[charts.Kind, ...] = ("png", "svg", "pdf")
+    assert [charts.picture(spec, figure.rows, kind)[:4] for kind in kinds] == [b"\x89PNG", b"<svg", b"%PDF"]
+    assert len(laid_out) == 1
+    assert charts.picture(spec, figure.rows, "png") == charts._packed(vl_convert.vegalite_to_png(laid_out[0], scale=charts.EXPORT_SCALE))
 
 
 def test_a_pdf_holds_its_letters_as_text(figure):
