@@ -126,7 +126,12 @@ def test_another_persona_asks_for_names_first_and_reads_no_text_to_find_them(ope
     page = open_page(synthetic_lake, "completions")
     asked: list[str] = []
     answer = Warehouse.select
-    monkeypatch.setattr(Warehouse, "select", lambda self, query, parameters=None: asked.append(query) or answer(self, query, parameters))
+
+    def noted(self, query, parameters=None):
+        asked.append(query)
+        return answer(self, query, parameters)
+
+    monkeypatch.setattr(Warehouse, "select", noted)
     page.selectbox(key="persona").select("villain").run()
     assert len(asked) == 4 and [query for query in asked if ".text" in query] == []
     page.text_input(key="text").set_value("birds").run()

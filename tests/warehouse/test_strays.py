@@ -331,7 +331,12 @@ def test_a_run_that_stayed_as_it_was_is_not_looked_at_again(lake, monkeypatch):
     runs = lake.contents().runs
     met: list[str] = []
     look_at = committed._run_or_stray
-    monkeypatch.setattr(committed, "_run_or_stray", lambda folder, *others: met.append(folder.name) or look_at(folder, *others))
+
+    def noted(folder, *others):
+        met.append(folder.name)
+        return look_at(folder, *others)
+
+    monkeypatch.setattr(committed, "_run_or_stray", noted)
     assert lake.contents().runs == runs and not met
     first = next(iter(runs))
     manifest = lake.run_folder(first) / "run.json"
