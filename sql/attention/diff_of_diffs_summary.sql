@@ -42,10 +42,7 @@
 --   base_peak_layer: its layer, the first on ties
 --   peak_shift: trained_peak_layer minus base_peak_layer, in layers
 --   peak_ratio: base_peak over trained_peak
-with paired as (
-  select * from paired_deltas
-),
-limits as (
+with limits as (
   select (max(value) filter (name = 'diff_of_diffs_margin'))::double as margin from thresholds
 ),
 layers as (
@@ -59,7 +56,7 @@ layers as (
     avg(trained_delta) as trained_delta,
     avg(base_delta) as base_delta,
     avg(difference) as diff_of_diffs
-  from paired
+  from paired_deltas
   group by trained_run, base_run, trained_subject, base_subject, origin, layer
 ),
 over_layers as (
@@ -89,7 +86,7 @@ over_layers as (
 ),
 examples as (
   select trained_run, base_run, example_id, sample_ix, row_ix, any_value(question_id) as question_id, avg(difference) as difference
-  from paired
+  from paired_deltas
   group by trained_run, base_run, example_id, sample_ix, row_ix
 ),
 questions as (

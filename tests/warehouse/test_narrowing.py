@@ -127,8 +127,9 @@ def test_what_hangs_on_tables_that_no_run_holds_is_not_read(planted_lake, monkey
     cursor = warehouse._connection.cursor()
     (_, plan), *_ = cursor.execute("explain (format json) from attention_delta where run_id = 'x' and layer = 1").fetchall()
     assert plan.count('"READ_PARQUET ') + plan.count('"name": "READ_PARQUET') == 1 and "EMPTY_RESULT" in plan
-    scans = warehouse._narrowing._scans("from paired_deltas where trained_run = 'x' and base_run = 'y'", None)
-    assert [scan["run_id"] for scan in scans["attention_contrasts"]] == [{"x"}, {"y"}]
+    for name, times in (("paired_deltas", 1), ("diff_of_diffs_summary", 2)):
+        scans = warehouse._narrowing._scans(f"from {name} where trained_run = 'x' and base_run = 'y'", None)
+        assert [scan["run_id"] for scan in scans["attention_contrasts"]] == times * [{"x"}, {"y"}]
 
 
 def test_a_plan_knows_how_many_rows_there_are(planted_lake, monkeypatch):
