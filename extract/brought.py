@@ -189,7 +189,7 @@ class _Reader:
             example = self._examples[example_id] = _Example(texts, record.place)
             rows["examples"].append(prompt | {"example_id": example_id} | rendered.columns())
             self._note_twin(prompt, rendered)
-            self._doubts.add(str(prompt["persona"]), prompt["condition"], prompt["system_prompt"], prompt["question_id"], prompt["question"])
+            self._doubts.add(str(prompt["persona"]), prompt["condition"], prompt["system_prompt"], str(prompt["question_id"]), str(prompt["question"]))
         elif example.texts != texts:
             raise PersonascopeError(f"{example_id} has another system prompt, category or target than on {example.place}; expected one prompt per example")
         sample_ix = _whole(values, "sample_ix")
