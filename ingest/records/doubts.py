@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unicodedata import category, normalize
 
 from personascope.warehouse.settings import short
@@ -47,5 +48,5 @@ def plain_spelling(name: str) -> str:
     return "".join(each for each in normalize("NFKC", name).casefold() if category(each)[0] in "LMNS")
 
 
-def _and_more(cases: list) -> str:
+def _and_more(cases: list[Any]) -> str:
     return f" ({len(cases) - 1} more like that)" if len(cases) > 1 else ""

@@ -35,7 +35,7 @@ def con():
 def degrees_of_freedom(sizes: np.ndarray) -> float:
     """Bell and McCaffrey's, from the residuals' projection as it stands: rows of clusters of these sizes around their common mean."""
     n = sizes.sum()
-    of = np.repeat(np.arange(len(sizes)), sizes)
+    of: np.ndarray = np.repeat(np.arange(len(sizes)), sizes)
     sums = (of[:, None] == np.arange(len(sizes))) / np.sqrt(1 - sizes / n)
     residual = np.eye(n) - 1 / n
     matrix = sums.T @ residual @ sums
