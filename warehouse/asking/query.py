@@ -75,10 +75,9 @@ class Warehouse:
             try:
                 found = self._ask(query, parameters)
             except UnreadableError:
-                if not left or self.lake.names() == before:
+                if not left or self.lake.names() == before == self._names:
                     raise
-                if not self._foundation.is_of_named_runs:  # a pattern that matches nothing any more is an error
-                    self._connect(named_runs=True)
+                self._connect(named_runs=True)  # a pattern that matches nothing any more is an error, too
             else:
                 if not left or self._foundation.is_of_named_runs or self.lake.names() == before:
                     return found
