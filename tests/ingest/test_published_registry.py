@@ -88,7 +88,7 @@ MALFORMED = {
         "the key 'git_commit' stands twice in one object; expected it once",
     ),
     "long_number.json": ("[" + "9" * 5000 + "]", "not readable as JSON: Exceeds the limit"),
-    "surrogate.json": ('{"stage": "check", "metadata": {"git_commit": "\\ud800"}}', "does not fit table published_facts"),
+    "surrogate.json": ('{"stage": "check", "metadata": {"git_commit": "\\ud800"}}', r"the escape \\ud800 is half of a surrogate pair"),
     "text_for_number.json": (GOOD | {"delta_c2": [[0.0, "1.0"]]}, r"delta_c2\.0\.1 is '1\.0'; input should be a valid number"),
     "true_for_number.json": (GOOD | {"delta_c2": [[0.0, True]]}, r"delta_c2\.0\.1 is True; input should be a valid number"),
     "flat.json": (GOOD | {"delta_c1": [0.1, 0.2]}, r"delta_c1\.0 is 0\.1; input should be a valid list \(1 more such problems\)"),

@@ -151,8 +151,8 @@ class Foundation:
 
     @property
     def holds_rows(self) -> bool:
-        """Whether it knows rows of the runs that were there when it was connected, and none of others."""
-        return bool(self.held)
+        """Whether it knows of the runs that were there when it was connected, and of no others, what rows they hold or that they hold none of a table."""
+        return bool(self.held or self.empty)
 
     def _lay_views(self, words: Collection[str]) -> bool:
         if there := not views().keys().isdisjoint(words) or not macro_names().isdisjoint(words):

@@ -2,23 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any, Literal
-
-import polars as pl
 
 from personascope.warehouse.asking.child import WarehouseApart
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Asked
 from personascope.warehouse.asking.views import SHARED, views
-from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, same, show
-from personascope.warehouse.claims.nulls import expect_equivalence
+from personascope.warehouse.claims.answering import Answer, answer_of, with_model
+from personascope.warehouse.claims.judging import show
 from personascope.warehouse.claims.reading import Claim, SpokenOf
-from personascope.warehouse.claims.scope import Population, origins, populations, reads_the_lake, whole, without_rows
-from personascope.warehouse.claims.syntax import Node, depends_on_order, draws_lots, sql_of, syntax, with_other_answer, without_rounding
-from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import PATIENCE, Lake
@@ -28,7 +22,6 @@ from personascope.warehouse.store.schema import tables
 EXTRACTOR = "claims"
 VERSION = 3
 TABLE = "claim_verdicts"
-CANNOT_TELL = "cannot tell"
 MANY = 3  # claims of one view that are worth computing it as a whole
 VerdictWord = Literal["confirmed", "imprecise", "contradicted", "not derivable"]
 VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "not derivable")
@@ -157,7 +150,7 @@ def judge(warehouse: Asked, study: str, claim: Claim, sibling: str | None = None
     """
     model = sibling or (claim.model.checkpoint if claim.model else None)
     foreign = _foreign(warehouse, claim.model) if claim.model and sibling is None else ""
-    answer = _Answer("", None, "") if foreign else _answer(warehouse, claim, claim.query, claim.expected, model)
+    answer = Answer("", None, "") if foreign else answer_of(warehouse, claim, claim.query, claim.expected, model)
     parts: list[str]
     word: VerdictWord
     if answer.agreement is not None:
@@ -178,7 +171,7 @@ def judge(warehouse: Asked, study: str, claim: Claim, sibling: str | None = None
         expected=show(claim.of(claim.expected)),
         found=None if answer.found is None else show(answer.found),
         detail="; ".join(part for part in [*parts, answer.evidence, answer.mixed] if part),
-        query=_with_model(claim.query, model).strip(),
+        query=with_model(claim.query, model).strip(),
         n_rows=answer.n_rows,
         fingerprint=fingerprint(claim),
         model=model,
@@ -189,113 +182,6 @@ def judge(warehouse: Asked, study: str, claim: Claim, sibling: str | None = None
 def fingerprint(claim: Claim) -> str:
     """A hash of all that decides a claim's verdict on given data; words of where it stands and what it needs are no part of it."""
     return stable_hash(claim.model_dump(mode="json", exclude={"source", "needs"}))
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What a query gives: the value of its first column (None where there is none, or it is over rows there are none of), and all that is said of it."""
-
-    measured: str
-    found: Found | None
-    evidence: str
-    agreement: Agreement | None = None
-    nothing: str = ""
-    n_rows: int | None = None
-    mixed: str = ""
-    undecided: str = ""
-
-
-def _answer(warehouse: Asked, claim: Claim, query: str, expected: Expected, model: str | None) -> _Answer:
-    """The answer of one query of a claim, held against the value it is expected to give."""
-    measured, found, evidence = _ask(warehouse, claim.id, query, model)
-    if found is None:
-        return _Answer(measured, None, evidence)
-    asked = _with_model(query, model)
-    statement = syntax(asked)
-    found = _exact(warehouse, claim.id, statement, found)
-    expected = claim.of(expected)
-    empty = isinstance(expected, Range) and found == ()
-    nothing = _over_nothing(warehouse, statement) or ("an element of the list that the query gives, which is empty" if empty else "")
-    if nothing:
-        return _Answer(measured, None, evidence, nothing=nothing)
-    agreement = _compare(claim, expected, found)
-    if statement is not None:
-        if not reads_the_lake(statement, {*views(), *tables()}) or _is_its_own_answer(warehouse, claim.id, statement, found):
-            wrong = "the query's first column reads no table or view of the lake"
-            raise PersonascopeError(f"claim {claim.id!r}: {wrong}; expected a measurement, not its own answer")
-        if draws_lots(statement):
-            raise PersonascopeError(f"claim {claim.id!r}: the query draws at random, so that it gives another value each time; expected one that decides")
-        if claim.kind == "null":
-            expect_equivalence(claim.id, statement)
-        if depends_on_order(statement):
-            _expect_one_answer(warehouse, claim, query, model, found)
-    if claim.kind == "null" and isinstance(found, str) and found != expected and found == CANNOT_TELL:
-        n_rows, mixed = _looked_at(warehouse, statement)
-        return _Answer(measured, None, evidence, n_rows=n_rows, mixed=mixed, undecided="cannot tell: the intervals leave open whether it moved")
-    if agreement is not None and (filtered := _over_nothing(warehouse, statement, of_filters=True)):
-        return _Answer(measured, None, evidence, nothing=filtered)
-    n_rows, mixed = _looked_at(warehouse, statement)
-    return _Answer(measured, found, evidence, agreement, "", n_rows, mixed)
-
-
-def _is_its_own_answer(warehouse: Asked, name: str, statement: Node, found: Found) -> bool:
-    """Whether a value comes out the same without a single row, or as another where a literal of the query is another; a 0 is what a count gives by right."""
-    if isinstance(found, (bool, tuple)) or not found:
-        return False
-    query = without_rows(statement) if isinstance(found, Decimal) else None
-    value = None if query is None else _ask_quietly(warehouse, query)
-    if value is not None and same(_found(name, value) or Decimal(0), found):
-        return True
-    other = found + 1 if isinstance(found, Decimal) else f"{found} or not"
-    changed = with_other_answer(statement, found, str(other))
-    value = None if changed is None else _ask_quietly(warehouse, sql_of(changed))
-    return value is not None and same(_found(name, value) or Decimal(0), other)
-
-
-def _exact(warehouse: Asked, name: str, statement: Node | None, found: Found) -> Found:
-    """A value before the query rounds it: to how many digits it is held against the published one is no matter of the query."""
-    exact = None if statement is None else without_rounding(statement)
-    if exact is None or exact == statement:
-        return found
-    value = _found(name, _ask_quietly(warehouse, sql_of(exact)))
-    return value if value is not None and _are_numbers(value) and _are_numbers(found) else found
-
-
-def _are_numbers(value: Found) -> bool:
-    return all(isinstance(each, Decimal) for each in (value if isinstance(value, tuple) else (value,)))
-
-
-def _expect_one_answer(warehouse: Asked, claim: Claim, query: str, model: str | None, found: Found) -> None:
-    """Refuses a query whose value hangs on the order in which its rows happen to come: asked again of the rows from behind and with other threads."""
-    try:
-        _, again, _ = _ask(warehouse.reversed(), claim.id, query, model)
-    except PersonascopeError:  # sorting every row took longer than a query may
-        return
-    if again is None or not same(found, again):
-        said = "nothing" if again is None else show(again)
-        raise PersonascopeError(
-            f"claim {claim.id!r}: the query gives {show(found)}, and {said} when the same rows come in another order; expected an order by that decides"
-        )
-
-
-def _looked_at(warehouse: Asked, statement: Node | None) -> tuple[int | None, str]:
-    """The number of rows a query looked at, and the origins it mixes in words, empty where it keeps to one."""
-    population = whole(statement) if statement else None
-    if population is None:
-        return None, ""
-    n_rows = _ask_quietly(warehouse, population.counting)
-    found = _ask_quietly(warehouse, origins(population))
-    mixed = sorted(each for each in found if each) if isinstance(found, (list, pl.Series)) else []
-    return n_rows, f"mixes {' and '.join(mixed)} rows" if len(mixed) > 1 else ""
-
-
-def _ask_quietly(warehouse: Asked, query: str) -> Any:
-    """The one value of a query that the engine made of a claim's; None where it makes no sense by itself."""
-    try:
-        rows = warehouse.select(query)
-    except PersonascopeError:
-        return None
-    return rows.row(0)[0] if rows.height else None
 
 
 def _foreign(warehouse: Asked, model: SpokenOf) -> str:
@@ -310,85 +196,15 @@ def _foreign(warehouse: Asked, model: SpokenOf) -> str:
     return f"{model.checkpoint} in this lake is {identifier} at {revision}; the sentence speaks of {model.id} at {model.revision}"
 
 
-def _with_model(query: str, model: str | None) -> str:
-    """The query with the name of the model in place of `$model`: what can be pasted into a shell."""
-    return query if model is None else query.replace("$model", f"'{model}'")
-
-
-def _over_nothing(warehouse: Asked, statement: Node | None, of_filters: bool = False) -> str:
-    """The rows that the query's sums and counts are over, where there are none of them, else empty: nothing is true of nothing."""
-    for population in populations(statement) if statement else ():
-        if population.of_a_filter == of_filters and _ask_quietly(warehouse, population.counting) == 0:
-            return f"rows of {_in_turn(population)}{f' with {population.named}' if population.named else ''}"
-    return ""
-
-
-def _in_turn(population: Population) -> str:
-    return ", ".join(population.reads) or "what the query selects from"
-
-
 def _narrower(warehouse: Asked, claim: Claim, model: str | None) -> str:
     """For what smaller scope the claim is true, with the value found there; empty where there is none, there are no rows of it, or it is not true there."""
     if claim.narrower is None:
         return ""
     expected = claim.expected if claim.narrower.expected is None else claim.narrower.expected
-    answer = _answer(warehouse, claim.model_copy(update={"coarser": None}), claim.narrower.query, expected, model)
+    answer = answer_of(warehouse, claim.model_copy(update={"coarser": None}), claim.narrower.query, expected, model)
     if answer.found is None or answer.agreement is None or answer.agreement.decimals is not None:
         return ""
     return f"true for {claim.narrower.scope}: {show(answer.found)}{f' ({answer.evidence})' if answer.evidence else ''}"
-
-
-def _compare(claim: Claim, expected: Expected, found: Found) -> Agreement | None:
-    try:
-        return compare(expected, found, claim.distance(expected), claim.coarser)
-    except IncomparableError as error:
-        raise PersonascopeError(f"claim {claim.id!r}: {error}") from error
-
-
-def _ask(warehouse: Asked, name: str, query: str, model: str | None) -> tuple[str, Found | None, str]:
-    """Name and value of the first column of the one row a query gives, None where it gives no row or NULL, and its further columns in words."""
-    try:
-        rows = warehouse.select(_with_model(query, model))
-    except PersonascopeError as error:
-        raise PersonascopeError(f"claim {name!r}: {one_line(error)}") from error
-    if rows.height > 1:
-        raise PersonascopeError(f"claim {name!r}: the query gives {rows.height} rows, expected one")
-    measured = rows.columns[0].replace("_", " ")
-    if rows.is_empty():
-        return measured, None, ""
-    first, *further = rows.row(0)
-    return measured, _found(name, first), ", ".join(_evidence(rows.columns[1:], further))
-
-
-def _evidence(names: list[str], values: list[Any]) -> Iterator[str]:
-    for name, value in zip(names, values, strict=True):
-        if value is not None:
-            yield f"{name.replace('_', ' ')} {_in_words(value)}"
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, (list, tuple, pl.Series)):
-        return f"[{', '.join(map(_in_words, value))}]"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _found(name: str, value: Any) -> Found | None:
-    """A value of the query; None for NULL, for a number that is not finite, and for a list that holds either."""
-    if isinstance(value, (list, tuple, pl.Series)):
-        elements = [_found(name, each) for each in value]
-        if any(isinstance(each, tuple) for each in elements):
-            raise PersonascopeError(f"claim {name!r}: the query gives a list of lists; expected a number, text, true or false, or a list of these")
-        kept = tuple(each for each in elements if each is not None and not isinstance(each, tuple))
-        return kept if len(kept) == len(elements) else None
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, (int, float, Decimal)):
-        whole = isinstance(value, float) and value.is_integer()
-        number = Decimal(int(value)) if whole else Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-        return number if number.is_finite() else None
-    raise PersonascopeError(f"claim {name!r}: the query gives {type(value).__name__} ({value}); expected a number, text, true or false, or a list of these")
 
 
 def _rows_of(query: str) -> str:
