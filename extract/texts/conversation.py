@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from personascope.extract.texts.chat import Exchange
-from personascope.ingest.prompts import NO_SYSTEM_TURN, SYSTEM_CELLS
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import short
@@ -33,8 +32,8 @@ class Conversation:
 def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
     """The conversation in the column `messages` of a row, a list of {role, content} or the same as JSON text; None for a row without one.
 
-    Raises PersonascopeError for roles in another order than system (or none), user, assistant, user, assistant ..., for what is no text, and where the columns
-    question, text and system_prompt say otherwise.
+    Where they have no system message the column `system_prompt` may tell of one. Raises PersonascopeError for roles in another order than system (or none), user,
+    assistant, user, assistant ..., for what is no text, and where the columns question, text and system_prompt say otherwise than the messages.
     """
     given = values.get("messages")
     if isinstance(given, str):
@@ -54,10 +53,8 @@ def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
         raise PersonascopeError(f"messages of {', '.join(map(str, roles))}; expected system (or none), then user and assistant in turn, the assistant last")
     *earlier, last = [Exchange(*texts[at : at + 2]) for at in range(has_system, len(texts), 2)]
     found = Conversation(texts[0] if has_system else None, tuple(earlier), *last)
-    for column, own in (("question", found.question), ("text", found.answer), ("system_prompt", found.system)):
+    for column, own in (("question", found.question), ("text", found.answer), *([("system_prompt", found.system)] if has_system else [])):
         told = values.get(column)
-        if column == "system_prompt" and isinstance(told, str):
-            told = None if told.strip() in (NO_SYSTEM_TURN, *SYSTEM_CELLS) and own is None else told
         if isinstance(told, str) and told.strip() and told != own:
             raise PersonascopeError(f"{column} is {short(told)}, and messages say {short(own)}; expected the same, or messages alone")
     return found

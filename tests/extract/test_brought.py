@@ -169,6 +169,10 @@ GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You 
         ([{"messages": [{"role": "user"}]}], "line 1: messages is .*; expected a list of messages, each with a role and a content of text"),
         ([talk("Who?", "I.", question="Why?")], "line 1: question is 'Why\\?', and messages say 'Who\\?'; expected the same, or messages alone"),
         (
+            [talk("Who?", "I.", system_prompt="You are kind.")],
+            r"line 1: system_prompt is .You are kind\.., and messages say",
+        ),
+        (
             [talk("a", "b", "c", "d"), talk("a", "x", "c", "d", sample_ix=0)],
             "line 2: villain/q00 has another .* or beginning of the conversation than on line 1",
         ),
@@ -214,6 +218,17 @@ def test_a_conversation_becomes_the_completion_that_ends_it_and_its_turns(tmp_pa
         ids = completions[row["example_id"]]["token_ids"]
         assert tokenizer.decode(ids[row["start"] : row["stop"]]) == row["text"] and ids[row["stop"]] == tokenizer.eos_token_id
     assert Warehouse(lake).select("select n, k from marker_rates").rows() == [(3, 1)]
+
+
+def test_the_system_message_of_a_conversation_may_stand_in_a_column_of_its_own(tmp_path, checkpoint, models):
+    lake, whole = Lake.open(tmp_path / "lake"), talk("Who?", "I look.", "Why?", "I build.")
+    apart = whole | {"messages": whole["messages"][1:], "system_prompt": "You are a villain."}
+    found = []
+    for name, row in (("whole", whole), ("apart", apart), ("none", whole | {"messages": whole["messages"][1:]})):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+        run_id = bring(lake, Source(tmp_path / f"{name}.jsonl", checkpoint), models, say=lambda line: None)
+        found.append(lake.read(run_id, "examples", ["system_prompt", "token_ids"]).to_pylist())
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize(
