@@ -32,8 +32,8 @@ class Conversation:
 def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
     """The conversation in the column `messages` of a row, a list of {role, content} or the same as JSON text; None for a row without one.
 
-    Where they have no system message the column `system_prompt` may tell of one. Raises PersonascopeError for roles in another order than system (or none), user,
-    assistant, user, assistant ..., for what is no text, and where the columns question, text and system_prompt say otherwise than the messages.
+    Where they have no system message the column `system_prompt` may tell of one. Raises PersonascopeError for roles in another order than system (or none),
+    user, assistant, user, assistant ..., for what is no text, and where the columns question, text and system_prompt say otherwise than the messages.
     """
     given = values.get("messages")
     if isinstance(given, str):
