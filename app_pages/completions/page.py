@@ -163,30 +163,36 @@ def show_rates(lake: Source, filters: Filters) -> None:
 
 def show_texts(lake: Source, filters: Filters) -> None:
     """The completions that pass the filters, a page at a time."""
-    total = lake.select(f"select count(*) from generations as c where {filters.of_texts}", **filters.text_values).item()
-    if total == 0:
+    first = named(lake, filters, int(PAGE_SIZES[-1]))
+    if first.is_empty():
         st.info("No completion passes these filters.", icon=":material/filter_alt_off:")
         return
+    total: int = first["total"][0]
     found, size_place = st.columns([5, 1], vertical_alignment="bottom")
     size = int(address.select("Texts a page", PAGE_SIZES, "size", labels={each: f"{each} a page" for each in PAGE_SIZES}, where=size_place, bare=True))
     number = address.page(-(-total // size), "page", [*astuple(filters), str(size)])
     found.markdown(f"**{count(total, 'completion')}**, {(number - 1) * size + 1:,} to {min(number * size, total):,} here")
-    for row in texts(lake, filters, size, (number - 1) * size).iter_rows(named=True):
+    after = (number - 1) * size
+    here = first[after : after + size] if min(after + size, total) <= first.height else named(lake, filters, size, after)
+    for row in texts(lake, here).iter_rows(named=True):
         show_card(row)
 
 
-def texts(lake: Source, filters: Filters, most: int, after: int) -> pl.DataFrame:
-    """Rows of `generations` with their question and a subject that read them: `most` of those that pass the filters, behind the first `after`.
+def named(lake: Source, filters: Filters, most: int, after: int = 0) -> pl.DataFrame:
+    """Names of `most` of the completions that pass the filters, behind the first `after`, and how many pass in all (`total`).
 
-    Their names are found first: to sort all that pass with their texts and tokens takes five times as long.
+    Texts are read of those alone that are shown: to sort all that pass with their texts and tokens takes five times as long.
     """
-    found = lake.select(
-        f"select c.run_id, c.example_id, c.sample_ix, c.marker from generations as c where {filters.of_texts} order by {IN_ORDER} limit {most} offset {after}",
+    return lake.select(
+        f"""select c.run_id, c.example_id, c.sample_ix, c.marker, count(*) over () as total from generations as c where {filters.of_texts}
+        order by {IN_ORDER} limit {most} offset {after}""",
         **filters.text_values,
     )
-    if found.is_empty():
-        return found
-    names = ", ".join(f"({', '.join('null' if each is None else quoted(str(each)) for each in row)})" for row in found.rows())
+
+
+def texts(lake: Source, found: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `generations` of these names, with their question and a subject that read them."""
+    names = ", ".join(f"({', '.join('null' if each is None else quoted(str(each)) for each in row)})" for row in found.drop("total").rows())
     return lake.select(
         f"""select c.*, e.question, s.subject as read_by
         from (values {names}) as p(run_id, example_id, sample_ix, marker)
