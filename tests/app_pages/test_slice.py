@@ -1,5 +1,8 @@
 """The slice page: figures of every study on one page, each with n and method, and links that keep checkpoint, persona and layer."""
 
+import polars as pl
+
+from personascope.app_pages.slice.figures import _labels
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
@@ -60,3 +63,12 @@ def test_a_lake_without_measurements_says_what_would_fill_it(open_page, tmp_path
     writer.write_part("all", {"examples": [{"prompt_set": "p", "example_id": "a/q", "persona": "a", "question_id": "q", "question": "Why?"}]})
     writer.commit()
     assert "Nothing has been measured" in open_page(lake.root, "slice").info[0].value
+
+
+def test_figures_of_two_runs_are_told_apart_by_words_and_by_ids_only_where_words_fail():
+    rows = pl.DataFrame(
+        {"measure": ["m"] * 4, "head": [1, 1, 2, 2], "other": [None] * 4, "place": ["last"] * 4, "run": ["echo", "pairs"] * 2, "run_id": ["a-1", "a-2"] * 2},
+        schema_overrides={"other": pl.String},
+    )
+    assert _labels(rows) == ["head 1 · echo", "head 1 · pairs", "head 2 · echo", "head 2 · pairs"]
+    assert _labels(rows.with_columns(run=pl.lit(None, pl.String)))[:2] == ["head 1 · a-1", "head 1 · a-2"]
