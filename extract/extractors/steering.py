@@ -1,6 +1,5 @@
 """Steers a model along directions while it answers: adds them, projects them out or caps them, beside dose 0, and says what becomes of the answers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -11,10 +10,11 @@ import numpy as np
 import polars as pl
 import torch
 
-from personascope.extract.extractors.capability import Capability, CapabilitySettings, texts_of
+from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import request_of
 from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers, runs_of
 from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, columns_of, dosed, expect_distance, units_of
+from personascope.extract.extractors.steering_workload import planned_workload
 from personascope.extract.instruments.answer_scores import Lengths, Place, lengths, next_log_probs, projecting, token_log_probs
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
 from personascope.extract.instruments.residual import ResidualStream, residual_stream
@@ -28,7 +28,6 @@ from personascope.extract.texts.repetition import repetition
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.weights.engines import Engine, Request, open_engine
 from personascope.extract.workload import Directed, Shape, Texts, Workload
-from personascope.ingest.tasks import load_task
 from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
@@ -54,14 +53,6 @@ class Asked:
 Work = tuple[Asked | Item[Any], Dosed | None]
 
 
-def _planned_task(name: str | None) -> Texts | None:
-    """How much the questions of a task are; None without a task, and for one that is yet to be fetched."""
-    try:
-        return texts_of(load_task(name)) if name else None
-    except NotHereError:
-        return None
-
-
 class Steering(ReadingExtractor[Work]):
     """`steering`: what a model answers, and how likely its marker is, while directions are added to it, projected out of it or capped, beside dose 0.
 
@@ -78,28 +69,7 @@ class Steering(ReadingExtractor[Work]):
 
     @classmethod
     def workload(cls, settings: SteeringSettings, texts: Texts, shape: Shape) -> Workload:
-        directed = shape.directed or Directed(1, 0, shape.n_layers)
-        doses = len(set(settings.doses)) * ("add" in settings.modes) + len(set(settings.shares)) * (len(set(settings.modes)) - ("add" in settings.modes))
-        layers = 1 if settings.together else directed.n_layers if settings.layers == "all" else len(set(settings.layers))
-        named = len(settings.ids or ()) or directed.n
-        controls = directed.n_controls if settings.controls is None else min(settings.controls, directed.n_controls)
-        asked = 0.5 if settings.half == "other" else 1.0
-        if texts.repeats:  # answers are given: the first ones of these personas
-            asked *= min(settings.samples, texts.repeats) / texts.repeats
-            asked *= min(1.0, len(settings.personas) / texts.n_personas) if settings.personas and texts.n_personas else 1.0
-        else:
-            asked *= settings.samples
-        answers = math.ceil(texts.n * asked) * (1 + doses * layers * (named + controls))
-        length = texts.tokens / max(texts.n, 1)
-        rows = {"steering": answers, "steering_projections": answers * named}
-        tokens = answers * length
-        if not texts.repeats:
-            rows["examples"] = math.ceil(texts.n * (0.5 if settings.half == "other" else 1.0))
-            tokens = 3 * answers * (length + settings.max_new_tokens)  # drawing an answer, reading it under the same push, and its perplexity without
-        if (task := _planned_task(settings.task)) is not None:
-            rows["steering_capability"] = task.n * (1 + doses * layers * named)
-            tokens += task.tokens * (1 + doses * layers * named)
-        return Workload(round(tokens), rows)
+        return planned_workload(settings, texts, shape)
 
     def planned_shape(self, shape: Shape) -> Shape:
         names = {each.id: each.is_control for each in self.directions}
