@@ -28,6 +28,7 @@ from personascope.warehouse.store.manifest import RunSpec
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
 WORKS = "yes"
+VOCABULARY = 300  # of random models
 SHAPE: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 512}
 GROUPED: dict[str, Any] = SHAPE | {"num_key_value_heads": 2, "head_dim": 8}
 CHATML = (
@@ -103,6 +104,18 @@ EXTRACTORS: dict[str, dict[str, Any]] = {
     "steering": {"max_new_tokens": 3, "modes": ["add", "project_out", "cap"], "doses": [0.5]},
 }
 COLUMNS = ("personas", *EXTRACTORS, "attention")
+
+
+def random_model(name: str = "llama", dtype: torch.dtype = torch.float32) -> Any:
+    """A model of a family with VOCABULARY tokens, the same at every call."""
+    family = FAMILIES[name]
+    ids = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    config = AutoConfig.for_model(family.model_type or name, **family.config, **ids, vocab_size=VOCABULARY, initializer_range=0.2)
+    torch.manual_seed(5)
+    try:
+        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    except ValueError:  # a family without SDPA
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager").eval()
 
 
 def write(name: str, source: Path, folder: Path) -> Path:

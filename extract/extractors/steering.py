@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import request_of
 from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers, runs_of
 from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, columns_of, dosed, expect_distance, units_of
 from personascope.extract.extractors.steering_workload import planned_workload
-from personascope.extract.instruments.answer_scores import Lengths, Place, lengths, next_log_probs, projecting, token_log_probs
+from personascope.extract.instruments.answer_scores import Lengths, Place, lengths
+from personascope.extract.instruments.branching import Branching
 from personascope.extract.instruments.directions import Direction, check_directions, directions_of
 from personascope.extract.instruments.residual import ResidualStream, residual_stream
+from personascope.extract.instruments.steered_answers import Reading, whole_scores
 from personascope.extract.instruments.steering import Span, Steer, steering
 from personascope.extract.job import Item, cut_batches
 from personascope.extract.texts.chat import answer_end, holds_text, render
@@ -168,7 +169,11 @@ class Steering(ReadingExtractor[Work]):
 
     def check(self) -> Mapping[str, float]:
         self._stream: ResidualStream = residual_stream(self.loaded.model, {each.site for each in [*self.directions, *self.readers]})
-        return self._stream.errors
+        try:  # a family without it has every answer read by a pass of its own
+            self._branching: Branching | None = Branching(self._stream)
+        except PersonascopeError:
+            self._branching = None
+        return self._stream.errors | ({"branches": self._branching.error} if self._branching else {})
 
     def _prompts(self) -> tuple[list[Asked], list[dict[str, Any]]]:
         prompts = [each for each in self.prompts.prompts if self._of_half(each.question_id)]
@@ -210,14 +215,17 @@ class Steering(ReadingExtractor[Work]):
     def _items(self, arms: Sequence[Dosed | None]) -> list[Item[Work]]:
         """An item for every example and arm, and one for every question of the task and arm that is no control."""
         new = 0 if self.tokens else self.settings.max_new_tokens
-        items: list[Item[Work]] = []
+
+        def named(what: str, arm: Dosed | None) -> str:
+            return f"{what}|{arm.arm.name}" if arm else what
+
+        pairs = [(each, arm) for arm in arms for each in self._asked]
+        if self.tokens:  # all arms of an answer stand together: what none of them changes goes through the model once
+            pairs = [(each, arm) for each in self._asked for arm in arms]
+        items: list[Item[Work]] = [Item(named(f"{each.key['example_id']}#{each.key['sample_ix']}", arm), each.length + new, (each, arm)) for each, arm in pairs]
         for arm in arms:
-            name = f"|{arm.arm.name}" if arm else ""
-            for each in self._asked:
-                items.append(Item(f"{each.key['example_id']}#{each.key['sample_ix']}{name}", each.length + new, (each, arm)))
             if self.capability and not (arm and arm.arm.is_control):
-                questions = self._questions
-                items += [Item(f"task {question.key}{name}", question.length, (question, arm)) for question in questions]
+                items += [Item(named(f"task {each.key}", arm), each.length, (each, arm)) for each in self._questions]
         return items
 
     @cached_property
@@ -298,7 +306,7 @@ class Steering(ReadingExtractor[Work]):
 
     def _answered(self, asked: Sequence[tuple[Asked, Dosed | None]]) -> dict[str, Rows]:
         drawn = self._drawn(asked)
-        rows, sequences, last, ends = [], [], [], []
+        rows, readings = [], []
         for (each, arm), (answer, reason) in zip(asked, drawn, strict=True):
             ids, stop = (*each.prompt, *answer), len(each.prompt)
             text = answer_text(self.tokenizer, answer, self._spellings)
@@ -314,47 +322,35 @@ class Steering(ReadingExtractor[Work]):
             rows.append(self._row(each, arm) | {"t_marker": t_marker, "n_new_tokens": len(answer), "finish_reason": reason})
             if self.tokens is None:
                 rows[-1] |= {"text": text, "token_ids": list(answer), "present": flag.present, "complete": flag.complete, "repetition": repetition(answer)}
-            sequences.append(sequence)
-            last.append(None if t_marker is None else t_marker - 1)
-            ends.append(range(stop, max(stop, end)))
-        projections = self._read(asked, rows, sequences, last, ends)
-        if self.tokens is None:
-            model, name = self.loaded.model, self.job.checkpoint.name
-            for row, scores in zip(rows, token_log_probs(model, name, sequences, ends), strict=True):
-                row["answer_nll"] = float(-scores.double().mean()) if len(scores) else None
-        return {"steering": rows, "steering_projections": projections}
+            counted, last = range(stop, max(stop, end)), None if t_marker is None else t_marker - 1
+            readings.append(Reading(sequence, Span(0, stop, each.last_system), arm.steer if arm else None, counted, last))
+        return {"steering": rows, "steering_projections": self._read(asked, rows, readings)}
 
     def _row(self, asked: Asked, arm: Dosed | None) -> dict[str, Any]:
         """The columns that say which answer this is and how the model is steered."""
         of_run = {"directions_run": self.directions_run, "used_half": self.used_half, "positions": self.settings.where, "forced": self.tokens is not None}
         return {**asked.key, **of_run, **columns_of(arm, self.settings.unit)}
 
-    def _read(
-        self,
-        asked: Sequence[tuple[Asked, Dosed | None]],
-        rows: Sequence[dict[str, Any]],
-        sequences: Sequence[Sequence[int]],
-        last: Sequence[int | None],
-        ends: Sequence[range],
-    ) -> list[dict[str, Any]]:
-        """One pass of the steered model over its own answers: fills in the marker's probability, and returns rows of projections."""
-        spans = [Span(0, len(each.prompt), each.last_system) for each, _ in asked]
-        counted = torch.zeros((len(sequences), max(map(len, sequences))), dtype=torch.bool)
-        for number, end in enumerate(ends):
-            counted[number, end.start : end.stop] = True
+    def _read(self, asked: Sequence[tuple[Asked, Dosed | None]], rows: Sequence[dict[str, Any]], readings: Sequence[Reading]) -> list[dict[str, Any]]:
+        """Fills in the marker's probability under steering and, of drawn answers, what the model as it is says of them; returns projections."""
+        units, is_drawn = units_of(self.readers), self.tokens is None
         first = list(dict.fromkeys(spelling[0] for spelling in self._spellings))
-        units = units_of(self.readers)
-        with self._steering([arm for _, arm in asked], spans), projecting(self._stream.blocks, units, counted) as along:
-            chances = next_log_probs(self.loaded.model, self.job.checkpoint.name, sequences, last, first)
-        for row, chance in zip(rows, chances, strict=True):
+        name = self.job.checkpoint.name
+        if self._branching and any(arm for _, arm in asked):
+            scores = self._branching.scores(name, readings, self.settings.where, units, first, is_drawn)
+        else:
+            scores = whole_scores(self._stream, name, readings, units, first, is_drawn)
+        for row, chance, own in zip(rows, scores.chances, scores.own, strict=True):
             row["marker_log_prob"] = chance
+            if is_drawn:
+                row["answer_nll"] = float(-own.double().mean()) if len(own) else None
         found = []
         names = ("persona", "question_id", "example_id", "sample_ix", "direction", "layer", "mode", "dose")
-        for (layer, site), values in along.values.items():
+        for (layer, site), values in scores.along.items():
             for reader, column in zip([each for each in self.readers if (each.layer, each.site) == (layer, site)], values.T.tolist(), strict=True):
-                for row, value, counts in zip(rows, column, ends, strict=True):
-                    if counts:
-                        of = {name: row[name] for name in names}
+                for row, value, reading in zip(rows, column, readings, strict=True):
+                    if reading.counted:
+                        of = {each: row[each] for each in names}
                         found.append(of | {"read_direction": reader.id, "read_layer": layer, "read_site": site, "value": value})
         return found
 

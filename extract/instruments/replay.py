@@ -1,22 +1,19 @@
 """Runs a model from one layer on, with heads of that layer changed: what lies below, and what lies before the first token that differs, is computed once."""
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from personascope.extract.instruments.attention_calls import family_of, refuse_other_memories
+from personascope.extract.instruments.attention_calls import refuse_other_memories
 from personascope.extract.instruments.attention_readout import run_decoder
 from personascope.extract.instruments.components import Components
+from personascope.extract.instruments.layer_calls import Keys, call_layer, recording_calls, refuse_uncallable
 from personascope.extract.instruments.residual import capturing
 from personascope.extract.instruments.short_queries import short_queries
-from personascope.warehouse.errors import PersonascopeError
-
-_ALONG_TOKENS = ("position_embeddings", "position_ids", "cache_position")
 
 
 @dataclass(frozen=True)
@@ -54,54 +51,27 @@ class Clean:
         return self.states[0].shape[1]
 
 
-@dataclass
-class Keys:
-    """Stands in for a cache: keeps the keys and values of a prefix as they are computed, then puts them before those of every continuation."""
-
-    held: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    recording: bool = True
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
-        if self.recording:
-            self.held[layer] = keys, values
-            return keys, values
-        copies = len(keys) // len(self.held[layer][0])  # one for each of several prompts
-        before, behind = (each.expand(copies, *each.shape).flatten(0, 1) for each in self.held[layer])
-        return torch.cat([before, keys], dim=2), torch.cat([behind, values], dim=2)
-
-
 def clean_pass(components: Components, token_ids: Sequence[int]) -> Clean:
     """Run the model once and keep what every layer was called with; raises PersonascopeError for layers that cannot be called on their own."""
     refuse_other_memories(components.model, "its heads cannot be ablated")
-    states: list[Tensor] = []
-    arguments: list[dict[str, Any]] = []
     heads: list[Tensor] = []
     left: list[Tensor] = []
-
-    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-        named = {**bound, **bound.pop("kwargs", {})}
-        states.append(named.pop("hidden_states"))
-        arguments.append(named)
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         left.append((output[0] if isinstance(output, tuple) else output)[:, -1])
 
-    model = components.model
-    handles = [components.stream.blocks[-1].module.register_forward_hook(leave)]
-    handles += [block.module.register_forward_pre_hook(keep, with_kwargs=True) for block in components.stream.blocks]
+    model, blocks = components.model, components.stream.blocks
+    handles = [blocks[-1].module.register_forward_hook(leave)]
     handles += [projection.register_forward_pre_hook(lambda module, args: heads.append(args[0])) for projection in components.projections]
     try:
         ids = torch.tensor(token_ids, device=model.device)[None]
-        run_decoder(model, ids, torch.ones_like(ids, dtype=torch.bool))
+        with recording_calls(blocks) as calls:
+            run_decoder(model, ids, torch.ones_like(ids, dtype=torch.bool))
     finally:
         for handle in handles:
             handle.remove()
-    for named in arguments:
-        mask = named.get("attention_mask")
-        if "past_key_values" not in inspect.signature(components.stream.blocks[0].module.forward).parameters or (mask is not None and mask.ndim != 4):
-            raise PersonascopeError(f"the layers of {family_of(model)} cannot be run on their own, so its heads cannot be ablated; expected one like Llama's")
-    return Clean(tuple(states), tuple(arguments), tuple(heads), left[0])
+    refuse_uncallable(model, blocks, calls, "its heads cannot be ablated")
+    return Clean(tuple(calls.states), tuple(calls.arguments), tuple(heads), left[0])
 
 
 def clean_passes(components: Components, sequences: Sequence[Sequence[int]], length: int) -> list[Clean]:
@@ -176,20 +146,15 @@ def _changed(components: Components, clean: Clean, layer: int, start: int, stop:
     edited = edits.apply(outputs.clone().unflatten(-1, (components.n_heads, -1))).flatten(-2)
     block = components.stream.blocks[layer]
     with _hooked(components.projections[layer], lambda args: (edited, *args[1:])), _only_last(components, layer, after_heads=False):
-        output = block.module(clean.states[layer][:, start:stop], **_part(clean.arguments[layer], clean.length, start, stop, start, edited.device))
-    return output[0] if isinstance(output, tuple) else output
+        return call_layer(block, clean.arguments[layer], clean.length, start, stop, clean.states[layer][:, start:stop], None, seen_from=start)
 
 
 def _above(components: Components, clean: Clean, layer: int, start: int, stop: int, keys: Keys, hidden: Tensor, whole: bool = False) -> Tensor:
     """The layers above `layer` on hidden [rows, S, d] at tokens start..stop; of the last layer only the last token is what the model gives, unless `whole`."""
     with short_queries(components.model):
         for block in components.stream.blocks[layer + 1 :]:
-            named = _part(clean.arguments[block.layer], clean.length, start, stop, 0, hidden.device)
-            if keys.recording or start:
-                named["past_key_values"] = keys
             with nullcontext() if whole else _only_last(components, block.layer):
-                output = block.module(hidden, **named)
-            hidden = output[0] if isinstance(output, tuple) else output
+                hidden = call_layer(block, clean.arguments[block.layer], clean.length, start, stop, hidden, keys)
     return hidden
 
 
@@ -214,23 +179,6 @@ def _hooked(module: nn.Module, change: Callable[[tuple[Any, ...]], tuple[Any, ..
         yield
     finally:
         handle.remove()
-
-
-def _part(arguments: dict[str, Any], length: int, start: int, stop: int, seen_from: int, device: torch.device) -> dict[str, Any]:
-    """Arguments of a layer for tokens start..stop of `length`, which see the tokens from `seen_from` up to their own."""
-    part = dict(arguments)
-    for name in _ALONG_TOKENS:
-        if (value := part.get(name)) is not None:
-            dimension = 1 if name == "position_embeddings" else -1
-            cut = [each.narrow(dimension, start, stop - start) for each in (value if isinstance(value, tuple) else (value,))]
-            part[name] = tuple(cut) if isinstance(value, tuple) else cut[0]
-    mask = part.get("attention_mask")
-    if mask is not None:
-        part["attention_mask"] = mask[:, :, start:stop, seen_from:stop]
-    elif start > seen_from:
-        index = torch.arange(seen_from, stop, device=device)
-        part["attention_mask"] = (index <= index[start - seen_from :, None])[None, None]
-    return part
 
 
 @contextmanager

@@ -7,27 +7,13 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from families import FAMILIES
+from families import FAMILIES, VOCABULARY, random_model
 from personascope.extract.instruments.residual import residual_stream
 from personascope.extract.instruments.steering import Push, Span, Steer, steering
 from personascope.warehouse.errors import PersonascopeError
 
 LENGTHS, NEW, LAYER = (9, 6, 9, 4), 5, 1
-VOCABULARY = 300
-
-
-def made(name: str = "llama", dtype: torch.dtype = torch.float32) -> Any:
-    """A small random model of a family."""
-    family = FAMILIES[name]
-    ids = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
-    config = AutoConfig.for_model(family.model_type or name, **family.config, **ids, vocab_size=VOCABULARY, initializer_range=0.2)
-    torch.manual_seed(5)
-    try:
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-    except ValueError:  # a family without SDPA
-        return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager").eval()
 
 
 def unit(seed: int = 3) -> np.ndarray:
@@ -77,7 +63,7 @@ def generated(model: Any, steers: Sequence[Steer | None] | None) -> tuple[torch.
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_cached_steps_behind_left_padding_are_one_pass_over_the_whole(name):
-    model = made(name)
+    model = random_model(name)
     steers = of_every_kind()
     tokens, logits = generated(model, steers)
     sequences = [[*prompt, *said] for prompt, said in zip(prompts(), tokens.tolist(), strict=True)]
@@ -90,7 +76,7 @@ def test_cached_steps_behind_left_padding_are_one_pass_over_the_whole(name):
 
 
 def test_what_adds_nothing_is_the_plain_run_to_the_last_bit():
-    model = made()
+    model = random_model()
     plain, logits = generated(model, None)
     nothing = Steer((Push(LAYER, "resid_post", unit(), alpha=0.0), Push(2, "resid_pre", unit(), share=0.0, high=3.0)))
     wide = Steer((Push(LAYER, "resid_post", unit(), share=1.0, low=-1e6, high=1e6),))
@@ -109,7 +95,7 @@ def test_what_adds_nothing_is_the_plain_run_to_the_last_bit():
     (Push(LAYER, "resid_post", unit(), share=1.0, low=-0.2, high=0.1), "all"),
 ])  # fmt: skip
 def test_a_push_is_what_a_hand_written_hook_does_in_float64(push, where):
-    model = made()
+    model = random_model()
     stream = residual_stream(model, [push.site])  # whose own check is one of float32
     model.double()
     block = model.model.layers[LAYER]
@@ -142,14 +128,14 @@ def test_a_push_is_what_a_hand_written_hook_does_in_float64(push, where):
 
 
 def test_projecting_out_twice_is_projecting_out_once():
-    model = made(dtype=torch.float64)
+    model = random_model(dtype=torch.float64)
     once = Push(LAYER, "resid_post", unit(), share=1.0)
     first, second = (whole(model, prompts()[:1], [Steer(pushes)], [9]) for pushes in ((once,), (once, once)))
     assert torch.allclose(first, second, atol=1e-13)
 
 
 def test_an_adapter_gives_the_same_merged_and_unmerged():
-    wrapped = get_peft_model(made(), LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False))
+    wrapped = get_peft_model(random_model(), LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False))
     wrapped.eval()
     apart = whole(wrapped, prompts(), of_every_kind(), list(LENGTHS))
     plain = whole(wrapped, prompts(), [None] * 4, list(LENGTHS))
@@ -161,7 +147,7 @@ def test_an_adapter_gives_the_same_merged_and_unmerged():
 
 
 def test_half_precision_is_summed_in_float32():
-    model = made(dtype=torch.bfloat16)
+    model = random_model(dtype=torch.bfloat16)
     stream = residual_stream(model, ["resid_post"])
     kept: list[torch.Tensor] = []
     handle = stream.blocks[LAYER].module.register_forward_hook(lambda _, __, out: kept.append((out[0] if isinstance(out, tuple) else out).clone()))
