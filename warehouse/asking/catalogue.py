@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, table_types, version
-from personascope.warehouse.asking.views import macro_names, quoted, views
+from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, parts_behind, table_types, version
+from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line, printable
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
@@ -125,7 +125,7 @@ class Foundation:
         self.held: frozenset[str] = frozenset()  # the tables that are read once, in memory or known to have no rows
         self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs, rows_first=True)
-        self._has_views = False
+        self._parts: set[str] = set()  # of the catalogue of macros and views, as far as it was needed
         _execute(connection, [_settings()])
         if from_behind:
             (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
@@ -137,7 +137,7 @@ class Foundation:
         unread = list(texts)
         while unread:
             words = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower()))
-            self._has_views = self._has_views or self._lay_views(words)
+            self._lay_views(words)
             named = words & self._waiting.keys() - wanted
             wanted |= named
             unread += [self._waiting[name] for name in named]
@@ -145,7 +145,7 @@ class Foundation:
 
     def lay_all(self) -> None:
         """Creates everything, without reading a row."""
-        self._has_views = self._has_views or self._lay_views(views().keys())
+        self._lay_views(views().keys())
         self._small = frozenset()
         self._create(list(self._waiting))
 
@@ -154,10 +154,10 @@ class Foundation:
         """Whether it knows of the runs that were there when it was connected, and of no others, what rows they hold or that they hold none of a table."""
         return bool(self.held or self.empty)
 
-    def _lay_views(self, words: Collection[str]) -> bool:
-        if there := not views().keys().isdisjoint(words) or not macro_names().isdisjoint(words):
-            copy_views(self._connection)
-        return there
+    def _lay_views(self, words: Collection[str]) -> None:
+        for part in sorted(parts_behind(words) - self._parts):
+            copy_views(self._connection, parts=[part])
+            self._parts.add(part)
 
     def _create(self, names: Sequence[str]) -> None:
         small = [name for name in names if name in self._small]
