@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,18 @@ def _sums_in_one_order():
         yield
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory) -> Iterator[Path]:
+    """Names of folders in a folder of their own: `mktemp` looks through all there are for each new one."""
+    room = tmp_path_factory.mktemp("caches")
+    return (room / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _quiet_environment(monkeypatch, tmp_path_factory, tiny_cache):
+def _quiet_environment(monkeypatch, _caches, tiny_cache):
     """No test reads or writes the user's lake, cache of file hashes, tracking store or experiment; the catalogue of no lake is made once for all of them."""
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "personascope").mkdir()
+    cache = next(_caches)
+    (cache / "personascope").mkdir(parents=True)
     (cache / "personascope" / CATALOGUES).symlink_to(Path(tiny_cache) / CATALOGUES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     for name in ("PERSONASCOPE_LAKE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):

@@ -15,7 +15,7 @@ from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(40)
 
-ENDLESS = "select count(*) from range(100000000) a, range(100000) b where a.range % 7 = b.range % 5"
+ENDLESS = "with a as materialized (select range as i from range(1000000)) select count(*) from a, a b, a c where a.i % 7 = b.i % 5"  # on all threads
 CREW = """
 import sys, time
 from pathlib import Path

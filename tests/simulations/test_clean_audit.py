@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from personascope.warehouse.asking.audit import checks
-from personascope.warehouse.asking.views import closure, macros, views
+from personascope.warehouse.asking.blank import copy_views
+from personascope.warehouse.asking.catalogue import keep
+from personascope.warehouse.asking.views import SHARED, closure
 from personascope.warehouse.store.schema import tables
 
 pytestmark = pytest.mark.slow(30)
@@ -115,17 +117,16 @@ def samples(kind: str, seed: int) -> dict[str, pl.DataFrame]:
 def warehouse(*parts: dict[str, pl.DataFrame]) -> duckdb.DuckDBPyConnection:
     """The views of the catalogue over rows that no lake holds: 1,000 runs would take a minute to write."""
     connection = duckdb.connect()
-    connection.execute(macros())
+    copy_views(connection)
     for name, table in tables().items():
         if table.rollup_of:
-            connection.execute(f"create view {name} as {table.sql}")
+            connection.execute(f"create table {name} as {table.sql}")
             continue
         connection.execute(table.sql)
         for frame in [part[name] for part in parts if name in part]:
             known = ", ".join(each for each in frame.columns if each in table.columns)
             connection.execute(f"insert into {name} ({known}) select {known} from frame")
-    wanted = closure(view.name for view in checks().values())
-    connection.execute("\n".join(f"create view {name} as {view.sql};" for name, view in views().items() if name in wanted))
+    keep(connection, closure(SHARED))
     return connection
 
 

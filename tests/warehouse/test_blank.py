@@ -1,6 +1,7 @@
 """The catalogue of no lake: made once, made anew where it cannot be read, and made for one process where the cache cannot be written."""
 
 import os
+import shutil
 import time
 
 import duckdb
@@ -8,7 +9,7 @@ import pytest
 
 from personascope.warehouse.asking import blank
 from personascope.warehouse.asking.shapes import view_types
-from personascope.warehouse.asking.views import macro_names, views
+from personascope.warehouse.asking.views import closure, macro_names, views
 from personascope.warehouse.store.schema import tables
 
 
@@ -22,13 +23,16 @@ def names(connection):
     return {name for (name,) in connection.sql("select view_name from duckdb_views() where not internal").fetchall()}
 
 
+def macros(connection):
+    return {name for (name,) in connection.sql("select function_name from duckdb_functions() where function_type like '%macro' and not internal").fetchall()}
+
+
 @pytest.mark.slow(10)
 def test_it_is_made_once_and_made_anew_where_it_cannot_be_read(cache):
     connection = duckdb.connect()
     blank.copy_views(connection)
     assert names(connection) == set(views())
-    macros = {name for (name,) in connection.sql("select function_name from duckdb_functions() where function_type = 'macro' and not internal").fetchall()}
-    assert macros == macro_names()
+    assert macros(connection) == macro_names()
     (place,) = cache.iterdir()
     inode = place.stat().st_ino
     blank.copy_views(duckdb.connect())
@@ -41,6 +45,27 @@ def test_it_is_made_once_and_made_anew_where_it_cannot_be_read(cache):
     assert view_types(["marker_rates"])["marker_rates"]["n_questions"] == "BIGINT"
 
 
+def test_a_part_holds_what_a_question_needs_and_all_of_them_hold_everything_once():
+    some, every = duckdb.connect(), duckdb.connect()
+    needed = blank.parts_behind({"emergence"})
+    assert blank.MACROS in needed and "audit" not in needed and blank.parts_behind({"wilson_low"}) == {blank.MACROS} and not blank.parts_behind({"runs"})
+    blank.copy_views(some, parts=needed)
+    assert macros(some) == macro_names() and closure({"emergence"}) <= names(some) < set(views())
+    blank.copy_views(every, parts=sorted(blank.parts_behind(views())))
+    assert names(every) == set(views()) and macros(every) == macro_names()
+
+
+def test_a_part_that_is_torn_is_made_anew(tmp_path, monkeypatch):
+    whole = blank.blank_files()[0]
+    monkeypatch.setattr(blank, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(blank, "_forget", lambda: (tmp_path / "macros.duckdb").unlink())
+    shutil.copy(whole, tmp_path)
+    (tmp_path / "macros.duckdb").write_bytes(b"torn")
+    connection = duckdb.connect()
+    blank.copy_views(connection, parts=[blank.MACROS])
+    assert macros(connection) == macro_names() and {each.name for each in tmp_path.iterdir()} == {"catalogue.duckdb", "macros.duckdb"}
+
+
 def test_versions_that_nobody_asks_for_go_and_so_does_what_a_killed_process_was_making(cache, monkeypatch):
     monkeypatch.setattr(blank, "_make", lambda place: None)
     for number in range(blank.KEPT + 2):
@@ -49,7 +74,7 @@ def test_versions_that_nobody_asks_for_go_and_so_does_what_a_killed_process_was_
     (cache / ".making-dead").mkdir()
     os.utime(cache / ".making-dead", (1, 1))
     (cache / ".making-alive").mkdir()
-    blank.blank_file()
+    blank.blank_files()
     assert {each.name for each in cache.iterdir()} == {".making-alive", blank.version(), *(f"old-{number}" for number in range(3, blank.KEPT + 2))}
     assert time.time() - (cache / blank.version()).stat().st_mtime < 60
 
@@ -58,7 +83,7 @@ def test_versions_that_nobody_asks_for_go_and_so_does_what_a_killed_process_was_
 def test_where_the_cache_cannot_be_written_the_process_makes_its_own(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "file"))
-    place = blank.blank_file()
+    place = blank.blank_files()[0]
     assert place.is_file() and not place.is_relative_to(tmp_path)
-    assert blank.blank_file() == place
+    assert blank.blank_files()[0] == place
     assert set(blank.table_types()) == set(tables())

@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, table_types, version
-from personascope.warehouse.asking.views import macro_names, quoted, views
+from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, parts_behind, table_types, version
+from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line, printable
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
@@ -36,6 +36,7 @@ _OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
+_told: dict[Path, tuple[tuple[int, int, int], str | None]] = {}  # catalogues seen by this process and what they say they are: opening one takes 0.1 s
 _NO_PULLUP = "set disabled_optimizers = 'projection_pullup'"  # of many views in one query it takes minutes, and gains nothing here
 
 
@@ -85,6 +86,7 @@ def _write(lake: Lake, tables_script: list[str]) -> None:
             _execute(connection, ["begin;", *tables_script, f"create macro {_DEFINITION}() as {quoted(definition)};", "commit;"])
             connection.execute("use memory; detach catalogue")
             shutil.move(made, making / made.name)
+            _told[lake.catalogue_path] = (_mark(making / made.name), definition)
             (making / made.name).replace(lake.catalogue_path)
     except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
@@ -95,6 +97,18 @@ def _definition_of(file: Path) -> str | None:
     """The hash of everything a catalogue was made from; None for a file that cannot tell."""
     if file.is_symlink() or not file.is_file():
         return None
+    mark = _mark(file)
+    if (known := _told.get(file)) is None or known[0] != mark:
+        known = _told[file] = (mark, _asked(file))
+    return known[1]
+
+
+def _mark(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _asked(file: Path) -> str | None:
     try:
         with duckdb.connect(str(file), read_only=True, config={"enable_external_access": False}) as connection:
             told = connection.execute("select macro_definition from duckdb_functions() where function_name = ?", [_DEFINITION]).fetchall()
@@ -125,7 +139,7 @@ class Foundation:
         self.held: frozenset[str] = frozenset()  # the tables that are read once, in memory or known to have no rows
         self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs, rows_first=True)
-        self._has_views = False
+        self._parts: set[str] = set()  # of the catalogue of macros and views, as far as it was needed
         _execute(connection, [_settings()])
         if from_behind:
             (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
@@ -137,7 +151,7 @@ class Foundation:
         unread = list(texts)
         while unread:
             words = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower()))
-            self._has_views = self._has_views or self._lay_views(words)
+            self._lay_views(words)
             named = words & self._waiting.keys() - wanted
             wanted |= named
             unread += [self._waiting[name] for name in named]
@@ -145,7 +159,7 @@ class Foundation:
 
     def lay_all(self) -> None:
         """Creates everything, without reading a row."""
-        self._has_views = self._has_views or self._lay_views(views().keys())
+        self._lay_views(views().keys())
         self._small = frozenset()
         self._create(list(self._waiting))
 
@@ -154,10 +168,10 @@ class Foundation:
         """Whether it knows of the runs that were there when it was connected, and of no others, what rows they hold or that they hold none of a table."""
         return bool(self.held or self.empty)
 
-    def _lay_views(self, words: Collection[str]) -> bool:
-        if there := not views().keys().isdisjoint(words) or not macro_names().isdisjoint(words):
-            copy_views(self._connection)
-        return there
+    def _lay_views(self, words: Collection[str]) -> None:
+        for part in sorted(parts_behind(words) - self._parts):
+            copy_views(self._connection, parts=[part])
+            self._parts.add(part)
 
     def _create(self, names: Sequence[str]) -> None:
         small = [name for name in names if name in self._small]

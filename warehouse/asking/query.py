@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 
 from personascope.warehouse.asking.answers import Parameters, rows
-from personascope.warehouse.asking.blank import blank_file
+from personascope.warehouse.asking.blank import blank_files
 from personascope.warehouse.asking.catalogue import NOTES, Foundation, UnreadableError, escaped, keep, unreadable
 from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
 from personascope.warehouse.asking.narrowing import Narrowing
@@ -53,7 +53,7 @@ class Warehouse:
         places = (self.lake.runs_folder, self.lake.root / FOLDER)
         folders = {spelt for place in places for spelt in (str(place), escaped(place))}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
-        blank = ", ".join(quoted(f"{blank_file()}{suffix}") for suffix in ("", ".wal"))
+        blank = ", ".join(quoted(f"{file}{suffix}") for file in blank_files() for suffix in ("", ".wal"))
         self._connection.execute(
             f"set temp_directory = {quoted(str(spill_folder(self.lake.staging_folder)))}; set memory_limit = '{self._limits.bytes}B'; "
             f"set allowed_directories = [{allowed}]; "

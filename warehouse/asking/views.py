@@ -64,6 +64,7 @@ class View:
     """One view: what a row means (`grain`), where the definition comes from (`source`), a sentence per documented column, and its query.
 
     `severity` and `page` are those of a check, empty for any other view; `outcomes` are the columns of text that say how something came out, and not of what.
+    `folder` of `sql/` is its room, or that of the checks.
     """
 
     name: str
@@ -76,6 +77,7 @@ class View:
     severity: str = ""
     page: str = ""
     outcomes: tuple[str, ...] = ()
+    folder: str = ""
 
     def doc(self, column: str) -> str:
         """The column's own sentence, else that of a table column of the same name; empty where there is neither."""
@@ -123,6 +125,7 @@ def views() -> dict[str, View]:
             severity=fields.get("severity", ""),
             page=fields.get("page", ""),
             outcomes=tuple(part.strip() for part in fields.get("outcomes", "").split(",") if part.strip()),
+            folder=files[name].parent.name,
         )
     sorter = TopologicalSorter({name: view.reads & texts.keys() for name, view in found.items()})
     try:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-import duckdb
+from personascope.warehouse.store.engine import kept
 
 Node = dict[str, Any]
 ORDER_DEPENDENT = frozenset({"first", "last", "any_value", "arbitrary", "arg_min", "arg_max", "min_by", "max_by", "mode", "list", "array_agg", "string_agg"})
@@ -18,7 +18,7 @@ _OF_WINDOWS = frozenset({"row_number", "ntile", "lag", "lead", "first_value", "l
 
 def syntax(query: str) -> Node | None:
     """The tree of the one SELECT a query is; None for anything else, which the warehouse refuses in its own words."""
-    with duckdb.connect() as connection:
+    with kept() as connection:
         (text,) = connection.execute("select json_serialize_sql(?)", [query]).fetchone() or ("{}",)
     tree = json.loads(text)
     statements = tree.get("statements", [])
@@ -28,7 +28,7 @@ def syntax(query: str) -> Node | None:
 def sql_of(statement: Node) -> str:
     """The SQL of a tree."""
     document = {"error": False, "statements": [statement]}
-    with duckdb.connect() as connection:
+    with kept() as connection:
         (text,) = connection.execute("select json_deserialize_sql(?::json)", [json.dumps(document)]).fetchone() or ("",)
     return str(text)
 
@@ -168,6 +168,6 @@ def _handed_on(node: Node) -> Iterator[Node]:
 
 @cache
 def _aggregates() -> frozenset[str]:
-    with duckdb.connect() as connection:
+    with kept() as connection:
         rows = connection.execute("select distinct function_name from duckdb_functions() where function_type = 'aggregate'").fetchall()
     return frozenset(name for (name,) in rows)

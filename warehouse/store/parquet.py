@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
-from os import getpid
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from personascope.warehouse.store.engine import kept
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.manifest import TableFile
 from personascope.warehouse.store.schema import Table, table
@@ -79,13 +79,5 @@ def summing(folder: Path, n_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
         with spilling(folder) as connection:
             yield connection
     else:
-        with _kept(getpid()).cursor() as connection:
+        with kept() as connection:
             yield connection
-
-
-@cache
-def _kept(_process: int) -> duckdb.DuckDBPyConnection:
-    """By process, since the threads of a DuckDB do not come along where one forks."""
-    connection = duckdb.connect()
-    connection.execute("set temp_directory = ''; set preserve_insertion_order = false")
-    return connection

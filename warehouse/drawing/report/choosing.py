@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import duckdb
 import polars as pl
 
 from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing.charts import Drawing
+from personascope.warehouse.store.engine import kept
 from personascope.warehouse.store.manifest import Manifest
 
 MOST, MOST_REFUSED = 12, 3
@@ -77,7 +77,7 @@ def choose(candidates: Sequence[Candidate], claims: Sequence[Claim], runs: Mappi
 
 def asks(query: str) -> Asked:
     """What a SELECT reads and asks for; nothing where it is none."""
-    with duckdb.connect() as connection:
+    with kept() as connection:
         row = connection.execute("select json_serialize_sql($query)", {"query": query}).fetchone()
     tree = json.loads(row[0]) if row else {}
     views: set[str] = set()
