@@ -14,7 +14,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 NOTHING = 1 << 60  # a share of the memory that holds no table
-ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions")
+ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions", "attention_delta", "paired_deltas")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def files(warehouse: Warehouse, query: str, parameters: dict | None = None) -> d
 @pytest.mark.parametrize("name", ASKED)
 def test_a_bound_question_answers_as_if_all_files_were_opened(planted_lake, always, monkeypatch, name):
     warehouse = Warehouse(planted_lake.lake, kept=SHARED)
-    columns = [column for column, _ in warehouse.columns(name) if column in narrowing.BOUND]
+    columns = [column for column, _ in warehouse.columns(name) if column in (*narrowing.BOUND, "trained_run", "base_run")]
     for column in columns:
         for (value,) in warehouse.select(f"select distinct {column} from {name} where {column} is not null order by 1 limit 1").rows():
             query, parameters = f"select * from {name} where {column} = $value order by all", {"value": value}
@@ -130,6 +130,16 @@ def test_what_hangs_on_tables_that_no_run_holds_is_not_read(planted_lake, monkey
     for name, times in (("paired_deltas", 1), ("diff_of_diffs_summary", 2)):
         scans = warehouse._narrowing._scans(f"from {name} where trained_run = 'x' and base_run = 'y'", None)
         assert [scan["run_id"] for scan in scans["attention_contrasts"]] == times * [{"x"}, {"y"}]
+
+
+def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always, monkeypatch):
+    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", NOTHING)
+    warehouse = Warehouse(planted_lake.lake)
+    run_id = warehouse.select("select min(run_id) from attention_contrasts").item()
+    found = files(warehouse, "from attention_delta where run_id = $run", {"run": run_id})
+    assert found["completions"] == found["positions"] == 0 and found["attention_contrasts"] == 1  # published rows alone are joined to completions
+    asked = "from (pivot (from completions) on finish_reason using count(*) group by persona)"
+    assert files(warehouse, asked) == {} and warehouse.select(asked).height == warehouse.select("select count(distinct persona) from completions").item()
 
 
 def test_a_plan_knows_how_many_rows_there_are(planted_lake, monkeypatch):

@@ -1,9 +1,11 @@
 """What lies beside the runs is left out and named, what stepped aside comes back, and a lake that changes under a reader is read again."""
 
+import itertools
 import json
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import polars as pl
@@ -12,11 +14,13 @@ from lakes import count, write
 from typer.testing import CliRunner
 
 from personascope.cli import app
-from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking import answering, catalogue
 from personascope.warehouse.asking import query as asking
 from personascope.warehouse.asking.catalogue import build
 from personascope.warehouse.asking.doctor import examine
+from personascope.warehouse.asking.guard import Limits
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import committed, exchange
 from personascope.warehouse.store.lake import Lake
@@ -325,6 +329,46 @@ def test_a_damaged_run_can_be_deleted_by_its_full_name_and_a_link_loses_nothing_
         assert CliRunner().invoke(app, ["runs", "delete", name, "--yes", "--lake", str(lake.root)]).exit_code == 0
         assert not os.path.lexists(lake.run_folder(name))
     assert json.loads((lake.root / "elsewhere" / "completions-linked" / "run.json").read_text())["checkpoint"] == "one"
+
+
+def test_a_folder_that_rests_is_listed_once_and_whatever_changes_in_it_is_seen(lake, monkeypatch):
+    monkeypatch.setattr(committed, "RESTS", 0.0)
+    lake.contents(), lake.names()
+    listed: list[str] = []
+    scandir = os.scandir
+    with monkeypatch.context() as patch:
+        patch.setattr(committed.os, "scandir", lambda place: (listed.append(str(place)), scandir(place))[1])
+        assert lake.names() == lake.names() and str(lake.runs_folder) not in listed
+    half = lake.run_folder("completions-half")
+    steps = (
+        lambda: write(lake, "three"),
+        lambda: write(lake, "three", 4, force=True),
+        lambda: lake.delete(write(lake, "comes and goes")),
+        half.mkdir,
+        (half / "completions.parquet").touch,  # a run that is being copied, file by file
+    )
+    seen = [lake.names()]
+    for step in steps:
+        time.sleep(0.02)  # the clock of file systems ticks in milliseconds
+        step()
+        seen.append(lake.names())
+    lake.contents()
+    assert all(before != after for before, after in itertools.pairwise(seen)) and lake.names() == seen[-1]
+    time.sleep(0.02)
+    (lake.run_folder(lake.run_ids()[0]) / "completions.parquet").unlink()
+    assert lake.names() == seen[-1] and lake.is_changed(seen[-1])
+
+
+def test_a_connection_with_views_kept_that_knew_a_table_to_be_empty_is_given_up_when_it_gets_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(committed, "RESTS", 0.0)
+    lake, lakes = Lake.open(tmp_path), answering._Lakes()
+    asked = {"lake": str(lake.root), "kept": sorted(SHARED), "from_behind": False}
+    for n_rows in (0, 2, 5):
+        if n_rows:
+            write(lake, f"of {n_rows}", n_rows)
+        warehouse = lakes.open(asked, Limits())
+        assert warehouse.select("select count(*) from completions").item() == n_rows + (2 if n_rows == 5 else 0)
+        assert lakes.open(asked, Limits()) is warehouse and ("completions" in warehouse._foundation.empty) == (not n_rows)
 
 
 def test_a_run_that_stayed_as_it_was_is_not_looked_at_again(lake, monkeypatch):

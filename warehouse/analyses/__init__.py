@@ -38,9 +38,9 @@ def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
                     written += refresh_one(asking, known[name])
             return written
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            if not left or lake.names() == before:
+            if not left or not lake.is_changed(before):
                 raise unreadable(error) from error
         except UnreadableError:
-            if not left or lake.names() == before:
+            if not left or not lake.is_changed(before):
                 raise
     return written

@@ -5,7 +5,6 @@ import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +32,8 @@ NOTES = "run_notes"  # the table that people write, not runs
 _OF_A_MANIFEST = 2 * 1024  # bytes of rows that a table made of the manifest holds of a run
 _FOOTER = 14 * 1024  # bytes of its file beside them
 _OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
+_IN_MEMORY_OF_A_VALUE, _TEXT_UNPACKED = 16, 3  # bytes of a value once it is read, and times the bytes of a file that its texts take then
+_UNPACKED = 8  # times its Parquet that a table takes in memory, where that is told by its files
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
@@ -198,45 +199,62 @@ class Foundation:
 
 
 def _small_tables(manifests: list[Manifest], room: int, lasting: bool) -> tuple[frozenset[str], frozenset[str]]:
-    """The tables, the smallest first, whose files take at most `room` bytes together, and those of them that no run holds; a roll-up that a run lacks takes
-    what it is made of."""
+    """The tables whose files take at most `room` bytes together, the smallest first, and those of them that no run holds; a roll-up that a run lacks takes
+    what it is made of.
+
+    Where many questions follow, those with the least in a file come first, since every question pays for files, and what counts is what they take in memory.
+    """
     sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, (_OF_A_MANIFEST + (0 if lasting else _FOOTER)) * len(manifests))
+    n_files = dict.fromkeys(tables(), 1) | dict.fromkeys(MADE_OF_THE_MANIFEST, max(1, len(manifests)))
     for manifest in manifests:
         lacking = {target.name: target.rollup_of for target in outdated(manifest)}
         for name in sizes.keys() & {*manifest.tables, *lacking}:
             files = [manifest.tables[each] for each in lacking.get(name, [name]) if each in manifest.tables]
-            sizes[name] += sum(_bytes_of_rows(file) if lasting else file.bytes for file in files)
-    by_size = sorted(sizes, key=lambda name: (sizes[name], name))
-    sums = accumulate(sizes[name] for name in by_size)
-    small = frozenset(name for name, taken in zip(by_size, sums, strict=True) if taken <= room)
-    return small, frozenset(name for name in small if not sizes[name]) - {NOTES}
+            sizes[name] += sum(_bytes_in_memory(file) if lasting else file.bytes for file in files)
+            n_files[name] += 1
+    small, left = set(), room * _UNPACKED if lasting else room
+    for name in sorted(sizes, key=lambda name: (sizes[name] / n_files[name] if lasting else sizes[name], name)):
+        if sizes[name] <= left:
+            small.add(name)
+            left -= sizes[name]
+        elif not lasting:
+            break
+    return frozenset(small), frozenset(name for name in small if not sizes[name]) - {NOTES}
 
 
-def _bytes_of_rows(file: TableFile) -> int:
-    """About what the rows of a file take in it; a file of few rows is footer for the most part."""
-    return max(1, min(file.bytes, _OF_A_VALUE * file.rows * len(file.columns)))
+def _bytes_in_memory(file: TableFile) -> int:
+    """About what the rows of a file take once they are read; a file of few rows is footer for the most part."""
+    values = file.rows * len(file.columns)
+    return max(1, _IN_MEMORY_OF_A_VALUE * values, _TEXT_UNPACKED * min(file.bytes, _OF_A_VALUE * values))
 
 
-def table_definitions(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False) -> dict[str, str]:
-    """By name of each table the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the opposite order.
+def table_definitions(
+    lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False, names: Collection[str] | None = None
+) -> dict[str, str]:
+    """By name of each table, or of these, the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the
+    opposite order.
 
     `rows_first`, for connections that are made anew when the lake changes: DuckDB takes the rows of the first file, times the files, for those of a table, and
     orders joins by that. Where the file without rows comes first, it puts together first what grows with the square of the runs.
     """
     lacking = _runs_that_lack(list(contents.runs.values()))
     script = {}
-    for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first).items():
+    for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first, names).items():
         script[name] = f"create view {name} as {_completed(tables()[name], stored, lacking[name]) if name in lacking else stored};"
     return script
 
 
-def stored_rows(lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False) -> dict[str, str]:
-    """By name of each table the SELECT that gives the rows of its files, in the columns of the present version."""
+def stored_rows(
+    lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False, names: Collection[str] | None = None
+) -> dict[str, str]:
+    """By name of each table, or of these, the SELECT that gives the rows of its files, in the columns of the present version."""
     manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
     stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
     found = {}
     for name, table in tables().items():
+        if names is not None and name not in names:
+            continue
         if name == NOTES:
             found[name] = _noted(lake, from_behind)
             continue

@@ -50,22 +50,25 @@ class Narrowing:
         Tables in `held` are read already, and no plan is made for a question that reads no other from many files.
         """
         contents = self._contents
-        if len(contents.runs) < MANY or not self._of_many_files & tables_behind(re.findall(r"\w+", query.lower()), self._kept) - set(held):
+        if len(contents.runs) < MANY or "pivot" in query.lower():  # which is several statements, of which one is explained
             return []
-        found = []
-        for name, scans in self._scans(query, parameters).items():
-            if name in held:
-                continue
-            of_table = [run_id for run_id, manifest in self._contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
-            known = [self._heeded(bounds, query, parameters) for bounds in scans]
+        behind = self._of_many_files & tables_behind(re.findall(r"\w+", query.lower()), self._kept) - set(held)
+        if not behind or (scans := self._scans(query, parameters)) is None:
+            return []
+        found = [_in_its_place(f"create view {name} as {no_rows(name)};") for name in sorted(behind - scans.keys())]  # named, and nothing hangs on its rows
+        for name in scans.keys() - set(held):
+            of_table = [run_id for run_id, manifest in contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
+            known = [self._heeded(bounds, query, parameters) for bounds in scans[name]]
             if all(known):
                 kept = [run_id for run_id in of_table if any(self._may_hold(run_id, name, bounds) for bounds in known)]
                 if 2 * len(kept) <= len(own_files(contents, name)):
                     few = Contents({run_id: contents.runs[run_id] for run_id in kept}, contents.strays)
-                    definition = (
-                        table_definitions(self._lake, few, named_runs=True, rows_first=True)[name] if kept else f"create view {name} as {no_rows(name)};"
+                    made = (
+                        table_definitions(self._lake, few, named_runs=True, rows_first=True, names=[name])[name]
+                        if kept
+                        else f"create view {name} as {no_rows(name)};"
                     )
-                    found.append(definition.replace("create view", "create temp view", 1))
+                    found.append(_in_its_place(made))
         return found
 
     @cached_property
@@ -79,8 +82,8 @@ class Narrowing:
         if (planner := self._planner) is not None:
             planner.interrupt()
 
-    def _scans(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]]:
-        """By name of a table what each of its scans is bound to; nothing for a question that cannot be planned like this."""
+    def _scans(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]] | None:
+        """By name of a table what each of its scans is bound to; None for a question that cannot be planned like this."""
         with self._lock:
             planner = self._planner = self._planner or _planner(self._kept, self._memory, self._empty)
             try:
@@ -88,7 +91,7 @@ class Narrowing:
             except duckdb.InterruptException:
                 raise
             except duckdb.Error:
-                return {}
+                return None
         found: dict[str, list[Bounds]] = defaultdict(list)
         for operator in _operators(json.loads(answer[0][1])):
             details = operator.get("extra_info") or {}
@@ -137,6 +140,11 @@ def _planner(kept: Collection[str], memory: int, empty: Collection[str]) -> duck
         "set autoload_known_extensions = false; set enable_external_access = false; set lock_configuration = true"
     )
     return connection
+
+
+def _in_its_place(definition: str) -> str:
+    """The statement that puts this definition of a table in the place of the table's own, for one question."""
+    return definition.replace("create view", "create temp view", 1)
 
 
 def _operators(plan: Any) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import re
 import threading
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import duckdb
 import polars as pl
@@ -18,6 +18,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.compact import FOLDER
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.looked_at import Mark
 from personascope.warehouse.store.scratch import spill_folder
 
 TOGETHER = 3  # checks of the audit that one query plans; of more, each is computed by itself
@@ -73,9 +74,9 @@ class Warehouse:
             if before != self._names and (self._foundation.is_of_named_runs or (self._foundation.holds_rows and not self._kept)):
                 self._connect()
             try:
-                found = self._ask(query, parameters)
+                found = self._ask(query, parameters, before)
             except UnreadableError:
-                if not left or self.lake.names() == before == self._names:
+                if not left or (before == self._names and not self.lake.is_changed(before)):
                     raise
                 self._connect(named_runs=True)  # a pattern that matches nothing any more is an error, too
             else:
@@ -84,7 +85,7 @@ class Warehouse:
                 self._connect(named_runs=True)
         raise AssertionError
 
-    def _ask(self, query: str, parameters: Parameters) -> pl.DataFrame:
+    def _ask(self, query: str, parameters: Parameters, names: Mapping[str, Mark]) -> pl.DataFrame:
         if _TELLING.search(query):
             raise PersonascopeError("the query asks for settings of the machine, which the warehouse does not tell; ask for tables and views")
         connection = self._connection
@@ -101,7 +102,7 @@ class Warehouse:
             with watched(interrupt, self._limits) as stopped:
                 self._expect_select(cursor, query)
                 computed = self._define(query)
-                for statement in self._fewer_files(query, parameters):
+                for statement in self._fewer_files(query, parameters, names):
                     cursor.execute(statement)
                 try:
                     return rows(cursor, query, parameters)
@@ -125,10 +126,10 @@ class Warehouse:
             if computed:
                 self._connect(self._foundation.is_of_named_runs)
 
-    def _fewer_files(self, query: str, parameters: Parameters) -> list[str]:
+    def _fewer_files(self, query: str, parameters: Parameters, names: Mapping[str, Mark]) -> list[str]:
         """What has the cursor of this question open the files alone that it is bound to; nothing while runs come and go."""
         about_tables = any(word.lower().startswith(CATALOGUE) for word in re.findall(r"\w+", query))
-        if about_tables or self._from_behind or self.lake.names() != self._names:
+        if about_tables or self._from_behind or names != self._names:
             return []
         return self._narrowing.script(query, parameters, self._foundation.held)
 

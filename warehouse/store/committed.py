@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _named: set[tuple[str, str]] = set()
 MET = 8  # runs folders whose runs are kept in mind
 _State = tuple[Mark, Mark, int]  # of a run's folder, and of the file of its manifest with its size
 _met: dict[str, dict[str, tuple[_State, Manifest]]] = {}  # by runs folder, the sound runs of it as they were met last
+RESTS = 1.0  # seconds behind which no entry can come under the change time that a folder had before
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,20 @@ class Contents:
     def compacted(self) -> set[str]:
         """The runs that compact files stand for."""
         return {run_id for compact in self.compacts for run_id in compact.runs}
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The entries of a folder, by name with their inodes, as they are while the folder bears this mark; `rests`: it bore it for a while before, so that every
+    later change shows in the mark."""
+
+    mark: Mark
+    since: float
+    rests: bool
+    entries: dict[str, int]
+
+
+_listings: dict[str, _Listing] = {}  # by folder
 
 
 def look(runs_folder: Path) -> Contents:
@@ -92,13 +108,35 @@ def _state(entry: os.DirEntry[str]) -> _State | None:
 
 def names(runs_folder: Path) -> dict[str, Mark]:
     """The runs folder and every entry of it with their marks: another one says that a run was added, removed or replaced, also where its inode was given out
-    again, or where a run came and went."""
-    found = {".": mark_of(os.lstat(runs_folder))}
-    with os.scandir(runs_folder) as entries:
-        for entry in entries:
+    again, or where a run came and went.
+
+    A sound run bears the mark it was met with last, since every question asks for all of them: what changes inside of one is seen by the next `look`.
+    """
+    place = str(runs_folder)
+    mark = mark_of(os.lstat(place))
+    found, met = {".": mark}, _met.get(place, {})
+    for name, inode in _entries(place, mark).items():
+        if (known := met.get(name)) is not None and known[0][0][0] == inode:
+            found[name] = known[0][0]
+        else:
             with suppress(FileNotFoundError):
-                found[entry.name] = mark_of(entry.stat(follow_symlinks=False))
+                found[name] = mark_of(os.lstat(f"{place}/{name}"))
     return found
+
+
+def _entries(place: str, mark: Mark) -> dict[str, int]:
+    """The entries of a folder that bears this mark."""
+    known, now = _listings.get(place), time.monotonic()
+    if known is not None and known.mark == mark and known.rests:
+        return known.entries
+    since = known.since if known is not None and known.mark == mark else now
+    with os.scandir(place) as entries:
+        listing = _Listing(mark, since, now - since >= RESTS, {entry.name: entry.inode() for entry in entries})
+    _listings.pop(place, None)
+    _listings[place] = listing
+    for old in list(_listings)[: -2 * MET]:
+        _listings.pop(old, None)
+    return listing.entries
 
 
 def read_manifest(path: Path) -> Manifest:

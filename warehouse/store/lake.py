@@ -196,6 +196,11 @@ class Lake:
             found |= {f"{compact.FOLDER}/{name}": mark for name, mark in names(self.root / compact.FOLDER).items()}
         return found
 
+    def is_changed(self, before: Mapping[str, Mark]) -> bool:
+        """Whether it is not the lake that had these `names`, with every run looked at anew: what changed inside of a run's folder counts too."""
+        self.contents()
+        return self.names() != before
+
     def run_ids(self) -> list[str]:
         """Committed runs in name order."""
         return list(self.contents().runs)
