@@ -44,7 +44,8 @@ def readers(lake: Source, study: str | None = None) -> list[Reader]:
           select distinct run_id, stratum from logit_lens where stratum <> 'every' union select distinct run_id, stratum from attributions
           union select distinct run_id, stratum from ablations union select distinct run_id, stratum from patches
         )
-        select distinct c.subject, c.checkpoint, c.prompt_set, c.form, c.dtype, p.stratum, c.lens_run, c.attribution_run, c.ablation_run, c.patch_runs, c.finished
+        select distinct c.subject, c.checkpoint, c.prompt_set, c.form, c.dtype, p.stratum, c.lens_run, c.attribution_run, c.ablation_run, c.patch_runs,
+          c.finished
         from circuit_runs as c
         join places as p on p.run_id in (c.lens_run, c.attribution_run, c.ablation_run) or list_contains(c.patch_runs, p.run_id)
         where $study is null or coalesce(c.study, $study) = $study
