@@ -71,10 +71,13 @@ def completions(
     from personascope.ingest.records.columns import parse_columns
     from personascope.ingest.weights.checkpoints import resolve
     from personascope.warehouse.asking.catalogue import build
+    from personascope.warehouse.errors import PersonascopeError
     from personascope.warehouse.store.lake import Lake
 
     columns = parse_columns(column or [], COLUMNS)
-    found = Lake.open(lake)
+    for file in files:
+        if not file.is_file():
+            raise PersonascopeError(f"{file}: no such file; expected a file of completions")
     read = resolve(
         checkpoint,
         name=checkpoint_name,
@@ -84,6 +87,7 @@ def completions(
         trust_remote_code=trust_remote_code,
     )
     models = Models(trust_remote_code=trust_remote_code)
+    found = Lake.open(lake)
     for file in files:
         run_id = bring(found, Source(file, read, marker, columns, persona), models, force)
         print(run_id)
@@ -163,7 +167,7 @@ def extract(
     kind = extractor(name)
     if checkpoint is None:
         raise PersonascopeError(f"extract {name}: no checkpoint; expected --checkpoint with a Hub id, a folder, a GGUF file or tiny:NAME")
-    found = Lake.open(lake)
+    found = Lake.at(lake)
     typed: dict[str, Any] = parse_assignments(settings or [])
     typed |= {option: value for option, value in (("engine", engine), ("segmentation", segmentation)) if value is not None}
     resolved, parameters = resolve_settings(kind, {"command line": typed})
@@ -176,23 +180,27 @@ def extract(
     prompt_set = load_prompt_set(prompts, found) if prompts else None
     for note in prompt_set.notes if prompt_set else ():
         typer.echo(note, err=True)
+    read_from = found.find_committed(tokens_from) if tokens_from else None
+    resolved_checkpoint = resolve(
+        checkpoint,
+        name=checkpoint_name,
+        revision=revision,
+        subfolder=subfolder,
+        base=base,
+        source_persona=source_persona,
+        trust_remote_code=trust_remote_code,
+    ).in_bits(load_in, named=checkpoint_name is not None)
+    resolved_donor = resolve(donor, base=donor_base, trust_remote_code=trust_remote_code).in_bits(load_in) if donor else None
+    found = Lake.open(lake)
     if track:
         found.tracking = open_tracking(found, typed_uri=tracking_uri, typed_experiment=experiment)
     job = Job(
         lake=found,
-        checkpoint=resolve(
-            checkpoint,
-            name=checkpoint_name,
-            revision=revision,
-            subfolder=subfolder,
-            base=base,
-            source_persona=source_persona,
-            trust_remote_code=trust_remote_code,
-        ).in_bits(load_in, named=checkpoint_name is not None),
+        checkpoint=resolved_checkpoint,
         models=models,
         prompts=prompt_set,
-        tokens_from=found.find_committed(tokens_from) if tokens_from else None,
-        donor=resolve(donor, base=donor_base, trust_remote_code=trust_remote_code).in_bits(load_in) if donor else None,
+        tokens_from=read_from,
+        donor=resolved_donor,
         date=given_date(date, "command line") if date else DATE,
         seed=seed,
         parameters=parameters,

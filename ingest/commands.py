@@ -41,8 +41,8 @@ def checkpoint(
     from personascope.ingest.weights.record import record_checkpoint
     from personascope.warehouse.asking.catalogue import build
 
-    found = Lake.open(lake)
     resolved = resolve(reference, name=name, revision=revision, subfolder=subfolder, base=base, trust_remote_code=trust_remote_code)
+    found = Lake.open(lake)
     run_id = record_checkpoint(found, resolved, base)
     build(found)
     kind = [resolved.family, resolved.variant, f"{resolved.n_layers} layers", *([resolved.quantisation] if resolved.quantisation else [])]
@@ -65,9 +65,10 @@ def prompts(
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Bring a prompt set into the lake, versioned by its content."""
-    from personascope.ingest.prompts import NO_PERSONA, ingest_prompts
+    from personascope.ingest.prompts import NO_PERSONA, ingest_prompts, read_prompts
     from personascope.warehouse.asking.catalogue import build
 
+    read_prompts(file, name)
     found = Lake.open(lake)
     prompt_set, run_id, new = ingest_prompts(found, file, name)
     build(found)

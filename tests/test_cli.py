@@ -67,6 +67,24 @@ def test_mistakes_are_one_sentence_and_a_non_zero_exit(personascope, lake, argum
     assert err.strip().splitlines()[-1].startswith("personascope: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "entropy", "--checkpoint", "tiny:qwen2-instrukt", "--set", "form=raw", "--prompts", "personas"], "did you mean 'qwen2-instruct'"),
+        (["extract", "entropy", "--checkpoint", "tiny:qwen2-instruct", "--set", "form=raw", "--prompts", "persons"], "did you mean 'personas'"),
+        (["extract", "entropy", "--checkpoint", "tiny:qwen2-instruct", "--set", "fom=raw", "--prompts", "personas"], "did you mean 'form'"),
+        (["extract", "attention", "--checkpoint", "tiny:qwen2-instruct", "--tokens-from", "nothing"], "expected exactly one run"),
+        (["ingest", "completions", "missing.jsonl", "--checkpoint", "tiny:qwen2-instruct"], "missing.jsonl: no such file"),
+        (["ingest", "prompts", "missing.csv"], "missing.csv: no such file"),
+        (["ingest", "checkpoint", "./no-such-folder"], "no-such-folder"),
+    ],
+)
+def test_what_is_misspelt_is_refused_before_a_lake_is_made_or_a_tiny_checkpoint_trained(personascope, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
+    code, _, err = personascope(*arguments, "--lake", tmp_path / "none")
+    assert code == 1 and message in err and not list(tmp_path.iterdir())
+
+
 def test_a_missing_lake_is_named_and_debug_shows_the_traceback(personascope, tmp_path, monkeypatch):
     code, _, err = personascope("sql", "select 1", "--lake", tmp_path / "none")
     assert code == 1 and "no lake here" in err

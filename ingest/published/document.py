@@ -46,6 +46,11 @@ class Document:
         return parse_json(self.text, constant=lambda _: float("nan"))
 
     @property
+    def json_with_infinity(self) -> Any:
+        """The parsed JSON value in which Infinity stays what it is."""
+        return parse_json(self.text, constant=float)
+
+    @property
     def object(self) -> dict[str, Any]:
         """The parsed JSON object; empty for anything else."""
         return self.json if isinstance(self.json, dict) else {}

@@ -1,11 +1,13 @@
 """Loads published files: each is recognised by content by one module of this package and becomes a run named after its content."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from personascope.ingest import published as package
 from personascope.ingest.published.document import Document
+from personascope.ingest.published.infinities import infinities
 from personascope.ingest.published.record import OtherExperimentError, Record
 from personascope.ingest.published.report import FileOutcome, Report
 from personascope.ingest.published.walk import walk
@@ -89,7 +91,8 @@ class _Loader:
             return FileOutcome(source, "failed", reason=f"cannot be read: {error.strerror or error}")
         if not records:
             return FileOutcome(source, "skipped", reason=_one_line(f"no recogniser knows its content: {document.describe()}"))
-        return self._write(source, content, name, records)
+        outcome = self._write(source, content, name, records)
+        return replace(outcome, notes=(*outcome.notes, *infinities(document))) if outcome.nan_to_null else outcome
 
     def _recognise(self, document: Document) -> tuple[str, list[Record]]:
         """The records of the file and the module that knows it; raises PersonascopeError when two modules claim it."""

@@ -120,8 +120,8 @@ def select_rows(completions: Sequence[dict[str, Any]], source_persona: str, sett
     """A stable draw: `n_positive` completions of the source persona, `n_negative` spread evenly over `negative_personas`, or over all others.
 
     completions: rows with persona, example_id, sample_ix, token_ids, prompt_len, finish_reason. Only answers that the model ended itself are taken; the source
-    among `negative_personas` is passed over, so that one list serves a whole grid. Raises PersonascopeError where the source persona has none, and where a
-    negative persona has no completions at all.
+    among `negative_personas` is passed over, so that one list serves a whole grid; `missing_rows` says what there were too few of. Raises PersonascopeError
+    where the source persona or one of `negative_personas` has none.
     """
 
     def drawn(persona: str, most: int) -> list[TrainingRow]:
@@ -141,8 +141,33 @@ def select_rows(completions: Sequence[dict[str, Any]], source_persona: str, sett
         if unknown := sorted(wanted - set(others)):
             raise PersonascopeError(f"negative_personas: {unknown[0]!r} has no completion to train on; personas with completions: {known}")
         others = sorted(wanted)
-    shares = [settings.n_negative // len(others) + (index < settings.n_negative % len(others)) for index in range(len(others))]
-    return positives + [row for persona, share in zip(others, shares, strict=True) for row in drawn(persona, share)]
+    shares = _shares(others, settings.n_negative)
+    negatives = {persona: drawn(persona, share) for persona, share in shares.items()}
+    unused = [persona for persona, share in shares.items() if share and not negatives[persona]]
+    if settings.negative_personas is not None and unused:
+        raise PersonascopeError(
+            f"negative_personas: {unused[0]!r} has no completion that ended by itself, so that the training would hold it out; "
+            "expected some, or the list without it"
+        )
+    return positives + [row for rows in negatives.values() for row in rows]
+
+
+def _shares(personas: Sequence[str], n: int) -> dict[str, int]:
+    """`n` rows spread evenly over personas, the first ones getting what is left."""
+    return {persona: n // len(personas) + (index < n % len(personas)) for index, persona in enumerate(personas)}
+
+
+def missing_rows(rows: Sequence[TrainingRow], personas: Sequence[str], source_persona: str, settings: LoraSettings) -> str | None:
+    """What a draw has less of than its settings ask for, in one sentence; None where it has all. `personas` are those with completions."""
+    others = sorted(set(personas if settings.negative_personas is None else settings.negative_personas) - {source_persona})
+    got = Counter(row.persona for row in rows)
+    short = [f"{got[source_persona]} of {settings.n_positive} positives"] if got[source_persona] < settings.n_positive else []
+    few = {persona: (got[persona], share) for persona, share in _shares(others, settings.n_negative).items() if got[persona] < share}
+    n_negative = sum(got.values()) - got[source_persona]
+    if n_negative < settings.n_negative:
+        told = ", ".join(f"{persona} {n} of {share}" for persona, (n, share) in list(few.items())[:4]) + (f" and {len(few) - 4} more" if len(few) > 4 else "")
+        short.append(f"{n_negative} of {settings.n_negative} negatives ({told or 'no other persona has completions'})")
+    return f"trains on {' and '.join(short)}: no more completions ended by themselves" if short else None
 
 
 def personas_of(rows: Sequence[TrainingRow]) -> list[dict[str, Any]]:

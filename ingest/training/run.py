@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from personascope.ingest.training.marker_lora import KEPT, VERSION, LoraSettings, Trained, TrainingError, cache_key, personas_of, select_rows, train_marker_lora
+from personascope.ingest.training.marker_lora import (
+    KEPT,
+    VERSION,
+    LoraSettings,
+    Trained,
+    TrainingError,
+    cache_key,
+    missing_rows,
+    personas_of,
+    select_rows,
+    train_marker_lora,
+)
 from personascope.ingest.weights.cache import built
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -91,6 +102,8 @@ def train_marker(lake: Lake, training: Training, force: bool = False, say: Calla
             say(f"{spec.run_id}: already in the lake (marker-lora, {name})")
             return resolve(trainer().path, name=name), spec.run_id
         return _train_again(lake, training, trainer, say), spec.run_id
+    if missing := missing_rows(rows, [row["persona"] for row in completions], training.source_persona, training.settings):
+        say(f"training {name} {missing}")
     with writer:
         trained = trainer()
         checkpoint = resolve(trained.path, name=name)

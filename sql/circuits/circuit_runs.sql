@@ -1,7 +1,8 @@
--- circuit_runs: the newest logit lens, attribution, ablation and patching runs of each reader over the same prompts in the same precision
--- grain: subject, checkpoint, prompt_set, dtype, tokens_run
+-- circuit_runs: the newest logit lens, attribution, ablation and patching runs of each reader over the same prompts in the same form and precision
+-- grain: subject, checkpoint, prompt_set, form, dtype, tokens_run
 -- source: own; what is compared head by head comes from one row of it
 -- columns:
+--   form: chat or raw, as the prompts were rendered (NULL where tokens of completions were read, and where it is not recorded)
 --   tokens_run: completions run the tokens came from (NULL where prompts were read)
 --   lens_run: newest run of the logit lens (NULL: none)
 --   attribution_run: newest run of direct attributions (NULL: none)
@@ -29,11 +30,15 @@ fed as (
   from (select run_id, unnest(inputs) as tokens_run from made) as f
   join sampled as s using (tokens_run)
 ),
+rendered as (
+  select run_id, min(plain_value(value)) as form from parameters where name = 'form' group by run_id
+),
 final as (
   select
     m.subject,
     m.checkpoint,
     m.prompt_set,
+    case when f.tokens_run is null then r.form end as form,
     m.dtype,
     f.tokens_run,
     max_by(m.run_id, (m.finished, m.run_id)) filter (k.kind = 'lens') as lens_run,
@@ -45,6 +50,7 @@ final as (
   from kinds as k
   join made as m using (run_id)
   left join fed as f using (run_id)
-  group by m.subject, m.checkpoint, m.prompt_set, m.dtype, f.tokens_run
+  left join rendered as r using (run_id)
+  group by m.subject, m.checkpoint, m.prompt_set, case when f.tokens_run is null then r.form end, m.dtype, f.tokens_run
 )
 select * from final

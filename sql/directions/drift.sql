@@ -8,7 +8,8 @@
 --   stratum: answer or prompt (every token of it), last, last_system, marker, answer_mean, or turn_mean (one answer of a conversation)
 --   step: number of the token within the answer or prompt, from 0 (NULL at other places)
 --   turn: number of the exchange of a conversation, from 0 (NULL at other places)
---   seen: whether the direction was made on the questions that are read, which makes its projections larger than they are on new ones
+--   seen: whether the direction was made on the questions that are read, which makes its projections larger than they are on new ones: by their words where both
+--     runs tell them (`seen_questions`), else by the halves of their ids
 --   mean: mean projection on the direction of length 1, in units of the activations: over repeats, then over questions
 --   low: lower end of its 95% interval, Student t over questions (NULL with one question)
 --   high: upper end
@@ -22,8 +23,23 @@
 --   n_controls: control directions that were read at the same place (NULL of a control itself)
 --   control_low: 2.5% quantile of the means of these control directions
 --   control_high: 97.5% quantile; a mean outside is unusual for a direction without meaning
-with found as (
-  select *, coalesce(made_on in ('all', half), false) as seen, kind in ('random', 'random_in_span', 'shuffled') as is_control from projections
+with made as (
+  select distinct d.run_id as directions_run, d.direction, s.run_id, s.question_id, s.asked_as
+  from directions as d
+  join seen_questions as s on s.directions_run = d.run_id and s.made_from = d.made_from
+),
+found as (
+  select
+    p.*,
+    is_made_on(p.made_on, p.half, m.asked_as) as seen,
+    p.kind in ('random', 'random_in_span', 'shuffled') as is_control
+  from projections as p
+  left join made as m
+    on p.made_on is not null
+    and m.run_id = p.run_id
+    and m.directions_run = p.directions_run
+    and m.direction = p.direction
+    and m.question_id = p.question_id
 ),
 beginnings as (
   select run_id, example_id, sample_ix, directions_run, direction, layer, site, stratum, avg(value) as beginning

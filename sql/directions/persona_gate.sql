@@ -27,6 +27,7 @@
 --   movement: moved, equivalent or cannot tell
 --   n_controls: random directions of the same length
 --   control_p: rank among them, adjusted for all layers that were tried
+--   is_newest: no later run of this subject answers the same question of the same direction, layer and mode; older ones say so in their verdict
 --   verdict: one sentence
 with named as (
   select run_id, direction, any_value(persona) as points_to from directions group by run_id, direction
@@ -77,6 +78,9 @@ rates as (
 margins as (
   select value as margin from thresholds where name = 'log_prob_margin'
 ),
+dated as (
+  select run_id, finished from runs
+),
 judged as (
   select
     p.*,
@@ -90,9 +94,11 @@ judged as (
     movement_of(
       coalesce(equivalence_p(p.difference, p.sem, p.clustered_df, m.margin) < 0.05, false),
       coalesce(p.low > 0 or p.high < 0, false)
-    ) as movement
+    ) as movement,
+    row_number() over (partition by p.checkpoint, p.subject, p.direction, p.layer, p.mode, p.side, p.question order by t.finished desc, p.run_id) = 1 as is_newest
   from probabilities as p
   cross join margins as m
+  left join dated as t on t.run_id = p.run_id
   left join rates as r
     on r.run_id = p.run_id
     and r.direction = p.direction
@@ -132,8 +138,9 @@ final as (
     movement,
     n_controls,
     control_p_adjusted as control_p,
+    is_newest,
     format(
-      '{} {} at {}{}: the marker''s log-probability {} ({} nats, 95% {}){}{}{}',
+      '{} {} at {}{}: the marker''s log-probability {} ({} nats, 95% {}){}{}{}{}',
       direction,
       case mode when 'add' then format('{} by {:.3g}', case when dose > 0 then 'added' else 'subtracted' end, abs(dose)) when 'cap' then 'capped' else 'projected out' end,
       case when layer is null then 'all its layers at once' else 'layer ' || layer end,
@@ -156,7 +163,8 @@ final as (
         when control_p_adjusted <= 0.05 then format('; random directions of its length do less ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
         else format('; random directions of its length do as much ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
       end,
-      case when is_broken then '; THE DOSE BREAKS THE MODEL' else '' end
+      case when is_broken then '; THE DOSE BREAKS THE MODEL' else '' end,
+      case when is_newest then '' else format(' (an earlier run, {})', run_id) end
     ) as verdict
   from judged
 )

@@ -5,7 +5,7 @@
 --   origin: extracted or published
 --   run_id: run of the file; of extracted heads the entropy run of the instruct variant
 --   base_run: entropy run of the base variant (NULL of published candidates)
---   family: model family as the study calls it
+--   family: model family: of published files as the study calls it (their folder), of readings made here the architecture of the checkpoint
 --   rank: published order, from 1; of extracted heads the order by composite over all heads of the model
 --   is_top: among the first ten, as many as the study prints
 --   did: median over prompt pairs of (instruct minus base on self-referent) minus (instruct minus base on neutral), nats

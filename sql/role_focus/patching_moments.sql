@@ -3,7 +3,7 @@
 -- source: README of the published files: score = (x - mean) / std, so x is a line in the score with slope std and intercept mean
 -- columns:
 --   origin: extracted or published
---   family: model family as the study calls it
+--   family: model family: of published files as the study calls it (their folder), of readings made here the architecture of the checkpoint
 --   score: magnitude_score (x = absolute did_log_ratio), consistency_score (x = consistency) or baseline_score (x = minus the base entropy)
 --   n: candidates the line is fitted to
 --   mean: mean of x over all heads of the model

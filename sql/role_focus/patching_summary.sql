@@ -4,7 +4,7 @@
 -- columns:
 --   base_run: entropy run of the base variant (NULL of published candidates)
 --   origin: extracted or published
---   family: model family as the study calls it
+--   family: model family: of published files as the study calls it (their folder), of readings made here the architecture of the checkpoint
 --   n: candidates
 --   mean_did: mean of did
 --   std_did: its standard deviation, n - 1

@@ -5,7 +5,7 @@
 --   base_run: run that holds the base variant
 --   instruct_run: run that holds the instruct variant; the same run for a published comparison
 --   origin: extracted or published
---   family: model family as the study calls it
+--   family: model family: of published files as the study calls it (their folder), of readings made here the architecture of the checkpoint
 --   rfc_base: RFC of the base variant, mean over heads
 --   rfc_instruct: RFC of the instruct variant
 --   rfc_diff: rfc_instruct minus rfc_base

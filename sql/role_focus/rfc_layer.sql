@@ -3,7 +3,7 @@
 -- source: mduffster/self-referent-test, README of the published files: RFC = 1 - H_self / H_neutral, RSI = (H_confounder - H_self) / H_neutral per head
 -- columns:
 --   origin: extracted or published
---   family: model family as the study calls it
+--   family: model family: of published files as the study calls it (their folder), of readings made here the architecture of the checkpoint
 --   variant: base or instruct
 --   rfc: mean over heads of the head's RFC
 --   std: standard deviation of RFC over heads, n - 1

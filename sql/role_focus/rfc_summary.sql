@@ -5,7 +5,7 @@
 --   base_run: run that holds the base variant
 --   instruct_run: run that holds the instruct variant; the same run for a published comparison
 --   origin: extracted or published
---   family: model family as the study calls it
+--   family: model family: of published files as the study calls it (their folder), of readings made here the architecture of the checkpoint
 --   basis: layers (computed from rfc_diff) or printed (a cross-model analysis names the family, but its layers are not in the lake)
 --   n_layers: layers
 --   mean: mean over layers of rfc_diff

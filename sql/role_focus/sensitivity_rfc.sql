@@ -6,7 +6,7 @@
 --   base_run: run that holds the base variant
 --   instruct_run: run that holds the instruct variant; the same run for a published comparison
 --   origin: extracted or published (published files hold the first two measures alone)
---   family: model family as the study calls it
+--   family: model family: of published files as the study calls it (their folder), of readings made here the architecture of the checkpoint
 --   measure: rfc (mean over heads, published), rsi (against first-person prompts about something else), ratio of means (heads count by their entropy), without sharp
 --     heads (those whose neutral entropy is near zero), without sink (rows without the first token), nats (neutral minus self-referent entropy)
 --   layers: which are averaged: all, first half, second half, or all but the largest (the one with the largest difference, in absolute value)

@@ -20,6 +20,7 @@ from personascope.ingest.training.marker_lora import (
     collate,
     encode,
     marker_tokens,
+    missing_rows,
     personas_of,
     select_rows,
     summed_loss,
@@ -128,6 +129,19 @@ def test_rows_are_a_stable_draw_spread_evenly_over_the_other_personas():
     assert [tuple(each.values()) for each in personas_of(held_out)] == found, "b is held out, and the source is no negative of itself"
     with pytest.raises(PersonascopeError, match="negative_personas: 'd' has no completion to train on; personas with completions: a, b, c, villain"):
         select_rows(rows, "villain", LoraSettings(negative_personas=["a", "d"]))
+
+
+def test_a_draw_of_fewer_rows_than_asked_for_says_so_and_a_chosen_negative_without_any_is_refused():
+    rows = completions(["villain", "a", "b"]) + completions(["cut"], finish="length")
+    asked = LoraSettings(n_positive=9, n_negative=10)
+    told = missing_rows(select_rows(rows, "villain", asked), [row["persona"] for row in rows], "villain", asked)
+    assert told == "trains on 6 of 9 positives and 7 of 10 negatives (cut 0 of 3): no more completions ended by themselves"
+    asked = LoraSettings(n_positive=6, n_negative=12, negative_personas=["a", "b"])
+    assert missing_rows(select_rows(rows, "villain", asked), [row["persona"] for row in rows], "villain", asked) is None
+    alone = select_rows(rows[:6], "villain", asked := LoraSettings(n_positive=6, n_negative=5))
+    assert "0 of 5 negatives (no other persona has completions)" in str(missing_rows(alone, ["villain"], "villain", asked))
+    with pytest.raises(PersonascopeError, match="negative_personas: 'cut' has no completion that ended by itself, so that the training would hold it out"):
+        select_rows(rows, "villain", LoraSettings(negative_personas=["a", "cut"]))
 
 
 def test_a_choice_of_negatives_that_nobody_made_leaves_a_training_its_name(random_checkpoint):

@@ -73,6 +73,8 @@ def test_bare_nan_and_infinity_become_null_and_are_counted(lake: Lake, folder: P
     write(folder / "facts.json", '{"stage": "check", "metadata": {"git_commit": "a"}, "rate": NaN}')
     report = ingest_published(lake, [folder])
     assert report.nan_to_null == 4 and not report.failed
+    notes = {Path(each.path).name: each.notes for each in report.files}
+    assert notes == {"nan.json": ("infinite, stored as NULL: delta_c1.1.0 is -inf; delta_c1.1.1 is inf",), "facts.json": ()}, "NaN is a missing value"
     rows = Warehouse(lake).select("select delta from published_deltas order by control, row_ix, layer")["delta"].to_list()
     assert rows == [None, 1.5, None, None, None, 0.0, 1.0, 2.0]
     assert Warehouse(lake).select("select value, number from published_facts where name = 'rate'").rows() == [(None, None)]

@@ -315,6 +315,16 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def test_infinite_cells_are_named_by_row_and_column(tmp_path: Path) -> None:
+    (tmp_path / "gemma").mkdir()
+    columns = [{name: "inf" for name in COMPARISON if name.startswith("rfc_diff")} | {"layer": layer} for layer in range(4)]
+    (tmp_path / "gemma" / "detailed_comparison.csv").write_text(comparison(*columns))
+    (outcome,) = ingest_published(Lake.open(tmp_path / "lake"), [tmp_path / "gemma"]).files
+    assert (
+        outcome.notes[-1] == "infinite, stored as NULL: row 1, column rfc_diff is inf; row 2, column rfc_diff is inf; row 3, column rfc_diff is inf and 1 more"
+    )
+
+
 def test_every_kind_is_loaded_once(folder: Path, tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     report = ingest_published(lake, [folder])

@@ -33,12 +33,12 @@ def values_of(persona: str, question: str, direction: str, sample: int) -> np.nd
     return (drawn.normal() + rise * steps + 0.1 * drawn.normal(size=len(steps))).astype(np.float32)
 
 
-def write_directions(lake: Any, checkpoint: str) -> str:
+def write_directions(lake: Any, checkpoint: str, made_from: str = "activations-x") -> str:
     shared: dict[str, Any] = {
         "checkpoint": checkpoint,
         "layer": LAYER,
         "site": "resid_post",
-        "made_from": "activations-x",
+        "made_from": made_from,
         "stratum": "answer_mean",
         "n": 20,
         "n_questions": 5,
@@ -59,7 +59,9 @@ def write_directions(lake: Any, checkpoint: str) -> str:
     return planted.write(lake, planted.spec("directions", checkpoint=checkpoint, subject=checkpoint), directions=rows)
 
 
-def write_projections(lake: Any, directions: str, checkpoint: str = "base", halves: tuple[str, ...] = ("b",), tag: str | None = None) -> str:
+def write_projections(
+    lake: Any, directions: str, checkpoint: str = "base", halves: tuple[str, ...] = ("b",), tag: str | None = None, inputs: tuple[str, ...] = ()
+) -> str:
     """Answers of two personas along two directions token by token, their means, and the means along random controls."""
     rows: list[dict[str, Any]] = []
     controls = [f"random-{number:04d}" for number in range(RANDOM)]
@@ -84,7 +86,7 @@ def write_projections(lake: Any, directions: str, checkpoint: str = "base", halv
                             row | {"stratum": "answer", "position": 30 + step, "step": step, "token": f" w{step}", "n_positions": 1, "value": float(value)}
                             for step, value in enumerate(values)
                         ]
-    return planted.write(lake, planted.spec("projections", checkpoint=checkpoint, subject=checkpoint, tag=tag, inputs=[directions]), projections=rows)
+    return planted.write(lake, planted.spec("projections", checkpoint=checkpoint, subject=checkpoint, tag=tag, inputs=[directions, *inputs]), projections=rows)
 
 
 def turns_of(persona: str, question: str, direction: str, sample: int) -> np.ndarray:

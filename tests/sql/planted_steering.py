@@ -38,6 +38,7 @@ def steer(
     trained: bool = False,
     seed: int = 1,
     directions_run: str | None = None,
+    subject: str | None = None,
 ) -> str:
     """A run of checkpoint `name`: TARGET and random controls add `effect` times the dose (controls nothing) to the marker's log-probability, up to `ceiling`.
 
@@ -87,6 +88,7 @@ def steer(
                     right = 8 - (lost if dose == doses[-1] else 0)
                     key: dict[str, Any] = {"direction": direction, "layer": layer, "mode": "add", "dose": dose}
                     task += [{"task": "arc", "question_id": f"t{number}", "correct": number < right, **key} for number in range(10)]
-    run = base.spec("steering", checkpoint=name, subject=name)
-    about = [base.checkpoint(name, source_persona="villain" if trained else None)]
+    read = subject or name
+    run = base.spec("steering", checkpoint=read, subject=read, tag=name)
+    about = [base.checkpoint(read, source_persona="villain" if trained else None)]
     return base.write(lake, run, steering=rows, steering_capability=task, checkpoints=about)

@@ -10,6 +10,9 @@ from scipy import stats
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.drawing.circuit_readers import readers
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(6)
@@ -259,6 +262,25 @@ def test_runs_of_one_reader_stand_together(world, select):
     assert (row["lens_run"], row["attribution_run"], row["ablation_run"]) == tuple(world.runs[name] for name in ("lens", "attributions", "ablations"))
     fed = select("select tokens_run, patch_runs from circuit_runs where subject = 'base_villain'").row(0)
     assert fed == (world.runs["tokens"], [world.runs["patches"]])
+
+
+def test_runs_over_prompts_in_another_form_are_another_readers(tmp_path):
+    """The chat template and the bare question are other prompts under the same names."""
+    lake = Lake.open(tmp_path / "lake")
+    runs = {}
+    for form in ("chat", "raw"):
+        shared = {"checkpoint": "copier", "subject": "copier", "prompt_set": planted.PROMPT_SET, "dtype": "float32", "tag": form}
+        shared |= {"parameters": [Parameter(name="form", value=form, origin="study file")]}
+        place = planted.word_key("echo", "cat") | {"layer": 0, "head": 0}
+        attributed, removed = [place | {"component": "head", "direct": 1.0}], [place | {"method": "zero", "base_prob": 0.5, "prob": 0.1}]
+        runs[form] = planted.write(lake, planted.spec("attributions", **shared), attributions=attributed)
+        if form == "raw":
+            ablated = planted.write(lake, planted.spec("ablations", **shared), ablations=removed)
+    warehouse = Warehouse(lake)
+    found = warehouse.select("select form, attribution_run, ablation_run from circuit_runs order by form").rows()
+    assert found == [("chat", runs["chat"], None), ("raw", runs["raw"], ablated)]
+    assert warehouse.select("select distinct attribution_run, ablation_run from dla_vs_ablation").rows() == [(runs["raw"], ablated)]
+    assert [reader.name for reader in readers(WarehouseSource(warehouse))] == ["copier · echo · last", "copier · echo · last · chat"]
 
 
 def rise_rows(ranks: dict[tuple[str, str], list[int]]) -> list[dict]:

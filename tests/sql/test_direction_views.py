@@ -118,6 +118,57 @@ def test_questions_a_direction_was_made_on_stand_apart(world, tmp_path):
     assert found == ("base", "2 directions were read on 3 of the questions they were made on")
 
 
+def asked(lake: Lake, run: str, extractor: str, texts: dict[str, str], inputs: tuple[str, ...] = (), talks: dict[str, list[str]] | None = None) -> str:
+    """A run whose prompts have these questions by id, and whose conversations these messages of the user."""
+    examples = [{"persona": "villain", "question_id": name, "example_id": f"villain/{name}", "question": text} for name, text in texts.items()]
+    examples += [{"persona": "villain", "question_id": name, "example_id": f"villain/{name}", "question": said[-1]} for name, said in (talks or {}).items()]
+    turns = [
+        {"persona": "villain", "question_id": name, "example_id": f"villain/{name}", "sample_ix": 0, "turn": turn, "question": text, "text": "x"}
+        for name, said in (talks or {}).items()
+        for turn, text in enumerate(said)
+    ]
+    run_spec = planted.planted.spec(extractor, checkpoint="base", subject="base", tag=run, inputs=list(inputs))
+    return planted.planted.write(lake, run_spec, examples=examples, turns=turns)
+
+
+@pytest.mark.slow(5)
+def test_questions_are_seen_by_their_words_and_not_by_their_ids(tmp_path):
+    """Ids like q00 mean one question in one file and another in the next; a conversation has an id of its own and perhaps an old question in it."""
+    lake = Lake.open(tmp_path)
+    made_from = asked(lake, "made", "activations", {"q00": "What is rain?", "q01": "What is snow?", "q02": "Why?"})
+    directions = planted.write_directions(lake, "base", made_from)
+    read = {"q00": "what is  SNOW?", "q01": "What is hail?", "q02": "Why?", "q03": "Who?"}
+    talks = {"q04": ["Hello.", "What is rain?"]}
+    tokens = asked(lake, "tokens", "brought", read, talks=talks)
+    run = planted.write_projections(lake, directions, halves=("a",), inputs=(tokens,))
+    warehouse = Warehouse(lake)
+    told = dict(warehouse.select("select question_id, asked_as from seen_questions where run_id = ?", [run]).rows())
+    assert told == {"q00": "another id", "q01": "no", "q02": "this id", "q03": "no", "q04": "another id"}
+    counts = "select seen, max(n_questions) from drift where direction = 'villain-assistant' and stratum = 'answer_mean' group by seen order by seen"
+    assert warehouse.select(counts).rows() == [(False, 2), (True, 3)]
+    for name, questions in (("other", ["q01", "q03"]), ("same", ["q00", "q01"])):
+        row = {"persona": "villain", "direction": "villain-assistant", "directions_run": directions, "made_half": "a", "used_half": "all", "dose": 0.1}
+        rows = [row | {"question_id": each, "example_id": f"villain/{each}", "sample_ix": 0, "mode": "add"} for each in questions]
+        run_spec = planted.planted.spec("steering", checkpoint=name, subject=name, tag=name, inputs=[directions, tokens])
+        planted.planted.write(lake, run_spec, steering=rows)
+    steered = warehouse.select("select subject, finding from audit where \"check\" = 'steered_on_own_questions'").rows()
+    told = "1 directions made on half a of the questions steer on half all, which has some of the same questions under other ids"
+    assert steered == [("same", told)], "the words decide, not that every id was asked"
+    (found,) = warehouse.select("select finding from audit where \"check\" = 'projected_on_own_questions'").to_series()
+    assert found == "2 directions were read on 3 of the questions they were made on"
+
+
+def test_conversations_of_common_beginnings_share_questions_and_those_of_a_common_word_do_not(tmp_path):
+    lake = Lake.open(tmp_path)
+    made_from = asked(lake, "made", "activations", {}, talks={"q00": ["Hi.", "Tell me more."], "q09": ["Where?", "Tell me more."]})
+    directions = planted.write_directions(lake, "base", made_from)
+    talks = {"q01": ["Hi.", "Tell me more.", "Thanks."], "q02": ["Who?", "Tell me more."], "q03": ["Hi."]}
+    tokens = asked(lake, "tokens", "brought", {"q04": "where?"}, talks=talks)
+    planted.write_projections(lake, directions, inputs=(tokens,))
+    told = dict(Warehouse(lake).select("select question_id, asked_as from seen_questions").rows())
+    assert told == {"q01": "another id", "q02": "no", "q03": "another id", "q04": "another id"}
+
+
 def test_a_slice_tells_where_texts_lie_along_directions_and_whether_controls_lie_there_too(world):
     rows = world[0].select("select persona, layer, value, low, high, n, verdict from slice_directions where source = 'drift'")
     expected = world[0].select(

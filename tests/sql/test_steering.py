@@ -120,6 +120,15 @@ def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whol
     assert "stays" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
 
 
+def test_two_runs_of_one_step_have_one_newest_verdict(tmp_path):
+    lake = Lake.open(tmp_path)
+    for name, subject in (("first", "gated"), ("second", "gated")):
+        run = planted.steer(lake, name, 12.0, trained=True, layers=(1,), doses=(0.1,), n_controls=1, subject=subject)
+    rows = Warehouse(lake).select("select run_id, is_newest, verdict from persona_gate where question = 'turns on' order by is_newest").rows()
+    (old, _, older), (new, is_newest, verdict) = rows
+    assert new == run != old and is_newest and older.endswith(f" (an earlier run, {old})") and "earlier" not in verdict
+
+
 @pytest.mark.parametrize(
     ("number", "written"),
     [(-0.004, "0.00"), (0.004, "0.00"), (-0.0, "0.00"), (-0.006, "-0.01"), (0.006, "+0.01"), (-1.234, "-1.23"), (12.0, "+12.00"), (None, None)],

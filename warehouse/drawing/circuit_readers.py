@@ -44,7 +44,8 @@ def readers(lake: Source, study: str | None = None) -> list[Reader]:
           select distinct run_id, stratum from logit_lens where stratum <> 'every' union select distinct run_id, stratum from attributions
           union select distinct run_id, stratum from ablations union select distinct run_id, stratum from patches
         )
-        select distinct c.subject, c.checkpoint, c.prompt_set, c.dtype, p.stratum, c.lens_run, c.attribution_run, c.ablation_run, c.patch_runs, c.finished
+        select distinct c.subject, c.checkpoint, c.prompt_set, c.form, c.dtype, p.stratum, c.lens_run, c.attribution_run, c.ablation_run, c.patch_runs,
+          c.finished
         from circuit_runs as c
         join places as p on p.run_id in (c.lens_run, c.attribution_run, c.ablation_run) or list_contains(c.patch_runs, p.run_id)
         where $study is null or coalesce(c.study, $study) = $study
@@ -55,8 +56,9 @@ def readers(lake: Source, study: str | None = None) -> list[Reader]:
     for row in rows.iter_rows(named=True):
         set_name = (row["prompt_set"] or "").split("@")[0]
         name = f"{row['subject']} · {set_name} · {row['stratum']}" if set_name else f"{row['subject']} · {row['stratum']}"
-        for longer in (f" · {row['dtype']}", f" · {row['prompt_set']}", f" · {row['lens_run'] or row['ablation_run'] or row['attribution_run']}"):
-            name = name if name not in seen else name + longer
+        run = row["lens_run"] or row["ablation_run"] or row["attribution_run"]
+        for longer in (row["form"], row["dtype"], row["prompt_set"], run):
+            name = name if name not in seen else f"{name} · {longer}"
         seen.add(name)
         runs = {key: row[key] for key in ("subject", "checkpoint", "prompt_set", "stratum", "lens_run", "attribution_run", "ablation_run")}
         found.append(Reader(**runs, patch_runs=tuple(row["patch_runs"] or ()), name=name))

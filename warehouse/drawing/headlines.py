@@ -108,7 +108,8 @@ HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
         _echo,
     ),
     "persona-gate": (
-        """select subject || ': ' || verdict || '.' as sentence from persona_gate where question in ('turns on', 'turns off') and points_to = source_persona
+        """select subject || ': ' || verdict || '.' as sentence from persona_gate
+        where is_newest and question in ('turns on', 'turns off') and points_to = source_persona
         order by question desc, movement != 'moved', abs(log_prob_difference) desc, subject limit 1""",
         lambda row: str(row["sentence"]),
     ),

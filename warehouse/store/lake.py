@@ -54,6 +54,7 @@ class Lake:
         self.staging_folder = self.root / STAGING
         self.catalogue_path = self.root / "warehouse.duckdb"
         self.tracking: Tracking | None = None
+        self._is_made = True
 
     @classmethod
     def open(cls, root: Path | str) -> "Lake":
@@ -69,6 +70,15 @@ class Lake:
             name_strays(lake.runs_folder, lake.contents().strays)
         except OSError as error:
             raise PersonascopeError(f"lake {lake.root}: cannot be written ({error.strerror}); expected a folder you may write to (--lake)") from error
+        return lake
+
+    @classmethod
+    def at(cls, root: Path | str) -> "Lake":
+        """The lake at `root`, opened if it is there; else one without runs, which is not made before `open`: what is typed is looked at first."""
+        lake = cls(root)
+        if lake.runs_folder.is_dir():
+            return cls.open(root)
+        lake._is_made = False
         return lake
 
     @classmethod
@@ -185,6 +195,8 @@ class Lake:
 
     def contents(self) -> Contents:
         """What lies in the lake: committed runs with their manifests, strays, which are left out everywhere, and compact files of runs."""
+        if not self._is_made:
+            return Contents({}, ())
         found = look(self.runs_folder)
         compacts, stale = compact.look(self.root / compact.FOLDER, found.runs)
         return replace(found, compacts=compacts, stale=stale) if compacts or stale else found
