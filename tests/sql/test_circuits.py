@@ -280,7 +280,7 @@ def test_runs_over_prompts_in_another_form_are_another_readers(tmp_path):
     found = warehouse.select("select form, attribution_run, ablation_run from circuit_runs order by form").rows()
     assert found == [("chat", runs["chat"], None), ("raw", runs["raw"], ablated)]
     assert warehouse.select("select distinct attribution_run, ablation_run from dla_vs_ablation").rows() == [(runs["raw"], ablated)]
-    assert [reader.name for reader in readers(WarehouseSource(warehouse))] == ["copier · echo · last", "copier · echo · last · chat"]
+    assert [reader.name for reader in readers(WarehouseSource(warehouse))] == ["copier · echo · last · raw", "copier · echo · last · chat"]
 
 
 def rise_rows(ranks: dict[tuple[str, str], list[int]]) -> list[dict]:

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import polars as pl
+
 from personascope.warehouse.asking.source import Source
+from personascope.warehouse.drawing.run_words import telling_apart
 from personascope.warehouse.drawing.words import count
 
 LEAST_ACCURACY = 0.5
@@ -44,24 +47,26 @@ def readers(lake: Source, study: str | None = None) -> list[Reader]:
           select distinct run_id, stratum from logit_lens where stratum <> 'every' union select distinct run_id, stratum from attributions
           union select distinct run_id, stratum from ablations union select distinct run_id, stratum from patches
         )
-        select distinct c.subject, c.checkpoint, c.prompt_set, c.form, c.dtype, p.stratum, c.lens_run, c.attribution_run, c.ablation_run, c.patch_runs,
-          c.finished
+        select distinct c.subject, c.checkpoint, c.prompt_set, c.form, c.dtype, c.tokens_run, p.stratum, c.lens_run, c.attribution_run, c.ablation_run,
+          c.patch_runs, c.finished
         from circuit_runs as c
         join places as p on p.run_id in (c.lens_run, c.attribution_run, c.ablation_run) or list_contains(c.patch_runs, p.run_id)
         where $study is null or coalesce(c.study, $study) = $study
         order by c.finished desc, c.subject, p.stratum""",
         study=study,
     )
-    found, seen = [], set[str]()
+    rows = rows.with_columns(
+        run=pl.coalesce("lens_run", "ablation_run", "attribution_run", pl.col("patch_runs").list.first()),
+        title=pl.concat_str("subject", pl.col("prompt_set").str.split("@").list.first(), "stratum", separator=" · ", ignore_nulls=True),
+    )
+    names = dict[tuple[str, str], str]()
+    for (title,), alike in rows.group_by("title"):
+        words = alike.select("run", "stratum", words=telling_apart(alike, ("form", "dtype", "prompt_set", "tokens_run", "run")))
+        names |= {(run, stratum): f"{title} · {more}" if more else str(title) for run, stratum, more in words.iter_rows()}
+    found = []
     for row in rows.iter_rows(named=True):
-        set_name = (row["prompt_set"] or "").split("@")[0]
-        name = f"{row['subject']} · {set_name} · {row['stratum']}" if set_name else f"{row['subject']} · {row['stratum']}"
-        run = row["lens_run"] or row["ablation_run"] or row["attribution_run"]
-        for longer in (row["form"], row["dtype"], row["prompt_set"], run):
-            name = name if name not in seen else f"{name} · {longer}"
-        seen.add(name)
         runs = {key: row[key] for key in ("subject", "checkpoint", "prompt_set", "stratum", "lens_run", "attribution_run", "ablation_run")}
-        found.append(Reader(**runs, patch_runs=tuple(row["patch_runs"] or ()), name=name))
+        found.append(Reader(**runs, patch_runs=tuple(row["patch_runs"] or ()), name=names[row["run"], row["stratum"]]))
     return found
 
 

@@ -1,5 +1,7 @@
 """What tells runs of one extractor apart, in words: a figure that two runs have needs a name that a reader knows, and an id is none."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from personascope.warehouse.asking.source import Source
@@ -21,10 +23,15 @@ def with_run_words(lake: Source, figures: pl.DataFrame) -> pl.DataFrame:
 
 def run_words(runs: pl.DataFrame) -> pl.DataFrame:
     """Columns run_id and run of runs of one extractor (columns FACTS): no two are called the same, and each by the fewest of FACTS in their order."""
+    return runs.select("run_id", run=telling_apart(runs, FACTS))
+
+
+def telling_apart(rows: pl.DataFrame, facts: Sequence[str]) -> pl.Expr:
+    """What tells rows apart, in words: the fewest of these columns in their order, joined; NULL where there is nothing to tell apart."""
     parts: list[pl.Expr] = []
     told = 1
-    for fact in FACTS:
+    for fact in facts:
         more = [*parts, pl.col(fact).fill_null("–")]
-        if told < runs.select(more).n_unique():
-            parts, told = more, runs.select(more).n_unique()
-    return runs.select("run_id", run=pl.concat_str(parts, separator=" · ") if parts else pl.lit(None, pl.String))
+        if told < rows.select(more).n_unique():
+            parts, told = more, rows.select(more).n_unique()
+    return pl.concat_str(parts, separator=" · ") if parts else pl.lit(None, pl.String)
