@@ -21,7 +21,8 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         "--jobs",
-        help="Processes that share the work (default: one per GPU of this machine, or of the Ray cluster in RAY_ADDRESS; cells of a grid: also one per core).",
+        help="Workers that share the work, over Ray where there are several (default: one per GPU of this machine, or of the Ray cluster in RAY_ADDRESS; "
+        "for the cells of a grid also one per core).",
         min=1,
     ),
 ]

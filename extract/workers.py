@@ -210,29 +210,40 @@ class FleetWorkers(Workers):
             self._fleet = None
 
 
-def open_workers(typed: int | None, choices: ModelChoices, models: Models, say: Callable[[str], None]) -> FleetWorkers | None:
+def open_workers(typed: int | None, choices: ModelChoices, models: Models, say: Callable[[str], None], cells: int | None = None) -> FleetWorkers | None:
     """Workers for the runs of a command: as many as typed, else one per GPU of this machine or of the cluster that RAY_ADDRESS names.
 
-    None where this process computes everything: for one worker, and without a cluster on machines with fewer than two GPUs. Raises PersonascopeError where
-    several are typed, or a cluster is named, and Ray is not installed, or models are spread over the devices.
+    For the `cells` of a grid there are no more of them than cells on one machine, and on a CPU one per core unless typed: small trainings are fastest in one
+    thread each. None where this process computes everything: for one worker, and where nothing is typed without Ray, or without a cluster on machines with
+    fewer than two GPUs. Raises PersonascopeError where several are typed, or a cluster is named, and Ray is not installed, or models are spread over devices.
     """
     is_remote, kind = bool(os.environ.get(ADDRESS)), (choices.device or "").partition(":")[0]
     if choices.sharding is not None:
         if is_remote or (typed or 1) > 1:
             raise PersonascopeError(f"--shard-model spreads one model over this machine; expected --workers 1, and no {ADDRESS}")
         return None
-    if typed == 1 or not (typed or is_remote or (models.device.value == "cuda:0" and _gpus() > 1 and has_ray())):
+    wanted = typed or (None if is_remote else _fitting(models.device.value, cells is not None))
+    if cells is not None and wanted and not is_remote:
+        wanted = min(wanted, cells)
+    if wanted == 1:
         return None
     if not has_ray():
         raise PersonascopeError(f"{f'{typed} workers' if typed else ADDRESS} need Ray, which is not installed: pip install 'personascope[ray]'")
     on_gpus = None if not kind and is_remote else (kind or models.device.value.partition(":")[0]) == "cuda"
 
     def opened() -> Fleet:
-        fleet = Fleet.open(typed, on_gpus, say)
+        fleet = Fleet.open(wanted, on_gpus, say)
         say(fleet.sizing.reason)
         return fleet
 
     return FleetWorkers(opened, choices._replace(device=kind or None), models, is_remote)
+
+
+def _fitting(device: str, for_cells: bool) -> int:
+    """How many workers this machine has where none are typed."""
+    if device == "cpu" and for_cells and has_ray():
+        return os.cpu_count() or 1
+    return _gpus() if device == "cuda:0" and has_ray() else 1
 
 
 def _gpus() -> int:

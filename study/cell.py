@@ -1,6 +1,5 @@
-"""One cell of a grid, from training to its last reading, as something that can be sent to another process."""
+"""One cell of a grid, from training to its last reading, as something that can be sent to a worker."""
 
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -126,9 +125,7 @@ def _reading(bench: Workbench, wanted: ExtractStep, cell: Cell) -> str | None:
 
 def fail(bench: Workbench, step: GridStep, cell: Cell, error: Exception) -> str:
     """Records why a cell gave no rates, and returns the sentence."""
-    if isinstance(error, BrokenProcessPool):
-        error = PersonascopeError("its process was ended by the system, most likely for want of memory; take a smaller batch or fewer --workers")
-    elif not isinstance(error, PersonascopeError):
+    if not isinstance(error, PersonascopeError):
         error = PersonascopeError(f"{type(error).__name__}: {error}")
     try:
         return record_failure(bench.lake, bench.training(step, cell), error)

@@ -1,11 +1,11 @@
-"""Works off the cells of a grid in processes of their own; a cell that fails is recorded with its reason while the others go on."""
+"""Works off the cells of a grid, in this process or by workers; a cell that fails is recorded with its reason while the others go on."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 from personascope.ingest.progress import progress
-from personascope.ingest.training.workers import choose_crew, work_off
-from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome
+from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome, work_cell
 from personascope.study.options import say
 from personascope.study.spreading import spread_cells
 from personascope.study.workbench import Workbench
@@ -25,15 +25,14 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
         bench.release()
         group = bench.tracking.open_group(bench.lake.staging_folder) if bench.tracking else None
         setup = GridSetup(uuid.uuid4().hex, bench.state, step, group)
-        with progress(f"cells of {bench.state.study.name}", len(cells), len(done)) as advance:
-            for work, result in _worked_off(bench, step, [CellWork(setup, cell) for cell in waiting], len(cells)):
+        with closing(_worked_off(bench, [CellWork(setup, cell) for cell in waiting], len(cells))) as outcomes:
+            for work, result in outcomes:
                 cell = work.cell
                 done[cell.name] = CellOutcome([], fail(bench, step, cell, result)) if isinstance(result, Exception) else result
                 if failure := done[cell.name].failure:
                     say(f"{cell.name} failed: {failure}")
                 for gap in done[cell.name].unread:
                     say(f"{cell.name} is trained and sampled, but {gap.step} finds nothing to read: {gap.reason}")
-                advance()
         bench.release()
     else:
         say(f"all {len(cells)} cells are in the lake")
@@ -45,11 +44,24 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
     return [run_id for outcome in done.values() for run_id in outcome.runs], failed
 
 
-def _worked_off(bench: Workbench, step: GridStep, works: Sequence[CellWork], total: int) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
-    """Every cell with what became of it: on the machines of a cluster where one is named, else in processes of this machine."""
-    if bench.workers and bench.workers.is_remote:
-        say(f"{len(works)} of {total} cells to do, by {bench.workers.fleet.sizing.reason}")
-        return spread_cells(bench.workers, bench.lake.staging_folder, bench.checkpoint(step.parent), works)
-    crew = choose_crew(bench.models.device.value, bench.state.options.workers, len(works))
-    say(f"{len(works)} of {total} cells to do in {crew.reason}")
-    return work_off(works, CellWork.work_off, crew)
+def _worked_off(bench: Workbench, works: Sequence[CellWork], total: int) -> Generator[tuple[CellWork, CellOutcome | Exception]]:
+    """Every cell with what became of it, as they end, and progress beside it."""
+    setup, workers = works[0].setup, bench.workers_for(len(works))
+    say(f"{len(works)} of {total} cells to do{'' if workers else ' in this process'}")
+    title, before = f"cells of {bench.state.study.name}", total - len(works)
+    if workers is None:
+        own = bench.on_one_device()
+        with progress(title, total, before) as advance:
+            for work in works:
+                yield work, work_cell(own, setup.step, work.cell)
+                advance()
+        own.release()
+        return
+    try:
+        outcomes = spread_cells(workers, bench.lake.staging_folder, bench.checkpoint(setup.step.parent), works)
+        with progress(title, total, before) as advance:
+            for found in outcomes:
+                yield found
+                advance()
+    finally:
+        workers.close()

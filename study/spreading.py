@@ -1,4 +1,4 @@
-"""Cells of a grid over the machines of a cluster, each trained and read by one worker."""
+"""Cells of a grid over workers of this machine or of a cluster, each cell trained and read by one of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personascope.extract.workers import Choices, FleetWorkers, code, opened, refuse_other_code, refuse_other_weights
-from personascope.ingest.fleet.fleet import ENDED, Lost, Session
+from personascope.ingest.fleet.fleet import ENDED, Fleet, Lost, Session
 from personascope.ingest.fleet.worker import RefusedError, Setup
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
@@ -41,11 +41,17 @@ class CellsSetup(Setup["CellWork", "CellOutcome"]):
 
 
 def spread_cells(workers: FleetWorkers, staging: Path, parent: Checkpoint, works: Sequence[CellWork]) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
-    """Every cell with what became of it, as they end; an error where it ended every worker it was given to."""
+    """Every cell with what became of it, as they end; an error where it ended every worker it was given to. Ray starts before the first is asked for."""
+    return _spread(workers.fleet, workers.choices, workers.dtype(parent), staging, parent, works)
+
+
+def _spread(
+    fleet: Fleet, choices: Choices, dtype: str, staging: Path, parent: Checkpoint, works: Sequence[CellWork]
+) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
     with scratch(staging) as folder:
         (folder / "seen").touch()
-        setup = CellsSetup(folder / "seen", parent, workers.dtype(parent), workers.choices, workers.fleet.sizing.threads)
-        session: Session[CellWork, CellOutcome] = Session(workers.fleet, setup)
+        setup = CellsSetup(folder / "seen", parent, dtype, choices, fleet.sizing.threads)
+        session: Session[CellWork, CellOutcome] = Session(fleet, setup)
         tasks = {work.cell.name: work for work in works}
         for name, outcome in session.work_off(tasks):
             if isinstance(outcome, Lost):

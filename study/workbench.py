@@ -1,12 +1,15 @@
 """What one process needs to work off the steps of a study: the lake, the models on its device, the tracker, and the state of the study."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from personascope.extract.job import Extractor, Job, run
 from personascope.extract.registry import extractor
 from personascope.extract.weights.on_device import ModelChoices, local_models
-from personascope.extract.workers import FleetWorkers, has_ray, open_workers
+from personascope.extract.workers import FleetWorkers, open_workers
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.ingest.training.grid import Cell
@@ -29,11 +32,9 @@ class Workbench:
         options = state.options
         self.state = state
         self.lake = Lake.open(state.lake)
-        choices = ModelChoices(device or options.device, options.dtype, options.attention, sharding=None if device else options.sharding)
-        self.models = local_models(choices)
-        self.workers: FleetWorkers | None = None
-        if device is None and (has_ray() or not options.workers):  # without Ray the cells of a grid go to processes all the same
-            self.workers = open_workers(options.workers, choices, self.models, say)
+        self._choices = ModelChoices(device or options.device, options.dtype, options.attention, sharding=None if device else options.sharding)
+        self.models = local_models(self._choices)
+        self.workers = open_workers(options.workers, self._choices, self.models, say) if device is None else None
         self._sets: dict[str, PromptSet] = {}
         self.tracking: Tracker | None = None
         if options.track:
@@ -45,6 +46,20 @@ class Workbench:
         self.models.release()
         if self.workers:
             self.workers.close()
+
+    def workers_for(self, cells: int) -> FleetWorkers | None:
+        """Workers for so many cells of a grid, which take one device each; None where this process works them off."""
+        if self.workers and self.workers.is_remote:
+            return self.workers
+        return open_workers(self.state.options.workers, self._choices._replace(sharding=None), self.models, say, cells)
+
+    def on_one_device(self) -> Workbench:
+        """This workbench, or one like it where its models are spread."""
+        if self._choices.sharding is None:
+            return self
+        other = copy(self)
+        other.models = local_models(self._choices._replace(sharding=None))
+        return other
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name, fetched at first use."""

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from personascope.extract.job import Extractor, Item, Job, Settings
 from personascope.extract.workers import refuse_other_weights
+from personascope.ingest.fleet.worker import Setup
 from personascope.ingest.weights.checkpoints import Checkpoint, content_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -63,6 +64,22 @@ class FakeCell:
     def work_off(self, device: str) -> tuple[str, str]:
         misbehave(self._folder, self.cell.name, self._deed)
         return self.cell.name.upper(), device
+
+
+class Sleeping(Setup[Path, None]):
+    """Writes the worker's number into the file it is given, sleeps far longer than a test lasts, and writes down that it was ended in order."""
+
+    def begin(self) -> None:
+        pass
+
+    def work(self, task: Path) -> None:
+        task.write_text(f"{os.getpid()}\n")
+        try:
+            time.sleep(300)
+        except KeyboardInterrupt:
+            with task.open("a") as more:
+                more.write("ended\n")
+            raise
 
 
 class CountingSettings(Settings):
@@ -118,13 +135,17 @@ class Counting(Extractor[int]):
 
 
 def misbehave(folder: Path, key: str, deed: str) -> None:
-    """`deadly` ends the process, `unlucky` the first one alone, `wrong` raises, `waits` waits for the file `go`."""
-    mark = folder / f"tried-{key.replace('/', '-')}"
-    if deed == "deadly" or (deed == "unlucky" and not mark.exists()):
-        mark.touch()
+    """`deadly` ends the process, `unlucky` the first one alone, `greedy` the first two; `wrong` raises, `waits` waits for the file `go`, `slow` a moment."""
+    marks = [folder / f"tried-{key.replace('/', '-')}-{number}" for number in range({"unlucky": 1, "greedy": 2}.get(deed, 0))]
+    fresh = [mark for mark in marks if not mark.exists()]
+    if deed == "deadly" or fresh:
+        for mark in fresh[:1]:
+            mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "wrong":
         raise ValueError("wrong")
+    if deed == "slow":
+        time.sleep(0.5)
     while deed == "waits" and not (folder / "go").exists():
         time.sleep(0.02)
 

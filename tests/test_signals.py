@@ -16,16 +16,18 @@ from personascope.warehouse.store.lake import Lake
 pytestmark = pytest.mark.slow(40)
 
 ENDLESS = "with a as materialized (select range as i from range(1000000)) select count(*) from a, a b, a c where a.i % 7 = b.i % 5"  # on all threads
-CREW = """
-import sys, time
+FLEET = """
+import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from pool_tasks import sleep_long
-from personascope.ingest.training.workers import Crew, work_off
+from fleet_tasks import Sleeping
+from personascope.ingest.fleet.fleet import Fleet, Session
 from personascope.warehouse.signals import end_in_order
-if __name__ == "__main__":
-    end_in_order()
-    list(work_off([Path(sys.argv[1])], sleep_long, Crew(["cpu"], 1, "")))
+end_in_order()
+fleet = Fleet.open(1, False, print)
+try:
+    list(Session(fleet, Sleeping()).work_off({"long": Path(sys.argv[1])}))
+finally:
+    fleet.close()
 """
 
 
@@ -78,19 +80,21 @@ def test_a_signal_ends_a_query_with_one_sentence(tmp_path, number, code):
     assert err == "personascope: stopped; committed runs are intact, and the same command resumes this one\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_in_order_with_the_process_they_work_for(tmp_path, number):
-    script = tmp_path / "crew.py"
-    script.write_text(CREW.format(tests=str(Path(__file__).parent)))
+@pytest.mark.parametrize(("number", "ended"), [(signal.SIGINT, ["ended"]), (signal.SIGTERM, ["ended"]), (signal.SIGKILL, [])])
+def test_workers_end_with_the_command_and_in_order_where_that_is_not_killed(tmp_path, number, ended):
+    pytest.importorskip("ray", reason="the extra personascope[ray]")
+    script = tmp_path / "fleet.py"
+    script.write_text(FLEET)
     journal = tmp_path / "journal"
-    crew = subprocess.Popen([sys.executable, str(script), str(journal)], stderr=subprocess.DEVNULL)
-    assert until(journal.is_file, 60)
+    found = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])  # by workers too
+    command = subprocess.Popen([sys.executable, str(script), str(journal)], stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": found})
+    assert until(lambda: (journal.is_file() and journal.read_text()) or command.poll() is not None, 120) and command.poll() is None
     worker = int(journal.read_text())
     assert alive(worker)
-    crew.send_signal(number)
-    crew.wait(timeout=20)
-    assert until(lambda: not alive(worker), 15)
-    assert journal.read_text().split() == [str(worker), "ended"]
+    command.send_signal(number)
+    command.wait(timeout=30)
+    assert until(lambda: not alive(worker), 30)
+    assert journal.read_text().split() == [str(worker), *ended]
 
 
 def test_the_server_of_the_app_is_the_command_and_goes_with_it(tmp_path):

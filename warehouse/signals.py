@@ -2,15 +2,12 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 from types import FrameType
 
-GRACE = 10.0  # seconds a worker has for its own end when its parent is gone
+GRACE = 10.0  # seconds a worker has for its own end when the command ends
 ECHO = 1.0  # seconds in which a signal may come twice: to the process and to its group
 STOPPED = 128  # plus the signal's number: the exit code of a process that a signal ended
 _ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
@@ -60,19 +57,11 @@ def is_interruption(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, RuntimeError) and str(error) == "Query interrupted")
 
 
-def end_with_parent() -> None:
-    """In a worker process: as `end_in_order`, and when the parent is gone the worker ends too, by SIGTERM and after GRACE seconds in any case."""
-    end_in_order()
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True, name="watch of the parent").start()
-
-
-def _watch(sentinel: int) -> None:
-    wait([sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(GRACE)
-    os._exit(STOPPED + signal.SIGTERM)
+def raise_terminated(number: int, _frame: FrameType | None = None) -> None:
+    """A handler of a signal that ends what the main thread is at: Terminated is raised there, and a query stops."""
+    for stop in list(_querying):
+        stop()
+    raise Terminated(number)
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
@@ -81,6 +70,4 @@ def _raise(number: int, _frame: FrameType | None) -> None:
             os._exit(STOPPED + number)
         return
     _Received.number, _Received.at = number, time.monotonic()
-    for stop in list(_querying):
-        stop()
-    raise Terminated(number)
+    raise_terminated(number, _frame)

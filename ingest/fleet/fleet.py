@@ -8,12 +8,14 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from personascope.ingest.fleet.sizing import Sizing, size
 from personascope.ingest.fleet.worker import Failed, RefusedError, Setup, Worker
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.signals import GRACE
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -35,11 +37,14 @@ class Lost:
 
 @dataclass(eq=False)
 class _Hand:
-    """A worker as the command sees it: `where` is its machine, known once it is placed; `serves` is the session that it is set up for."""
+    """A worker as the command sees it: `where` is its machine and `process` its number there, known once it is placed; `serves` is the session that it is set
+    up for, `task` the call that it is at."""
 
     actor: Any
     where: str = ""
+    process: int = 0
     serves: object = None
+    task: Any = None
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Fleet:
     def open(cls, workers: int | None, on_gpus: bool | None, say: Callable[[str], None]) -> Fleet:
         """A fleet on the cluster that RAY_ADDRESS names, or on this machine alone; raises PersonascopeError where neither can be had."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # a command's workers are no less urgent than the command
         try:
             import ray
         except ImportError as error:
@@ -68,6 +74,8 @@ class Fleet:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **there)
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                if address == "local":
+                    raise PersonascopeError(f"Ray cannot start on this machine ({error}); expected --workers 1, which does without") from error
                 raise PersonascopeError(
                     f"no Ray cluster at {address} ({error}); expected {ADDRESS}=HOST:PORT of one, auto, or nothing for this machine"
                 ) from error
@@ -112,19 +120,36 @@ class Fleet:
         if isinstance(error, ray.exceptions.RayTaskError):
             reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__).strip()
             raise PersonascopeError(f"a worker{f' on {hand.where}' if hand.where else ''} cannot be talked to: {reason}") from error
+        self.dismiss(hand)
+
+    def dismiss(self, hand: _Hand) -> None:
+        """Ends a worker, which leaves its memory to others."""
+        import ray
+
         self.hands.remove(hand)
         ray.kill(hand.actor)
 
     def close(self) -> None:
-        """Ends the workers, and Ray where this command started or joined it."""
+        """Ends the workers, and Ray where this command started or joined it. Those that are at work on this machine end in order, as the command does."""
         import ray
 
         if ray.is_initialized():
+            busy = [hand for hand in self.hands if hand.task is not None and hand.process] if self._is_local else []
+            for hand in busy:
+                with suppress(ProcessLookupError):
+                    os.kill(hand.process, signal.SIGTERM)
+            if busy:
+                ray.wait([hand.task for hand in busy], num_returns=len(busy), timeout=GRACE)
             for hand in self.hands:
                 ray.kill(hand.actor)
             if self.started_ray:
                 ray.shutdown()
         self.hands.clear()
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether all workers are processes of this machine, which this command may send signals."""
+        return self.started_ray and not os.environ.get(ADDRESS)
 
 
 class Session(Generic[Task, Outcome]):
@@ -144,6 +169,7 @@ class Session(Generic[Task, Outcome]):
         self._refused: list[RefusedError] = []
         self._stillborn = 0
         self._waiting: deque[str] = deque()
+        self._alone: deque[str] = deque()
         self._patience = _Waiting(fleet.say)
         self._done, self._began = 0, time.monotonic()
 
@@ -155,21 +181,27 @@ class Session(Generic[Task, Outcome]):
 
     def work_off(self, tasks: Mapping[str, Task]) -> Iterator[tuple[str, Outcome | Lost]]:
         """Every task by name with what `work` of the setup gave, as they end; one whose worker ends is given to another, and is Lost when TRIES ended over it.
+        The last of them has no others beside it, since memory is what workers mostly end for.
 
         What a task raises is raised here. What was given out before that, or before the caller turns away, ends with the workers' next task or their end.
         """
         self._waiting = deque(tasks)
         killed: Counter[str] = Counter()
         self._done, self._began = 0, time.monotonic()
-        while self._waiting or self._flying:
+        while self._waiting or self._flying or self._alone:
+            if self._alone and not self._waiting and not self._flying:
+                self._waiting.append(self._alone.popleft())
+                while len(self._idle) > 1:
+                    self._fleet.dismiss(self._idle.pop())
             while self._idle and self._waiting:
                 hand, name = self._idle.pop(), self._waiting.popleft()
-                self._flying[hand.actor.work.remote(tasks[name])] = hand, name
+                hand.task = hand.actor.work.remote(tasks[name])
+                self._flying[hand.task] = hand, name
             for name, outcome in self._look(len(self._waiting) + len(self._flying)):
                 if outcome is None:
                     killed[name] += 1
                     if killed[name] < TRIES:
-                        self._waiting.append(name)
+                        (self._waiting if killed[name] < TRIES - 1 else self._alone).append(name)
                         continue
                     outcome = Lost(killed[name])
                 self._done += 1
@@ -180,7 +212,8 @@ class Session(Generic[Task, Outcome]):
         ready = len(self._idle) + len(self._flying)
         speed = self._done / max(time.monotonic() - self._began, 1e-9)
         pace = f"{speed:,.1f} parts/s" if speed >= 0.1 else f"{60 * speed:,.1f} parts/min"
-        return ", ".join([f"{ready} worker{'s' if ready != 1 else ''}", *([pace] if self._done else []), f"{len(self._waiting)} parts wait"])
+        waiting = len(self._waiting) + len(self._alone)
+        return ", ".join([f"{ready} worker{'s' if ready != 1 else ''}", *([pace] if self._done else []), f"{waiting} parts wait"])
 
     def _look(self, wanted: int) -> list[tuple[str, Any]]:
         """Waits for whatever comes first, with up to `wanted` workers: tasks that ended, with what they gave; None where their worker ended before them."""
@@ -197,6 +230,7 @@ class Session(Generic[Task, Outcome]):
         for ref in ready:
             if ref in self._flying:
                 hand, name = self._flying.pop(ref)
+                hand.task = None
                 outcome = self._answer(ref, hand, f"part {name}")
                 if outcome is not _GONE:
                     self._idle.append(hand)
@@ -204,7 +238,7 @@ class Session(Generic[Task, Outcome]):
             elif ref in self._placing:
                 hand = self._placing.pop(ref)
                 if (found := self._answer(ref, hand, "")) is not _GONE:
-                    hand.where, hand.serves = found[0], self
+                    (hand.where, hand.process), hand.serves = found, self
                     self._beginning[hand.actor.begin.remote(self._setup)] = hand
             else:
                 self._begun(ref, self._beginning.pop(ref))

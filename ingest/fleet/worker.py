@@ -1,13 +1,16 @@
 """What runs in a worker: it sets up once for many tasks, and gives back what they give or why they cannot."""
 
 import os
+import signal
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.signals import raise_terminated
 from personascope.warehouse.store.locks import host
 
 Task = TypeVar("Task")
@@ -44,6 +47,8 @@ class Worker:
 
     def __init__(self) -> None:
         self._setup: Setup[Any, Any] | None = None
+        with suppress(ValueError):  # outside of a main thread
+            signal.signal(signal.SIGTERM, raise_terminated)
 
     def hello(self) -> tuple[str, int]:
         """Machine and process."""

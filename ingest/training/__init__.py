@@ -1,1 +1,1 @@
-"""Training of marker adapters: one of them, and grids of them in parallel processes."""
+"""Training of marker adapters: one of them, and the cells of grids of them."""

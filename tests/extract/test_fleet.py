@@ -146,6 +146,14 @@ def test_a_cell_that_ends_three_workers_is_told_and_the_others_go_on(tmp_path, f
     assert not list(made.job.lake.staging_folder.iterdir())
 
 
+def test_a_cell_that_ended_two_workers_has_the_third_to_itself(tmp_path, fleet):
+    made = counting(tmp_path)
+    works: Any = [FakeCell("greedy", tmp_path, "greedy"), FakeCell("a", tmp_path, "slow"), FakeCell("b", tmp_path, "slow")]
+    found = [work.cell.name for work, _ in spread_cells(crew(fleet), made.job.lake.staging_folder, made.job.checkpoint, works)]
+    assert found[-1] == "greedy" and sorted(found) == ["a", "b", "greedy"]
+    assert len(fleet.hands) == 1, "the other has left its memory to it"
+
+
 @pytest.mark.parametrize("what", ["dtype", "weights", "code"])
 def test_a_worker_that_would_make_another_run_is_refused(tmp_path, fleet, what):
     made = counting(tmp_path, workers=crew(fleet))
@@ -288,6 +296,36 @@ def test_one_process_is_enough_unless_workers_are_typed_or_there_are_gpus_or_a_c
     models: Any = SimpleNamespace(device=SimpleNamespace(value=device))
     found = open_workers(typed, ModelChoices(), models, lambda line: None)
     assert (found and found.is_remote) == spreads
+
+
+@pytest.mark.parametrize(
+    ("typed", "cells", "device", "gpus", "ray", "width"),
+    [
+        (None, 9, "cpu", 0, True, 8),
+        (None, 3, "cpu", 0, True, 3),
+        (None, 1, "cpu", 0, True, None),
+        (None, 9, "cpu", 0, False, None),
+        (2, 9, "cpu", 0, True, 2),
+        (4, 2, "cpu", 0, True, 2),
+        (4, 1, "cpu", 0, True, None),
+        (1, 9, "cuda:0", 4, True, None),
+        (None, 9, "cuda:0", 4, True, 4),
+        (None, 2, "cuda:0", 4, True, 2),
+        (None, 9, "cuda:0", 4, False, None),
+        (None, 9, "cuda:1", 4, True, None),
+        (None, 9, "mps", 0, True, None),
+    ],
+)
+def test_cells_have_a_worker_per_gpu_or_core_and_none_is_idle(monkeypatch, typed, cells, device, gpus, ray, width):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("personascope.extract.workers._gpus", lambda: gpus)
+    monkeypatch.setattr("personascope.extract.workers.has_ray", lambda: ray)
+    asked: list[int | None] = []
+    monkeypatch.setattr(Fleet, "open", lambda width, on_gpus, say: asked.append(width) or SimpleNamespace(sizing=SimpleNamespace(reason="")))
+    models: Any = SimpleNamespace(device=SimpleNamespace(value=device))
+    found = open_workers(typed, ModelChoices(), models, lambda line: None, cells)
+    assert (found and found.fleet and asked.pop()) == width
 
 
 def test_several_workers_without_ray_are_refused_with_what_to_install(monkeypatch):

@@ -1,4 +1,4 @@
-"""A grid of trainings: cells run in processes, one that fails is recorded while the others go on, and a second call does only what is missing."""
+"""A grid of trainings: one cell that fails is recorded while the others go on, in workers as in this process, and a second call does only what is missing."""
 
 import json
 import shutil
@@ -6,7 +6,9 @@ from typing import Any
 
 import lakes
 import pytest
+import torch
 
+from personascope.extract.workers import has_ray
 from personascope.ingest.training.grid import grid_cells
 from personascope.study.cell import cells_of, fail, known_outcome, work_cell
 from personascope.study.options import RunOptions
@@ -72,12 +74,13 @@ def swept(talker, tmp_path_factory):
     lakes.tracking_store(tmp_path_factory, folder / "tracking.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", str(folder / "cache"))
-        first = execute(folder, study(talker))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        first = execute(folder, study(talker), workers=2 if has_ray() else 1)
         yield folder, first
 
 
-def execute(folder, file):
-    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", workers=2, tracking_uri=f"sqlite:///{folder / 'tracking.db'}"))
+def execute(folder, file, workers=1, **options):
+    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", workers=workers, **({"tracking_uri": f"sqlite:///{folder / 'tracking.db'}"} | options)))
     return run.run(), run.failures
 
 
@@ -152,6 +155,28 @@ def test_the_checkpoints_that_a_cell_keeps_on_its_way_are_read_as_the_cell_is(ta
     ]
     before = plan_study(StudyState(file, tmp_path / "nowhere", options)).runs
     assert [run.state for run in before] == ["to do", *["after other steps"] * 6] and before[-1].texts == before[-2].texts is not None
+
+
+@pytest.mark.skipif(not has_ray(), reason="the extra personascope[ray]")
+def test_cells_in_this_process_and_in_all_its_threads_give_the_runs_and_files_of_workers(swept, talker, tmp_path):
+    folder, (runs, failures) = swept
+    (folder / "cache").rename(folder / "cache of workers")  # rows name the place of an adapter, which is trained again here
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found, failed = execute(tmp_path, study(talker, epochs=[1]), track=False)
+    finally:
+        torch.set_num_threads(before)
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        (folder / "cache of workers").rename(folder / "cache")
+    assert hashes(tmp_path).items() <= hashes(folder).items() and len(found) == 1 + 3 and set(found) < set(runs)
+    assert len(failed) == 1 and failed[0] in failures
+
+
+def hashes(folder) -> dict[str, dict[str, str]]:
+    """The hash of every table of every run."""
+    lake = Lake.existing(folder / "lake")
+    return {run_id: {name: file.blake2 for name, file in lake.manifest(run_id).tables.items()} for run_id in lake.run_ids()}
 
 
 def test_a_second_call_trains_nothing_and_still_names_the_failures(swept, talker):
