@@ -1,5 +1,6 @@
 """The catalogue: views over a lake, in memory for the app and the CLI, in `warehouse.duckdb` for any DuckDB shell."""
 
+import os
 import re
 import shutil
 import sys
@@ -251,6 +252,7 @@ def stored_rows(
     manifests = list(contents.runs.values())
     of_other_columns = _tables_of_other_columns(manifests)
     stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
+    types_by_table, empty = table_types(), _tables_with_empty_files(lake)
     found = {}
     for name, table in tables().items():
         if names is not None and name not in names:
@@ -259,12 +261,12 @@ def stored_rows(
             found[name] = _noted(lake, from_behind)
             continue
         there = stored_columns.get(name, set(table.columns) if not stored_columns else set())
-        types = table_types()[name]
+        types = types_by_table[name]
         options, columns = "", ", ".join(_cast(column, types[column], True) if rows_first else f'"{column}"' for column in table.columns)
         if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
             there |= {column for manifest in manifests if name in manifest.tables for column in manifest.tables[name].columns}
             options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types.items())
-        source = f"read_parquet({_files(lake, contents, name, named_runs, rows_first)}{options})" if there else "(select 1 where false)"
+        source = f"read_parquet({_files(lake, contents, name, named_runs, rows_first, name in empty)}{options})" if there else "(select 1 where false)"
         found[name] = f"select {columns} from {source}"
         if from_behind and there:
             found[name] = f"select * from ({found[name]} order by filename desc, file_row_number desc)"
@@ -308,11 +310,18 @@ def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
     return found or {"": set()}
 
 
-def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_first: bool) -> str:
+def _tables_with_empty_files(lake: Lake) -> set[str]:
+    """The tables of which a file without rows lies in the lake."""
+    with suppress(OSError), os.scandir(lake.runs_folder / SCHEMA_RUN) as entries:
+        return {entry.name.removesuffix(".parquet") for entry in entries if entry.name.endswith(".parquet") and entry.is_file()}
+    return set()
+
+
+def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_first: bool, has_empty: bool) -> str:
     """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there, or compact files
-    stand for runs."""
+    stand for runs. `has_empty`: one of them is that without rows."""
     own = own_files(contents, name)
-    empty = [lake.runs_folder / SCHEMA_RUN] if (lake.runs_folder / SCHEMA_RUN / f"{name}.parquet").is_file() else []
+    empty = [lake.runs_folder / SCHEMA_RUN] if has_empty else []
     if contents.strays or contents.compacts or named_runs:
         folders = [lake.root / FOLDER / compact.name for compact in contents.compacts if name in compact.tables]
         patterns = [escaped(folder) for folder in [*folders, *(lake.runs_folder / run_id for run_id in own)]]
