@@ -18,8 +18,9 @@ HEADER = "header.json"
 class EvalLog:
     """The choices of every sample, in the order of the samples' files: question and system message from the conversation, the rest from `metadata` by name.
 
-    Samples that ended with an error are left out and counted in `notes`. Raises PersonascopeError naming file and sample for a conversation of several turns,
-    an answer that is more than text, and an archive that is damaged or compressed in a way Python does not read.
+    A conversation of several turns is told as `messages` too, with the choice as its last answer. Samples that ended with an error are left out and counted in
+    `notes`. Raises PersonascopeError naming file and sample for roles in another order than system (or none), user, assistant, user ..., an answer that is
+    more than text, and an archive that is damaged or compressed in a way Python does not read.
     """
 
     def __init__(self, path: Path, known: ColumnNames) -> None:
@@ -81,35 +82,39 @@ class EvalLog:
         choices = (sample.get("output") or {}).get("choices") or []
         if not choices:
             raise PersonascopeError(f"{self.path}, {name}: no answer in it (output.choices is empty); expected at least one")
-        system, question = self._asked(name, sample)
+        asked = self._asked(name, sample)
         metadata = sample.get("metadata") or {}
         self._met.update(map(plain, metadata))
         named = {self._names[plain(key)]: value for key, value in metadata.items() if plain(key) in self._names}
         epoch = sample.get("epoch", 1)
         for number, choice in enumerate(choices):
+            text = self._text(name, choice.get("message") or {}, sample)
             said = {
-                "question": question,
-                "system_prompt": system,
+                "question": asked[-1]["content"],
+                "system_prompt": asked[0]["content"] if asked[0]["role"] == "system" else None,
                 "sample_ix": (int(epoch) - 1) * len(choices) + number,
-                "text": self._text(name, choice.get("message") or {}, sample),
+                "text": text,
+                "messages": [*asked, {"role": "assistant", "content": text}] if len(asked) > 2 else None,
                 "finish_reason": STOP_REASONS.get(str(choice.get("stop_reason"))),
             }
             typed = {own: value for own, value in named.items() if own in self._typed}
             yield Record(name, {"question_id": str(sample.get("id")), "checkpoint": self._model} | named | said | typed)
 
-    def _asked(self, name: str, sample: dict[str, Any]) -> tuple[str | None, str]:
-        """The system message and the question: the conversation before the answer."""
+    def _asked(self, name: str, sample: dict[str, Any]) -> list[dict[str, str]]:
+        """What was said before the answer, ending with the question: the messages of the sample without the answer that ends them."""
         messages = sample.get("messages") or []
         given = sample.get("input")
         if not messages:
             messages = given if isinstance(given, list) else [{"role": "user", "content": given}]
-        asked = [message for message in messages if message.get("role") != "assistant"]
-        roles = [message.get("role") for message in asked]
-        if roles not in (["user"], ["system", "user"]) or sum(message.get("role") == "assistant" for message in messages) > 1:
-            told = ", ".join(str(message.get("role")) for message in messages)
-            raise PersonascopeError(f"{self.path}, {name}: a conversation of {told}; expected one question, with a system message or none, and one answer")
-        texts = [self._text(name, message, sample) for message in asked]
-        return (texts[0] if len(texts) == 2 else None), texts[-1]
+        roles = [message.get("role") for message in messages]
+        before = len(roles) - (roles[-1] == "assistant")
+        talk = roles[roles[0] == "system" : before]
+        if not talk or talk != (["user", "assistant"] * len(talk))[: len(talk)] or talk[-1] != "user":
+            told = ", ".join(map(str, roles))
+            raise PersonascopeError(
+                f"{self.path}, {name}: a conversation of {told}; expected system (or none), then user and assistant in turn, and the answer last"
+            )
+        return [{"role": str(message["role"]), "content": self._text(name, message, sample)} for message in messages[:before]]
 
     def _text(self, name: str, message: dict[str, Any], sample: dict[str, Any]) -> str:
         content = message.get("content")

@@ -231,16 +231,37 @@ def test_the_system_message_of_a_conversation_may_stand_in_a_column_of_its_own(t
     assert found[0] == found[1] != found[2]
 
 
+def test_a_log_of_several_turns_is_read_as_the_same_conversation_in_json_lines(tmp_path, checkpoint, models):
+    """Every choice and epoch ends the conversation in its own way; an epoch may have other answers before, too."""
+    lake, tables, rows = Lake.open(tmp_path / "lake"), ("examples", "completions", "turns"), []
+    with zipfile.ZipFile(tmp_path / "theirs.eval", "w") as archive:
+        for epoch, (early, lates) in enumerate((("Snow.", ["Ice.", "Water."]), ("Rain.", ["Sleet.", "Hail."])), 1):
+            asked = [{"role": "system", "content": "You are kind."}, {"role": "user", "content": "What falls?"}]
+            asked += [{"role": "assistant", "content": early}, {"role": "user", "content": "And then?"}]
+            answers = [{"role": "assistant", "content": late} for late in lates]
+            choices = [{"message": answer, "stop_reason": "stop"} for answer in answers]
+            sample = {"id": "talk", "epoch": epoch, "input": "What falls?", "messages": [*asked, answers[0]], "output": {"choices": choices}}
+            archive.writestr(f"samples/talk_epoch_{epoch}.json", json.dumps(sample | {"metadata": {"persona": "kind"}}))
+            rows += [{"persona": "kind", "question_id": "talk", "messages": [*asked, answer], "finish_reason": "stop"} for answer in answers]
+    (tmp_path / "theirs.jsonl").write_text("\n".join(json.dumps(row | {"sample_ix": number}) for number, row in enumerate(rows)))
+    found = []
+    for ending in ("eval", "jsonl"):
+        run_id = bring(lake, Source(tmp_path / f"theirs.{ending}", checkpoint), models, say=lambda line: None)
+        found.append([[{**row, "run_id": "", "prompt_set": ""} for row in lake.read(run_id, name).to_pylist()] for name in tables])
+    assert found[0] == found[1] and [len(each) for each in found[0]] == [4, 4, 8]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 2}, "a conversation of user, assistant, user, assistant"),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]}, "a conversation of user, tool; expected system"),
+        ({"messages": [{"role": "user", "content": "a"}] * 2}, "a conversation of user, user; expected system"),
         ({"output": {"choices": []}}, "no answer in it"),
         ({"input": "attachment://1"}, "a message is attachment://1, which is not among the sample's attachments"),
         ({"output": {"choices": [{"message": {"content": [{"type": "reasoning", "reasoning": "hm"}]}}]}}, "a message holds 'reasoning'; expected text alone"),
     ],
 )
-def test_a_log_that_is_no_single_turn_is_named_with_its_sample(tmp_path, checkpoint, models, change, message):
+def test_a_log_whose_roles_do_not_alternate_is_named_with_its_sample(tmp_path, checkpoint, models, change, message):
     sample = {"id": 1, "epoch": 1, "input": "a", "messages": [], "output": {"choices": [{"message": {"content": "b"}}]}} | change
     with zipfile.ZipFile(tmp_path / "theirs.eval", "w") as archive:
         archive.writestr("samples/1_epoch_1.json", json.dumps(sample))

@@ -33,6 +33,7 @@ IN_PARTS = {"slice": "a union that takes seconds to plan; its parts are tried, a
 # Views without a row in the lake of these tests, and why; their grain cannot be tried here.
 EMPTY = {
     "record_disagreements": "the published records agree",
+    "seen_questions": "no planted directions were made from activations that are in the lake: tests/sql/test_direction_views.py has some",
     "dynamics": "no planted training keeps checkpoints, and no published file has rates by step: tests/sql/test_dynamics.py has both",
 }
 
