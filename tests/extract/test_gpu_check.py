@@ -26,11 +26,20 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.slow(15)
 def test_the_parts_run_without_the_packages_of_the_warehouse(tmp_path):
-    parts = ["readout", "sampling", "ablations", "lora"]
+    parts = ["readout", "sampling", "ablations", "steering", "lora"]
     options = ["--device", "cpu", "--shape", "tiny", "--lengths", "48", "--rounds", "1", "--output", str(tmp_path / "found.json"), "--parts", *parts]
     done = subprocess.run([sys.executable, "-c", ALONE, str(SCRIPT), *options], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {name: part["figures"] for name, part in json.loads((tmp_path / "found.json").read_text())["parts"].items()}
-    assert list(found) == parts and "packages are missing" in found["ablations"]["skipped"]
+    assert list(found) == parts and all("packages are missing" in found[part]["skipped"] for part in ("ablations", "steering"))
     assert found["readout"][0]["read_s"] > 0 and found["readout"][0]["floor_s"] > 0 and found["sampling"]["decode_step_s"] > 0
     assert "readout: length 48, bare_s " in done.stdout and 0 < found["lora"]["ratio"] < 10
+
+
+@pytest.mark.slow(15)
+def test_answers_in_branches_are_compared_with_whole_passes(tmp_path):
+    options = ["--device", "cpu", "--shape", "tiny", "--rounds", "1", "--output", str(tmp_path / "found.json"), "--parts", "steering"]
+    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "found.json").read_text())["parts"]["steering"]["figures"]
+    assert figures["largest_relative_difference"] < 1e-4 and figures["speedup"] > 1

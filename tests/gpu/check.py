@@ -1,11 +1,12 @@
 """What the extractors do on the accelerator of this machine: `make gpu-check`. Plain output line by line, and a JSON file; not a test.
 
-Needs torch, transformers and peft alone; what needs more (ablations: polars, pydantic; vLLM) is skipped with the reason. Parts, each by itself:
+Needs torch, transformers and peft alone; what needs more (ablations, steering: polars, pydantic; vLLM) is skipped with the reason. Parts, each by itself:
 - families: the readout's self-check, the residual stream and the parts of a logit on a small random model of every family, in float32 and bfloat16;
 - readout, entropy: a whole reading of a random 7B beside the bare forward pass, and the pass beside its floor: counted FLOPs and bytes over the speed of a
   matrix product and a copy measured here;
 - sampling: one step of the sampler beside softmax and multinomial, and a decode step;
 - ablations: all heads of some layers beside one hooked pass per head;
+- steering: answers read under many ways to steer, in branches beside a pass each;
 - lora: a training step whose logits stop where the loss looks, beside forward and backward over all of them;
 - vllm: greedy tokens of transformers and vLLM on one random checkpoint.
 A part that fails is named, the others go on, and the exit code is 1.
@@ -26,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor
@@ -38,6 +40,7 @@ if importlib.util.find_spec("personascope") is None:  # no install: the checkout
 
 from personascope.extract.instruments.attention_readout import read_attention, right_padded, run_decoder, self_check
 from personascope.extract.instruments.components import find_components
+from personascope.extract.instruments.residual import Site, residual_stream
 from personascope.extract.instruments.row_entropy import read_entropy
 from personascope.extract.texts.regions import REGIONS
 from personascope.extract.weights.sampler import draw
@@ -129,7 +132,15 @@ def families(options: argparse.Namespace) -> list[Figures]:
             config = AutoConfig.for_model(family, **SMALL, **extra, initializer_range=0.1)
             model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).to(options.device).eval().requires_grad_(False)
             row: Figures = {"family": family, "dtype": dtype}
-            for name, checked in (("readout", lambda m: self_check(m)), ("parts", lambda m: find_components(m).errors)):
+            checks: dict[str, Callable[[Any], Figures]] = {
+                "readout": lambda m: self_check(m),
+                "parts": lambda m: find_components(m).errors,
+            }
+            if importlib.util.find_spec("pydantic"):
+                from personascope.extract.instruments.branching import Branching
+
+                checks["branches"] = lambda m: {"": Branching(residual_stream(m, ["resid_post"])).error}
+            for name, checked in checks.items():
                 try:
                     row[name] = max(checked(model).values())
                 except Exception as error:  # a family that is refused stands in the table with its reason
@@ -253,6 +264,31 @@ def ablations(options: argparse.Namespace) -> Figures:
     return {"hooked_s": slow, "replayed_s": quick, "speedup": slow / quick, "largest_relative_difference": apart}
 
 
+def steering(options: argparse.Namespace) -> Figures:
+    """Four answers of 64 tokens behind prompts of 64, each read under 22 ways to steer at two thirds of the depth; scores agree."""
+    try:
+        from personascope.extract.instruments.branching import Branching
+        from personascope.extract.instruments.steered_answers import Reading, whole_scores
+        from personascope.extract.instruments.steering import Push, Span, Steer
+    except ImportError as error:
+        raise SkippedError(f"the warehouse's packages are missing ({error})") from error
+    model = built(options, layers=min(12, SHAPES[options.shape]["num_hidden_layers"]))
+    stream = residual_stream(model, ["resid_post"])
+    branching, depth, draw = Branching(stream), 2 * len(stream.blocks) // 3, np.random.default_rng(0)
+    units = draw.normal(size=(22, model.config.hidden_size)).astype(np.float32)
+    steers = [Steer((Push(depth, "resid_post", unit / np.linalg.norm(unit), alpha=1.0),), "answer") for unit in units]
+    answers = draw.integers(vocabulary_of(model), size=(4, 128)).tolist()
+    readings = [Reading(tuple(tokens), Span(0, 64), steer, range(64, 128), 127) for tokens in answers for steer in steers]
+    along: dict[tuple[int, Site], np.ndarray] = {(len(stream.blocks) - 1, "resid_post"): units[:2]}
+    whole = whole_scores(stream, "the model", readings, along, [3], True)
+    branches = branching.scores("the model", readings, "answer", along, [3], True)
+    apart = max(float((one - other).abs().max() / other.abs().max()) for one, other in zip(branches.own, whole.own, strict=True))
+    whole_s, whole_memory = measured(lambda: whole_scores(stream, "the model", readings, along, [3], True), options)
+    branched_s, memory = measured(lambda: branching.scores("the model", readings, "answer", along, [3], True), options)
+    figures = {"whole_s": whole_s, "branched_s": branched_s, "speedup": whole_s / branched_s, "whole_gib": whole_memory, "branched_gib": memory}
+    return figures | {"largest_relative_difference": apart, "probe_difference": branching.error}
+
+
 def vocabulary_of(model: Any) -> int:
     return int(model.config.get_text_config().vocab_size)
 
@@ -327,6 +363,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "entropy": entropy,
     "sampling": sampling,
     "ablations": ablations,
+    "steering": steering,
     "lora": lora,
     "vllm": vllm,
 }
