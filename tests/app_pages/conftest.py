@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pytest
 import streamlit
 from streamlit.components.v2 import manifest_scanner
-from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1 import AppTest, local_script_runner
 
 from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.modules import settle
@@ -143,9 +142,25 @@ def write_synthetic(root: Path) -> Lake:
 
 @pytest.fixture(scope="session", autouse=True)
 def _components_found_once():
-    """Streamlit looks through every installed package for components whenever a page is opened; in the life of a test process they do not change."""
+    """Streamlit looks through every installed package for components whenever a page is opened; the pages use none."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        patch.setattr(manifest_scanner, "scan_component_manifests", list)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _awaited_once():
+    """AppTest looks a thousand times a second through all that a page has said whether it has ended, and takes the processor from the page for it."""
+
+    def awaited(runner: Any, timeout: float) -> None:
+        runner._script_thread.join(timeout)
+        if not runner.script_stopped():
+            runner.request_stop()
+            runner.join()
+            raise RuntimeError(f"AppTest script run timed out after {timeout}(s)")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_script_runner, "require_widgets_deltas", awaited)
         yield
 
 

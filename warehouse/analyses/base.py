@@ -94,7 +94,7 @@ def refresh_one(asking: Asking, analysis: Analysis) -> list[str]:
     """
     lake, written = asking.lake, []
     runs = [run for run in lake.manifests() if analysis.inputs(run) is not None]
-    if analysis.groups is each_alone and all(_is_current(lake, analysis.spec((run,)), (run,)) for run in runs):
+    if not runs or (analysis.groups is each_alone and all(_is_current(lake, analysis.spec((run,)), (run,)) for run in runs)):
         return []
     connection = asking.connection()
     for group in list(analysis.groups(connection, runs)):
