@@ -8,23 +8,42 @@
 --   error: absolute difference of total from 1
 --   worst: largest absolute difference of one example (NULL where published)
 with marked as (
-  select run_id, subject, segmentation, layer, example_id, sample_ix, sum(fraction) as total
-  from attention_fractions
-  where stratum = 'marker'
-  group by run_id, subject, segmentation, layer, example_id, sample_ix
+  select run_id, subject, example_id, sample_ix, position from positions where stratum = 'marker'
 ),
-final as (
+-- regions are summed beside each other: a row for each would be eight times as many to group
+examples_read as (
+  select
+    m.run_id,
+    m.subject,
+    m.layer,
+    m.example_id,
+    m.sample_ix,
+    sum(
+      regions_total('A', m.system, m.system_structural, m."user", m.user_structural, m.assistant, m.assistant_structural, m.header)
+    ) as everything,
+    sum(
+      regions_total('B', m.system, m.system_structural, m."user", m.user_structural, m.assistant, m.assistant_structural, m.header)
+    ) as specials_apart
+  from attention_mean as m
+  join marked as c using (run_id, subject, example_id, sample_ix, position)
+  group by m.run_id, m.subject, m.layer, m.example_id, m.sample_ix
+),
+layers as (
   select
     run_id,
     subject,
-    'extracted' as origin,
-    segmentation,
     layer,
-    avg(total) as total,
-    abs(avg(total) - 1) as error,
-    max(abs(total - 1)) as worst
-  from marked
-  group by run_id, subject, segmentation, layer
+    avg(everything) as total_a,
+    max(abs(everything - 1)) as worst_a,
+    avg(specials_apart) as total_b,
+    max(abs(specials_apart - 1)) as worst_b
+  from examples_read
+  group by run_id, subject, layer
+),
+final as (
+  select run_id, subject, 'extracted' as origin, 'A' as segmentation, layer, total_a as total, abs(total_a - 1) as error, worst_a as worst from layers
+  union all
+  select run_id, subject, 'extracted', 'B', layer, total_b, abs(total_b - 1), worst_b from layers
   union all
   select
     any_value(run_id),

@@ -16,3 +16,16 @@ create or replace macro region_fraction(
     when 'specials' then header::double + system_structural + user_structural + assistant_structural
   end
 end;
+-- regions_total(segmentation, ...): sum of the four regions of a segmentation, from the same seven parts; of those that are there where some are NULL.
+create or replace macro regions_total(
+  segmentation, system_content, system_structural, user_content, user_structural, assistant_content, assistant_structural, header
+) as list_sum([
+  region_fraction(segmentation, 'system', system_content, system_structural, user_content, user_structural, assistant_content, assistant_structural, header),
+  region_fraction(segmentation, 'user', system_content, system_structural, user_content, user_structural, assistant_content, assistant_structural, header),
+  region_fraction(segmentation, 'assistant', system_content, system_structural, user_content, user_structural, assistant_content, assistant_structural, header),
+  region_fraction(
+    segmentation,
+    case segmentation when 'A' then 'header' else 'specials' end,
+    system_content, system_structural, user_content, user_structural, assistant_content, assistant_structural, header
+  )
+]);

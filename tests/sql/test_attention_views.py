@@ -360,6 +360,20 @@ def test_segmentation_gap(world, readings):
             assert (row["gate_a_under_a"], row["gate_a_under_b"]) == (False, True)
 
 
+def test_the_regions_of_a_segmentation_are_summed_as_the_view_lists_them_also_where_a_part_is_missing(world):
+    parts = "system_content, system_structural, user_content, user_structural, assistant_content, assistant_structural, header"
+    rows = world.warehouse.select(
+        f"""with read(example, {parts}) as (
+          values (1, 0.1::real, 0.12::real, 0.3::real, 0.25::real, 0.05::real, 0.08::real, 0.1::real), (2, 0.1, null, 0.3, 0.25, 0.05, 0.08, 0.1),
+            (3, 0.1, 0.12, 0.3, 0.25, 0.05, 0.08, null), (4, null, null, null, null, null, null, null)
+        )
+        select example, segmentation, regions_total(segmentation, {parts}) as total, sum(region_fraction(segmentation, region, {parts}) order by ix) as expected
+        from read cross join (select *, row_number() over () as ix from regions)
+        group by all order by all"""
+    )
+    assert rows.height == 8 and rows["total"].to_list() == rows["expected"].to_list() and rows["total"].null_count() == 2
+
+
 def test_partition_error_is_that_of_float32(world, readings):
     rows = world.warehouse.select("select * from partition_error where subject = 'villain'")
     assert len(rows) == 2 * planted.LAYERS

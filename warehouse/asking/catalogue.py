@@ -23,7 +23,7 @@ from personascope.warehouse.store.compaction import drop
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, TableFile
-from personascope.warehouse.store.rollups import outdated
+from personascope.warehouse.store.rollups import outdated_of
 from personascope.warehouse.store.schema import Table, tables
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.staging import is_disk_full
@@ -207,8 +207,9 @@ def _small_tables(manifests: list[Manifest], room: int, lasting: bool) -> tuple[
     """
     sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, (_OF_A_MANIFEST + (0 if lasting else _FOOTER)) * len(manifests))
     n_files = dict.fromkeys(tables(), 1) | dict.fromkeys(MADE_OF_THE_MANIFEST, max(1, len(manifests)))
+    lacked = outdated_of(manifests)
     for manifest in manifests:
-        lacking = {target.name: target.rollup_of for target in outdated(manifest)}
+        lacking = {target.name: target.rollup_of for target in (lacked.get(manifest.run_id, []) if lacked else [])}
         for name in sizes.keys() & {*manifest.tables, *lacking}:
             files = [manifest.tables[each] for each in lacking.get(name, [name]) if each in manifest.tables]
             sizes[name] += sum(_bytes_in_memory(file) if lasting else file.bytes for file in files)
@@ -320,7 +321,7 @@ def _tables_with_empty_files(lake: Lake) -> set[str]:
 def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_first: bool, has_empty: bool) -> str:
     """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there, or compact files
     stand for runs. `has_empty`: one of them is that without rows."""
-    own = own_files(contents, name)
+    own = contents.own_files.get(name, [])
     empty = [lake.runs_folder / SCHEMA_RUN] if has_empty else []
     if contents.strays or contents.compacts or named_runs:
         folders = [lake.root / FOLDER / compact.name for compact in contents.compacts if name in compact.tables]
@@ -332,12 +333,6 @@ def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_fir
     without = [escaped(folder) for folder in empty]
     files = [f"{folder}/{name}.parquet" for folder in ([*patterns, *without] if rows_first else [*without, *patterns])]
     return f"[{', '.join(map(quoted, files))}]"
-
-
-def own_files(contents: Contents, name: str) -> list[str]:
-    """The runs whose own files of a table are read: those that hold it and that no compact file stands for."""
-    compacted = contents.compacted
-    return [run_id for run_id, manifest in contents.runs.items() if (name in manifest.tables or name in MADE_OF_THE_MANIFEST) and run_id not in compacted]
 
 
 def escaped(path: Path) -> str:
@@ -390,14 +385,14 @@ def unreadable(error: duckdb.Error) -> PersonascopeError:
 
 def _tables_of_other_columns(manifests: list[Manifest]) -> set[str]:
     """Tables of which some run holds a file written under another set of columns; only those pay for union_by_name."""
-    known = tables()
-    return {name for manifest in manifests for name, file in manifest.tables.items() if name in known and file.columns != known[name].columns}
+    known = {name: table.columns for name, table in tables().items()}
+    return {name for manifest in manifests for name, file in manifest.tables.items() if file.columns != known.get(name, file.columns)}
 
 
 def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
     """By name of a roll-up, the runs that should hold it as it is defined now and do not."""
     found: dict[str, list[str]] = {}
-    for manifest in manifests:
-        for target in outdated(manifest):
-            found.setdefault(target.name, []).append(manifest.run_id)
+    for run_id, targets in outdated_of(manifests).items():
+        for target in targets:
+            found.setdefault(target.name, []).append(run_id)
     return found

@@ -19,11 +19,10 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.answers import Parameters
 from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
-from personascope.warehouse.asking.catalogue import no_rows, own_files, table_definitions
+from personascope.warehouse.asking.catalogue import no_rows, table_definitions
 from personascope.warehouse.asking.views import tables_behind
 from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST
 from personascope.warehouse.store.schema import tables
 
 MANY = 200  # runs; fewer are opened as fast as a plan is made
@@ -57,11 +56,10 @@ class Narrowing:
             return []
         found = [_in_its_place(f"create view {name} as {no_rows(name)};") for name in sorted(behind - scans.keys())]  # named, and nothing hangs on its rows
         for name in scans.keys() - set(held):
-            of_table = [run_id for run_id, manifest in contents.runs.items() if name in manifest.tables or name in MADE_OF_THE_MANIFEST]
             known = [self._heeded(bounds, query, parameters) for bounds in scans[name]]
             if all(known):
-                kept = [run_id for run_id in of_table if any(self._may_hold(run_id, name, bounds) for bounds in known)]
-                if 2 * len(kept) <= len(own_files(contents, name)):
+                kept = self._may_hold(name, known)
+                if 2 * len(kept) <= len(contents.own_files.get(name, [])):
                     few = Contents({run_id: contents.runs[run_id] for run_id in kept}, contents.strays)
                     made = (
                         table_definitions(self._lake, few, named_runs=True, rows_first=True, names=[name])[name]
@@ -74,7 +72,7 @@ class Narrowing:
     @cached_property
     def _of_many_files(self) -> set[str]:
         """The tables that are read from many files, so that a plan pays; a roll-up may be made up from those of others."""
-        many = {name for name in table_types() if len(own_files(self._contents, name)) >= MANY // 2}
+        many = {name for name in table_types() if len(self._contents.own_files.get(name, [])) >= MANY // 2}
         return many | {name for name, table in tables().items() if not many.isdisjoint(table.rollup_of)}
 
     def interrupt(self) -> None:
@@ -108,21 +106,26 @@ class Narrowing:
 
         return {column: values for column, values in bounds.items() if all(is_spelt(column, value) for value in values)}
 
-    def _may_hold(self, run_id: str, name: str, bounds: Bounds) -> bool:
-        """Whether the file of a run can hold a row within the bounds: by its name, which its rows bear, and by the statistics in its footer."""
-        for column, values in bounds.items():
-            if column == "run_id":
-                if run_id not in values:
-                    return False
-                continue
-            path = self._lake.run_folder(run_id) / f"{name}.parquet"
-            try:
-                ranges = _ranges(str(path), path.stat().st_mtime_ns, column)
-            except OSError:
-                return True
-            if ranges is not None and not any(low <= value <= high for low, high in ranges for value in values):
-                return False
-        return True
+    def _may_hold(self, name: str, known: list[Bounds]) -> list[str]:
+        """The runs that hold a table and can have a row of it within any of the bounds: by their names, which their rows bear, and by the statistics in the
+        footers of their files."""
+        found: set[str] = set()
+        holders = self._contents.holders.get(name, [])
+        for bounds in known:
+            named = bounds.get("run_id")
+            others = {column: values for column, values in bounds.items() if column != "run_id"}
+            of_these = holders if named is None else [run_id for run_id in holders if run_id in named]
+            found.update(run_id for run_id in of_these if all(self._in_range(run_id, name, column, values) for column, values in others.items()))
+        return [run_id for run_id in holders if run_id in found]
+
+    def _in_range(self, run_id: str, name: str, column: str, values: frozenset[str]) -> bool:
+        """Whether a column of a run's file can hold one of the values; the hash of a committed file says that it is the one whose footer was read."""
+        file = self._contents.runs[run_id].tables.get(name)
+        try:
+            ranges = _ranges(f"{self._lake.run_folder(run_id)}/{name}.parquet", file.blake2 if file else "", column)
+        except OSError:
+            return True
+        return ranges is None or any(low <= value <= high for low, high in ranges for value in values)
 
 
 def _planner(kept: Collection[str], memory: int, empty: Collection[str]) -> duckdb.DuckDBPyConnection:
@@ -169,7 +172,7 @@ def _bounds(filters: str | list[str]) -> Bounds:
 
 
 @lru_cache(maxsize=1 << 17)
-def _ranges(path: str, _changed: int, column: str) -> tuple[tuple[str, str], ...] | None:
+def _ranges(path: str, _hash: str, column: str) -> tuple[tuple[str, str], ...] | None:
     """Smallest and largest text of a column in each row group of a file; None where a footer does not tell. Raises OSError."""
     try:
         footer = pq.read_metadata(Path(path))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from personascope.warehouse.errors import one_line, printable
 from personascope.warehouse.settings import first_sentence
 from personascope.warehouse.store.compact import Compact
 from personascope.warehouse.store.looked_at import Looked, Mark, mark_of
-from personascope.warehouse.store.manifest import MANIFEST, Manifest
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, MANIFEST, Manifest
 from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name, why_unsound
 
 SCHEMA_RUN = "_schema"
@@ -49,6 +49,21 @@ class Contents:
     def compacted(self) -> set[str]:
         """The runs that compact files stand for."""
         return {run_id for compact in self.compacts for run_id in compact.runs}
+
+    @cached_property
+    def holders(self) -> dict[str, list[str]]:
+        """By name of a table the runs that hold it."""
+        found: dict[str, list[str]] = {name: list(self.runs) for name in MADE_OF_THE_MANIFEST}
+        for run_id, manifest in self.runs.items():
+            for name in manifest.tables.keys() - set(MADE_OF_THE_MANIFEST):
+                found.setdefault(name, []).append(run_id)
+        return found
+
+    @cached_property
+    def own_files(self) -> dict[str, list[str]]:
+        """By name of a table the runs whose own files of it are read: those that hold it and that no compact file stands for."""
+        compacted = self.compacted
+        return {name: [run_id for run_id in runs if run_id not in compacted] if compacted else runs for name, runs in self.holders.items()}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,19 @@ def outdated(manifest: Manifest) -> list[Table]:
     return [target for target in derivable(stored) if made.get(target.name) != target.definition]
 
 
+def outdated_of(manifests: Iterable[Manifest]) -> dict[str, list[Table]]:
+    """By name of a run its outdated roll-ups, of the runs that have any; runs that hold the same tables by the same definitions are judged once."""
+    judged: dict[tuple[tuple[str, str | None], ...], list[Table]] = {}
+    found = {}
+    for manifest in manifests:
+        made = tuple((name, file.definition) for name, file in manifest.tables.items())
+        if made not in judged:
+            judged[made] = outdated(manifest)
+        if judged[made]:
+            found[manifest.run_id] = judged[made]
+    return found
+
+
 def differing(held: Mapping[str, str], other: Mapping[str, str]) -> str | None:
     """The first table by name of which two runs of one name hold other rows, by the hashes of their files; None where there is none.
 
