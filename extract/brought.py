@@ -184,6 +184,8 @@ class _Reader:
             raise PersonascopeError("question is empty; expected the user's message")
         system = prompt["system_prompt"]
         prompt["system_prompt"] = SYSTEM_CELLS.get((system or "").strip(), NO_SYSTEM_TURN if (system or "").strip() == NO_SYSTEM_TURN else system)
+        if talk is not None and talk.system is not None:
+            prompt["system_prompt"] = talk.system  # also an empty one, which is another prompt than none
         earlier = talk.earlier if talk else ()
         asked = [exchange.question for exchange in earlier]
         prompt["question_id"] = self._question_id(prompt, record.place, asked)
