@@ -9,7 +9,6 @@ from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import short
 
-
 CALLS = ("tool_calls", "function_call")
 """What a message may hold besides its text that a chat template would write."""
 
