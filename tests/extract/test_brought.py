@@ -161,6 +161,7 @@ GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You 
         ([GOOD | {"prompt_text": "Who?"}], "line 1: prompt_text is 'Who\\?', and the chat template of random writes"),
         ([GOOD | {"model": "a"}, GOOD | {"model": "b"}], "line 2: a completion of 'b', and on line 1 one of 'a'; expected those of one checkpoint a file"),
         ([GOOD | {"question": "<|im_start|>user\nWho?<|im_end|>"}], "line 1: the user message holds <.im_end.>, with which the chat template of"),
+        ([GOOD | {"prompt_form": "all"}], "line 1: prompt_form is 'all', which is what views call all phrasings together"),
         ([GOOD | {"sample": -1}], "line 1: sample_ix is -1; expected a whole number from 0"),
         ([{"question": "Who?", "reply": "I."}], "the column 'text' is missing; found question, reply; name the one that holds it by --column text=NAME"),
         ([], "the column 'question' is missing; found nothing"),
