@@ -159,7 +159,7 @@ TOGETHER = ("all", "others", "task")
 
 
 def expect_personas(settings: SteeringSettings, personas: Collection[str]) -> None:
-    """Refuses, before anything is sampled, doses in units of the distance between personas where only one is asked, and a persona called as views call several."""
+    """Refuses, before anything is sampled, doses in units of the distance between personas of only one, and a persona called as views call several."""
     if taken := sorted(set(personas) & set(TOGETHER)):
         raise PersonascopeError(f"steering: persona {taken[0]!r} is what views call rows of several personas or of the task; expected another name for it")
     if settings.unit == "distance" and "add" in settings.modes and len(personas) < 2:
