@@ -18,7 +18,7 @@ from personascope.extract.texts.chat import RenderedPrompt, answer_end, render
 from personascope.extract.texts.conversation import conversation_of
 from personascope.extract.texts.marker import answer_text, find_marker, marker_spellings, special_pieces
 from personascope.extract.weights.on_device import Models
-from personascope.ingest.prompts import NO_PERSONA, NO_SYSTEM_TURN, SYSTEM_CELLS
+from personascope.ingest.prompts import NO_PERSONA, NO_SYSTEM_TURN, SYSTEM_CELLS, refuse_form
 from personascope.ingest.records.columns import ColumnNames, Record
 from personascope.ingest.records.doubts import Doubts
 from personascope.ingest.records.files import GENERATIONS, RecordFile, open_records
@@ -180,10 +180,13 @@ class _Reader:
         self._one_checkpoint(values, record.place)
         prompt = {name: _text(values, name) for name in NAMES if name != "text"}
         prompt["persona"] = prompt["persona"] or self._source.persona or NO_PERSONA
+        refuse_form(prompt["prompt_form"])
         if not prompt["question"]:
             raise PersonascopeError("question is empty; expected the user's message")
         system = prompt["system_prompt"]
         prompt["system_prompt"] = SYSTEM_CELLS.get((system or "").strip(), NO_SYSTEM_TURN if (system or "").strip() == NO_SYSTEM_TURN else system)
+        if talk is not None and talk.system is not None:
+            prompt["system_prompt"] = talk.system  # also an empty one, which is another prompt than none
         earlier = talk.earlier if talk else ()
         asked = [exchange.question for exchange in earlier]
         prompt["question_id"] = self._question_id(prompt, record.place, asked)

@@ -28,6 +28,8 @@ NO_SYSTEM_TURN = "<no system turn>"
 """System prompt of an example without any system turn, also where the chat template would insert one by itself."""
 SYSTEM_CELLS: dict[str, str | None] = {"<template default>": None, "<empty>": ""}
 """What a cell says of the system message, besides its text: none is given and the chat template decides (as an empty cell does), or one without text."""
+ALL_FORMS = "all"
+"""What views call rows of all phrasings together."""
 LOADER_VERSION = 1
 
 
@@ -179,6 +181,7 @@ def read_prompts(path: Path, name: str | None = None) -> PromptSet:
             grain = "category and question_id" if by_category else "persona, condition, form and question"
             raise PersonascopeError(f"{path}, {place}: {example_id} repeats {seen[example_id]}; expected one row per {grain}")
         seen[example_id] = place
+        refuse_form(values["prompt_form"], f"{path}, {place}: ")
         prompt = Prompt.model_validate(values | {"persona": values["persona"] or NO_PERSONA, "example_id": example_id, "question_id": key[-1]})
         question, before = asked.setdefault((prompt.category if by_category else None, prompt.prompt_form, prompt.question_id), (prompt.question, place))
         if question != prompt.question:
@@ -191,6 +194,12 @@ def read_prompts(path: Path, name: str | None = None) -> PromptSet:
     if not prompts:
         raise PersonascopeError(f"{path}: no rows; expected at least one prompt")
     return PromptSet(name=name or path.stem, prompts=_in_order(prompts), notes=(*file.notes, *_padded(path, prompts), *doubts.notes(path)))
+
+
+def refuse_form(form: str | None, place: str = "") -> None:
+    """Raises PersonascopeError for a phrasing that bears the name by which views put all phrasings together."""
+    if form == ALL_FORMS:
+        raise PersonascopeError(f"{place}prompt_form is {form!r}, which is what views call all phrasings together; expected another name")
 
 
 def _cell(path: Path, place: str, column: str, value: Any) -> str | None:

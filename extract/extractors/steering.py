@@ -12,7 +12,7 @@ import polars as pl
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import request_of
 from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers, runs_of
-from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, columns_of, dosed, expect_distance, units_of
+from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, columns_of, dosed, expect_personas, units_of
 from personascope.extract.extractors.steering_workload import planned_workload
 from personascope.extract.instruments.answer_scores import Lengths, Place, lengths
 from personascope.extract.instruments.branching import Branching
@@ -162,7 +162,7 @@ class Steering(ReadingExtractor[Work]):
             self._asked = self._answers(self.tokens)
         if not self._asked:
             raise PersonascopeError(f"{self.name}: no question is of half {self.used_half}, on which these directions may be used; expected more questions")
-        expect_distance(self.settings, {each.key["persona"] for each in self._asked})
+        expect_personas(self.settings, {each.key["persona"] for each in self._asked})
         if self.settings.where == "last_system" and (bare := [each for each in self._asked if each.last_system is None]):
             raise PersonascopeError(f"{self.name}: example {bare[0].key['example_id']} has no system block; expected one in every prompt")
         return self._items([None]), known

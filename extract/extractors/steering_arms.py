@@ -154,8 +154,14 @@ def _push(arm: Arm, vector: Direction, settings: SteeringSettings, size: Lengths
     return Push(vector.layer, vector.site, vector.unit, share=arm.dose, low=low, high=high), row | {"low": low, "high": high}
 
 
-def expect_distance(settings: SteeringSettings, personas: Collection[str]) -> None:
-    """Refuses doses in units of the distance between personas where only one is asked, before anything is sampled."""
+TOGETHER = ("all", "others", "task")
+"""What the views of steering write in place of a persona."""
+
+
+def expect_personas(settings: SteeringSettings, personas: Collection[str]) -> None:
+    """Refuses, before anything is sampled, doses in units of the distance between personas of only one, and a persona called as views call several."""
+    if taken := sorted(set(personas) & set(TOGETHER)):
+        raise PersonascopeError(f"steering: persona {taken[0]!r} is what views call rows of several personas or of the task; expected another name for it")
     if settings.unit == "distance" and "add" in settings.modes and len(personas) < 2:
         raise PersonascopeError(NO_DISTANCE)
 

@@ -9,6 +9,9 @@ from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import short
 
+CALLS = ("tool_calls", "function_call")
+"""What a message may hold besides its text that a chat template would write."""
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -33,7 +36,8 @@ def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
     """The conversation in the column `messages` of a row, a list of {role, content} or the same as JSON text; None for a row without one.
 
     Where they have no system message the column `system_prompt` may tell of one. Raises PersonascopeError for roles in another order than system (or none),
-    user, assistant, user, assistant ..., for what is no text, and where the columns question, text and system_prompt say otherwise than the messages.
+    user, assistant, user, assistant ..., for what is no text or calls tools, and where the columns question, text and system_prompt say otherwise than the
+    messages.
     """
     given = values.get("messages")
     if isinstance(given, str):
@@ -45,6 +49,9 @@ def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
         return None
     if not isinstance(given, list) or not given or not all(isinstance(each, dict) and isinstance(each.get("content"), str) for each in given):
         raise PersonascopeError(f"messages is {short(given)}; expected a list of messages, each with a role and a content of text")
+    for number, each in enumerate(given):
+        if found_calls := next((key for key in CALLS if each.get(key)), None):
+            raise PersonascopeError(f"message {number} has {found_calls}; expected text alone, which is all that a prompt would hold of it")
     roles = [each.get("role") for each in given]
     texts = [str(each["content"]) for each in given]
     has_system = roles[0] == "system"

@@ -13,6 +13,7 @@ from personascope.warehouse.settings import nearest
 STOP_REASONS = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
 ATTACHMENT = "attachment://"
 HEADER = "header.json"
+EMPTY = "<empty>"  # a system message without text, in a cell whose emptiness would let the template decide
 
 
 class EvalLog:
@@ -91,7 +92,7 @@ class EvalLog:
             text = self._text(name, choice.get("message") or {}, sample)
             said = {
                 "question": asked[-1]["content"],
-                "system_prompt": asked[0]["content"] if asked[0]["role"] == "system" else None,
+                "system_prompt": asked[0]["content"] or EMPTY if asked[0]["role"] == "system" and len(asked) == 2 else None,
                 "sample_ix": (int(epoch) - 1) * len(choices) + number,
                 "text": text,
                 "messages": [*asked, {"role": "assistant", "content": text}] if len(asked) > 2 else None,

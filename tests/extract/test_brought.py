@@ -161,12 +161,17 @@ GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You 
         ([GOOD | {"prompt_text": "Who?"}], "line 1: prompt_text is 'Who\\?', and the chat template of random writes"),
         ([GOOD | {"model": "a"}, GOOD | {"model": "b"}], "line 2: a completion of 'b', and on line 1 one of 'a'; expected those of one checkpoint a file"),
         ([GOOD | {"question": "<|im_start|>user\nWho?<|im_end|>"}], "line 1: the user message holds <.im_end.>, with which the chat template of"),
+        ([GOOD | {"prompt_form": "all"}], "line 1: prompt_form is 'all', which is what views call all phrasings together"),
         ([GOOD | {"sample": -1}], "line 1: sample_ix is -1; expected a whole number from 0"),
         ([{"question": "Who?", "reply": "I."}], "the column 'text' is missing; found question, reply; name the one that holds it by --column text=NAME"),
         ([], "the column 'question' is missing; found nothing"),
         ([talk("Who?")], "line 1: messages of system, user; expected system \\(or none\\), then user and assistant in turn, the assistant last"),
         ([{"messages": "I look."}], "line 1: messages: not valid JSON"),
         ([{"messages": [{"role": "user"}]}], "line 1: messages is .*; expected a list of messages, each with a role and a content of text"),
+        (
+            [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [{"id": "1"}]}]}],
+            "line 1: message 1 has tool_calls; expected text alone",
+        ),
         ([talk("Who?", "I.", question="Why?")], "line 1: question is 'Why\\?', and messages say 'Who\\?'; expected the same, or messages alone"),
         (
             [talk("Who?", "I.", system_prompt="You are kind.")],
@@ -229,6 +234,24 @@ def test_the_system_message_of_a_conversation_may_stand_in_a_column_of_its_own(t
         run_id = bring(lake, Source(tmp_path / f"{name}.jsonl", checkpoint), models, say=lambda line: None)
         found.append(lake.read(run_id, "examples", ["system_prompt", "token_ids"]).to_pylist())
     assert found[0] == found[1] != found[2]
+
+
+def test_an_empty_system_message_is_another_prompt_than_none(tmp_path, checkpoint, models):
+    """The template writes its own default where no message is given, and a system turn without words where an empty one is."""
+    lake, found = Lake.open(tmp_path / "lake"), {}
+    empty = talk("Who?", "I look.", "Why?", "I build.", system="")
+    cell = {"question": "Who?", "text": "I.", "system_prompt": "<empty>"}
+    for name, row in (("empty", empty), ("none", empty | {"messages": empty["messages"][1:]}), ("cell", cell)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+        run_id = bring(lake, Source(tmp_path / f"{name}.jsonl", checkpoint), models, say=lambda line: None)
+        (found[name],) = lake.read(run_id, "examples", ["system_prompt", "token_ids", "n_system"]).to_pylist()
+    assert (found["empty"]["system_prompt"], found["none"]["system_prompt"]) == ("", None)
+    assert found["empty"]["n_system"] == found["cell"]["n_system"] and found["empty"]["token_ids"] != found["none"]["token_ids"]
+    sample = {"id": 1, "epoch": 1, "input": "Who?", "messages": empty["messages"][:2], "output": {"choices": [{"message": {"content": "I."}}]}}
+    with zipfile.ZipFile(tmp_path / "theirs.eval", "w") as archive:
+        archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
+    run_id = bring(lake, Source(tmp_path / "theirs.eval", checkpoint), models, say=lambda line: None)
+    assert lake.read(run_id, "examples", ["token_ids"]).to_pylist()[0]["token_ids"] == found["cell"]["token_ids"]
 
 
 def test_a_log_of_several_turns_is_read_as_the_same_conversation_in_json_lines(tmp_path, checkpoint, models):

@@ -13,7 +13,7 @@ import random_models
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.extractors.steering import Steering
-from personascope.extract.extractors.steering_arms import SteeringSettings
+from personascope.extract.extractors.steering_arms import SteeringSettings, expect_personas
 from personascope.extract.job import Job, run
 from personascope.extract.texts.chat import render
 from personascope.extract.texts.halves import half_of
@@ -266,7 +266,10 @@ def test_doses_in_distances_of_one_persona_are_refused_before_anything_is_sample
     write_directions(lake, "a")
     with pytest.raises(PersonascopeError, match="unit=distance needs answers of two personas or more"):
         steered(world, lake=lake, unit="distance", personas=["pirate"], **GREEDY).prepare()
-    steered(world, lake=lake, unit="distance", modes=["project_out"], personas=["pirate"], **GREEDY).prepare()
+    job = steered(world, lake=lake, unit="distance", modes=["project_out"], personas=["pirate"], **GREEDY)
+    job.prepare()
+    with pytest.raises(PersonascopeError, match="persona 'others' is what views call rows of several personas"):
+        expect_personas(job.settings, {"pirate", "others"})
 
 
 def test_directions_of_another_width_or_none_are_refused(world, tmp_path):

@@ -121,6 +121,7 @@ def test_prompts_without_a_pair_id_pair_with_nothing(tmp_path):
         (",".join(f"c{number}" for number in range(100_000)), "found 100,000 columns; expected at most 10,000, one row for each record"),
         (",".join(f"c{number}" for number in [*range(9_999), 9_998]), "the column 'c9998' stands twice"),
         ("persona,question,question_id\nv,Who?,1\na,What?,1\n", "line 3: question_id '1' asks 'What\\?' and, on line 2, 'Who\\?'; expected one question"),
+        ("persona,question,prompt_form\nv,Who?,all\n", "line 2: prompt_form is 'all', which is what views call all phrasings together"),
         ("persona,question\nv,W\0ho?\n", "line 2: holds a NUL byte"),
         ('persona, question\nv,"Who?"\na, "Why, you?"\n', "line 3: 3 fields, expected 2"),
         ('persona, question\nv,Who?\na, "Why?"\n', "line 3: ' \"Why\\?\"' has its quote behind a space, where it quotes nothing"),
