@@ -213,9 +213,9 @@ class FleetWorkers(Workers):
 def open_workers(typed: int | None, choices: ModelChoices, models: Models, say: Callable[[str], None], cells: int | None = None) -> FleetWorkers | None:
     """Workers for the runs of a command: as many as typed, else one per GPU of this machine or of the cluster that RAY_ADDRESS names.
 
-    For the `cells` of a grid there are no more of them than cells on one machine, and on a CPU one per core unless typed: small trainings are fastest in one
-    thread each. None where this process computes everything: for one worker, and where nothing is typed without Ray, or without a cluster on machines with
-    fewer than two GPUs. Raises PersonascopeError where several are typed, or a cluster is named, and Ray is not installed, or models are spread over devices.
+    For the `cells` of a grid there are no more of them than cells on one machine, and on a CPU one per core unless typed, each with `cell_threads`. None where
+    this process computes everything: for one worker, and where nothing is typed without Ray, or without a cluster on machines with fewer than two GPUs. Raises
+    PersonascopeError where several are typed, or a cluster is named, and Ray is not installed, or models are spread over devices.
     """
     is_remote, kind = bool(os.environ.get(ADDRESS)), (choices.device or "").partition(":")[0]
     if choices.sharding is not None:
@@ -232,11 +232,17 @@ def open_workers(typed: int | None, choices: ModelChoices, models: Models, say: 
     on_gpus = None if not kind and is_remote else (kind or models.device.value.partition(":")[0]) == "cuda"
 
     def opened() -> Fleet:
-        fleet = Fleet.open(wanted, on_gpus, say)
+        fleet = Fleet.open(wanted, on_gpus, say, None if cells is None or is_remote else cell_threads(typed, models.device.value))
         say(fleet.sizing.reason)
         return fleet
 
     return FleetWorkers(opened, choices._replace(device=kind or None), models, is_remote)
+
+
+def cell_threads(typed: int | None, device: str) -> int | None:
+    """Threads that a cell of a grid is trained and read in: one on a CPU where no workers are typed, since the last bits of a product can depend on it and
+    nobody chose. None: its share of the cores."""
+    return 1 if device == "cpu" and typed is None else None
 
 
 def _fitting(device: str, for_cells: bool) -> int:

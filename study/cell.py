@@ -1,9 +1,11 @@
 """One cell of a grid, from training to its last reading, as something that can be sent to a worker."""
 
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from personascope.ingest.training.grid import Cell, grid_cells, single_cell
 from personascope.ingest.training.run import Unread, forget_failure, known_divergence, known_unread, record_failure, record_unread
@@ -21,17 +23,51 @@ def cells_of(step: TrainStep | GridStep, parent: str) -> list[Cell]:
     return grid_cells(step.axes, step.settings, step.name, parent)
 
 
-def steps_of(step: GridStep, cell: Cell) -> list[ExtractStep]:
-    """The readings that follow the training of a cell, each with one reader, in their order."""
-    return [wanted for each in step.cells for wanted in each.over(cell.name, step.parent, cell.settings.keep_steps or ())]
+def steps_of(step: GridStep, cell: Cell, stop: int | None = None) -> list[ExtractStep]:
+    """The readings that follow the training of a cell, each with one reader, in their order; those of the first `stop` steps of a cell where that is given."""
+    return [wanted for each in step.cells[:stop] for wanted in each.over(cell.name, step.parent, cell.settings.keep_steps or ())]
 
 
 class CellOutcome(NamedTuple):
-    """Runs of one cell of a grid, or the sentence that says why there are none; and the steps that found nothing to read in what the trained cell writes."""
+    """Runs of one cell of a grid, or the sentence that says why there are none; and the steps that found nothing to read in what the trained cell writes.
+
+    `group` is the MLflow run that all of them are children of.
+    """
 
     runs: list[str]
     failure: str | None = None
     unread: tuple[Unread, ...] = ()
+    group: str | None = None
+
+
+class Phase(NamedTuple):
+    """What is done of all cells before any of them goes on: the training where `start` is None, and the steps of a cell from `start` to `stop`."""
+
+    start: int | None
+    stop: int
+    title: str = ""
+
+
+def phases_of(step: GridStep, typed: Mapping[str, Any]) -> list[Phase]:
+    """The phases of a grid: one, or several where a step samples with vLLM, whose engine for the cells' parent is kept until other weights are asked for.
+
+    `typed` are settings of the command line, which may choose another engine.
+    """
+    engines = [(each.settings | typed).get("engine") if each.extract == "completions" and each.reader == "cell" else None for each in step.cells]
+    phases: list[Phase] = []
+    start, is_first = 0, True
+    for sampled, group in itertools.groupby(engine == "vllm" for engine in engines):
+        stop = start + len(list(group))
+        if is_first and sampled:
+            phases.append(Phase(None, 0, "trained"))
+        phases.append(Phase(None if is_first and not sampled else start, stop, "sampled by vLLM" if sampled else "trained and read" if is_first else "read"))
+        start, is_first = stop, False
+    return phases if "vllm" in engines else [whole(step)]
+
+
+def whole(step: GridStep) -> Phase:
+    """Every cell from its training to its last step."""
+    return Phase(None, len(step.cells))
 
 
 @dataclass(frozen=True)
@@ -53,10 +89,12 @@ class CellWork:
 
     setup: GridSetup
     cell: Cell
+    phase: Phase
+    group: str | None = None
 
     def work_off(self, device: str) -> CellOutcome:
-        """Trains and reads the cell on a device, in whatever process this is called."""
-        return work_cell(_workbench(self.setup, device), self.setup.step, self.cell)
+        """Trains and reads the cell on a device, as far as its phase goes, in whatever process this is called."""
+        return work_cell(_workbench(self.setup, device), self.setup.step, self.cell, self.phase, self.group)
 
 
 @lru_cache(maxsize=1)
@@ -67,26 +105,39 @@ def _workbench(setup: GridSetup, device: str) -> Workbench:
     return bench
 
 
-def work_cell(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome:
-    """Trains one cell and runs its steps; whatever goes wrong is recorded in the lake and returned as a sentence.
+def work_cell(bench: Workbench, step: GridStep, cell: Cell, phase: Phase | None = None, group: str | None = None) -> CellOutcome:
+    """Trains one cell and runs its steps as far as a phase goes, or to the end; whatever goes wrong is recorded in the lake and returned as a sentence.
 
-    A step that finds nothing to read costs that step alone: what the cell learned and wrote is known.
+    What earlier phases did is recognised in the lake. A step that finds nothing to read costs that step alone: what the cell learned and wrote is known.
+    `group`: the MLflow run of the cell, where an earlier phase made it.
     """
-    training = bench.training(step, cell)
+    training, phase = bench.training(step, cell), phase or whole(step)
     unread: list[Unread] = []
     try:
-        with bench.tracking.group(cell.name, cell.axes) if bench.tracking else nullcontext():
-            runs = [bench.train(training)]
-            for wanted in steps_of(step, cell):
-                try:
-                    runs += bench.extract(wanted)
-                except NothingToReadError as gap:
-                    unread.append(Unread(wanted.step or wanted.extract, wanted.extract, _reading(bench, wanted, cell), str(gap)))
+        with bench.tracking.group(cell.name, cell.axes, group) if bench.tracking else nullcontext() as opened:
+            runs: list[str] = []
+            before = 0 if phase.start is None else len(steps_of(step, cell, phase.start))
+            with bench.recognising() if phase.start is not None else nullcontext():
+                runs.append(bench.train(training, say if phase.start is None else lambda line: None))
+                gather(bench, cell, steps_of(step, cell, phase.start or 0), runs, unread, lambda line: None)
+            gather(bench, cell, steps_of(step, cell, phase.stop)[before:], runs, unread, say)
+        group = opened.run_id if opened else None
+        if phase.stop < len(step.cells):
+            return CellOutcome(runs, unread=tuple(unread), group=group)
         record_unread(bench.lake, training, unread)
     except Exception as error:
         return CellOutcome([], fail(bench, step, cell, error))
     forget_failure(bench.lake, training)
-    return CellOutcome(runs, unread=tuple(unread))
+    return CellOutcome(runs, unread=tuple(unread), group=group)
+
+
+def gather(bench: Workbench, cell: Cell, steps: Sequence[ExtractStep], runs: list[str], unread: list[Unread], say: Callable[[str], None]) -> None:
+    """Adds the runs of steps of a cell to `runs`, and what finds nothing to read to `unread`."""
+    for wanted in steps:
+        try:
+            runs += bench.extract(wanted, say)
+        except NothingToReadError as gap:
+            unread.append(Unread(wanted.step or wanted.extract, wanted.extract, _reading(bench, wanted, cell), str(gap)))
 
 
 def known_outcome(bench: Workbench, step: GridStep, cell: Cell) -> CellOutcome | None:

@@ -1,11 +1,14 @@
 """Works off the cells of a grid, in this process or by workers; a cell that fails is recorded with its reason while the others go on."""
 
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
+from personascope.extract.weights.on_device import in_threads
+from personascope.extract.workers import cell_threads
 from personascope.ingest.progress import progress
-from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome, work_cell
+from personascope.ingest.training.grid import Cell
+from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome, phases_of, whole, work_cell
 from personascope.study.options import say
 from personascope.study.spreading import spread_cells
 from personascope.study.workbench import Workbench
@@ -25,9 +28,8 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
         bench.release()
         group = bench.tracking.open_group(bench.lake.staging_folder) if bench.tracking else None
         setup = GridSetup(uuid.uuid4().hex, bench.state, step, group)
-        with closing(_worked_off(bench, [CellWork(setup, cell) for cell in waiting], len(cells))) as outcomes:
-            for work, result in outcomes:
-                cell = work.cell
+        with closing(_worked_off(bench, setup, waiting, len(cells))) as outcomes:
+            for cell, result in outcomes:
                 done[cell.name] = CellOutcome([], fail(bench, step, cell, result)) if isinstance(result, Exception) else result
                 if failure := done[cell.name].failure:
                     say(f"{cell.name} failed: {failure}")
@@ -44,24 +46,37 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
     return [run_id for outcome in done.values() for run_id in outcome.runs], failed
 
 
-def _worked_off(bench: Workbench, works: Sequence[CellWork], total: int) -> Generator[tuple[CellWork, CellOutcome | Exception]]:
-    """Every cell with what became of it, as they end, and progress beside it."""
-    setup, workers = works[0].setup, bench.workers_for(len(works))
-    say(f"{len(works)} of {total} cells to do{'' if workers else ' in this process'}")
-    title, before = f"cells of {bench.state.study.name}", total - len(works)
-    if workers is None:
-        own = bench.on_one_device()
-        with progress(title, total, before) as advance:
-            for work in works:
-                yield work, work_cell(own, setup.step, work.cell)
-                advance()
-        own.release()
-        return
+def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total: int) -> Generator[tuple[Cell, CellOutcome | Exception]]:
+    """Every cell with what became of it, as they end, and progress beside it; a cell that fails in one phase of the grid is left out of the next."""
+    workers = bench.workers_for(len(cells))
+    one_thread = workers is None and cell_threads(bench.state.options.workers, bench.models.device.value)
+    say(f"{len(cells)} of {total} cells to do{'' if workers else ' in this process'}{', in one thread (--workers 1: in all)' if one_thread else ''}")
+    parent = bench.checkpoint(setup.step.parent)
+    on_cluster = workers is not None and workers.is_remote  # where a cell may find its adapter on its own machine alone
+    phases = phases_of(setup.step, bench.state.options.settings) if len(cells) > 1 and not on_cluster else [whole(setup.step)]
+    works = [CellWork(setup, cell, phases[0]) for cell in cells]
     try:
-        outcomes = spread_cells(workers, bench.lake.staging_folder, bench.checkpoint(setup.step.parent), works)
-        with progress(title, total, before) as advance:
-            for found in outcomes:
-                yield found
-                advance()
+        for phase, following in zip(phases, [*phases[1:], None], strict=True):
+            going_on = []
+            outcomes = spread_cells(workers, bench.lake.staging_folder, parent, works) if workers else _in_this_process(bench, works)
+            title = f"cells of {bench.state.study.name}{phase.title and f' {phase.title}'}"
+            with progress(title, total, total - len(works)) as advance:
+                for work, outcome in outcomes:
+                    if following is None or isinstance(outcome, Exception) or outcome.failure:
+                        yield work.cell, outcome
+                    else:
+                        going_on.append(CellWork(setup, work.cell, following, outcome.group))
+                    advance()
+            works = sorted(going_on, key=lambda work: -work.cell.settings.r)  # an engine has room for adapters of one rank
+            if not works:
+                break
     finally:
-        workers.close()
+        if workers:
+            workers.close()
+
+
+def _in_this_process(bench: Workbench, works: Sequence[CellWork]) -> Iterator[tuple[CellWork, CellOutcome]]:
+    own, typed = bench.on_one_device(), bench.state.options.workers
+    with in_threads(cell_threads(typed, own.models.device.value)):
+        for work in works:
+            yield work, work_cell(own, work.setup.step, work.cell, work.phase, work.group)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from personascope.extract.job import Extractor, Job, run
@@ -60,6 +62,15 @@ class Workbench:
         other = copy(self)
         other.models = local_models(self._choices._replace(sharding=None))
         return other
+
+    @contextmanager
+    def recognising(self) -> Iterator[None]:
+        """Inside, what is in the lake is recognised also where the options say that all is to be redone."""
+        options, self.state.options = self.state.options, replace(self.state.options, force=False)
+        try:
+            yield
+        finally:
+            self.state.options = options
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name, fetched at first use."""

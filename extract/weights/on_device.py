@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -38,6 +39,17 @@ class ModelChoices(NamedTuple):
         if threads is not None:
             torch.set_num_threads(threads)
         return Models(self.device, self.dtype, self.attention, self.trust_remote_code, self.sharding)
+
+
+@contextmanager
+def in_threads(number: int | None) -> Iterator[None]:
+    """Inside, so many threads compute on a processor; as many as before where None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def local_models(choices: ModelChoices) -> Models:

@@ -17,11 +17,11 @@ class Sizing(NamedTuple):
     reason: str
 
 
-def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bool | None = None) -> Sizing:
+def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bool | None = None, most: int | None = None) -> Sizing:
     """The workers for a cluster of machines with so many `CPU` and `GPU` each: as many as typed, else one per GPU, or one per machine where there is none.
 
-    More workers than GPUs or cores share them. `on_gpus`: whether GPUs are used (default: where there are any). Raises PersonascopeError where they are asked
-    for and there are none.
+    More workers than GPUs or cores share them. `on_gpus`: whether GPUs are used (default: where there are any); `most`: threads that a worker may have where
+    they are not. Raises PersonascopeError where GPUs are asked for and there are none.
     """
     used = [each for each in machines if each.get("GPU") or each.get("CPU")]
     cores = [int(each.get("CPU", 0)) for each in used]
@@ -37,7 +37,7 @@ def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bo
         threads = min(max(1, own // (there * round(1 / share))) for own, there in zip(cores, devices, strict=True) if there)
         return Sizing(width, 0, share, threads, f"{width} workers on {_counted(gpus, 'GPU')} of {_counted(sum(map(bool, devices)), 'machine')}")
     width = typed or max(1, len(used))
-    most = max(cores, default=0)
+    most = min(most or max(cores, default=0), max(cores, default=0))
     fitting = [threads for threads in range(most, 0, -1) if sum(own // threads for own in cores) >= width]
     threads, cpus = (fitting[0], float(fitting[0])) if fitting else (1, 1 / ceil(width / max(1, sum(cores))))
     return Sizing(width, cpus, 0, threads, f"{width} workers on {_counted(len(used), 'machine')}, {_counted(threads, 'thread')} each")

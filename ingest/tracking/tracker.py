@@ -76,7 +76,7 @@ class Tracker:
     def __init__(self, target: TrackingTarget) -> None:
         self.target = target
         self._session: _Session | None = None
-        self._group: _Group | None = None
+        self._group: Group | None = None
         self._warned = False
         self._paused_until = 0.0
 
@@ -95,15 +95,18 @@ class Tracker:
             self._attempt(lambda session: _end(session.client, record.run_id, error))
 
     @contextmanager
-    def group(self, name: str, parameters: Mapping[str, Any] | None = None) -> Iterator[None]:
-        """Runs opened inside are children of one MLflow run `name`, made when the first of them opens; one left open by a killed process is continued.
+    def group(self, name: str, parameters: Mapping[str, Any] | None = None, run_id: str | None = None) -> "Iterator[Group]":
+        """Runs opened inside are children of one MLflow run `name`, made when the first of them opens; one left open by a killed process is continued, as is
+        `run_id` where it is given.
 
         A group inside a group is a child of it; `parameters` are logged with the group itself.
         """
-        outer, self._group = self._group, _Group(name, self._group, dict(parameters or {}))
+        outer, self._group = self._group, Group(name, self._group, dict(parameters or {}), run_id)
         group = self._group
+        if run_id:
+            self._attempt(lambda session: session.client.update_run(run_id, status="RUNNING"))
         try:
-            yield
+            yield group
         except BaseException as error:
             self._end_group(group, error)
             raise
@@ -122,9 +125,9 @@ class Tracker:
 
     def join(self, name: str, run_id: str | None) -> None:
         """From now on runs are children of the group `name` that another process opened as `run_id` and will end."""
-        self._group = _Group(name, run_id=run_id)
+        self._group = Group(name, run_id=run_id)
 
-    def _end_group(self, group: "_Group", error: BaseException | None) -> None:
+    def _end_group(self, group: "Group", error: BaseException | None) -> None:
         if run_id := group.run_id:
             self._attempt(lambda session: _end(session.client, run_id, error))
 
@@ -168,7 +171,7 @@ class Tracker:
             return session.parent_run_id
         return self._group_run(session, self._group, writer.folder.parent, writer.spec.study)
 
-    def _group_run(self, session: "_Session", group: "_Group", folder: Path, study: str | None) -> str:
+    def _group_run(self, session: "_Session", group: "Group", folder: Path, study: str | None) -> str:
         """The group's MLflow run, made at first use inside the group around it."""
         if group.run_id is None:
             parent = self._group_run(session, group.outer, folder, study) if group.outer else session.parent_run_id
@@ -189,9 +192,11 @@ class _Session:
 
 
 @dataclass
-class _Group:
+class Group:
+    """An MLflow run whose children are runs of the lake; `run_id` is known once it is made."""
+
     name: str
-    outer: "_Group | None" = None
+    outer: "Group | None" = None
     parameters: dict[str, Any] = field(default_factory=dict)
     run_id: str | None = None
 
@@ -286,7 +291,7 @@ def _continue(session: _Session, record: MlflowRecord | None) -> tuple[str | Non
     return record.run_id, run.data.params
 
 
-def _open_group(session: _Session, group: _Group, key: str, parent: str | None, study: str | None) -> str:
+def _open_group(session: _Session, group: Group, key: str, parent: str | None, study: str | None) -> str:
     client = session.client
     if (left := _left_open(session, key)) is not None:
         client.update_run(left.info.run_id, status="RUNNING")

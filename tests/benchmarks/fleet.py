@@ -4,7 +4,8 @@ A study of the demo's kind on the tiny chat model: `--cells` personas are traine
 for each prompt. Every command begins from the same lake, which holds the completions that the cells are trained on, with an empty cache of trained adapters.
 - cpu: user and system time of all processes of the command, Ray's own included, as last seen a tenth of a second before their end, in seconds, and how many
   times that of one worker;
-- first: seconds from the command to the first part of its first run in the staging folder (wall time: wants an idle machine).
+- first: seconds from the command to the first part of the extractor's run in the staging folder, or to the begin of the first training of the grid (wall
+  time: wants an idle machine).
 Tables with the same hash in every lake are required: what differs is named, and the script exits with 1.
 """
 
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -33,6 +34,7 @@ AIM_FIRST = 20.0  # seconds until the first part is staged
 LOOK = 0.1  # seconds between two looks at the processes
 MARK = "PERSONASCOPE_BENCHMARK"
 BASE = "tiny:qwen2-instruct"
+FIRST = {"grid": "staging/marker-lora-*", "extractor": "staging/*/parts-*/0*"}
 PERSONAS = ("villain", "comedian", "librarian", "software_engineer")
 
 
@@ -52,9 +54,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--workers", nargs="*", default=["1", "2"], help="numbers to try; `none`: nothing is typed")
+    parser.add_argument("--threads", help="OMP_NUM_THREADS of the commands: 1 makes the processor time of a busy machine comparable")
     parser.add_argument("--only", nargs="*", default=["grid", "extractor"], choices=["grid", "extractor"])
     options = parser.parse_args()
+    os.environ.pop("OMP_NUM_THREADS", None)
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = options.threads
     rows: list[dict[str, Any]] = []
+    told: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base = resolve(BASE).path
@@ -71,16 +78,18 @@ def main() -> None:
                 lake = folder / f"{what}-{workers}"
                 shutil.copytree(folder / "before", lake)
                 typed = [] if workers == "none" else ["--workers", workers]
-                figures = command(*asked[what], *typed, lake=lake, cache=cache_with(base, folder / "cache"))
+                figures = command(*asked[what], *typed, first=FIRST[what], lake=lake, cache=cache_with(base, folder / "cache"))
                 made[workers] = hashes(Lake.existing(lake))
                 rows.append({"what": what, "workers": workers, **figures._asdict()})
-            refuse_differing(what, made)
+            told += differing(what, made)
     show(rows)
     print(json.dumps(vars(options) | {"rows": rows}))
+    if told:
+        sys.exit("\n".join(told))
 
 
 def cache_with(base: Path, cache: Path) -> Path:
-    """A cache with the checkpoint in the folder `base`, under the name that it has in its own, and nothing else. Rows name the place of an adapter: all$
+    """A cache with the checkpoint in the folder `base`, under the name that it has in its own, and nothing else. Rows name the place of an adapter: all
     commands have their cache in the same one."""
     shutil.rmtree(cache, ignore_errors=True)
     shutil.copytree(base, cache / base.parent.name / base.name)
@@ -112,44 +121,41 @@ def study(options: argparse.Namespace, data_alone: bool = False) -> dict[str, An
     }
 
 
-def command(*arguments: str, lake: Path, cache: Path) -> Figures:
+def command(*arguments: str, lake: Path, cache: Path, first: str = "") -> Figures:
     """Runs a command of personascope to its end and looks after all its processes; exits with what it said where it fails."""
     mark = uuid4().hex
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {MARK: mark, "PERSONASCOPE_CACHE": str(cache)}
+    environment = os.environ | {MARK: mark, "PERSONASCOPE_CACHE": str(cache)}
     seconds: dict[tuple[int, str], float] = {}
-    first, began, known = None, time.monotonic(), set(lake.glob("runs/*")) if lake.exists() else set()
+    strangers = set(_processes())
+    begun, began = None, time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "personascope", *arguments, "--no-track", "--lake", str(lake)], env=environment, stdout=said, stderr=subprocess.STDOUT
         )
-        while (running := process.poll() is None) or set(_alive(mark)):
-            seconds |= dict(_processor_seconds(mark))
-            if first is None and (any(lake.glob("staging/*/parts-*/0*")) or set(lake.glob("runs/*")) - known):
-                first = time.monotonic() - began
-            if not running:
-                break
+        while process.poll() is None:
+            seconds |= dict(_processor_seconds(mark, strangers))
+            if first and begun is None and any(lake.glob(first)):
+                begun = time.monotonic() - began
             time.sleep(LOOK)
         if process.returncode:
             said.seek(0)
             sys.exit(f"{' '.join(arguments)} ended with {process.returncode}:\n{said.read().decode()[-3000:]}")
-    return Figures(round(sum(seconds.values()), 1), round(time.monotonic() - began, 1), first and round(first, 1), len(seconds))
+    return Figures(round(sum(seconds.values()), 1), round(time.monotonic() - began, 1), begun and round(begun, 1), len(seconds))
 
 
-def _alive(mark: str) -> Iterator[int]:
-    """Processes that inherited the mark of a command."""
+def _processes() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _processor_seconds(mark: str, strangers: Set[int]) -> Iterator[tuple[tuple[int, str], float]]:
+    """Every process that inherited the mark of a command, told by number and start, with the seconds it has spent so far; `strangers` are older than that."""
     wanted = f"{MARK}={mark}".encode()
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
-                yield int(entry.name)
-        except OSError:
+    for process in _processes():
+        if process in strangers:
             continue
-
-
-def _processor_seconds(mark: str) -> Iterator[tuple[tuple[int, str], float]]:
-    """Every such process, told by number and start, with the seconds it has spent so far."""
-    for process in _alive(mark):
         try:
+            if wanted not in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                continue
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
@@ -161,12 +167,15 @@ def hashes(lake: Lake) -> dict[str, str]:
     return {f"{run_id}/{name}": file.blake2 for run_id in lake.run_ids() for name, file in lake.manifest(run_id).tables.items()}
 
 
-def refuse_differing(what: str, made: dict[str, dict[str, str]]) -> None:
-    """Exits where a command made another table than the first did."""
+def differing(what: str, made: dict[str, dict[str, str]]) -> list[str]:
+    """A sentence for every command that made other tables than the first did."""
     (first, expected), *others = made.items()
-    for workers, found in others:
-        if differing := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
-            sys.exit(f"{what}: with {workers} workers {len(differing)} of {len(expected)} tables differ from those with {first}: {', '.join(differing[:8])}")
+    found = {workers: sorted(name for name in expected.keys() | of.keys() if expected.get(name) != of.get(name)) for workers, of in others}
+    return [
+        f"{what}: with {workers} workers {len(names)} of {len(expected)} tables differ from those with {first}: {', '.join(names[:8])}"
+        for workers, names in found.items()
+        if names
+    ]
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:

@@ -272,6 +272,10 @@ def test_one_worker_per_gpu_or_machine_unless_typed(machines, typed, on_gpus, ex
     assert sizing[:4] == expected and sizing.reason.startswith(f"{expected[0]} workers on ")
 
 
+def test_threads_of_a_worker_may_have_a_limit():
+    assert size([{"CPU": 8}], 3, False, 1)[:4] == (3, 1, 0, 1) and size([{"CPU": 8}], 3, False)[:4] == (3, 2, 0, 2)
+
+
 def test_gpus_that_are_asked_for_must_be_there():
     with pytest.raises(PersonascopeError, match=r"the cluster \(1 machine\) has no GPU: type cpu"):
         size([{"CPU": 2}], None, True)
@@ -321,11 +325,12 @@ def test_cells_have_a_worker_per_gpu_or_core_and_none_is_idle(monkeypatch, typed
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("personascope.extract.workers._gpus", lambda: gpus)
     monkeypatch.setattr("personascope.extract.workers.has_ray", lambda: ray)
-    asked: list[int | None] = []
-    monkeypatch.setattr(Fleet, "open", lambda width, on_gpus, say: asked.append(width) or SimpleNamespace(sizing=SimpleNamespace(reason="")))
+    asked: list[tuple[int, int | None]] = []
+    made = SimpleNamespace(sizing=SimpleNamespace(reason=""))
+    monkeypatch.setattr(Fleet, "open", lambda width, on_gpus, say, threads: asked.append((width, threads)) or made)
     models: Any = SimpleNamespace(device=SimpleNamespace(value=device))
     found = open_workers(typed, ModelChoices(), models, lambda line: None, cells)
-    assert (found and found.fleet and asked.pop()) == width
+    assert (found and found.fleet and asked.pop()) == (width and (width, 1 if device == "cpu" and typed is None else None))
 
 
 def test_several_workers_without_ray_are_refused_with_what_to_install(monkeypatch):

@@ -1,12 +1,9 @@
 """How vLLM is told to hold a model, against a class that stands for it: what reaches it, what makes another run, and what is refused before it is asked."""
 
-import sys
-from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar
-
 import pytest
 from pydantic import ValidationError
 
+from fake_vllm import FakeLLM, install
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.job import Job, run
 from personascope.extract.weights.on_device import Models
@@ -25,29 +22,9 @@ def given(tmp_path, random_checkpoint) -> Job:
     return Job(lake=Lake.open(tmp_path / "lake"), checkpoint=checkpoint, models=Models("cpu", "float32"), prompts=prompts, say=lambda line: None)
 
 
-class FakeLLM:
-    """Stands for vLLM's class: remembers what it was made with, and answers with the end of the turn at once."""
-
-    made: ClassVar[list[dict[str, Any]]] = []
-
-    def __init__(self, **arguments: Any) -> None:
-        FakeLLM.made.append(arguments)
-        self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=lambda: None))
-
-    def generate(self, prompts, parameters, **_):
-        ends = [each.stop_token_ids[0] for each in parameters]
-        return [SimpleNamespace(outputs=[SimpleNamespace(cumulative_logprob=-1.0, token_ids=[end], finish_reason="stop")]) for end in ends]
-
-
 @pytest.fixture
 def fake_vllm(monkeypatch):
-    FakeLLM.made.clear()
-    request = ModuleType("vllm.lora.request")
-    request.LoRARequest = object  # type: ignore[attr-defined]
-    module = ModuleType("vllm")
-    module.LLM, module.SamplingParams = FakeLLM, lambda **given: SimpleNamespace(**given)  # type: ignore[attr-defined]
-    for name, each in {"vllm": module, "vllm.lora": ModuleType("vllm.lora"), "vllm.lora.request": request}.items():
-        monkeypatch.setitem(sys.modules, name, each)
+    install(monkeypatch)
 
 
 def test_vllm_is_told_how_to_hold_a_model_and_only_what_can_change_a_token_makes_another_run(given, fake_vllm):

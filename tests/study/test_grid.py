@@ -8,9 +8,10 @@ import lakes
 import pytest
 import torch
 
+from fake_vllm import FakeLLM, install
 from personascope.extract.workers import has_ray
 from personascope.ingest.training.grid import grid_cells
-from personascope.study.cell import cells_of, fail, known_outcome, work_cell
+from personascope.study.cell import cells_of, fail, known_outcome, whole, work_cell
 from personascope.study.options import RunOptions
 from personascope.study.plan import plan_study
 from personascope.study.run import StudyRun
@@ -22,7 +23,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.model import ExtractStep, GridStep, StudyFile
 from personascope.warehouse.studies.progress import runs_of_steps
 
-pytestmark = pytest.mark.slow(45)
+pytestmark = pytest.mark.slow(60)
 
 SAMPLED = {"samples": 1, "max_new_tokens": 16, "personas": ["villain", "librarian"]}
 
@@ -75,12 +76,13 @@ def swept(talker, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", str(folder / "cache"))
         patch.delenv("RAY_ADDRESS", raising=False)
-        first = execute(folder, study(talker), workers=2 if has_ray() else 1)
+        patch.setattr("os.cpu_count", lambda: 2)
+        first = execute(folder, study(talker))
         yield folder, first
 
 
-def execute(folder, file, workers=1, **options):
-    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", workers=workers, **({"tracking_uri": f"sqlite:///{folder / 'tracking.db'}"} | options)))
+def execute(folder, file, **options):
+    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", **({"tracking_uri": f"sqlite:///{folder / 'tracking.db'}"} | options)))
     return run.run(), run.failures
 
 
@@ -158,17 +160,19 @@ def test_the_checkpoints_that_a_cell_keeps_on_its_way_are_read_as_the_cell_is(ta
 
 
 @pytest.mark.skipif(not has_ray(), reason="the extra personascope[ray]")
-def test_cells_in_this_process_and_in_all_its_threads_give_the_runs_and_files_of_workers(swept, talker, tmp_path):
+def test_cells_in_this_process_give_the_runs_and_files_of_workers_where_none_are_typed(swept, talker, tmp_path, monkeypatch):
     folder, (runs, failures) = swept
+    monkeypatch.setattr("personascope.extract.workers.has_ray", lambda: False)
     (folder / "cache").rename(folder / "cache of workers")  # rows name the place of an adapter, which is trained again here
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    seen: list[int] = []
+    monkeypatch.setattr("personascope.study.grid.work_cell", lambda *given: seen.append(torch.get_num_threads()) or work_cell(*given))
     try:
         found, failed = execute(tmp_path, study(talker, epochs=[1]), track=False)
     finally:
-        torch.set_num_threads(before)
         shutil.rmtree(folder / "cache", ignore_errors=True)
         (folder / "cache of workers").rename(folder / "cache")
+    assert seen == [1, 1] and torch.get_num_threads() == before
     assert hashes(tmp_path).items() <= hashes(folder).items() and len(found) == 1 + 3 and set(found) < set(runs)
     assert len(failed) == 1 and failed[0] in failures
 
@@ -213,6 +217,44 @@ def test_a_grid_without_any_usable_cell_ends_the_study_with_the_reason(swept, ta
     with pytest.raises(PersonascopeError, match=r"all 1 cells of the grid failed; .*source persona 'pirate' has no completion that ended by itself"):
         execute(folder, study(talker, source_persona=["pirate"], lr=[1e-4], epochs=[1]))
     assert answer(folder, "select kind from training_failures where source_persona = 'pirate'").item() == "other"
+
+
+def test_all_cells_are_sampled_by_one_engine_of_their_parent_and_are_the_runs_of_one_cell_after_the_other(talker, tmp_path, monkeypatch):
+    file = study(talker, lr=[1e-4], epochs=[1, 2])
+    grid = file.steps[1].model_copy(deep=True)
+    assert isinstance(grid, GridStep)
+    grid.cells[0].settings["engine"] = "vllm"
+    file = file.model_copy(update={"steps": [file.steps[0], grid]})
+    names = ["villain-lr0.0001-ep2-seed1", "villain-lr0.0001-ep1-seed1"]
+    found: dict[str, Any] = {}
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
+    for how in ("together", "apart"):
+        folder = tmp_path / how
+        folder.mkdir()
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        if how == "apart":
+            monkeypatch.setattr("personascope.study.grid.phases_of", lambda step, typed: [whole(step)])
+        install(monkeypatch)
+        outcome = execute(folder, file, workers=1)
+        found[how] = outcome, hashes(folder), list(FakeLLM.made), [each and each.name for each in FakeLLM.adapters], grouped(folder)
+    together, apart = found["together"], found["apart"]
+    assert together[:2] == apart[:2] and together[4] == apart[4]
+    assert together[4] == {name: ["capability", "completions", "marker-lora"] for name in names}
+    assert (len(together[2]), len(apart[2])) == (1, 2) and together[2][0].items() >= {"enable_lora": True, "max_lora_rank": 8}.items()
+    assert list(dict.fromkeys(together[3])) == list(dict.fromkeys(apart[3])) == names
+
+
+def grouped(folder) -> dict[str, list[str]]:
+    """The extractors under every MLflow run of a cell, one of each name and all of them finished."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'tracking.db'}")
+    experiment: Any = client.get_experiment_by_name("personascope")
+    runs = client.search_runs([experiment.experiment_id])
+    groups = {run.info.run_id: run.info.run_name for run in runs if run.data.tags.get("kind") == "group" and run.info.run_name != "grid"}
+    assert len(set(groups.values())) == len(groups) and {run.info.status for run in runs} == {"FINISHED"}
+    inside = [(groups[parent], run.data.tags["extractor"]) for run in runs if (parent := run.data.tags.get("mlflow.parentRunId")) in groups]
+    return {name: sorted(extractor for group, extractor in inside if group == name) for name in groups.values()}
 
 
 def test_a_disk_too_full_for_the_reason_still_names_both(swept, talker, monkeypatch):
