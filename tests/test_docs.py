@@ -120,6 +120,7 @@ def parsed(words: list[str], arguments_may_lack: bool) -> str | None:
     return None
 
 
+@pytest.mark.slow(2)
 @named
 def test_commands_and_options_that_are_named_exist(page):
     wrong = {" ".join(words): why for words in typed_commands(page) if (why := parsed(words, arguments_may_lack=False))}
