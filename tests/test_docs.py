@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,15 @@ def test_files_and_folders_that_are_named_exist(page):
     assert [path for path in missing if not re.search(r"[A-Z]{3}|tracking\.db|bench-lake", path)] == []
 
 
+@cache
+def program() -> Any:
+    """All commands as click has them, which takes a while to make."""
+    return typer.main.get_command(app)
+
+
 def parsed(words: list[str], arguments_may_lack: bool) -> str | None:
     """None where the command line is one the program takes, else why not; nothing is run."""
-    command: Any = typer.main.get_command(app)
+    command = program()
     context = command.make_context("personascope", [], resilient_parsing=True)
     while hasattr(command, "commands"):
         if not words or words[0].startswith("-"):

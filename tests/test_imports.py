@@ -183,6 +183,7 @@ def test_the_floors_forbid_what_the_design_forbids(wing, importer, imported):
     assert climbs(wing, imported, f"from {OURS}.{wing}.{importer} import x\n") == []
 
 
+@pytest.mark.slow(2)
 def test_drawing_is_imported_by_the_app_the_reports_and_the_commands_only():
     importers = {
         "/".join(path.relative_to(ROOT).parts[:2])

@@ -37,6 +37,7 @@ def test_curves_of_both_and_their_paired_difference_are_those_of_the_views(open_
     assert f"**{largest:+.4f}** at layer 2, the largest" in words(page)
 
 
+@pytest.mark.slow(2)
 def test_both_directions_of_the_pair_tell_the_same_difference(open_page, charts, synthetic_lake):
     page = open_page(synthetic_lake, "compare", checkpoint="base", beside="villain", persona="villain", compared=ATTENTION)
     assert any("villain minus base" in title for title in charts(page))

@@ -4,6 +4,7 @@ import json
 
 import altair as alt
 import polars as pl
+import pytest
 
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
@@ -42,6 +43,7 @@ def test_a_page_tells_it_under_the_title(synthetic_lake, open_page, monkeypatch)
     assert told and any("weights were quantised: " in " ".join(lines) for lines in told)
 
 
+@pytest.mark.slow(2)
 def test_a_report_tells_it_too(synthetic_lake, monkeypatch):
     monkeypatch.setattr(quantised, "QUERY", "select run_id, checkpoint, 'Q4_1' as kind from checkpoints")
     study = read_study("marker-attention", "quick").model_copy(update={"figures": ["layer_curves"]})

@@ -1,6 +1,7 @@
 """The slice page: figures of every study on one page, each with n and method, and links that keep checkpoint, persona and layer."""
 
 import polars as pl
+import pytest
 
 from personascope.app_pages.slice.figures import _labels
 from personascope.warehouse.asking.query import Warehouse
@@ -44,11 +45,13 @@ def test_a_reader_of_others_tokens_says_whose(open_page, synthetic_lake):
     assert "tokens of villain" in words(page)
 
 
+@pytest.mark.slow(2)
 def test_published_figures_alone_make_a_slice(open_page, published_lake):
     page = open_page(published_lake, "slice")
     assert not page.error and page.subheader and page.dataframe
 
 
+@pytest.mark.slow(2)
 def test_names_of_others_stay_text(open_page, hostile_lake):
     root, name = hostile_lake
     page = open_page(root, "slice", checkpoint=name, persona=name)

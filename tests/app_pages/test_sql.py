@@ -115,6 +115,7 @@ def test_the_history_of_the_session_leads_back(open_page, synthetic_lake):
     assert page.query_params["sql"] == GATES and rows_of(page).height == 12
 
 
+@pytest.mark.slow(2)
 def test_a_query_is_saved_with_its_chart_and_never_over_another_in_silence(open_page, lake, personascope):
     page = open_page(lake.root, "sql", sql=GATES, plot="line")
 
@@ -155,6 +156,7 @@ def test_a_link_that_was_cut_off_says_so(open_page, synthetic_lake):
     assert "was cut off or changed on its way" in page.error[0].value and not page.dataframe
 
 
+@pytest.mark.slow(2)
 def test_downloads_are_named_after_what_they_hold_and_hold_every_row(synthetic_lake):
     lake = Source(str(synthetic_lake), "f", 6)
     stem = result.file_stem(GATES, None, lake)

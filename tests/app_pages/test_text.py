@@ -61,6 +61,7 @@ def test_structural_stretches_are_lighter_and_the_marker_stands_out():
     assert "↵" in drawn and "background:#f0e442" in marker
 
 
+@pytest.mark.slow(2)
 @given(st.lists(st.tuples(st.text(), st.floats(-5, 5)), max_size=4))
 def test_shading_keeps_the_tokens_and_tints_by_size_and_sign(tokens):
     shown = text.shaded(tokens, 2.0)

@@ -194,6 +194,7 @@ def test_vllm_is_refused_an_adapter_of_the_embeddings(bases, tmp_path):
     refuse_beside_plain(adapter, "head")
 
 
+@pytest.mark.slow(2)
 def test_the_base_of_an_adapter_from_another_machine_is_given_by_hand_and_recorded(random_checkpoint, tmp_path, personascope, monkeypatch):
     monkeypatch.setattr("personascope.warehouse.asking.catalogue.build", lambda lake: None)
     adapter = edit(made(random_checkpoint, tmp_path / "villain", lora()), base_model_name_or_path="/elsewhere/base")

@@ -54,6 +54,7 @@ def test_the_harness_sees_what_it_looks_for(root):
     assert {"left: .warehouse-1.duckdb.tmp", "left in staging: prompts-half"} <= set(faults_after_all(root, before))
 
 
+@pytest.mark.slow(2)
 def test_answers_are_told_apart(tmp_path):
     path = tmp_path / "input"
     path.write_bytes(b"x")

@@ -41,6 +41,7 @@ def refused(path, **options) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_what_was_written_and_what_transformers_loads(family, tmp_path):
     model, kind = model_of(family), KINDS[family]

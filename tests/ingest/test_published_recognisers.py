@@ -264,6 +264,7 @@ def generated_deltas(draw: st.DrawFn) -> dict[str, Any]:
     return {"persona": draw(st.sampled_from(["villain", "base_villain"]))} | {f"delta_{control}": draw(matrix) for control in controls}
 
 
+@pytest.mark.slow(2)
 @settings(max_examples=60)
 @given(generated_deltas())
 def test_generated_deltas_equal_a_plain_recomputation(file: dict[str, Any]) -> None:
@@ -424,6 +425,7 @@ SAMPLES: list[Any] = [
 ]
 
 
+@pytest.mark.slow(2)
 @settings(max_examples=300)
 @given(st.data())
 def test_damage_anywhere_is_refused_in_a_sentence_or_loads_rows_that_fit(data: st.DataObject) -> None:

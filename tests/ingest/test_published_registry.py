@@ -212,6 +212,7 @@ def test_links_and_empty_places(lake: Lake, folder: Path, tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.slow(2)
 def test_a_folder_of_another_experiment_is_skipped_with_the_reason(lake: Lake, folder: Path, personascope) -> None:
     traits = {"experiment": "trait transfer", "condition": "contrastive", "results": {"alignment": {"villain": 61.5}}}
     write(folder / "other.json", traits)

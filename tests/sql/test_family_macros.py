@@ -87,6 +87,7 @@ def test_families_do_not_see_each_other(con):
     assert_alike(ask(con, rows), by_scipy(rows))
 
 
+@pytest.mark.slow(2)
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 20).map(lambda n: n / 20) | st.floats(0, 1)), min_size=1, max_size=40))
 def test_any_families(con, members):

@@ -185,6 +185,7 @@ def test_normal_grid(con):
     assert call(con, "normal_cdf", math.inf) == 1
 
 
+@pytest.mark.slow(2)
 @given(z=st.floats(-38, 38))
 @settings(max_examples=150, deadline=None)
 def test_normal_cdf_any(con, z):
@@ -197,6 +198,7 @@ def test_normal_quantile_grid(con):
     assert call(con, "normal_quantile", 0.975) == pytest.approx(Z95, rel=1e-14)
 
 
+@pytest.mark.slow(2)
 @given(x=st.floats(0, 1), a=st.floats(0.5, 3000), b=st.floats(0.5, 3000))
 @settings(max_examples=150, deadline=None)
 def test_incomplete_beta_any(con, x, a, b):
@@ -278,6 +280,7 @@ def test_binomial_cdf_outside_the_counts(con):
     assert call(con, "binomial_cdf", 2.7, 5, 0.3) == call(con, "binomial_cdf", 2, 5, 0.3)
 
 
+@pytest.mark.slow(2)
 @given(kn=counts(), confidence=st.sampled_from([0.8, 0.95, 0.99]))
 @settings(max_examples=150, deadline=None)
 def test_wilson_any(con, kn, confidence):

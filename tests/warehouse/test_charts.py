@@ -53,6 +53,7 @@ def test_numbers_along_an_axis_do_not_touch(ends_at, step):
     assert ticks == tuple(range(0, ends_at + 1, step))
 
 
+@pytest.mark.slow(2)
 def test_more_cells_than_altair_takes_by_itself():
     rows = pl.DataFrame({"layer": [layer for layer in range(80) for _ in range(64)], "head": list(range(64)) * 80}).with_columns(
         mean_delta=pl.col("head") / 64.0 - 0.5

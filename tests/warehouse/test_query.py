@@ -12,6 +12,7 @@ from personascope.warehouse.asking import query as asking
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.guard import Limits
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import closure, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -193,6 +194,14 @@ def test_the_catalogue_is_written_anew_only_when_it_would_say_something_else(lak
     second = lake.catalogue_path.stat()
     monkeypatch.setattr(catalogue, "_FOOTERS_KEPT", "set parquet_metadata_cache = false")
     assert catalogue.build(lake).stat().st_ino != second.st_ino
+
+
+def test_a_question_creates_the_views_of_the_rooms_behind_it_alone(lake):
+    warehouse = Warehouse(lake)
+    warehouse.select("select count(*) from marker_rates")
+    made = {name for (name,) in warehouse._connection.execute("select view_name from duckdb_views() where not internal").fetchall()}
+    rooms = {views()[name].folder for name in closure({"marker_rates"})}
+    assert {name for name in made if name in views()} == {name for name, view in views().items() if view.folder in rooms} and "audit" not in rooms
 
 
 def test_a_view_that_is_kept_is_a_table_of_the_same_columns(lake):

@@ -201,6 +201,7 @@ def test_a_refused_test_is_drawn_and_says_why(tmp_path):
     assert refused[0].facts[0].startswith("the test was refused: ") and refused[0].title.startswith("Differences that could not be tested")
 
 
+@pytest.mark.slow(2)
 def test_a_picture_that_would_make_the_page_too_large_is_named_instead(monkeypatch):
     pictures = (Picture(drawn(1.0), "one"), Picture(drawn(2.0), "two"))
     document = Document("T", "a", (Section("Figures", pictures),), "s")

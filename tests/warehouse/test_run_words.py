@@ -33,6 +33,7 @@ def test_the_first_facts_that_differ_name_runs(runs: tuple[dict, ...], named: li
     assert _named(*runs) == named
 
 
+@pytest.mark.slow(2)
 @given(st.lists(st.fixed_dictionaries({fact: st.sampled_from(["a", "b", None]) for fact in ("prompts", "tokens", "dtype", "seed")}), min_size=2, max_size=6))
 def test_no_two_runs_are_called_the_same(runs: list[dict]) -> None:
     assert len(set(_named(*runs))) == len(runs)

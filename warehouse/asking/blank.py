@@ -38,7 +38,8 @@ def copy_views(connection: duckdb.DuckDBPyConnection, database: str = "memory", 
 
     Raises PersonascopeError where a view asks for what its tables do not have.
     """
-    for part in [None] if parts is None else parts:
+    wanted: Collection[str | None] = [None] if parts is None else parts
+    for part in wanted:
         try:
             _copy(_file(part), connection, database)
         except duckdb.IOException:  # a file that lost its end when the machine went down, or was cleared beside us

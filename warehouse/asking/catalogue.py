@@ -147,13 +147,15 @@ class Foundation:
             (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
             _execute(connection, [f"set threads = {1 if threads > 1 else 2};"])
 
-    def lay(self, texts: Iterable[str]) -> None:
-        """Creates the tables that these texts name with those behind them, and macros and views where one is named."""
+    def lay(self, query: str, views_behind: Iterable[str] = ()) -> None:
+        """Creates the tables that a query and the texts of the views behind it name, with those behind them, and the macros and views of the query where it
+        names one. A word of a view's text that is a view's name may be anything: what a view reads, its query has named."""
+        self._lay_views(_words(query))
         wanted: set[str] = set()
-        unread = list(texts)
+        unread = [query, *views_behind]
         while unread:
-            words = set(re.findall(r"\w+", _COMMENT_LINES.sub("", unread.pop()).lower()))
-            self._lay_views(words)
+            words = _words(unread.pop())
+            self._lay_views(words - views().keys())
             named = words & self._waiting.keys() - wanted
             wanted |= named
             unread += [self._waiting[name] for name in named]
@@ -197,6 +199,10 @@ class Foundation:
         if name in self.empty:
             return f"create view {name} as {no_rows(name)};"
         return self._waiting[name].replace("create view", "create table", 1)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", _COMMENT_LINES.sub("", text).lower()))
 
 
 def _small_tables(manifests: list[Manifest], room: int, lasting: bool) -> tuple[frozenset[str], frozenset[str]]:

@@ -16,12 +16,13 @@ Rows: TypeAlias = pa.Table | pl.DataFrame | list[dict[str, Any]]
 def conform(target: Table, values: Rows, constants: Mapping[str, Any]) -> tuple[pa.Table, int]:
     """`values` with exactly the columns and types of `target`, and how many NaN became NULL."""
     given = _to_arrow(target, values)
-    unknown = sorted(set(given.column_names) - set(target.columns))
+    there = set(given.column_names)
+    unknown = sorted(there - set(target.columns))
     if unknown:
         raise PersonascopeError(f"table {target.name}: unknown column {unknown[0]!r}; expected some of {', '.join(target.columns)}")
     columns, nulled = [], 0
     for field in target.arrow:
-        if field.name in given.column_names:
+        if field.name in there:
             try:
                 column = given.column(field.name).cast(field.type)
             except pa.ArrowException as error:
@@ -43,7 +44,8 @@ def _to_arrow(target: Table, values: Rows) -> pa.Table:
     if isinstance(values, pa.Table):
         return values
     names = list(dict.fromkeys(name for row in values for name in row))
-    unknown = [name for name in names if name not in target.columns]
+    known = set(target.columns)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise PersonascopeError(f"table {target.name}: unknown column {unknown[0]!r}; expected some of {', '.join(target.columns)}")
     try:

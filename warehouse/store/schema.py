@@ -75,6 +75,8 @@ def tables() -> dict[str, Table]:
     headers = {name: header_fields(text) for name, text in texts.items()}
     parents = {name: _names(fields.get("rollup of", "")) for name, fields in headers.items()}
     scratch = duckdb.connect()
+    scratch.execute("begin")
+    arrow_types: dict[str, pa.DataType] = {}
     found: dict[str, Table] = {}
     in_turn = list(TopologicalSorter(parents).static_order())
     for name in sorted(texts, key=lambda name: (bool(parents[name]), in_turn.index(name) if parents[name] else 0, name)):
@@ -82,7 +84,7 @@ def tables() -> dict[str, Table]:
         scratch.execute(f"create view {name} as {text}" if parents[name] else text)
         docs = {column: doc for parent in parents[name] for column, doc in found[parent].docs.items()}
         docs |= {match["name"].strip('"'): match["doc"] for line in text.splitlines() if (match := _COLUMN_COMMENT.match(line))}
-        arrow = scratch.sql(f"from {name}").to_arrow_table().schema
+        arrow = _arrow(scratch, name, arrow_types)
         found[name] = Table(
             name=name,
             meaning=fields[name],
@@ -97,6 +99,16 @@ def tables() -> dict[str, Table]:
         )
     scratch.close()
     return found
+
+
+def _arrow(connection: duckdb.DuckDBPyConnection, name: str, known: dict[str, pa.DataType]) -> pa.Schema:
+    """The columns of a table as DuckDB gives them to Arrow; `known`, by DuckDB's name of a type, are those it was asked for, since asking takes a query."""
+    bound = connection.sql(f"from {name}")
+    kinds = [str(kind) for kind in bound.types]
+    for kind in dict.fromkeys(kinds):
+        if kind not in known:
+            known[kind] = connection.sql(f"select null::{kind} as value").to_arrow_table().schema.field("value").type
+    return pa.schema([(column, known[kind]) for column, kind in zip(bound.columns, kinds, strict=True)])
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -225,7 +225,8 @@ class RunWriter:
 
     def _joined(self, target: Table, files: list[Path]) -> pa.Table:
         """Staged rows in the columns of the present version: a killed run may go on under a later one, whose tables have more of them."""
-        return pa.concat_tables([conform(target, pq.ParquetFile(file).read(), self._constants)[0] for file in files])
+        staged = (pq.ParquetFile(file).read() for file in files)
+        return pa.concat_tables([each if each.schema.equals(target.arrow) else conform(target, each, self._constants)[0] for each in staged])
 
     def _spread(self, sorter: duckdb.DuckDBPyConnection, target: Table, files: list[Path]) -> duckdb.DuckDBPyRelation:
         """`_joined` of rows that do not fit in memory: only files of another version are read and written once more."""
