@@ -53,7 +53,7 @@ def phases_of(step: GridStep, typed: Mapping[str, Any]) -> list[Phase]:
 
     `typed` are settings of the command line, which may choose another engine.
     """
-    engines = [(each.settings | typed).get("engine") if each.extract == "completions" and each.reader == "cell" else None for each in step.cells]
+    engines = [{**each.settings, **typed}.get("engine") if each.extract == "completions" and each.reader == "cell" else None for each in step.cells]
     phases: list[Phase] = []
     start, is_first = 0, True
     for sampled, group in itertools.groupby(engine == "vllm" for engine in engines):

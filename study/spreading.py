@@ -51,7 +51,7 @@ def _spread(
     with scratch(staging) as folder:
         (folder / "seen").touch()
         setup = CellsSetup(folder / "seen", parent, dtype, choices, fleet.sizing.threads)
-        session: Session[CellWork, CellOutcome] = Session(fleet, setup)
+        session: Session[CellWork, CellOutcome] = Session(fleet, setup, len(works), "cell")
         tasks = {work.cell.name: work for work in works}
         for name, outcome in session.work_off(tasks):
             if isinstance(outcome, Lost):

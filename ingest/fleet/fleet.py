@@ -158,11 +158,11 @@ class Fleet:
 class Session(Generic[Task, Outcome]):
     """Tasks of one setup over the workers of a fleet: those of one round after the other, each worker set up once."""
 
-    def __init__(self, fleet: Fleet, setup: Setup[Task, Outcome], tasks: int = 1) -> None:
-        """`tasks`: how many there will be, so that as many workers are set up while the first is waited for."""
+    def __init__(self, fleet: Fleet, setup: Setup[Task, Outcome], tasks: int = 1, noun: str = "part") -> None:
+        """`tasks`: how many there will be, so that as many workers are set up while the first is waited for; `noun` is what one of them is called."""
         import ray
 
-        self._fleet, self._ray, self._expected = fleet, ray, max(1, tasks)
+        self._fleet, self._ray, self._expected, self._noun = fleet, ray, max(1, tasks), noun
         self._setup = ray.put(setup)
         self._placing: dict[Any, _Hand] = {}
         self._beginning: dict[Any, _Hand] = {}
@@ -214,9 +214,9 @@ class Session(Generic[Task, Outcome]):
         """Workers at work, their speed, and what waits."""
         ready = len(self._idle) + len(self._flying)
         speed = self._done / max(time.monotonic() - self._began, 1e-9)
-        pace = f"{speed:,.1f} parts/s" if speed >= 0.1 else f"{60 * speed:,.1f} parts/min"
+        pace = f"{speed:,.1f} {self._noun}s/s" if speed >= 0.1 else f"{60 * speed:,.1f} {self._noun}s/min"
         waiting = len(self._waiting) + len(self._alone)
-        return ", ".join([f"{ready} worker{'s' if ready != 1 else ''}", *([pace] if self._done else []), f"{waiting} parts wait"])
+        return ", ".join([f"{ready} worker{'s' if ready != 1 else ''}", *([pace] if self._done else []), f"{waiting} {self._noun}s wait"])
 
     def _look(self, wanted: int) -> list[tuple[str, Any]]:
         """Waits for whatever comes first, with up to `wanted` workers: tasks that ended, with what they gave; None where their worker ended before them."""
@@ -225,7 +225,8 @@ class Session(Generic[Task, Outcome]):
             self._patience = _Waiting(self._fleet.say)
         else:
             self._patience.look(
-                f"no worker is left or free; {len(self._waiting)} parts wait for a machine (ctrl-C ends the command, which then goes on from here)"
+                f"no worker is left or free; {len(self._waiting) + len(self._alone)} {self._noun}s wait for a machine "
+                "(ctrl-C ends the command, which then goes on from here)"
             )
         refs = [*self._placing, *self._beginning, *self._flying]
         ready, _ = self._ray.wait(refs, num_returns=1, timeout=LOOK) if refs else ([], [])
@@ -234,7 +235,7 @@ class Session(Generic[Task, Outcome]):
             if ref in self._flying:
                 hand, name = self._flying.pop(ref)
                 hand.task = None
-                outcome = self._answer(ref, hand, f"part {name}")
+                outcome = self._answer(ref, hand, f"{self._noun} {name}")
                 if outcome is not _GONE:
                     self._idle.append(hand)
                 ended.append((name, None if outcome is _GONE else _given(outcome)))

@@ -6,7 +6,7 @@ for each prompt. Every command begins from the same lake, which holds the comple
   times that of one worker;
 - first: seconds from the command to the first part of the extractor's run in the staging folder, or to the begin of the first training of the grid (wall
   time: wants an idle machine).
-Tables with the same hash in every lake are required: what differs is named, and the script exits with 1.
+Tables with the same hash in every lake are required: what differs is named, and the script exits with 1. Two workers of two cores have one thread each.
 """
 
 import argparse
@@ -51,15 +51,13 @@ def main() -> None:
     """Print the table to stderr and one JSON line to stdout."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=4, choices=range(1, len(PERSONAS) + 1))
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--samples", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--workers", nargs="*", default=["1", "2"], help="numbers to try; `none`: nothing is typed")
-    parser.add_argument("--threads", help="OMP_NUM_THREADS of the commands: 1 makes the processor time of a busy machine comparable")
+    parser.add_argument("--threads", default="1", help="OMP_NUM_THREADS of the commands; as many as a worker has, else the last bits of rows may differ")
     parser.add_argument("--only", nargs="*", default=["grid", "extractor"], choices=["grid", "extractor"])
     options = parser.parse_args()
-    os.environ.pop("OMP_NUM_THREADS", None)
-    if options.threads:
-        os.environ["OMP_NUM_THREADS"] = options.threads
+    os.environ["OMP_NUM_THREADS"] = options.threads
     rows: list[dict[str, Any]] = []
     told: list[str] = []
     with tempfile.TemporaryDirectory() as name:

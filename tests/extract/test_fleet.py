@@ -146,11 +146,12 @@ def test_a_cell_that_ends_three_workers_is_told_and_the_others_go_on(tmp_path, f
     assert not list(made.job.lake.staging_folder.iterdir())
 
 
-def test_a_cell_that_ended_two_workers_has_the_third_to_itself(tmp_path, fleet):
+def test_a_cell_that_ended_two_workers_has_the_third_to_itself(tmp_path, fleet, said):
     made = counting(tmp_path)
     works: Any = [FakeCell("greedy", tmp_path, "greedy"), FakeCell("a", tmp_path, "slow"), FakeCell("b", tmp_path, "slow")]
     found = [work.cell.name for work, _ in spread_cells(crew(fleet), made.job.lake.staging_folder, made.job.checkpoint, works)]
     assert found[-1] == "greedy" and sorted(found) == ["a", "b", "greedy"]
+    assert sum("that had cell greedy is gone" in line for line in said) == 2
     assert len(fleet.hands) == 1, "the other has left its memory to it"
 
 
@@ -326,8 +327,12 @@ def test_cells_have_a_worker_per_gpu_or_core_and_none_is_idle(monkeypatch, typed
     monkeypatch.setattr("personascope.extract.workers._gpus", lambda: gpus)
     monkeypatch.setattr("personascope.extract.workers.has_ray", lambda: ray)
     asked: list[tuple[int, int | None]] = []
-    made = SimpleNamespace(sizing=SimpleNamespace(reason=""))
-    monkeypatch.setattr(Fleet, "open", lambda width, on_gpus, say, threads: asked.append((width, threads)) or made)
+
+    def opened(width: int, on_gpus: bool, say: Any, threads: int | None) -> Any:
+        asked.append((width, threads))
+        return SimpleNamespace(sizing=SimpleNamespace(reason=""))
+
+    monkeypatch.setattr(Fleet, "open", opened)
     models: Any = SimpleNamespace(device=SimpleNamespace(value=device))
     found = open_workers(typed, ModelChoices(), models, lambda line: None, cells)
     assert (found and found.fleet and asked.pop()) == (width and (width, 1 if device == "cpu" and typed is None else None))

@@ -166,7 +166,12 @@ def test_cells_in_this_process_give_the_runs_and_files_of_workers_where_none_are
     (folder / "cache").rename(folder / "cache of workers")  # rows name the place of an adapter, which is trained again here
     before = torch.get_num_threads()
     seen: list[int] = []
-    monkeypatch.setattr("personascope.study.grid.work_cell", lambda *given: seen.append(torch.get_num_threads()) or work_cell(*given))
+
+    def noted(*given: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return work_cell(*given)
+
+    monkeypatch.setattr("personascope.study.grid.work_cell", noted)
     try:
         found, failed = execute(tmp_path, study(talker, epochs=[1]), track=False)
     finally:
