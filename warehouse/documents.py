@@ -68,7 +68,8 @@ def parse_yaml(text: str, loader: Any, what: str = "a YAML file") -> Any:
     except yaml.MarkedYAMLError as error:
         if error.problem == _LIBYAML_ON_DEPTH:
             raise PersonascopeError(f"nested too deeply; {DEEPEST}") from None
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        last = text.count("\n")  # libyaml counts one more where a text ends too early
+        line = f"line {min(error.problem_mark.line, last) + 1}: " if error.problem_mark else ""
         raise PersonascopeError(f"{line}not {what} ({error.problem})") from error
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:  # what constructors of tagged values raise
         raise PersonascopeError(f"not {what} ({one_line(error)})") from error

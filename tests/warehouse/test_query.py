@@ -204,6 +204,11 @@ def test_a_question_creates_the_views_of_the_rooms_behind_it_alone(lake):
     assert {name for name in made if name in views()} == {name for name, view in views().items() if view.folder in rooms} and "audit" not in rooms
 
 
+def test_a_view_that_is_named_in_a_comment_may_be_kept(lake):
+    warehouse = Warehouse(lake, kept=["head_worths", "circuit_runs"])
+    assert warehouse.select("-- of heads and head_worths\nselect count(*) as n from marker_rates").rows() == [(0,)]
+
+
 def test_a_view_that_is_kept_is_a_table_of_the_same_columns(lake):
     connection = catalogue.connect(lake)
     catalogue.keep(connection, ["subject_pairs"])

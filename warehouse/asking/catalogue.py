@@ -147,12 +147,12 @@ class Foundation:
             (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
             _execute(connection, [f"set threads = {1 if threads > 1 else 2};"])
 
-    def lay(self, query: str, views_behind: Iterable[str] = ()) -> None:
-        """Creates the tables that a query and the texts of the views behind it name, with those behind them, and the macros and views of the query where it
-        names one. A word of a view's text that is a view's name may be anything: what a view reads, its query has named."""
-        self._lay_views(_words(query))
+    def lay(self, query: str, behind: Collection[str] = ()) -> None:
+        """Creates the tables that a query and the views `behind` it name, with those behind them, and the macros and views of the query where it names one. A
+        word of a view's text that is a view's name may be anything: what a view reads is behind the query."""
+        self._lay_views(_words(query) | set(behind))
         wanted: set[str] = set()
-        unread = [query, *views_behind]
+        unread = [query, *(views()[name].sql for name in behind)]
         while unread:
             words = _words(unread.pop())
             self._lay_views(words - views().keys())

@@ -169,7 +169,7 @@ class Warehouse:
                 if everything:
                     self._foundation.lay_all()
                 else:
-                    self._foundation.lay(query, [views()[name].sql for name in wanted - self._defined])
+                    self._foundation.lay(query, wanted - self._defined)
                 keep(self._connection, (wanted - self._defined) & (self._kept | in_turn))
             except duckdb.InterruptException:
                 raise
