@@ -140,6 +140,6 @@ class GcsBucket(ArrowBucket):
 def _reason(status: int, answer: bytes) -> str:
     """What a refusal says of itself, else its number."""
     try:
-        return f"HTTP {status}: {one_line(str(json.loads(answer)['error']['message']))[:200]}"
+        return f"HTTP {status}: {' '.join(str(json.loads(answer)['error']['message']).split())[:200]}"
     except (ValueError, KeyError, TypeError):
         return f"HTTP {status}"
