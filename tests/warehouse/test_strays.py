@@ -336,8 +336,13 @@ def test_a_folder_that_rests_is_listed_once_and_whatever_changes_in_it_is_seen(l
     lake.contents(), lake.names()
     listed: list[str] = []
     scandir = os.scandir
+
+    def noted(place):
+        listed.append(str(place))
+        return scandir(place)
+
     with monkeypatch.context() as patch:
-        patch.setattr(committed.os, "scandir", lambda place: (listed.append(str(place)), scandir(place))[1])
+        patch.setattr("os.scandir", noted)
         assert lake.names() == lake.names() and str(lake.runs_folder) not in listed
     half = lake.run_folder("completions-half")
     steps = (

@@ -7,7 +7,7 @@ from personascope.warehouse.buckets.bucket import Bucket
 from personascope.warehouse.buckets.folder import FolderBucket
 from personascope.warehouse.errors import PersonascopeError
 
-KINDS = "s3://BUCKET/PATH, hf://datasets/OWNER/NAME, file:///FOLDER or a folder"
+KINDS = "s3://BUCKET/PATH, gs://BUCKET/PATH, hf://datasets/OWNER/NAME, file:///FOLDER or a folder"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 
 
@@ -19,6 +19,10 @@ def open_bucket(address: str) -> Bucket:
         from personascope.warehouse.buckets.s3 import S3Bucket
 
         return S3Bucket(address)
+    if scheme == "gs" and address.startswith("gs://"):
+        from personascope.warehouse.buckets.gcs import GcsBucket
+
+        return GcsBucket(address)
     if scheme == "hf" and address.startswith("hf://"):
         from personascope.warehouse.buckets.hub import HubBucket
 

@@ -2,44 +2,34 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, cast
+from typing import Any
 from urllib.parse import urlsplit
 
-from personascope.warehouse.buckets.bucket import MARK, Change, Watch
+from personascope.warehouse.buckets.arrow import ArrowBucket
+from personascope.warehouse.buckets.bucket import MARK, Change
 from personascope.warehouse.buckets.signing import Credentials, credentials, escaped, signed
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store.lake import BUCKET_MARK
 
-BLOCK = 8 << 20
 SECONDS = 60.0
 TRIES = 3
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
-_TROUBLE = "expected a bucket that is there, and keys for it in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials"
 
 
-class S3Bucket:
+class S3Bucket(ArrowBucket):
     """Objects below `s3://BUCKET/PATH`; the server is that of Amazon unless AWS_ENDPOINT_URL names another."""
 
-    at_once, batch = 8, 1
+    trouble = "expected a bucket that is there, and keys for it in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials"
 
     def __init__(self, address: str) -> None:
-        bucket, _, path = address.removeprefix("s3://").partition("/")
-        path = path.strip("/")
-        if not _BUCKET.fullmatch(bucket) or any(part in ("", ".", "..") for part in path.split("/") if path):
-            raise PersonascopeError(f"{address}: expected s3://BUCKET/PATH with the name of a bucket and a path without empty parts")
-        self.address = f"s3://{bucket}/{path}" if path else f"s3://{bucket}"
-        self._prefix = f"{bucket}/{path}" if path else bucket
-        self._bucket = bucket
+        super().__init__(address, "s3://")
         self._server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
         self._keys: Credentials | None = credentials()
         self._fs, self._region = self._connect()
         self._client: Any = None
         self._heeds: bool | None = None
-        self.notice: str | None = None
 
     def _connect(self) -> tuple[Any, str]:
         """The file system of pyarrow, which takes a third of a second to load, and the region to sign for."""
@@ -56,17 +46,6 @@ class S3Bucket:
             own = {"access_key": keys.access_key, "secret_key": keys.secret_key, "session_token": keys.token} if keys else {}
             return fs.S3FileSystem(region=region, **elsewhere, **own), region
 
-    def entries(self) -> dict[str, int]:
-        """Bytes by key of everything under `runs/`."""
-        from pyarrow import fs
-
-        with self._told("read"):
-            try:
-                found = self._fs.get_file_info(fs.FileSelector(f"{self._prefix}/runs", recursive=True))
-            except FileNotFoundError:
-                return {}
-        return {each.path.removeprefix(f"{self._prefix}/"): each.size for each in found if each.type == fs.FileType.File}
-
     def read(self, key: str, most: int) -> tuple[bytes, str] | None:
         """An object and its ETag; None where there is none."""
         with self._told("read"):
@@ -78,25 +57,6 @@ class S3Bucket:
         if len(content) > most:
             raise PersonascopeError(f"{self.address}: {key} takes more than {most:,} bytes")
         return content, version
-
-    @contextmanager
-    def open(self, key: str) -> Iterator[BinaryIO]:
-        """An object, read as it comes. Raises FileNotFoundError."""
-        with self._told("read"), self._fs.open_input_stream(f"{self._prefix}/{key}") as source:
-            yield cast(BinaryIO, source)
-
-    def send(self, source: BinaryIO, key: str, watch: Watch) -> None:
-        """An object in parts that the server joins at the end. pyarrow joins those of a broken transfer, too: that one is removed, and its size tells it."""
-        with self._told("written"):
-            try:
-                with self._fs.open_output_stream(f"{self._prefix}/{key}") as out:
-                    while block := source.read(BLOCK):
-                        watch(len(block))
-                        out.write(block)
-            except BaseException:
-                with suppress(OSError):
-                    self._fs.delete_file(f"{self._prefix}/{key}")
-                raise
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Each by one conditional request (If-None-Match, If-Match), where the server heeds those and keys to sign with are at hand; else by looking first."""
@@ -123,7 +83,7 @@ class S3Bucket:
             return False
         if answer.status_code != 200:
             code = _CODE.search(answer.text)
-            raise PersonascopeError(f"{self.address}: {key} cannot be written ({code[1] if code else f'HTTP {answer.status_code}'}); {_TROUBLE}")
+            raise PersonascopeError(f"{self.address}: {key} cannot be written ({code[1] if code else f'HTTP {answer.status_code}'}); {self.trouble}")
         return True
 
     def _asked(self, url: str, content: bytes, headers: dict[str, str]) -> Any:
@@ -150,20 +110,3 @@ class S3Bucket:
             out.write(change.content)
         after = there()
         return after is not None and after[0] == change.content
-
-    def remove(self, keys: Iterable[str]) -> None:
-        """Removes objects."""
-        with self._told("written"):
-            for key in keys:
-                with suppress(FileNotFoundError):
-                    self._fs.delete_file(f"{self._prefix}/{key}")
-
-    @contextmanager
-    def _told(self, verb: str) -> Iterator[None]:
-        """What the server or the network refuses as one sentence."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise PersonascopeError(f"{self.address}: cannot be {verb} ({one_line(error)}); {_TROUBLE}") from error
