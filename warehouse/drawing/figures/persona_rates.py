@@ -9,7 +9,7 @@ from personascope.warehouse.drawing.rate_intervals import both_intervals, interv
 from personascope.warehouse.drawing.roles import LABEL, PLACE, role_facts
 from personascope.warehouse.drawing.words import count, count_range
 
-NEEDS = "completions with the marker: `personascope run marker-attention`, or `personascope extract completions`"
+NEEDS = "completions of a study (`personascope run marker-attention`), or others whose attention was read (`personascope extract attention`)"
 SHOWS = ("marker_rates",)
 SIZES = (pl.col("rate").max(),)
 LINE, LEAST_LINES = 26, 4
