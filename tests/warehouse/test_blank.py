@@ -8,8 +8,10 @@ import duckdb
 import pytest
 
 from personascope.warehouse.asking import blank
+from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
 from personascope.warehouse.asking.views import closure, macro_names, views
+from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
 
 
@@ -17,6 +19,11 @@ from personascope.warehouse.store.schema import tables
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "own"))
     return tmp_path / "own" / blank.CATALOGUES
+
+
+@pytest.fixture
+def lake(tmp_path) -> Lake:
+    return Lake.open(tmp_path / "lake")
 
 
 def names(connection):
@@ -64,6 +71,19 @@ def test_a_part_that_is_torn_is_made_anew(tmp_path, monkeypatch):
     connection = duckdb.connect()
     blank.copy_views(connection, parts=[blank.MACROS])
     assert macros(connection) == macro_names() and {each.name for each in tmp_path.iterdir()} == {"catalogue.duckdb", "macros.duckdb"}
+
+
+def test_where_there_is_no_room_for_a_part_the_whole_is_copied(lake, monkeypatch, tmp_path):
+    folder = tmp_path / "catalogues"
+    shutil.copytree(blank._folder(), folder, ignore=lambda _, names: [name for name in names if name not in ("catalogue.duckdb", "columns.json")])
+    monkeypatch.setattr(blank, "_folder", lambda: folder)
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(blank, "_make_part", full)
+    assert Warehouse(lake).select("select count(*) from marker_rates").item() == 0
+    assert {each.name for each in folder.iterdir()} == {"catalogue.duckdb", "columns.json"}
 
 
 def test_versions_that_nobody_asks_for_go_and_so_does_what_a_killed_process_was_making(cache, monkeypatch):

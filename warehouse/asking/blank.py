@@ -36,7 +36,7 @@ def copy_views(connection: duckdb.DuckDBPyConnection, database: str = "memory", 
     """Creates every macro and view in a database of the connection that has none, or those of the `parts` alone that it lacks; what they read is looked up when
     they are asked.
 
-    Raises PersonascopeError where a view asks for what its tables do not have.
+    Raises PersonascopeError where a view asks for what its tables do not have, and OSError where there is no room to write a part.
     """
     wanted: Collection[str | None] = [None] if parts is None else parts
     for part in wanted:
@@ -204,14 +204,18 @@ def _make(place: Path) -> None:
 
 
 def _make_part(whole: Path, part: str, file: Path) -> None:
-    """Writes the catalogue without what is of other parts."""
+    """Writes the catalogue without what is of other parts; raises OSError where there is no room for it."""
     gone = [f"drop view {name};" for name, view in views().items() if view.folder != part]
     with duckdb.connect() as connection:
-        connection.execute(f"attach {quoted(str(whole))} as whole (read_only); attach {quoted(str(file))} as part (storage_version '{STORAGE_VERSION}')")
+        connection.execute(f"attach {quoted(str(whole))} as whole (read_only)")
         if part != MACROS:
             kinds = connection.execute("select distinct function_name, function_type from duckdb_functions() where database_name = 'whole'").fetchall()
             gone += [f"drop macro {'table ' if kind == 'table_macro' else ''}{name};" for name, kind in kinds]
-        connection.execute("\n".join(["copy from database whole to part; use part; begin;", *gone, "commit; use memory; detach part"]))
+        script = [f"attach {quoted(str(file))} as part (storage_version '{STORAGE_VERSION}'); copy from database whole to part; use part; begin;", *gone]
+        try:
+            connection.execute("\n".join([*script, "commit; use memory; detach part"]))
+        except duckdb.IOException as error:
+            raise OSError(f"{file}: {one_line(error)}") from error
 
 
 def _types_of_tables() -> dict[str, dict[str, str]]:

@@ -174,7 +174,14 @@ class Foundation:
 
     def _lay_views(self, words: Collection[str]) -> None:
         for part in sorted(parts_behind(words) - self._parts):
-            copy_views(self._connection, parts=[part])
+            try:
+                copy_views(self._connection, parts=[part])
+            except OSError:  # a full disk holds the whole, but no part of it
+                if self._parts:
+                    raise
+                copy_views(self._connection)
+                self._parts = parts_behind(views())
+                return
             self._parts.add(part)
 
     def _create(self, names: Sequence[str]) -> None:
