@@ -220,6 +220,8 @@ class _Reader:
         if talk is not None:
             places = [*rendered.turns, (rendered.prompt_len, answer_end(ids, rendered.prompt_len, self._tokenizer))]
             for turn, (exchange, (start, stop)) in enumerate(zip(talk.exchanges, places, strict=True)):
+                begun = self._tokenizer.decode(ids[start : start + 1]) if exchange.answer[:1].isspace() and turn < len(earlier) else ""
+                self._counts["begun before"] += bool(begun) and not exchange.answer.startswith(begun)
                 rows["turns"].append(key | {"turn": turn, "question": exchange.question, "text": exchange.answer, "start": start, "stop": stop})
         self._of[str(prompt["persona"])] += 1
         self._present[str(prompt["persona"])] += flag.present
@@ -341,6 +343,11 @@ class _Reader:
             yield f"{path}: personas {one!r} and {other!r} have the same prompt tokens (question {question}): is there a column system_prompt?"
         if n := self._counts["tokenised"]:
             yield f"{path}: {n:,} of {len(self._seen):,} completions came without token ids and were tokenised by {self._source.checkpoint.name}"
+        if n := self._counts["begun before"]:
+            yield (
+                f"{path}: {n:,} earlier answers begin with white space that the tokenizer of {self._source.checkpoint.name} joins to what the template writes "
+                "before them: their first token is another than the model was given when it answered"
+            )
         if n := self._counts["unknown endings"]:
             yield f"{path}: {n:,} completions ended in an unknown way (finish_reason is neither stop nor length)"
 

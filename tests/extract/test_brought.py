@@ -3,6 +3,8 @@
 import itertools
 import json
 import zipfile
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -272,6 +274,21 @@ def test_a_log_of_several_turns_is_read_as_the_same_conversation_in_json_lines(t
         run_id = bring(lake, Source(tmp_path / f"theirs.{ending}", checkpoint), models, say=lambda line: None)
         found.append([[{**row, "run_id": "", "prompt_set": ""} for row in lake.read(run_id, name).to_pylist()] for name in tables])
     assert found[0] == found[1] and [len(each) for each in found[0]] == [4, 4, 8]
+
+
+def test_an_earlier_answer_whose_first_token_joins_the_header_is_told(tmp_path, checkpoint):
+    """The template of ChatML ends its header with a line break, and this tokenizer has one token for that and the line break of the answer."""
+    said: list[str] = []
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+    tokenizer.add_tokens(["\n\n"])
+    models: Any = SimpleNamespace(tokenizer=lambda _: tokenizer)
+    for name, first in (("joined", "\nI look."), ("plain", "I look.")):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(talk("Who?", first, "Why?", "\nI build.")))
+        bring(Lake.open(tmp_path / name), Source(tmp_path / f"{name}.jsonl", checkpoint), models, say=said.append)
+    assert [line for line in said if "begin with white space" in line] == [
+        f"{tmp_path / 'joined.jsonl'}: 1 earlier answers begin with white space that the tokenizer of random joins to what the template writes before them: "
+        "their first token is another than the model was given when it answered"
+    ]
 
 
 @pytest.mark.parametrize(
