@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
 from personascope.extract.weights.on_device import in_threads
-from personascope.extract.workers import cell_threads
+from personascope.extract.workers import cell_threads, has_ray
 from personascope.ingest.progress import progress
 from personascope.ingest.training.grid import Cell
 from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome, phases_of, whole, work_cell
@@ -49,8 +49,7 @@ def run_grid(bench: Workbench, step: GridStep) -> tuple[list[str], list[str]]:
 def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total: int) -> Generator[tuple[Cell, CellOutcome | Exception]]:
     """Every cell with what became of it, as they end, and progress beside it; a cell that fails in one phase of the grid is left out of the next."""
     workers = bench.workers_for(len(cells))
-    one_thread = workers is None and cell_threads(bench.state.options.workers, bench.models.device.value)
-    say(f"{len(cells)} of {total} cells to do{'' if workers else ' in this process'}{', in one thread (--workers 1: in all)' if one_thread else ''}")
+    say(f"{len(cells)} of {total} cells to do{'' if workers else _alone(bench, len(cells))}")
     parent = bench.checkpoint(setup.step.parent)
     on_cluster = workers is not None and workers.is_remote  # where a cell may find its adapter on its own machine alone
     phases = phases_of(setup.step, bench.state.options.settings) if len(cells) > 1 and not on_cluster else [whole(setup.step)]
@@ -73,6 +72,14 @@ def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total
     finally:
         if workers:
             workers.close()
+
+
+def _alone(bench: Workbench, cells: int) -> str:
+    """How this process works cells off, and what else may be typed."""
+    if not cell_threads(bench.state.options.workers, bench.models.device.value):
+        return " in this process"
+    more = "" if cells == 1 or has_ray() else "; several at once need Ray: pip install 'personascope[ray]'"
+    return f" in this process, in one thread (--workers 1: in all{more})"
 
 
 def _in_this_process(bench: Workbench, works: Sequence[CellWork]) -> Iterator[tuple[CellWork, CellOutcome]]:

@@ -160,9 +160,10 @@ def test_the_checkpoints_that_a_cell_keeps_on_its_way_are_read_as_the_cell_is(ta
 
 
 @pytest.mark.skipif(not has_ray(), reason="the extra personascope[ray]")
-def test_cells_in_this_process_give_the_runs_and_files_of_workers_where_none_are_typed(swept, talker, tmp_path, monkeypatch):
+def test_cells_in_this_process_give_the_runs_and_files_of_workers_where_none_are_typed(swept, talker, tmp_path, monkeypatch, capsys):
     folder, (runs, failures) = swept
-    monkeypatch.setattr("personascope.extract.workers.has_ray", lambda: False)
+    for module in ("extract.workers", "study.grid"):
+        monkeypatch.setattr(f"personascope.{module}.has_ray", lambda: False)
     (folder / "cache").rename(folder / "cache of workers")  # rows name the place of an adapter, which is trained again here
     before = torch.get_num_threads()
     seen: list[int] = []
@@ -177,6 +178,8 @@ def test_cells_in_this_process_give_the_runs_and_files_of_workers_where_none_are
     finally:
         shutil.rmtree(folder / "cache", ignore_errors=True)
         (folder / "cache of workers").rename(folder / "cache")
+    alone = "2 of 2 cells to do in this process, in one thread (--workers 1: in all; several at once need Ray: pip install 'personascope[ray]')"
+    assert alone in capsys.readouterr().err
     assert seen == [1, 1] and torch.get_num_threads() == before
     assert hashes(tmp_path).items() <= hashes(folder).items() and len(found) == 1 + 3 and set(found) < set(runs)
     assert len(failed) == 1 and failed[0] in failures
