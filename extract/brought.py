@@ -220,8 +220,8 @@ class _Reader:
         if talk is not None:
             places = [*rendered.turns, (rendered.prompt_len, answer_end(ids, rendered.prompt_len, self._tokenizer))]
             for turn, (exchange, (start, stop)) in enumerate(zip(talk.exchanges, places, strict=True)):
-                begun = self._tokenizer.decode(ids[start : start + 1]) if exchange.answer[:1].isspace() and turn < len(earlier) else ""
-                self._counts["begun before"] += bool(begun) and not exchange.answer.startswith(begun)
+                begun = str(self._tokenizer.decode(ids[start : start + 1])) if exchange.answer[:1].isspace() and turn < len(earlier) else ""
+                self._counts["begun before"] += begun[:1].isspace() and not exchange.answer.startswith(begun)
                 rows["turns"].append(key | {"turn": turn, "question": exchange.question, "text": exchange.answer, "start": start, "stop": stop})
         self._of[str(prompt["persona"])] += 1
         self._present[str(prompt["persona"])] += flag.present

@@ -152,8 +152,8 @@ def test_questions_are_seen_by_their_words_and_not_by_their_ids(tmp_path):
         run_spec = planted.planted.spec("steering", checkpoint=name, subject=name, tag=name, inputs=[directions, tokens])
         planted.planted.write(lake, run_spec, steering=rows)
     steered = warehouse.select("select subject, finding from audit where \"check\" = 'steered_on_own_questions'").rows()
-    told = "1 directions made on half a of the questions steer on half all, which has some of the same questions under other ids"
-    assert steered == [("same", told)], "the words decide, not that every id was asked"
+    sentence = "1 directions made on half a of the questions steer on half all, which has some of the same questions under other ids"
+    assert steered == [("same", sentence)], "the words decide, not that every id was asked"
     (found,) = warehouse.select("select finding from audit where \"check\" = 'projected_on_own_questions'").to_series()
     assert found == "2 directions were read on 3 of the questions they were made on"
 
