@@ -80,8 +80,8 @@ def test_a_signal_ends_a_query_with_one_sentence(tmp_path, number, code):
     assert err == "personascope: stopped; committed runs are intact, and the same command resumes this one\n"
 
 
-@pytest.mark.parametrize(("number", "ended"), [(signal.SIGINT, ["ended"]), (signal.SIGTERM, ["ended"]), (signal.SIGKILL, [])])
-def test_workers_end_with_the_command_and_in_order_where_that_is_not_killed(tmp_path, number, ended):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_command_and_in_order_where_that_is_not_killed(tmp_path, number):
     pytest.importorskip("ray", reason="the extra personascope[ray]")
     script = tmp_path / "fleet.py"
     script.write_text(FLEET)
@@ -94,7 +94,8 @@ def test_workers_end_with_the_command_and_in_order_where_that_is_not_killed(tmp_
     command.send_signal(number)
     command.wait(timeout=30)
     assert until(lambda: not alive(worker), 30)
-    assert journal.read_text().split() == [str(worker), *ended]
+    said = journal.read_text().split()
+    assert said[0] == str(worker) and said[1:] in ([["ended"]] if number != signal.SIGKILL else [[], ["ended"]])  # Ray ends orphans in one way or the other
 
 
 def test_the_server_of_the_app_is_the_command_and_goes_with_it(tmp_path):
