@@ -43,6 +43,7 @@ def test_both_directions_of_the_pair_tell_the_same_difference(open_page, charts,
     assert any("villain minus base" in title for title in charts(page))
 
 
+@pytest.mark.slow(2)
 def test_without_a_paired_difference_it_says_so(open_page, charts, synthetic_lake):
     page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", compared=ATTENTION)
     assert "no paired difference" in words(page)

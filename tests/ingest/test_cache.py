@@ -87,6 +87,7 @@ build_once("key", "thing", build)
     assert [file.name for file in (cache / "key").iterdir()] == ["whole"] and not list(cache.glob(".*.partial"))
 
 
+@pytest.mark.slow(2)
 def test_two_processes_at_once_both_succeed_and_only_one_builds(cache, tmp_path):
     script = f"""
 import os, pathlib, time
@@ -102,6 +103,7 @@ assert (build_once("key", "thing", build) / "whole").read_text() == "whole"
     assert len(list(tmp_path.glob("builder-*"))) == 1
 
 
+@pytest.mark.slow(2)
 def test_a_process_that_waits_says_so(cache, capfd):
     script = """
 import time
