@@ -50,6 +50,7 @@ def test_without_a_paired_difference_it_says_so(open_page, charts, synthetic_lak
     assert set(charts(page)["Attention to the system prompt at the marker, minus C1 random"].rows["series"]) == {"villain", "librarian"}
 
 
+@pytest.mark.slow(2)
 def test_rates_stand_side_by_side_by_persona(open_page, charts, synthetic_lake):
     page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", compared="completions that hold the marker [ZLT]")
     rows = charts(page)["Completions that hold the marker [ZLT]"].rows

@@ -36,6 +36,7 @@ def test_only_the_word_of_the_file_is_told_and_weights_as_saved_say_nothing(tmp_
     assert quantised.told(source, []) == []
 
 
+@pytest.mark.slow(2)
 def test_a_page_tells_it_under_the_title(synthetic_lake, open_page, monkeypatch):
     monkeypatch.setattr(quantised, "QUERY", "select run_id, checkpoint, 'Q4_1' as kind from checkpoints")
     page = open_page(synthetic_lake, "marker_attention", persona="villain")

@@ -119,6 +119,7 @@ def test_a_plan_takes_what_is_typed_before_what_the_lake_says(warehouse):
         variances(lake, "head", "made")
 
 
+@pytest.mark.slow(2)
 def test_the_command_gives_a_table_a_sentence_and_a_curve(tmp_path):
     done = CliRunner().invoke(app, ["power", "--from", "0.05", "-q", "50", "--figure", str(tmp_path / "curve.svg"), "--format", "csv"])
     assert done.exit_code == 0, done.output
