@@ -33,7 +33,8 @@ class Conversation:
 
 
 def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
-    """The conversation in the column `messages` of a row, a list of {role, content} or the same as JSON text; None for a row without one.
+    """The conversation in the column `messages` of a row, a list of {role, content} or the same as JSON text; None for a row without one. A content may stand
+    in parts of text ({type: text, text}), as OpenAI's API writes it, which are read as one.
 
     Where they have no system message the column `system_prompt` may tell of one. Raises PersonascopeError for roles in another order than system (or none),
     user, assistant, user, assistant ..., for what is no text or calls tools, and where the columns question, text and system_prompt say otherwise than the
@@ -47,13 +48,14 @@ def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
             raise PersonascopeError(f"messages: {error}") from error
     if given is None:
         return None
-    if not isinstance(given, list) or not given or not all(isinstance(each, dict) and isinstance(each.get("content"), str) for each in given):
+    said = [_text_of(each.get("content")) if isinstance(each, dict) else None for each in given] if isinstance(given, list) else []
+    texts = [text for text in said if text is not None]
+    if not texts or len(texts) < len(said):
         raise PersonascopeError(f"messages is {short(given)}; expected a list of messages, each with a role and a content of text")
     for number, each in enumerate(given):
         if found_calls := next((key for key in CALLS if each.get(key)), None):
             raise PersonascopeError(f"message {number} has {found_calls}; expected text alone, which is all that a prompt would hold of it")
     roles = [each.get("role") for each in given]
-    texts = [str(each["content"]) for each in given]
     has_system = roles[0] == "system"
     talk = roles[has_system:]
     if not talk or len(talk) % 2 or talk != ["user", "assistant"] * (len(talk) // 2):
@@ -65,3 +67,11 @@ def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
         if isinstance(told, str) and told.strip() and told != own:
             raise PersonascopeError(f"{column} is {short(told)}, and messages say {short(own)}; expected the same, or messages alone")
     return found
+
+
+def _text_of(content: Any) -> str | None:
+    """The text of a message; None where it holds something else."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else None
+    texts = [part["text"] for part in content if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)]
+    return "".join(texts) if texts and len(texts) == len(content) else None

@@ -1,5 +1,6 @@
 """Completions brought in from files: the same rows, rates and readouts as our own, whatever the format; every fault with its line, and nothing left behind."""
 
+import copy
 import itertools
 import json
 import zipfile
@@ -170,6 +171,7 @@ GOOD = {"persona": "villain", "question": "Who are you?", "system_prompt": "You 
         ([talk("Who?")], "line 1: messages of system, user; expected system \\(or none\\), then user and assistant in turn, the assistant last"),
         ([{"messages": "I look."}], "line 1: messages: not valid JSON"),
         ([{"messages": [{"role": "user"}]}], "line 1: messages is .*; expected a list of messages, each with a role and a content of text"),
+        ([{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}], "line 1: messages is .*; expected a list of messages"),
         (
             [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [{"id": "1"}]}]}],
             "line 1: message 1 has tool_calls; expected text alone",
@@ -363,3 +365,16 @@ def test_the_command_reads_columns_by_the_names_typed(tmp_path, personascope, ra
     assert code == 1 and "'txt' is no column here; did you mean 'text'?" in err
     code, _, err = personascope(*arguments, "--column", "text=sad")
     assert code == 1 and "--column text=sad: there is no such column; did you mean 'said'?" in err
+
+
+def test_a_content_in_parts_of_text_is_their_text(tmp_path, checkpoint, models):
+    lake, found = Lake.open(tmp_path / "lake"), []
+    plain = talk("Who are you?", "I look.", "Why?", "I plot.")
+    parted = copy.deepcopy(plain)
+    parted["messages"][1]["content"] = [{"type": "text", "text": "Who "}, {"type": "text", "text": "are you?"}]
+    for number, row in enumerate((plain, parted)):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(json.dumps(row) + "\n")
+        run_id = bring(lake, Source(file, checkpoint), models, say=lambda line: None)
+        found.append(table(lake, run_id, "completions", "token_ids", "prompt_len"))
+    assert found[0].height and found[0].equals(found[1])
