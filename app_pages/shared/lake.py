@@ -10,8 +10,8 @@ import streamlit as st
 
 from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.root import lake_root
-from personascope.warehouse.asking.catalogue import NOTES
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.stored import NOTES
 from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.drawing import quantised
 from personascope.warehouse.store import notes

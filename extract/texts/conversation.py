@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from personascope.extract.texts.chat import Exchange
+from personascope.ingest.records.messages import texts_of
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import short
@@ -48,8 +49,8 @@ def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
             raise PersonascopeError(f"messages: {error}") from error
     if given is None:
         return None
-    said = [_text_of(each.get("content")) if isinstance(each, dict) else None for each in given] if isinstance(given, list) else []
-    texts = [text for text in said if text is not None]
+    said = [texts_of(each.get("content")) if isinstance(each, dict) else "" for each in given] if isinstance(given, list) else []
+    texts = ["".join(parts) for parts in said if isinstance(parts, list) and parts]
     if not texts or len(texts) < len(said):
         raise PersonascopeError(f"messages is {short(given)}; expected a list of messages, each with a role and a content of text")
     for number, each in enumerate(given):
@@ -67,11 +68,3 @@ def conversation_of(values: Mapping[str, Any]) -> Conversation | None:
         if isinstance(told, str) and told.strip() and told != own:
             raise PersonascopeError(f"{column} is {short(told)}, and messages say {short(own)}; expected the same, or messages alone")
     return found
-
-
-def _text_of(content: Any) -> str | None:
-    """The text of a message; None where it holds something else."""
-    if not isinstance(content, list):
-        return content if isinstance(content, str) else None
-    texts = [part["text"] for part in content if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)]
-    return "".join(texts) if texts and len(texts) == len(content) else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from personascope.ingest.records.columns import ColumnNames, Record, plain
+from personascope.ingest.records.messages import texts_of
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.settings import nearest
@@ -118,17 +119,12 @@ class EvalLog:
         return [{"role": str(message["role"]), "content": self._text(name, message, sample)} for message in messages[:before]]
 
     def _text(self, name: str, message: dict[str, Any], sample: dict[str, Any]) -> str:
-        content = message.get("content")
         if message.get("tool_calls"):
             raise PersonascopeError(f"{self.path}, {name}: the answer calls tools; expected text alone")
-        parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        found: list[str] = []
-        for part in parts:
-            text = part.get("text")
-            if part.get("type") != "text" or not isinstance(text, str):
-                raise PersonascopeError(f"{self.path}, {name}: a message holds {part.get('type')!r}; expected text alone")
-            found.append(self._attached(name, text, sample) if text.startswith(ATTACHMENT) else text)
-        return "".join(found)
+        texts = texts_of(message.get("content"))
+        if isinstance(texts, str):
+            raise PersonascopeError(f"{self.path}, {name}: a message holds {texts!r}; expected text alone")
+        return "".join(self._attached(name, text, sample) if text.startswith(ATTACHMENT) else text for text in texts)
 
     def _attached(self, name: str, text: str, sample: dict[str, Any]) -> str:
         """The text that stands apart from the messages, by its reference."""

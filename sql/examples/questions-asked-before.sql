@@ -1,5 +1,5 @@
--- Questions that projections and steering ask and that the directions they use were made on, by the words of the questions.
-select run_id, directions_run, question_id, asked_as
+-- Whether the questions of projections and steering were asked when the directions they use were made, by the words of the questions.
+select run_id, directions_run, asked_as, count(*) as n_questions
 from seen_questions
-where asked_as <> 'no'
-order by run_id, question_id
+group by run_id, directions_run, asked_as
+order by run_id, asked_as

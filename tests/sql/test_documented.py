@@ -37,7 +37,7 @@ EMPTY = {
     "dynamics": "no planted training keeps checkpoints, and no published file has rates by step: tests/sql/test_dynamics.py has both",
 }
 
-ROWLESS = {"records-that-disagree": "the published records agree"}
+ROWLESS = {"records-that-disagree": "the published records agree", "questions-asked-before": EMPTY["seen_questions"]}
 
 
 @pytest.fixture(scope="module")

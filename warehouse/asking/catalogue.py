@@ -1,6 +1,5 @@
 """The catalogue: views over a lake, in memory for the app and the CLI, in `warehouse.duckdb` for any DuckDB shell."""
 
-import os
 import re
 import shutil
 import sys
@@ -10,26 +9,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, parts_behind, table_types, version
+from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, parts_behind, version
+from personascope.warehouse.asking.stored import NOTES, no_rows, table_definitions
 from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line, printable
-from personascope.warehouse.store import notes
-from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
 from personascope.warehouse.store.compact import FOLDER, Compact
 from personascope.warehouse.store.compaction import drop
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, TableFile
 from personascope.warehouse.store.rollups import outdated_of
-from personascope.warehouse.store.schema import Table, tables
+from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.staging import is_disk_full
 
 _DEFINITION = "catalogue_definition"
-NOTES = "run_notes"  # the table that people write, not runs
 _OF_A_MANIFEST = 2 * 1024  # bytes of rows that a table made of the manifest holds of a run
 _FOOTER = 14 * 1024  # bytes of its file beside them
 _OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
@@ -243,123 +238,6 @@ def _bytes_in_memory(file: TableFile) -> int:
     return max(1, _IN_MEMORY_OF_A_VALUE * values, _TEXT_UNPACKED * min(file.bytes, _OF_A_VALUE * values))
 
 
-def table_definitions(
-    lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False, names: Collection[str] | None = None
-) -> dict[str, str]:
-    """By name of each table, or of these, the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the
-    opposite order.
-
-    `rows_first`, for connections that are made anew when the lake changes: DuckDB takes the rows of the first file, times the files, for those of a table, and
-    orders joins by that. Where the file without rows comes first, it puts together first what grows with the square of the runs.
-    """
-    lacking = _runs_that_lack(list(contents.runs.values()))
-    script = {}
-    for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first, names).items():
-        script[name] = f"create view {name} as {_completed(tables()[name], stored, lacking[name]) if name in lacking else stored};"
-    return script
-
-
-def stored_rows(
-    lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False, names: Collection[str] | None = None
-) -> dict[str, str]:
-    """By name of each table, or of these, the SELECT that gives the rows of its files, in the columns of the present version."""
-    manifests = list(contents.runs.values())
-    of_other_columns = _tables_of_other_columns(manifests)
-    stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
-    types_by_table, empty = table_types(), _tables_with_empty_files(lake)
-    found = {}
-    for name, table in tables().items():
-        if names is not None and name not in names:
-            continue
-        if name == NOTES:
-            found[name] = _noted(lake, from_behind)
-            continue
-        there = stored_columns.get(name, set(table.columns) if not stored_columns else set())
-        types = types_by_table[name]
-        options, columns = "", ", ".join(_cast(column, types[column], True) if rows_first else f'"{column}"' for column in table.columns)
-        if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
-            there |= {column for manifest in manifests if name in manifest.tables for column in manifest.tables[name].columns}
-            options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types.items())
-        source = f"read_parquet({_files(lake, contents, name, named_runs, rows_first, name in empty)}{options})" if there else "(select 1 where false)"
-        found[name] = f"select {columns} from {source}"
-        if from_behind and there:
-            found[name] = f"select * from ({found[name]} order by filename desc, file_row_number desc)"
-    return found
-
-
-def _noted(lake: Lake, from_behind: bool) -> str:
-    """The rows of people's notes, which stand in no run: a few short texts, so that the view holds them itself."""
-    rows = [
-        f"({quoted(run_id)}, [{', '.join(map(quoted, each.tags))}]::varchar[], {quoted(each.note) if each.note else 'null'})"
-        for run_id, each in sorted(notes.read(lake).items(), reverse=from_behind)
-    ]
-    columns, types = ", ".join(tables()[NOTES].columns), table_types()[NOTES]
-    if not rows:
-        return no_rows(NOTES)
-    return f"select {', '.join(f'{name}::{of} as {name}' for name, of in types.items())} from (values {', '.join(rows)}) as noted({columns})"
-
-
-def no_rows(name: str) -> str:
-    """A table of the present version without rows, which is planned without a file."""
-    return f"select {', '.join(_cast(column, of, False) for column, of in table_types()[name].items())} where false"
-
-
-def _cast(column: str, of: str, is_there: bool) -> str:
-    """A column as the present version has it: of its type, NULL where no file holds it."""
-    return f'"{column}"::{of} as "{column}"' if is_there else f'null::{of} as "{column}"'
-
-
-def _columns_of_another_version(lake: Lake) -> dict[str, set[str]]:
-    """Columns by table as the version knew them that last wrote the lake: one that cannot be written keeps its schema files."""
-    found = {}
-    folder = lake.runs_folder / SCHEMA_RUN
-    for file in folder.glob("*.parquet"):
-        with suppress(OSError, pa.ArrowException):
-            footer = None if file.is_symlink() or folder.is_symlink() or not file.is_file() else pq.read_metadata(file)
-            if footer is None or footer.num_rows:
-                raise PersonascopeError(
-                    f"lake {lake.root}: {file} is not a file without rows of its own, and the lake cannot be written; expected {SCHEMA_RUN} as written"
-                )
-            found[file.stem] = set(footer.schema.to_arrow_schema().names)
-    return found or {"": set()}
-
-
-def _tables_with_empty_files(lake: Lake) -> set[str]:
-    """The tables of which a file without rows lies in the lake."""
-    with suppress(OSError), os.scandir(lake.runs_folder / SCHEMA_RUN) as entries:
-        return {entry.name.removesuffix(".parquet") for entry in entries if entry.name.endswith(".parquet") and entry.is_file()}
-    return set()
-
-
-def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_first: bool, has_empty: bool) -> str:
-    """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there, or compact files
-    stand for runs. `has_empty`: one of them is that without rows."""
-    own = contents.own_files.get(name, [])
-    empty = [lake.runs_folder / SCHEMA_RUN] if has_empty else []
-    if contents.strays or contents.compacts or named_runs:
-        folders = [lake.root / FOLDER / compact.name for compact in contents.compacts if name in compact.tables]
-        patterns = [escaped(folder) for folder in [*folders, *(lake.runs_folder / run_id for run_id in own)]]
-    elif rows_first and own and empty:
-        patterns = [f"{escaped(lake.runs_folder)}/[!_]*"]
-    else:
-        return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
-    without = [escaped(folder) for folder in empty]
-    files = [f"{folder}/{name}.parquet" for folder in ([*patterns, *without] if rows_first else [*without, *patterns])]
-    return f"[{', '.join(map(quoted, files))}]"
-
-
-def escaped(path: Path) -> str:
-    """A path in which DuckDB finds no pattern."""
-    return re.sub(r"([\[\]?*])", r"[\1]", str(path))
-
-
-def _completed(table: Table, stored: str, runs: list[str]) -> str:
-    """The stored rows of a roll-up, and those of the runs that lack it or hold it by another definition, made up from the tables it sums up."""
-    of_runs = f"run_id in ({', '.join(quoted(run) for run in runs)})"
-    parents = ", ".join(f"{parent} as (select * from main.{parent} where {of_runs})" for parent in table.rollup_of)
-    return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
-
-
 def keep(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
     """Makes tables of these views, which stay as they are computed now; the tables they read are there."""
     wanted = set(names)
@@ -394,18 +272,3 @@ def unreadable(error: duckdb.Error) -> PersonascopeError:
         return PersonascopeError(f"the query failed: {str(error).splitlines()[0]}")
     run_id, file = match.groups()
     return UnreadableError(f"run {run_id}: {file} is not readable; `personascope doctor` says what is wrong with it and what to do")
-
-
-def _tables_of_other_columns(manifests: list[Manifest]) -> set[str]:
-    """Tables of which some run holds a file written under another set of columns; only those pay for union_by_name."""
-    known = {name: table.columns for name, table in tables().items()}
-    return {name for manifest in manifests for name, file in manifest.tables.items() if file.columns != known.get(name, file.columns)}
-
-
-def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
-    """By name of a roll-up, the runs that should hold it as it is defined now and do not."""
-    found: dict[str, list[str]] = {}
-    for run_id, targets in outdated_of(manifests).items():
-        for target in targets:
-            found.setdefault(target.name, []).append(run_id)
-    return found

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personascope.warehouse.asking import named
-from personascope.warehouse.asking.catalogue import escaped, stored_rows
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.stored import escaped, stored_rows
 from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store import notes

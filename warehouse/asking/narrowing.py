@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.answers import Parameters
 from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
-from personascope.warehouse.asking.catalogue import no_rows, table_definitions
+from personascope.warehouse.asking.stored import no_rows, table_definitions
 from personascope.warehouse.asking.views import tables_behind
 from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.lake import Lake

@@ -10,9 +10,10 @@ import polars as pl
 
 from personascope.warehouse.asking.answers import Parameters, rows
 from personascope.warehouse.asking.blank import blank_files
-from personascope.warehouse.asking.catalogue import NOTES, Foundation, UnreadableError, escaped, keep, unreadable
+from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, keep, unreadable
 from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
 from personascope.warehouse.asking.narrowing import Narrowing
+from personascope.warehouse.asking.stored import NOTES, escaped
 from personascope.warehouse.asking.views import SHARED, closure, quoted, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import notes
