@@ -376,5 +376,5 @@ def test_a_content_in_parts_of_text_is_their_text(tmp_path, checkpoint, models):
         file = tmp_path / f"{number}.jsonl"
         file.write_text(json.dumps(row) + "\n")
         run_id = bring(lake, Source(file, checkpoint), models, say=lambda line: None)
-        found.append(table(lake, run_id, "completions", "token_ids", "prompt_len"))
+        found.append(table(lake, run_id, "completions").select("token_ids", "prompt_len", "text"))
     assert found[0].height and found[0].equals(found[1])
