@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personascope.warehouse.asking import named
+from personascope.warehouse.asking import catalogue, named
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.stored import escaped, stored_rows
 from personascope.warehouse.asking.views import quoted, views
@@ -180,10 +180,13 @@ def _catalogue(lake: Lake) -> Iterator[Finding]:
         yield Finding("error", "views", str(error))
     if lake.catalogue_path.is_file():
         try:
-            duckdb.connect(str(lake.catalogue_path), read_only=True).close()
-            yield Finding("ok", "catalogue", f"{lake.catalogue_path.name} opens")
+            outdated = catalogue.why_outdated(lake)
+            if outdated is None:
+                yield Finding("ok", "catalogue", f"{lake.catalogue_path.name} opens")
+            else:
+                yield Finding("error" if outdated[0] else "note", "catalogue", f"{lake.catalogue_path.name} {outdated[1]}", "personascope runs renew")
         except duckdb.Error as error:
-            yield Finding("error", "catalogue", str(error).splitlines()[0], "any personascope command rebuilds it; delete the file")
+            yield Finding("error", "catalogue", str(error).splitlines()[0], "delete the file; `personascope runs renew` writes it anew")
 
 
 def _queries(lake: Lake) -> Iterator[Finding]:
