@@ -1,6 +1,5 @@
 """The catalogue: views over a lake, in memory for the app and the CLI, in `warehouse.duckdb` for any DuckDB shell."""
 
-import os
 import re
 import shutil
 import sys
@@ -79,7 +78,7 @@ def why_outdated(lake: Lake) -> tuple[bool, str] | None:
 
 def _is_same(place: str, root: Path) -> bool:
     with suppress(OSError):
-        return os.path.samefile(place, root)
+        return Path(place).samefile(root)
     return False
 
 

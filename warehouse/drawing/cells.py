@@ -80,8 +80,8 @@ def n_not_finite(rows: pl.DataFrame) -> int:
 
 def whole(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with integers where DuckDB gives decimals without a fraction, as the sum of integers is one; those that fit no integer stay."""
-    found = rows.with_columns(pl.col(name).cast(pl.Int64, strict=False) for name, kind in rows.schema.items() if isinstance(kind, pl.Decimal) and not kind.scale)
-    return rows.with_columns(found[name] for name in found.columns if found[name].null_count() == rows[name].null_count())
+    columns = [column.cast(pl.Int64, strict=False) for column in rows if isinstance(column.dtype, pl.Decimal) and not column.dtype.scale]
+    return rows.with_columns(column for column in columns if column.null_count() == rows[column.name].null_count())
 
 
 def _of_floats(kind: Any) -> Any:
