@@ -72,7 +72,7 @@ def completions(
     from personascope.ingest.records.columns import parse_columns
     from personascope.ingest.weights.checkpoints import resolve
     from personascope.warehouse.asking.catalogue import build
-    from personascope.warehouse.errors import PersonascopeError
+    from personascope.warehouse.errors import PersonascopeError, pasted
     from personascope.warehouse.store.lake import Lake
 
     columns = parse_columns(column or [], COLUMNS)
@@ -94,7 +94,7 @@ def completions(
         print(run_id)
     build(found)
     reader = "projections" if found.read(run_id, "turns", ["turn"]).num_rows else "attention"
-    typer.echo(f"next: personascope extract {reader} --checkpoint {checkpoint} --tokens-from {run_id} --lake {lake}", err=True)
+    typer.echo(f"next: personascope extract {reader} --checkpoint {pasted(checkpoint)} --tokens-from {run_id} --lake {pasted(lake)}", err=True)
 
 
 class _ExtractCommand(TyperCommand):

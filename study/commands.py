@@ -26,7 +26,7 @@ from personascope.extract.commands import (
 )
 from personascope.warehouse import commands as warehouse_commands
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, pasted
 from personascope.warehouse.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def run(
     if found.report:
         warehouse_commands.report(study, lake, None)
     steps = (
-        f"personascope app --lake {lake}            # browser",
-        f"personascope sql 'from {found.views[0]}' --lake {lake}",
-        f"personascope report {study} --lake {lake}",
-        f"duckdb -readonly {lake / 'warehouse.duckdb'}    # any DuckDB shell from 1.5 on",
+        f"personascope app --lake {pasted(lake)}            # browser",
+        f"personascope sql 'from {found.views[0]}' --lake {pasted(lake)}",
+        f"personascope report {pasted(study)} --lake {pasted(lake)}",
+        f"duckdb -readonly {pasted(lake / 'warehouse.duckdb')}    # any DuckDB shell from 1.5 on",
     )
     typer.echo("\n".join([f"\nThe lake is {lake}. Next:", *(f"  {step}" for step in steps)]), err=True)
     if execution.unread:

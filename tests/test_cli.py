@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -83,6 +84,17 @@ def test_what_is_misspelt_is_refused_before_a_lake_is_made_or_a_tiny_checkpoint_
     monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
     code, _, err = personascope(*arguments, "--lake", tmp_path / "none")
     assert code == 1 and message in err and not list(tmp_path.iterdir())
+
+
+def test_commands_that_are_named_can_be_pasted_whatever_the_lake_is_called(personascope, lake, tmp_path):
+    named = lake.root.rename(tmp_path / "Jürgen's lake")
+    (tmp_path / "my set.csv").write_text("persona,question\npirate,Where?\n")
+    tar = tmp_path / "all of it.tar"
+    for arguments in (["ingest", "prompts", tmp_path / "my set.csv"], ["runs", "export", "--all", tar], ["runs", "import", tar]):
+        code, _, err = personascope(*arguments, "--lake", named)
+        assert code == 0
+        words = shlex.split(err.split("next: ")[1])
+        assert words[words.index("--lake") + 1] in (str(named), "OTHER") and ("import" not in words or words[3] == str(tar))
 
 
 def test_a_missing_lake_is_named_and_debug_shows_the_traceback(personascope, tmp_path, monkeypatch):
