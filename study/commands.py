@@ -25,7 +25,7 @@ from personascope.extract.commands import (
     WorkersOption,
 )
 from personascope.warehouse import commands as warehouse_commands
-from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
+from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_file, write_rows
 from personascope.warehouse.errors import PersonascopeError, pasted
 from personascope.warehouse.settings import LARGEST_SEED
 
@@ -188,7 +188,7 @@ def print_schema(output: Annotated[Path | None, typer.Option("--output", "-o", h
     if output is None:
         sys.stdout.write(text)
         return
-    output.write_text(text, encoding="utf-8")
+    write_file(output, text.encode())
     typer.echo(f"the schema is in {output}; first line of a study file: # yaml-language-server: $schema={output}", err=True)
 
 

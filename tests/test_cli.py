@@ -52,6 +52,8 @@ def test_sql_reads_stdin_and_stdout_is_data_alone(personascope, lake, monkeypatc
         (["runs", "show", "zzz"], "expected exactly one run"),
         (["runs", "delete", "zzz", "--yes"], "expected exactly one run"),
         (["run", "no-such-study"], "study 'no-such-study' is unknown"),
+        (["run", "no-such-study.yaml", "--plan"], "no-such-study.yaml: no such file; expected a study file"),
+        (["check", __file__], "test_cli.py: expected a study file, whose name ends in .yaml"),
         (
             ["extract", "no-such-extractor", "--checkpoint", "x"],
             "extractor 'no-such-extractor' is unknown; expected one of ablations, activations, attention, attributions",
@@ -192,6 +194,9 @@ def test_prompts_are_ingested_once_and_bad_files_are_named(personascope, lake, t
         (["ingest", "checkpoint", ""], "the name of a checkpoint is empty"),
         (["check", ""], "study '' is unknown"),
         (["app", "--port", "99999"], "less than or equal to 65535"),
+        (["sql", "select 1", "--memory", "inf"], "less than or equal to 1048576"),
+        (["sql", "select 1", "--lake", ""], "--lake: a path is empty"),
+        (["runs", "renew", "--lake="], "--lake: a path is empty"),
         (["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--seed", str(2**64)], "less than or equal to 9223372036854775807"),
         (["run", "echo", "--seed", "-1"], "greater than or equal to 0"),
         (["ingest", "prompts", "{set}", "--name", "personas"], "'personas' is the name of a prompt set that ships"),

@@ -55,7 +55,7 @@ def sql(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
     safe: Annotated[bool, typer.Option("--safe", help="CSV for spreadsheets: cells that begin like a formula get an apostrophe.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds the query may take.", min=0.01)] = Limits.seconds,
-    memory: Annotated[float | None, typer.Option(help="GiB the query may take (default: a quarter of the machine, at most 2).", min=0.1)] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB the query may take (default: a quarter of the machine, at most 2).", min=0.1, max=2**20)] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the named queries: those saved into the lake, and the examples that ship.")] = False,
 ) -> None:
     """Ask the warehouse in SQL; stdout is data, stderr is talk."""
