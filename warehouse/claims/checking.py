@@ -1,6 +1,7 @@
 """Judges claims: asks the warehouse, holds the answer against what was published, and records the verdicts in the lake."""
 
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -75,6 +76,12 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
         rows = [_row(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
         writer.write_part("verdicts", {TABLE: rows})
         writer.commit(dict(Counter(verdict.verdict for verdict in verdicts)))
+    if (newest := _last_check(lake, study, sibling)) not in (None, spec.run_id):
+        when = lake.manifest(newest).finished
+        print(
+            f"check {newest} of {study} was finished at {when:%Y-%m-%d %H:%M} UTC, later than now by this clock: views and reports show that one",
+            file=sys.stderr,
+        )
     return _standing(lake, study, verdicts, sibling)
 
 
@@ -88,7 +95,8 @@ def _standing(lake: Lake, study: str, verdicts: list[Verdict], sibling: str | No
         "select claim, standing, changed from checked_claims where study = $study and asked is not distinct from $asked", {"study": study, "asked": sibling}
     )
     known = {claim: (standing, changed) for claim, standing, changed in rows.rows()}
-    return [replace(each, standing=known[each.claim][0], changed=known[each.claim][1]) for each in verdicts]
+    nothing = None, None  # of a claim that the newest check has not
+    return [replace(each, standing=standing, changed=changed) for each in verdicts for standing, changed in [known.get(each.claim, nothing)]]
 
 
 def _warehouse(lake: Lake, claims: list[Claim]) -> WarehouseApart:
