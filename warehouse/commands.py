@@ -305,7 +305,6 @@ def check(
         if each:
             print(f"checking {len(each)} claims of {name}", file=sys.stderr)
             judged += check_claims(found, name, each, model)
-    catalogue.build(found)
     if format == "auto":
         format = "table" if sys.stdout.isatty() and output is None else "json" if output is not None and output.suffix == ".json" else "markdown"
     text = {"table": verdicts.as_table, "json": verdicts.as_json, "markdown": verdicts.as_markdown}[format](judged)
@@ -313,6 +312,8 @@ def check(
         sys.stdout.write(text)
     else:
         write_file(output, text.encode())
+    if found.is_writable:
+        catalogue.build(found)
     contradicted = model is None and any(each.verdict == "contradicted" for each in judged)
     rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
     of = "replications" if model else "claims"

@@ -18,6 +18,7 @@ from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError, pasted, printable
 from personascope.warehouse.settings import nearest
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.transfer import inputs_first
@@ -87,6 +88,7 @@ def pull_runs(
         catalogue.uncompact(found, plan.deleted)
     for run_id in plan.deleted if delete else []:
         found.delete(run_id)
+        notes.drop(found, run_id)
         print(f"deleted {run_id}, as it was from the bucket", file=sys.stderr)
     catalogue.build(found)
     _tell_left({run_id: f"left out: {reason}" for run_id, reason in there.strays.items()} | plan.left)

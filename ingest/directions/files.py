@@ -25,6 +25,7 @@ from personascope.warehouse.pointers import refuse_pointer
 
 RESID_POST = "resid_post"
 CONTROL_VECTOR = "controlvector"
+MAGIC, PICKLED = b"\x93NUMPY", b"\x80"  # how an array of numpy begins, and a pickle
 _TORCH = (".pt", ".pth", ".bin")
 _OWN = re.compile(r"(?P<name>.+)@(?P<site>resid_pre|attn_out|mlp_out|resid_post)\.(?P<layer>\d+)")
 _GGUF_TENSOR = re.compile(r"direction\.(\d+)")
@@ -141,7 +142,10 @@ def _numpy(path: Path) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
-            raise PersonascopeError(f"{path} holds pickled objects, and nothing of it was run; expected an array of numbers") from error
+            with path.open("rb") as file:
+                began = file.read(len(MAGIC)).startswith((MAGIC, PICKLED))
+            held = "holds pickled objects, and nothing of it was run" if began else "is no array"
+            raise PersonascopeError(f"{path} {held}; expected numbers that numpy.save wrote") from error
         raise PersonascopeError(f"{path} cannot be read as an array ({one_line(error)}); expected a file that numpy.save wrote") from error
 
 

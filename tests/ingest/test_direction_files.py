@@ -111,6 +111,12 @@ def test_pickles_are_refused_and_nothing_of_them_runs(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_text_is_no_array_and_no_pickle(tmp_path):
+    (tmp_path / "evil.npy").write_text("hello")
+    with pytest.raises(PersonascopeError, match=r"evil\.npy is no array; expected numbers that numpy\.save wrote"):
+        read_vectors(tmp_path / "evil.npy", CHECKPOINT)
+
+
 def _array(*shape: int) -> np.ndarray:
     return np.ones(shape, dtype=np.float32)
 

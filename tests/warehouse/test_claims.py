@@ -395,6 +395,17 @@ def test_a_model_may_have_a_quote_in_its_name(lake):
     assert (found.verdict, found.query) == ("confirmed", "select n_layers as layers from checkpoints where checkpoint = 'o''brien'")
 
 
+def test_whoever_may_only_read_a_lake_gets_verdicts_that_are_not_recorded(lake, monkeypatch, personascope, tmp_path):
+    own = {"id": "layers", "statement": "It has 28 layers", "source": "here", "query": "select n_layers as layers from checkpoints", "expected": 28}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"claims": [own]}))
+    before = lake.run_ids()
+    assert lake.is_writable
+    monkeypatch.setattr(Lake, "is_writable", False)
+    code, out, err = personascope("check", tmp_path / "own.yaml", "--lake", lake.root)
+    assert code == 0 and "confirmed" in out and "these verdicts on own are not recorded in it" in err
+    assert lake.run_ids() == before and not lake.catalogue_path.exists()
+
+
 def test_checks_of_other_studies_and_other_claims_do_not_age_a_verdict(lake):
     check(lake, "one", [claim()])
     check(lake, "two", [claim(expected=30)])

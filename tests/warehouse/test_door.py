@@ -160,9 +160,9 @@ def test_numbers_stand_on_the_right():
 def test_csv_for_spreadsheets_quotes_what_they_would_compute():
     rows = pl.DataFrame({"=cmd()": ["=1+1", "+x", "-y", "@z", "\tq", "plain", None], "n": [-1, 2, 3, 4, 5, 6, 7], "l": [["=x"], [], [], [], [], [], []]})
     safe = cells.csv(rows, safe=True)
-    assert safe.splitlines()[:3] == ["'=cmd(),n,l", "'=1+1,-1,[=x]", "'+x,2,[]"]
+    assert safe.splitlines()[:3] == ["'=cmd(),n,l", '\'=1+1,-1,"[""=x""]"', "'+x,2,[]"]
     assert "'-y" in safe and "'@z" in safe and "\"'\tq" in safe.replace("'\tq", "\"'\tq") and "\nplain," in safe
-    assert cells.csv(rows).splitlines()[1] == "=1+1,-1,[=x]"
+    assert cells.csv(rows).splitlines()[1] == '=1+1,-1,"[""=x""]"'
 
 
 @pytest.mark.slow(20)

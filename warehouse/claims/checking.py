@@ -62,7 +62,8 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     """Verdicts on the claims of a study in their order, recorded in a run of kind `analysis`; claims and lake unchanged since the last check give its verdicts.
 
     With `sibling`, a checkpoint of the lake, the sentences that speak of a model are asked of that one instead: replications, recorded apart. Raises
-    PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected.
+    PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected. In a lake that cannot be
+    written nothing is recorded.
     """
     warehouse = _warehouse(lake, claims)
     if sibling is not None:
@@ -72,6 +73,9 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     if (known := _recorded(lake, spec)) is not None:
         return _standing(lake, study, known, sibling)
     verdicts = [judge(warehouse, study, claim, sibling) for claim in claims]
+    if not lake.is_writable:
+        print(f"the lake {lake.root} cannot be written: these verdicts on {study} are not recorded in it", file=sys.stderr)
+        return verdicts
     with lake.start(spec, force=True, patience=PATIENCE) as writer:
         constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
         rows = [_row(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
