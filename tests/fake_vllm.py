@@ -11,6 +11,7 @@ import pytest
 from personascope.warehouse.store.hashing import stable_seed
 
 NUMBERS = 2**63  # seeds are of 64 bits with a sign
+TOKENS = 4096  # that it reads in one step on a processor
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -62,6 +63,7 @@ class FakeLLM:
         dtype: str,
         seed: int,
         generation_config: str,
+        enable_chunked_prefill: bool = True,
         enable_lora: bool = False,
         max_lora_rank: int = 16,
         max_loras: int = 1,
@@ -74,6 +76,7 @@ class FakeLLM:
         if max_lora_rank not in RANKS or max_loras < 1:
             raise ValueError(f"max_lora_rank {max_lora_rank}, max_loras {max_loras}")
         self._rank, self._is_dead, number = max_lora_rank if enable_lora else 0, False, len(FakeLLM.made)
+        self._in_pieces = enable_chunked_prefill
         given = {name: value for name, value in locals().items() if name not in ("self", "number")}
         defaults = FakeLLM.__init__.__kwdefaults__
         FakeLLM.made.append({name: value for name, value in given.items() if name not in defaults or value != defaults[name]})
@@ -85,6 +88,9 @@ class FakeLLM:
             raise FakeEndError("EngineCore encountered an issue.")
         if not len(prompts) == len(sampling_params) == len(adapters):
             raise FakeClientError("The lengths of prompts, parameters and lora_request must be the same.")
+        if self._in_pieces and sum(len(each["prompt_token_ids"]) for each in prompts) > TOKENS and any(each.temperature for each in sampling_params):
+            self._is_dead = True
+            raise FakeEndError("CPU Generator does not use offset")
         if any(not each["prompt_token_ids"] for each in prompts):
             raise FakeClientError("The decoder prompt cannot be empty")
         for adapter in filter(None, adapters):

@@ -86,7 +86,9 @@ class VllmEngine:
         from vllm import LLM
 
         lora = {"enable_lora": True, "max_lora_rank": self.rank, "max_loras": self.at_once} if self.rank else {}
-        given = {"tokenizer": self.path, "dtype": self.dtype, "seed": 0, "generation_config": "vllm", **lora, **self.choices.arguments}
+        # On a processor a prompt that is read in two steps ends vLLM where its sample has a seed ("CPU Generator does not use offset").
+        in_one_go = {"enable_chunked_prefill": False} if self.models.device.value == "cpu" else {}
+        given = {"tokenizer": self.path, "dtype": self.dtype, "seed": 0, "generation_config": "vllm", **in_one_go, **lora, **self.choices.arguments}
         try:
             return self.models.hold(self.key, lambda: LLM(model=self.path, **given), _shut_down)
         except Exception as error:  # vLLM raises whatever its platform layer raises; the reason matters, not its type

@@ -58,6 +58,12 @@ def test_what_vllm_refuses_is_said_and_one_that_ended_is_made_anew(given, fake_v
     assert engine.sample([Request((5, 6), 1)], 1.0, 1.0, 4) == [first] and len(FakeLLM.made) == 1
 
 
+def test_more_prompts_than_vllm_reads_in_one_step_on_a_processor_are_no_end_of_it(given, fake_vllm):
+    requests = [Request(tuple(range(100)), seed) for seed in range(50)]
+    assert len(open_engine("vllm", given.models, given.checkpoint).sample(requests, 1.0, 1.0, 4)) == 50
+    assert FakeLLM.made[-1]["enable_chunked_prefill"] is False
+
+
 def test_room_for_adapters_is_for_those_that_are_asked_together(given, fake_vllm):
     assert CompletionSettings(engine="vllm").adapters == 8
     assert Completions(SETTINGS.model_copy(update={"adapters": 2}), given).spec().run_id == Completions(SETTINGS, given).spec().run_id

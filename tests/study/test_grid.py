@@ -275,7 +275,7 @@ def test_a_cell_that_ends_the_engine_and_one_without_numbers_fail_alone(by_vllm,
     FakeLLM.endless.append(VLLM_CELLS[1])
     (found, failures), lake = by_vllm("broken", track=False)
     deadly, endless = sorted(failures, reverse=True)
-    assert deadly.startswith(VLLM_CELLS[0]) and f"engine vllm broke off over {VLLM_CELLS[0]}: EngineCore encountered an issue." in deadly
+    assert deadly.startswith(VLLM_CELLS[0]) and f"engine vllm broke off over {VLLM_CELLS[0]}: EngineCore encountered an issue" in deadly
     assert endless.startswith(VLLM_CELLS[1]) and "logits that are not finite" in endless
     assert set(found) < set(runs) and {run_id: whole_lake[run_id] for run_id in found} == {run_id: lake[run_id] for run_id in found}
 
