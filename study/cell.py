@@ -14,12 +14,11 @@ from personascope.extract.weights.vllm_engine import engine_rank
 from personascope.ingest.training.grid import Cell, grid_cells, single_cell
 from personascope.ingest.training.run import Unread, forget_failure, known_divergence, known_unread, record_failure, record_unread
 from personascope.study.options import say
+from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.study.workbench import Workbench
 from personascope.warehouse.errors import NothingToReadError, PersonascopeError
 from personascope.warehouse.studies.model import ExtractStep, GridStep, TrainStep
-
-ADAPTERS: int = CompletionSettings.model_fields["adapters"].default
 
 
 def cells_of(step: TrainStep | GridStep, parent: str) -> list[Cell]:
@@ -59,23 +58,23 @@ class Phase(NamedTuple):
 
 
 def phases_of(step: GridStep, typed: Mapping[str, Any]) -> list[Phase]:
-    """The phases of a grid: one, or several where a step samples with vLLM, whose engine for the cells' parent is kept until other weights are asked for.
+    """The phases of a grid: one, or several where a step samples cells with vLLM, whose engine for their parent is kept until other weights are asked for.
 
     `typed` are settings of the command line, which may choose another engine.
     """
-    settings = [{**each.settings, **typed} if each.extract == "completions" and each.reader == "cell" else {} for each in step.cells]
-    engines = [each.get("engine") for each in settings]
+    settings = [resolve_step(each, typed)[0] if each.reader != "parent" else None for each in step.cells]
+    sampling = [each.adapters if isinstance(each, CompletionSettings) and each.engine == "vllm" else None for each in settings]
     phases: list[Phase] = []
     start, is_first = 0, True
-    for sampled, group in itertools.groupby(engine == "vllm" for engine in engines):
+    for sampled, group in itertools.groupby(adapters is not None for adapters in sampling):
         stop = start + len(list(group))
         if is_first and sampled:
             phases.append(Phase(None, 0, "trained"))
-        at_once = min(each.get("adapters", ADAPTERS) for each in settings[start:stop]) if sampled else 1
+        at_once = min(filter(None, sampling[start:stop]), default=1)
         title = "sampled by vLLM" if sampled else "trained and read" if is_first else "read"
         phases.append(Phase(None if is_first and not sampled else start, stop, title, at_once))
         start, is_first = stop, False
-    return phases if "vllm" in engines else [whole(step)]
+    return phases if any(sampling) else [whole(step)]
 
 
 def whole(step: GridStep) -> Phase:

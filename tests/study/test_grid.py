@@ -13,7 +13,7 @@ import torch
 from fake_vllm import FakeLLM, adapters_of_calls, install
 from personascope.extract.workers import has_ray
 from personascope.ingest.training.grid import grid_cells
-from personascope.study.cell import CellWork, Phase, cells_of, fail, known_outcome, whole, work_cell
+from personascope.study.cell import CellWork, Phase, cells_of, fail, known_outcome, phases_of, whole, work_cell
 from personascope.study.grid import bundled
 from personascope.study.options import RunOptions
 from personascope.study.plan import plan_study
@@ -23,6 +23,7 @@ from personascope.study.state import StudyState
 from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import Typed
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.model import ExtractStep, GridStep, StudyFile
 from personascope.warehouse.studies.progress import runs_of_steps
@@ -295,6 +296,29 @@ def test_a_command_that_ends_while_cells_are_sampled_together_goes_on_from_the_p
         by_vllm("ended", track=False)
     assert [len(call) for call in FakeLLM.calls] == asked[:2]
     assert by_vllm("ended", track=False) == expected and [len(call) for call in FakeLLM.calls] == asked
+
+
+def test_an_engine_that_is_typed_decides_the_phases_too(talker):
+    step = study(talker).steps[1]
+    assert isinstance(step, GridStep)
+    assert [phase.title for phase in phases_of(step, {"engine": Typed("vllm")})] == ["trained", "sampled by vLLM", "read"]
+    assert phases_of(step, {}) == [whole(step)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ({}, [(None, 0, 1), (0, 2, 3), (2, 4, 1)]),
+        ({"adapters": Typed("2")}, [(None, 0, 1), (0, 2, 2), (2, 4, 1)]),
+        ({"engine": Typed("hf"), "adapters": Typed("8")}, [(None, 4, 1)]),
+    ],
+)
+def test_what_vllm_samples_of_a_cell_and_of_what_it_kept_is_one_phase(talker, typed, expected):
+    by_vllm: dict[str, Any] = {"extract": "completions", "settings": {"engine": "vllm"}}
+    fewer = by_vllm | {"step": "on-the-way", "reader": "kept", "settings": {"engine": "vllm", "adapters": 3}}
+    rest = [{"extract": "attention"}, by_vllm | {"step": "parent", "reader": "parent"}]
+    step = study(talker).steps[1].model_dump() | {"cells": [by_vllm, fewer, *rest]}
+    assert [(*phase[:2], phase.at_once) for phase in phases_of(GridStep.model_validate(step), typed)] == expected
 
 
 @pytest.mark.parametrize(
