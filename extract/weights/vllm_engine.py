@@ -1,11 +1,14 @@
 """vLLM as an engine that samples completions: on one GPU or over several, with adapters applied as they are."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from itertools import accumulate
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +19,7 @@ from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, Checkpoint
 from personascope.ingest.weights.json_file import read_object
 from personascope.ingest.weights.vocabulary import check_ids
 from personascope.warehouse.errors import PersonascopeError, one_line
+from personascope.warehouse.signals import ending_with_this_one
 from personascope.warehouse.store.hashing import stable_seed
 
 Answer = list[Sample] | PersonascopeError
@@ -90,7 +94,7 @@ class VllmEngine:
         in_one_go = {"enable_chunked_prefill": False} if self.models.device.value == "cpu" else {}
         given = {"tokenizer": self.path, "dtype": self.dtype, "seed": 0, "generation_config": "vllm", **in_one_go, **lora, **self.choices.arguments}
         try:
-            return self.models.hold(self.key, lambda: LLM(model=self.path, **given), _shut_down)
+            return self.models.hold(self.key, lambda: _Running.of(LLM(model=self.path, **given)), _Running.end).llm
         except Exception as error:  # vLLM raises whatever its platform layer raises; the reason matters, not its type
             raise PersonascopeError(f"engine vllm cannot run {self.checkpoint} here: {one_line(error)}; use --engine hf") from error
 
@@ -101,9 +105,20 @@ class VllmEngine:
         return answer
 
 
-def _shut_down(llm: Any) -> None:
-    with suppress(Exception):  # of one that ended by itself
-        llm.llm_engine.engine_core.shutdown()
+class _Running(NamedTuple):
+    """A model in processes of its own, which keep its memory as long as they live: those of a command that was killed would do so for ever."""
+
+    llm: Any
+    unwatch: Callable[[], None]
+
+    @classmethod
+    def of(cls, llm: Any) -> _Running:
+        return cls(llm, ending_with_this_one([child.pid for child in active_children() if child.pid]))
+
+    def end(self) -> None:
+        with suppress(Exception):  # of one that ended by itself
+            self.llm.llm_engine.engine_core.shutdown()
+        self.unwatch()
 
 
 class Asked(NamedTuple):
