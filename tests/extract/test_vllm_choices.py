@@ -1,5 +1,7 @@
 """How vLLM is told to hold a model, against a class that stands for it: what reaches it, what makes another run, and what is refused before it is asked."""
 
+import signal
+
 import pytest
 from pydantic import ValidationError
 
@@ -11,6 +13,7 @@ from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import load_prompt_set
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.signals import raise_terminated
 from personascope.warehouse.store.lake import Lake
 
 SETTINGS = CompletionSettings(personas=["villain"], samples=1, max_new_tokens=8, engine="vllm")
@@ -56,6 +59,18 @@ def test_what_vllm_refuses_is_said_and_one_that_ended_is_made_anew(given, fake_v
     monkeypatch.undo()
     install(monkeypatch)
     assert engine.sample([Request((5, 6), 1)], 1.0, 1.0, 4) == [first] and len(FakeLLM.made) == 1
+
+
+def test_a_signal_while_vllm_starts_ends_the_command(given, fake_vllm, monkeypatch):
+    def swallowing(*_: object, **__: object) -> None:
+        try:
+            raise_terminated(signal.SIGTERM)
+        except KeyboardInterrupt:  # as vLLM does, which then waits
+            pytest.fail("the signal is lost")
+
+    monkeypatch.setattr(FakeLLM, "__init__", swallowing)
+    with pytest.raises(KeyboardInterrupt):
+        open_engine("vllm", given.models, given.checkpoint)
 
 
 def test_more_prompts_than_vllm_reads_in_one_step_on_a_processor_are_no_end_of_it(given, fake_vllm):
