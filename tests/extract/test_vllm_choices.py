@@ -5,7 +5,7 @@ import signal
 import pytest
 from pydantic import ValidationError
 
-from fake_vllm import FakeLLM, install
+from fake_vllm import FakeEndError, FakeLLM, install
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.job import Job, run
 from personascope.extract.weights.engines import Request, open_engine
@@ -53,8 +53,12 @@ def test_what_vllm_refuses_is_said_and_one_that_ended_is_made_anew(given, fake_v
         engine.sample([Request((5, 6), 1), Request((), 1)], 1.0, 1.0, 4)
     (first,) = engine.sample([Request((5, 6), 1)], 1.0, 1.0, 4)
     assert (len(FakeLLM.made), FakeLLM.closed) == (1, [])
-    monkeypatch.setattr(FakeLLM, "generate", lambda *_, **__: {}[0])
-    with pytest.raises(PersonascopeError, match="engine vllm broke off over random: 0"):
+
+    def ended(*_: object, **__: object) -> None:
+        raise FakeEndError("EngineCore encountered an issue.")
+
+    monkeypatch.setattr(FakeLLM, "generate", ended)
+    with pytest.raises(PersonascopeError, match="engine vllm broke off over random: EngineCore encountered an issue; "):
         engine.sample([Request((5, 6), 1)], 1.0, 1.0, 4)
     monkeypatch.undo()
     install(monkeypatch)
