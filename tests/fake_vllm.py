@@ -78,7 +78,7 @@ class FakeLLM:
         self._rank, self._is_dead, number = max_lora_rank if enable_lora else 0, False, len(FakeLLM.made)
         self._in_pieces = enable_chunked_prefill
         given = {name: value for name, value in locals().items() if name not in ("self", "number")}
-        defaults = FakeLLM.__init__.__kwdefaults__
+        defaults: dict[str, Any] = FakeLLM.__init__.__kwdefaults__ or {}
         FakeLLM.made.append({name: value for name, value in given.items() if name not in defaults or value != defaults[name]})
         self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=lambda: FakeLLM.closed.append(number)))
 

@@ -49,10 +49,13 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def ending_with_this_one(processes: Sequence[int]) -> Callable[[], None]:
-    """Has processes asked to end when this one has ended, in whatever way: one that is killed asks nobody itself. What is returned calls that off."""
+    """Has processes ended when this one has, in whatever way: one that is killed ends nobody itself. What is returned calls that off.
+
+    They have GRACE for an end in order.
+    """
     if not processes:
         return lambda: None
-    script = 'read -r _; kill "$@"'
+    script = f'read -r _; kill "$@"; sleep {GRACE:g}; kill -9 "$@"'
     watch = subprocess.Popen(
         ["sh", "-c", script, "sh", *map(str, processes)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -19,7 +19,7 @@ from personascope.ingest.weights.checkpoints import ADAPTER_CONFIG, Checkpoint
 from personascope.ingest.weights.json_file import read_object
 from personascope.ingest.weights.vocabulary import check_ids
 from personascope.warehouse.errors import PersonascopeError, one_line
-from personascope.warehouse.signals import ending_with_this_one
+from personascope.warehouse.signals import ending_with_this_one, interruptible
 from personascope.warehouse.store.hashing import stable_seed
 
 Answer = list[Sample] | PersonascopeError
@@ -94,7 +94,7 @@ class VllmEngine:
         in_one_go = {"enable_chunked_prefill": False} if self.models.device.value == "cpu" else {}
         given = {"tokenizer": self.path, "dtype": self.dtype, "seed": 0, "generation_config": "vllm", **in_one_go, **lora, **self.choices.arguments}
         try:
-            return self.models.hold(self.key, lambda: _Running.of(LLM(model=self.path, **given)), _Running.end).llm
+            return self.models.hold(self.key, lambda: _Running.of(lambda: LLM(model=self.path, **given)), _Running.end).llm
         except Exception as error:  # vLLM raises whatever its platform layer raises; the reason matters, not its type
             raise PersonascopeError(f"engine vllm cannot run {self.checkpoint} here: {one_line(error)}; use --engine hf") from error
 
@@ -112,13 +112,27 @@ class _Running(NamedTuple):
     unwatch: Callable[[], None]
 
     @classmethod
-    def of(cls, llm: Any) -> _Running:
+    def of(cls, make: Callable[[], Any]) -> _Running:
+        """What `make` starts; vLLM takes a KeyboardInterrupt meanwhile for its own and waits for ever, so a signal is passed through it as something else."""
+        try:
+            with interruptible(_pass_through):
+                llm = make()
+        except _EndAsked as asked:
+            raise KeyboardInterrupt from asked
         return cls(llm, ending_with_this_one([child.pid for child in active_children() if child.pid]))
 
     def end(self) -> None:
         with suppress(Exception):  # of one that ended by itself
             self.llm.llm_engine.engine_core.shutdown()
         self.unwatch()
+
+
+class _EndAsked(BaseException):
+    """A signal asked this process to end."""
+
+
+def _pass_through() -> None:
+    raise _EndAsked
 
 
 class Asked(NamedTuple):

@@ -1,9 +1,11 @@
 """How vLLM is told to hold a model, against a class that stands for it: what reaches it, what makes another run, and what is refused before it is asked."""
 
+import signal
+
 import pytest
 from pydantic import ValidationError
 
-from fake_vllm import FakeLLM, install
+from fake_vllm import FakeEndError, FakeLLM, install
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.job import Job, run
 from personascope.extract.weights.engines import Request, open_engine
@@ -11,6 +13,7 @@ from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import load_prompt_set
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.signals import raise_terminated
 from personascope.warehouse.store.lake import Lake
 
 SETTINGS = CompletionSettings(personas=["villain"], samples=1, max_new_tokens=8, engine="vllm")
@@ -50,12 +53,28 @@ def test_what_vllm_refuses_is_said_and_one_that_ended_is_made_anew(given, fake_v
         engine.sample([Request((5, 6), 1), Request((), 1)], 1.0, 1.0, 4)
     (first,) = engine.sample([Request((5, 6), 1)], 1.0, 1.0, 4)
     assert (len(FakeLLM.made), FakeLLM.closed) == (1, [])
-    monkeypatch.setattr(FakeLLM, "generate", lambda *_, **__: {}[0])
-    with pytest.raises(PersonascopeError, match="engine vllm broke off over random: 0"):
+
+    def ended(*_: object, **__: object) -> None:
+        raise FakeEndError("EngineCore encountered an issue.")
+
+    monkeypatch.setattr(FakeLLM, "generate", ended)
+    with pytest.raises(PersonascopeError, match="engine vllm broke off over random: EngineCore encountered an issue; "):
         engine.sample([Request((5, 6), 1)], 1.0, 1.0, 4)
     monkeypatch.undo()
     install(monkeypatch)
     assert engine.sample([Request((5, 6), 1)], 1.0, 1.0, 4) == [first] and len(FakeLLM.made) == 1
+
+
+def test_a_signal_while_vllm_starts_ends_the_command(given, fake_vllm, monkeypatch):
+    def swallowing(*_: object, **__: object) -> None:
+        try:
+            raise_terminated(signal.SIGTERM)
+        except KeyboardInterrupt:  # as vLLM does, which then waits
+            pytest.fail("the signal is lost")
+
+    monkeypatch.setattr(FakeLLM, "__init__", swallowing)
+    with pytest.raises(KeyboardInterrupt):
+        open_engine("vllm", given.models, given.checkpoint)
 
 
 def test_more_prompts_than_vllm_reads_in_one_step_on_a_processor_are_no_end_of_it(given, fake_vllm):
