@@ -166,34 +166,35 @@ class Warehouse:
         wanted = set(views()) if everything else closure(words)
         checks = {name for name in wanted if views()[name].severity}
         in_turn = checks | set(SHARED) if len(checks) > TOGETHER and not everything else set()
+        kept = self._kept | in_turn
         with self._defining:
-            new = wanted - self._defined
-            known = self._foundation.known(new & (self._kept | in_turn))
+            there = self._defined & kept
+            new = (wanted if everything else closure(words, there)) - self._defined
+            known = self._foundation.known(new & kept)
             try:
                 try:
-                    self._lay(query, known, (new if everything else closure(words, known)) - self._defined, everything, in_turn)
+                    self._lay(query, known, new if everything else closure(words, there | known.keys()) - self._defined, kept, everything)
                 except (duckdb.IOException, duckdb.InvalidInputException, PersonascopeError):  # what was known may be damaged
                     if not known:
                         raise
                     self._foundation.remembered = None
-                    self._lay(query, {}, new, everything, in_turn)
+                    self._lay(query, {}, new, kept, everything)
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
                 raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
         return bool(in_turn - self._kept)
 
-    def _lay(self, query: str, known: Mapping[str, str], wanted: set[str], everything: bool, in_turn: set[str]) -> None:
-        """Creates the tables and views behind a query but for what lies behind answers that are `known`."""
+    def _lay(self, query: str, known: Mapping[str, str], wanted: set[str], kept: Collection[str], everything: bool) -> None:
+        """Creates the tables behind a query and the views it wants, those that are kept as tables: what lies behind an answer that is `known` is not wanted."""
         if everything:
             self._foundation.lay_all()
         else:
             self._foundation.lay(query, wanted - known.keys())
-        kept = wanted & (self._kept | in_turn)
-        keep(self._connection, kept, known)
+        keep(self._connection, wanted & kept, known)
         self._defined |= wanted
         if self.lake.names() == self._names:
-            self._foundation.remember(kept - known.keys())
+            self._foundation.remember(wanted & kept - known.keys())
 
     def columns(self, view: str) -> list[tuple[str, str]]:
         """Name and type of every column of a table or view."""
