@@ -146,10 +146,12 @@ def test_a_damaged_cache_is_as_good_as_none(lake, monkeypatch, damage):
             file.unlink()
         else:
             table = pq.read_table(file)
-            said = json.loads(table.schema.metadata[b"personascope"])
-            said |= {"columns": {}} if "columns" in said else {"key": "another"}
+            said = json.loads(table.schema.metadata[b"personascope"] or "{}")
+            said |= {"columns": {}}
             pq.write_table(table.replace_schema_metadata({"personascope": json.dumps(said)}), file)
     assert same(rows(lake, KEPT), expected)
+    assert same(rows(lake, KEPT), expected) and opened(lake, "completions") == 0, "what was damaged is written anew"
+    assert Remembered(lake, lake.contents()).answer("marker_rates") is not None
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(lake, monkeypatch, tmp_path):
@@ -186,7 +188,8 @@ def test_only_the_lake_s_own_rows_in_the_cache_can_be_asked(lake, tmp_path):
     warehouse.select("from runs")
     other = Remembered(Lake.open(tmp_path / "other"), lake.contents()).folder
     other.mkdir(parents=True)
-    shutil.copy(warehouse._foundation.remembered.folder / "runs.parquet", other)
+    (copied,) = warehouse._foundation.remembered.folder.glob("runs-*.parquet")
+    shutil.copy(copied, other / "runs.parquet")
     with pytest.raises(PersonascopeError, match="Permission"):
         warehouse.select(f"from read_parquet('{other}/runs.parquet')")
 
@@ -204,3 +207,12 @@ def test_the_lakes_that_were_written_last_are_kept(lake, monkeypatch, tmp_path):
         write(other, f"o{number}")
     rows(other)
     assert opened(lake, "completions") is None and opened(other, "completions") == 0
+
+
+def test_a_damaged_run_leaves_the_cache_as_it_is_and_is_told_by_name(lake, monkeypatch):
+    rows(lake, KEPT)
+    one = lake.run_ids()[1]
+    (lake.run_folder(one) / "completions.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(PersonascopeError, match=f"run {one}: completions.parquet is not readable"):
+        Warehouse(lake, kept=KEPT).select("select count(text) from completions")
+    assert opened(lake, "completions") == 1 and opened(lake, "runs") == 0

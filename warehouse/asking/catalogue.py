@@ -206,10 +206,14 @@ class Foundation:
             except duckdb.InterruptException:
                 raise
             except (duckdb.Error, PersonascopeError):  # a damaged file, or no memory left: what matters of that is told by the query that reads it
-                if self.remembered is not None:  # whose file it may be
-                    self.remembered = None
-                    self._small |= frozenset(small)
+                doubted, self.remembered = self.remembered, None
+                if doubted is None:
+                    self._create(names)
+                    return
+                self._small |= frozenset(small)
                 self._create(names)
+                if self.held.issuperset(small):  # read from the runs' own files
+                    doubted.forget()
                 return
             self.held |= frozenset(small)
         elif names:

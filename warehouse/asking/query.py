@@ -177,8 +177,10 @@ class Warehouse:
                 except (duckdb.IOException, duckdb.InvalidInputException, PersonascopeError):  # what was known may be damaged
                     if not known:
                         raise
-                    self._foundation.remembered = None
+                    doubted, self._foundation.remembered = self._foundation.remembered, None
                     self._lay(query, {}, new, kept, everything)
+                    if doubted is not None:
+                        doubted.forget()
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:

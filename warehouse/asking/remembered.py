@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import duckdb
@@ -55,14 +54,14 @@ class Remembered:
         runs = self._contents.own_files.get(name, [])
         if len(runs) < MANY or self._contents.compacts or name in self._made_up or not self._lake.schema_is_current():
             return None
-        kept = self._kept(name)
+        place, kept = self._kept(name)
         same = {run_id for run_id in runs if (state := self._states(name)[run_id]) != _YOUNG and kept.get(run_id) == state}
         new = [run_id for run_id in runs if run_id not in same]
         self._n_new[name] = len(new)
-        if len(new) > len(same):
+        if place is None or len(new) > len(same):
             return None
         columns = ", ".join(f'"{column}"::{of} as "{column}"' for column, of in table_types()[name].items())
-        found = f"select {columns} from read_parquet({quoted(str(self._place(name)))})"
+        found = f"select {columns} from read_parquet({quoted(str(place))})"
         if gone := kept.keys() - same:
             found += f" where run_id not in ({', '.join(map(quoted, sorted(gone)))})"
         if new:
@@ -78,20 +77,22 @@ class Remembered:
         which no run came or went meanwhile."""
         for name, n_new in self._n_new.items():
             if is_worth_writing(n_new, len(self._states(name))) and self._states(name) == Remembered(self._lake, self._contents)._states(name):
-                self._write(connection, name, self._place(name), {"columns": table_types()[name], "files": self._states(name)})
+                says = json.dumps({"columns": table_types()[name], "files": self._states(name)}, separators=(",", ":"))
+                self._write(connection, name, name, stable_hash(says), says)
         self._n_new.clear()
 
     def answer(self, view: str) -> str | None:
         """The SELECT that gives what a view answers in this state of the lake; None where that is not known."""
-        key, place = self._key(view), self._place(f"{view}-answer")
-        return f"from read_parquet({quoted(str(place))})" if key and _said(place).get("key") == key else None
+        key = self._key(view)
+        place = self._place(f"{view}.answer", key)
+        return f"from read_parquet({quoted(str(place))})" if key and place.is_file() else None
 
     def keep_answers(self, connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
         """Writes what these views answer, which were asked for and which the connection holds; for a lake in which no run came or went meanwhile."""
         now = Remembered(self._lake, self._contents)
         for view in names:
             if (key := self._key(view)) and key == now._key(view):
-                self._write(connection, view, self._place(f"{view}-answer"), {"key": key})
+                self._write(connection, view, f"{view}.answer", key)
 
     def _key(self, view: str) -> str:
         """Changes with whatever a view can read; empty for a lake of few runs, and where a file behind it changed a moment ago."""
@@ -123,23 +124,36 @@ class Remembered:
     def _made_up(self) -> dict[str, list[str]]:
         return runs_that_lack(self._contents)
 
-    def _kept(self, name: str) -> dict[str, str]:
-        """By run the digests of the files whose rows lie in the cache."""
-        said = _said(self._place(name))
-        return said["files"] if said.get("columns") == table_types()[name] else {}
+    def forget(self) -> None:
+        """Removes what the cache holds of the lake: some of it is damaged."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _place(self, name: str) -> Path:
-        return self.folder / f"{name}.parquet"
+    def _kept(self, name: str) -> tuple[Path | None, dict[str, str]]:
+        """Where rows of a table lie in the cache, and by run the states of the files that they are of."""
+        with suppress(OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+            place = max(self.folder.glob(f"{name}-*.parquet"), key=lambda each: each.stat().st_mtime_ns, default=None)
+            said = from_json(pq.read_metadata(place).metadata[_SAYS.encode()]) if place is not None else {}
+            if said.get("columns") == table_types()[name]:
+                return place, said["files"]
+        return None, {}
 
-    def _write(self, connection: duckdb.DuckDBPyConnection, name: str, place: Path, says: dict[str, Any]) -> None:
-        making = place.with_name(f"{_MAKING}{uuid4().hex}")
+    def _place(self, stem: str, digest: str) -> Path:
+        """A file bears the digest of what it holds, since another process may put a newer one beside it between two looks."""
+        return self.folder / f"{stem}-{digest}.parquet"
+
+    def _write(self, connection: duckdb.DuckDBPyConnection, name: str, stem: str, digest: str, says: str = "") -> None:
+        making = self.folder / f"{_MAKING}{uuid4().hex}"
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            said = quoted(json.dumps(says, separators=(",", ":")))
-            connection.execute(f"copy (from {name}) to {quoted(str(making))} (format parquet, compression zstd, kv_metadata {{{_SAYS}: {said}}})")
-            making.replace(place)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            connection.execute(f"copy (from {name}) to {quoted(str(making))} (format parquet, compression zstd, kv_metadata {{{_SAYS}: {quoted(says)}}})")
+            making.replace(self._place(stem, digest))
+            for older in self.folder.glob(f"{stem}-*.parquet"):
+                if older != self._place(stem, digest):
+                    older.unlink(missing_ok=True)
             self._drop_old()
-        except (OSError, duckdb.IOException):
+        except duckdb.InterruptException:
+            raise
+        except (OSError, duckdb.Error):  # no room, or no leave to write: the next process reads the runs, too
             with suppress(OSError):
                 making.unlink(missing_ok=True)
 
@@ -151,14 +165,6 @@ class Remembered:
         for litter in self.folder.glob(f"{_MAKING}*"):
             if time.time() - litter.stat().st_mtime > _AN_HOUR:
                 litter.unlink(missing_ok=True)
-
-
-def _said(place: Path) -> dict[str, Any]:
-    """What a file of the cache says of itself; empty where there is none."""
-    with suppress(OSError, ValueError, KeyError, pa.ArrowException):
-        said: dict[str, Any] = from_json(pq.read_metadata(place).metadata[_SAYS.encode()])
-        return said
-    return {}
 
 
 def _state(path: str, old: int) -> str:
