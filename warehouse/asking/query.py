@@ -3,7 +3,7 @@
 import re
 import threading
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 
 import duckdb
 import polars as pl
@@ -187,7 +187,7 @@ class Warehouse:
                 raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
         return bool(in_turn - self._kept)
 
-    def _lay(self, query: str, known: Mapping[str, str], wanted: set[str], kept: Collection[str], everything: bool) -> None:
+    def _lay(self, query: str, known: Mapping[str, str], wanted: set[str], kept: Set[str], everything: bool) -> None:
         """Creates the tables behind a query and the views it wants, those that are kept as tables: what lies behind an answer that is `known` is not wanted."""
         if everything:
             self._foundation.lay_all()

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -140,8 +141,13 @@ def _completed(table: Table, stored: str, runs: list[str]) -> str:
 
 def _tables_of_other_columns(contents: Contents) -> set[str]:
     """Tables of which some run holds a file written under another set of columns; only those pay for union_by_name."""
-    known = {name: table.columns for name, table in tables().items()}
+    known = _present_columns()
     return {name for form in contents.by_form for name, columns in form.columns.items() if columns != known.get(name, columns)}
+
+
+@cache
+def _present_columns() -> dict[str, list[str]]:
+    return {name: table.columns for name, table in tables().items()}
 
 
 def runs_that_lack(contents: Contents) -> dict[str, list[str]]:

@@ -138,8 +138,8 @@ def look(runs_folder: Path) -> Contents:
     runs: dict[str, Met] = {}
     for entry in found:
         state = _state(entry)
-        if state is not None and state[:2] in looked and (known := before.get(entry.name)) is not None and known.state == state:
-            looked.add(state[:2])
+        if state is not None and (mark := (state[0], state[1])) in looked and (known := before.get(entry.name)) is not None and known.state == state:
+            looked.add(mark)
             runs[entry.name], met[entry.name] = known.met, known
             continue
         seen = _run_or_stray(Path(entry.path), entry.is_symlink(), looked)
