@@ -3,8 +3,9 @@
 One checkpoint with its completions and two readouts of attention is made as extractors make it (`big_lake.py`), and written again under other
 names until the lake has its runs, at the speed of the Parquet writer. Every page is drawn in both lakes and what it asks is asked anew through the
 connection that the app uses. The aim: a question at 3,000 runs takes at most twice what it takes at 300, and the catalogue opens in less than a
-second, also in a process that has not seen the lake. What the app keeps is computed by a first connection and found in the cache by a second one; with an
-empty cache (`PERSONASCOPE_CACHE=FOLDER`) the first figure is that of a lake that was never opened. 3,000 runs of full size hold a billion rows of attention and take 29 GB; `--questions` cuts every run down. A run that is there is kept.
+second, also in a process that has not seen the lake. What the app keeps is computed by a first connection and found in the cache by a second; with
+an empty cache (`PERSONASCOPE_CACHE=FOLDER`) the first figure is that of a lake that was never opened. 3,000 runs of full size hold a billion rows
+of attention and take 29 GB; `--questions` cuts every run down. A run that is there is kept.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -216,3 +217,34 @@ def test_a_damaged_run_leaves_the_cache_as_it_is_and_is_told_by_name(lake, monke
     with pytest.raises(PersonascopeError, match=f"run {one}: completions.parquet is not readable"):
         Warehouse(lake, kept=KEPT).select("select count(text) from completions")
     assert opened(lake, "completions") == 1 and opened(lake, "runs") == 0
+
+
+@pytest.mark.slow(5)
+def test_readers_beside_a_writer_find_every_row_of_every_run_once(lake):
+    """Each reader reads the cache, the lake, or some of both, while runs come, go and are made anew, and others write the cache."""
+    over = threading.Event()
+
+    def churn():
+        while not over.is_set():
+            write(lake, "c3", 4, force=True)
+            lake.delete(write(lake, "passing", 3))
+
+    def read():
+        while not over.is_set():
+            rows(lake, KEPT)
+
+    threads = [threading.Thread(target=churn), threading.Thread(target=read)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(12):
+            n, different, n_runs, described = (
+                Warehouse(lake, kept=KEPT)
+                .select("select count(*), count(distinct (run_id, example_id)), count(distinct run_id), (select count(*) from runs) from completions")
+                .row(0)
+            )
+            assert n == different and (n, n_runs, described) in ((21, 6, 6), (24, 7, 7))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
