@@ -192,11 +192,11 @@ def names(runs_folder: Path) -> Mapping[str, Mark]:
     place = str(runs_folder)
     mark, met = mark_of(os.lstat(place)), _met.get(place, {})
     entries, known = _entries(place, mark), _marks.get(place)
-    if known is not None and known.entries is entries and known.met is met and _marks_of(place, known.others) == known.others:
+    if known is not None and known.entries is entries and known.met is met and {".": mark} | _marks_of(place, known.others.keys() - {"."}) == known.others:
         return known.told
     found = {name: (inode, seen.state[1]) for name, inode in entries.items() if (seen := met.get(name)) is not None and seen.state[0] == inode}
-    others = _marks_of(place, entries.keys() - found.keys())
-    told = {".": mark} | found | others
+    others = {".": mark} | _marks_of(place, entries.keys() - found.keys())
+    told = found | others
     _remember(_marks, place, _Marks(entries, met, others, told))
     return told
 
