@@ -33,6 +33,7 @@ from personascope.warehouse.store.manifest_index import YOUNG_NS, is_worth_writi
 FOLDER = "rows"
 MANY = 200  # files of a table; fewer are read as fast
 KEPT = 10  # lakes, those written last
+_FORMAT = 1  # to be raised where tables or what is kept of them is made otherwise by the program and not by `sql/`, of which the digests know
 _SAYS = "personascope"  # key of what a file says of itself
 _YOUNG = ""  # the state of a file that may change once more and look the same, or that is gone
 _MAKING, _AN_HOUR = ".making-", 3600
@@ -77,7 +78,7 @@ class Remembered:
         which no run came or went meanwhile."""
         for name, n_new in self._n_new.items():
             if is_worth_writing(n_new, len(self._states(name))) and self._states(name) == Remembered(self._lake, self._contents)._states(name):
-                says = json.dumps({"columns": table_types()[name], "files": self._states(name)}, separators=(",", ":"))
+                says = json.dumps({"format": _FORMAT, "columns": table_types()[name], "files": self._states(name)}, separators=(",", ":"))
                 self._write(connection, name, name, stable_hash(says), says)
         self._n_new.clear()
 
@@ -103,7 +104,7 @@ class Remembered:
             compacts = [[compact.name, compact.made.isoformat()] for compact in self._contents.compacts]
             made_up = {name: runs for name, runs in self._made_up.items() if name in behind}
             states = [self._digest(name) for name in behind]
-            self._keys[view] = stable_hash([version(), notes.mark(self._lake), compacts, made_up, behind, states]) if all(states) else ""
+            self._keys[view] = stable_hash([_FORMAT, version(), notes.mark(self._lake), compacts, made_up, behind, states]) if all(states) else ""
         return self._keys[view]
 
     def _states(self, name: str) -> dict[str, str]:
@@ -133,7 +134,7 @@ class Remembered:
         with suppress(OSError, ValueError, KeyError, TypeError, pa.ArrowException):
             place = max(self.folder.glob(f"{name}-*.parquet"), key=lambda each: each.stat().st_mtime_ns, default=None)
             said = from_json(pq.read_metadata(place).metadata[_SAYS.encode()]) if place is not None else {}
-            if said.get("columns") == table_types()[name]:
+            if (said.get("format"), said.get("columns")) == (_FORMAT, table_types()[name]):
                 return place, said["files"]
         return None, {}
 
