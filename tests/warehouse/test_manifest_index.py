@@ -63,6 +63,12 @@ def _in_place(lake: Lake, run: str) -> None:
     assert path.stat().st_size == before.st_size
 
 
+def _restored(lake: Lake, run: str) -> None:
+    kept = shutil.copytree(lake.run_folder(run), lake.root / "copy")
+    shutil.rmtree(lake.run_folder(run))
+    kept.rename(lake.run_folder(run))
+
+
 STEPS = {
     "comes": (lambda lake, run: write(lake, "later", 9), 1),
     "goes": (lambda lake, run: lake.delete(run), 0),
@@ -71,12 +77,7 @@ STEPS = {
     "damaged": (lambda lake, run: (lake.run_folder(run) / "run.json").write_text("{"), 1),
     "its manifest gone": (lambda lake, run: (lake.run_folder(run) / "run.json").unlink(), 1),
     "written over in place": (_in_place, 1),
-    "restored from a copy": (
-        lambda lake, run: (lambda kept: (shutil.rmtree(lake.run_folder(run)), kept.rename(lake.run_folder(run))))(
-            shutil.copytree(lake.run_folder(run), lake.root / "copy")
-        ),
-        1,
-    ),
+    "restored from a copy": (_restored, 1),
 }
 
 

@@ -189,7 +189,7 @@ def test_only_the_lake_s_own_rows_in_the_cache_can_be_asked(lake, tmp_path):
     warehouse.select("from runs")
     other = Remembered(Lake.open(tmp_path / "other"), lake.contents()).folder
     other.mkdir(parents=True)
-    (copied,) = warehouse._foundation.remembered.folder.glob("runs-*.parquet")
+    (copied,) = Remembered(lake, lake.contents()).folder.glob("runs-*.parquet")
     shutil.copy(copied, other / "runs.parquet")
     with pytest.raises(PersonascopeError, match="Permission"):
         warehouse.select(f"from read_parquet('{other}/runs.parquet')")

@@ -133,7 +133,8 @@ def look(runs_folder: Path) -> Contents:
         if (mark := mark_of((runs_folder / SCHEMA_RUN).lstat())) in looked:
             looked.add(mark)
     if (before := _met.get(place)) is None:
-        before = _indexed[place] = manifest_index.read(runs_folder, _reread)
+        before = manifest_index.read(runs_folder, _reread)
+        _remember(_indexed, place, before)
     met: dict[str, Entry] = {}
     runs: dict[str, Met] = {}
     for entry in found:
