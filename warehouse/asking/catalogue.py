@@ -34,6 +34,7 @@ _FOOTER = 14 * 1024  # bytes of its file beside them
 _OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
 _IN_MEMORY_OF_A_VALUE, _TEXT_UNPACKED = 16, 3  # bytes of a value once it is read, and times the bytes of a file that its texts take then
 _UNPACKED = 8  # times its Parquet that a table takes in memory, where that is told by its files
+_READ_OF = re.compile(r"'((?:[^']|'')*?)/(?:runs|compact)/[^/']*/runs\.parquet'")
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
@@ -65,6 +66,27 @@ def build(lake: Lake) -> Path:
     return lake.catalogue_path
 
 
+def why_outdated(lake: Lake) -> tuple[bool, str] | None:
+    """Why `warehouse.duckdb` is not what this version would write now, in words, and whether it then answers of another lake; None where it is.
+
+    Its views name the files they read by their paths, so one that was moved or copied with its lake reads those of the old place.
+    """
+    if _definition_of(lake.catalogue_path) == _definition([_settings(), *table_definitions(lake, lake.contents()).values()]):
+        return None
+    with duckdb.connect(str(lake.catalogue_path), read_only=True, config={"enable_external_access": False}) as connection:
+        (read,) = connection.execute("select sql from duckdb_views() where view_name = 'runs'").fetchone() or ("",)
+    for place in _READ_OF.findall(read):
+        if not _is_same(re.sub(r"\[([\[\]?*])\]", r"\1", place.replace("''", "'")), lake.root):
+            return True, f"reads the runs of another place ({place}): it was made before the lake was moved or copied here"
+    return False, "is older than the lake or this version"
+
+
+def _is_same(place: str, root: Path) -> bool:
+    with suppress(OSError):
+        return Path(place).samefile(root)
+    return False
+
+
 def uncompact(lake: Lake, run_ids: Collection[str]) -> list[Compact]:
     """Removes the compact files that stand for any of these runs, ahead of what deletes the runs, so that no shell shows rows of a deleted run; gives those."""
     gone = [compact for compact in lake.contents().compacts if not compact.runs.keys().isdisjoint(run_ids)]
@@ -75,7 +97,7 @@ def uncompact(lake: Lake, run_ids: Collection[str]) -> list[Compact]:
 
 
 def _write(lake: Lake, tables_script: list[str]) -> None:
-    definition = stable_hash([version(), tables_script])
+    definition = _definition(tables_script)
     if _definition_of(lake.catalogue_path) == definition:
         return
     try:
@@ -93,6 +115,10 @@ def _write(lake: Lake, tables_script: list[str]) -> None:
     except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
         raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({reason}); what was committed is, and the next command writes it") from error
+
+
+def _definition(tables_script: list[str]) -> str:
+    return stable_hash([version(), tables_script])
 
 
 def _definition_of(file: Path) -> str | None:

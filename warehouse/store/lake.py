@@ -1,6 +1,7 @@
 """The lake: a folder of committed runs, each published by one rename, so that a reader sees all of a run or nothing."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -51,6 +52,8 @@ class Lake:
         self.root = Path(root).expanduser().absolute()
         if (self.root / BUCKET_MARK).exists():
             raise PersonascopeError(f"lake {root}: a bucket, which is not asked itself; `personascope lake pull {root} --lake FOLDER` mirrors it in a lake")
+        if "\\" in str(self.root):
+            raise PersonascopeError(f"lake {self.root}: holds a backslash, which DuckDB takes for the end of a folder's name; expected a path without one")
         self.runs_folder = self.root / "runs"
         self.staging_folder = self.root / STAGING
         self.catalogue_path = self.root / "warehouse.duckdb"
@@ -115,6 +118,11 @@ class Lake:
         contents = lake.contents()
         name_strays(lake.runs_folder, contents.strays)
         return lake, contents
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this user may write into it, as far as the system says."""
+        return os.access(self.staging_folder if self.staging_folder.is_dir() else self.root, os.W_OK)
 
     def _refuse_links(self) -> None:
         """Raises PersonascopeError where the lake's own folders lead out of it: what is read, written and cleared away would lie elsewhere."""
