@@ -1,7 +1,7 @@
 """Commands of a lake that a team shares: lake push, lake pull, lake delete."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import typer
@@ -116,7 +116,7 @@ def delete_runs(
     print(f"{said}: {place.address}; next: personascope lake pull {pasted(place.address)} --delete --lake {DEFAULT_LAKE}", file=sys.stderr)
 
 
-def _chosen(runs: dict[str, Manifest], study: str | None, named: list[str] | None, alone: bool, where: str) -> list[str]:
+def _chosen(runs: Mapping[str, Manifest], study: str | None, named: list[str] | None, alone: bool, where: str) -> list[str]:
     """The runs that were asked for and, unless `alone`, what they were made of, inputs first; all where nothing was said."""
     wanted = list(runs)
     if study is not None:

@@ -239,3 +239,10 @@ def test_a_view_that_is_kept_is_a_table_of_the_same_columns(lake):
     assert connection.sql("select table_name from duckdb_tables()").fetchall() == [("subject_pairs",)]
     assert connection.sql("select count(*) from diff_of_diffs").fetchall() == [(0,)]
     assert connection.sql("from subject_pairs").types == duckdb.connect(str(catalogue.build(lake)), read_only=True).sql("from subject_pairs").types
+
+
+def test_a_table_is_not_read_since_the_path_of_another_s_files_holds_its_name(lake):
+    warehouse = Warehouse(lake)
+    warehouse.select("select count(*) from completions")
+    assert "runs" in warehouse.lake.runs_folder.parts and "runs" not in warehouse._foundation.held and "completions" in warehouse._foundation.held
+    assert warehouse.select("select count(*) from runs").item() == len(lake.run_ids())

@@ -141,7 +141,7 @@ def _compact_files(lake: Lake, contents: Contents) -> Iterator[Finding]:
 
 def _why_not_of_runs(lake: Lake, contents: Contents, compact: Compact) -> Iterator[str]:
     """What is wrong with compact files, by their hashes and by a hash of the rows of each run."""
-    alone = Contents({run_id: contents.runs[run_id] for run_id in compact.runs}, contents.strays)
+    alone = Contents(contents.runs.only(compact.runs), contents.strays)
     of_runs = stored_rows(lake, alone, named_runs=True)
     with duckdb.connect() as connection:
         for name, file in compact.tables.items():
