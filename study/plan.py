@@ -14,8 +14,8 @@ from personascope.extract.workload import Directed, Shape, Texts
 from personascope.ingest.prompts import PromptSet, load_prompt_set
 from personascope.ingest.training.grid import Cell
 from personascope.ingest.training.run import Training, known_divergence, recorded_checkpoint
+from personascope.ingest.weights.absent import NotHereError
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
-from personascope.ingest.weights.hub import NotHereError, offline
 from personascope.study.cell import cells_of, steps_of
 from personascope.study.rates import Rates
 from personascope.study.resolving import resolve_step
@@ -89,6 +89,8 @@ class StudyPlan:
 
 def plan_study(state: StudyState) -> StudyPlan:
     """The plan of a study whose settings have been checked (`check_study`)."""
+    from personascope.ingest.weights.hub import offline
+
     state.study.expect_steps()
     with offline():
         return _Planner(state).plan()

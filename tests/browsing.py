@@ -19,7 +19,8 @@ FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--window-size=1400,1000"),
 ]
-WAIT = 30
+WAIT, LOOK = 30, 0.05  # seconds: how long something is waited for, and between two looks whether it is there; Selenium's half a second is spent asleep
+BUSY = "[data-testid=stStatusWidget], [data-test-script-state=running]"
 ERRORS = "[data-testid=stException], [data-testid=stAlertContentError]"
 MARKS = [
     pytest.mark.browser,
@@ -72,11 +73,17 @@ def opened(profile: Path) -> Iterator[Any]:
         driver.quit()
 
 
-def open_by_link(browser: Any, title: str) -> None:
-    """A click in the sidebar."""
+def waiting(browser: Any, seconds: float = WAIT) -> Any:
+    """Waits `until` something is there; what is replaced while it is looked at is looked at again."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, WAIT).until(partial(_link_called, title)).click()
+    return WebDriverWait(browser, seconds, poll_frequency=LOOK, ignored_exceptions=[StaleElementReferenceException])
+
+
+def open_by_link(browser: Any, title: str) -> None:
+    """A click in the sidebar."""
+    waiting(browser).until(partial(_link_called, title)).click()
 
 
 def _link_called(title: str, driver: Any) -> Any:
@@ -89,7 +96,7 @@ def stands_at(place: str, title: str, driver: Any) -> bool:
     """Whether the page of this path and query is there with its bar, drawn to its end."""
     where, words, personas, busy = driver.execute_script(
         "return [location.pathname + location.search, [...document.querySelectorAll('h1')].map(each => each.textContent), "
-        "document.querySelectorAll('input[aria-label*=Persona]').length, document.querySelectorAll('[data-testid=stStatusWidget]').length]"
+        f"document.querySelectorAll('input[aria-label*=Persona]').length, document.querySelectorAll('{BUSY}').length]"
     )
     return where == place and words == [title] and personas == 1 and not busy
 

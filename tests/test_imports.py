@@ -150,7 +150,7 @@ def test_importing_the_command_line_loads_nothing_heavy():
 @pytest.mark.slow(5)
 def test_what_recognises_a_study_in_the_lake_loads_no_library_of_models():
     code = f"import {OURS}.study.run, {OURS}.ingest.tiny.build\nfrom {OURS}.extract.registry import extractors\nassert extractors()"
-    assert loaded_after(code, ["transformers", "peft", "mlflow", "sklearn", "streamlit", "torch._dynamo"]) == []
+    assert loaded_after(code, ["transformers", "peft", "mlflow", "sklearn", "streamlit", "torch._dynamo", "huggingface_hub", "httpx2"]) == []
 
 
 @pytest.mark.parametrize("place", FORBIDDEN)

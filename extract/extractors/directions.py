@@ -20,7 +20,7 @@ from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.directions.files import read_vectors
 from personascope.ingest.sae.files import load_sae
 from personascope.ingest.sae.source import Source, find_saes
-from personascope.ingest.weights.hub import NotHereError
+from personascope.ingest.weights.absent import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store.hashing import file_hash, stable_seed

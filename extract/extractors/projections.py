@@ -19,7 +19,7 @@ from personascope.extract.instruments.residual import SITES, ResidualStream, cap
 from personascope.extract.job import Item
 from personascope.extract.texts.halves import Half, half_of, half_to_read
 from personascope.extract.workload import Shape, Texts, Workload
-from personascope.ingest.weights.hub import NotHereError
+from personascope.ingest.weights.absent import NotHereError
 from personascope.warehouse.errors import NothingToReadError, PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter

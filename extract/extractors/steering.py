@@ -29,7 +29,7 @@ from personascope.extract.texts.repetition import repetition
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.weights.engines import Engine, Request, open_engine
 from personascope.extract.workload import Directed, Shape, Texts, Workload
-from personascope.ingest.weights.hub import NotHereError
+from personascope.ingest.weights.absent import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter

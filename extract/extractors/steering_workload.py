@@ -6,7 +6,7 @@ from personascope.extract.extractors.capability import texts_of
 from personascope.extract.extractors.steering_arms import SteeringSettings
 from personascope.extract.workload import Directed, Shape, Texts, Workload
 from personascope.ingest.tasks import load_task
-from personascope.ingest.weights.hub import NotHereError
+from personascope.ingest.weights.absent import NotHereError
 
 
 def planned_workload(settings: SteeringSettings, texts: Texts, shape: Shape) -> Workload:

@@ -8,7 +8,6 @@ from personascope.ingest.records.columns import ColumnNames
 from personascope.ingest.records.csv_file import CsvFile
 from personascope.ingest.sae.files import FILES, format_of
 from personascope.ingest.weights.checkpoints import Checkpoint
-from personascope.ingest.weights.hub import download_files
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import cache_root
 from personascope.warehouse.pointers import refuse_pointer
@@ -133,6 +132,8 @@ def content_hash(folder: Path) -> str:
 
 
 def _hub(reference: str, subfolder: str, layers: Sequence[int]) -> list[Source]:
+    from personascope.ingest.weights.hub import download_files
+
     repo_id, _, revision = reference.partition("@")
     insides = {layer: subfolder.format(layer=layer) for layer in layers}
     names = [name for files in FILES.values() for name in files]

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from personascope.ingest.weights.absent import NotHereError, refuse_pickles
 from personascope.ingest.weights.bases import contradicts, is_quantised
 from personascope.ingest.weights.content import FILES, content_hash, file_sha256
 from personascope.ingest.weights.gguf_convert import CONVERSION, already_converted, converted, quantisation
 from personascope.ingest.weights.gguf_file import is_gguf
-from personascope.ingest.weights.hub import NotHereError, cached, download, refuse_pickles
 from personascope.ingest.weights.json_file import read_object
 from personascope.ingest.weights.shape import read_shape
 from personascope.warehouse.errors import PersonascopeError
@@ -217,7 +217,9 @@ def _locate(ref: str, revision: str | None, subfolder: str | None, code: bool, f
     owner, _, rest = ref.partition("/")
     repo, _, inner = rest.partition("/")
     repo_id, inside = (f"{owner}/{repo}" if repo else owner), "/".join(part for part in (inner, subfolder) if part).strip("/")
-    place, commit = download(repo_id, revision, inside or None, code=code) if fetch else cached(repo_id, revision, inside or None, code=code)
+    from personascope.ingest.weights import hub
+
+    place, commit = (hub.download if fetch else hub.cached)(repo_id, revision, inside or None, code=code)
     name = "-".join([repo or owner, *inside.split("/")] if inside else [repo or owner])
     return _Place(place, f"{repo_id}/{inside}" if inside else repo_id, commit, name)
 

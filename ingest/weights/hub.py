@@ -21,10 +21,10 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
+from personascope.ingest.weights.absent import NotHereError, refuse_pickles
 from personascope.warehouse.errors import PersonascopeError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 
 
@@ -41,10 +41,6 @@ def download(repo_id: str, revision: str | None = None, subfolder: str | None = 
     place = folder / subfolder if subfolder else folder
     _check_listing(repo_id, commit, subfolder, place)
     return place, commit
-
-
-class NotHereError(PersonascopeError):
-    """A checkpoint that would have to be downloaded or made first, where that was not wanted."""
 
 
 def cached(repo_id: str, revision: str | None = None, subfolder: str | None = None, *, code: bool = False) -> tuple[Path, str]:
@@ -89,16 +85,6 @@ def _pinned(repo_id: str, revision: str | None, allow: list[str], ignore: list[s
     if commit != revision:
         print(f"{what} is commit {commit}: pin `revision: {commit}` to read the same weights again", file=sys.stderr)
     return folder, commit
-
-
-def refuse_pickles(where: str, names: list[str]) -> PersonascopeError:
-    """The refusal of a folder without safetensors weights; `names` are its files."""
-    pickles = [name for name in names if name.endswith(PICKLES)]
-    found = f"only pickled ones ({', '.join(pickles[:3])}), which can run code and are never loaded" if pickles else "and no other weights"
-    if quantised := [name for name in names if name.endswith(".gguf")]:
-        return PersonascopeError(f"{where} holds no safetensors weights: name the GGUF file in it, {quantised[0]}, to have it dequantised.")
-    remedy = "convert them with `save_pretrained` of transformers" if pickles else "expected model.safetensors or its shards"
-    return PersonascopeError(f"{where} holds no safetensors weights, {found}: {remedy}.")
 
 
 def _patterns(subfolder: str | None, code: bool) -> tuple[list[str], list[str]]:

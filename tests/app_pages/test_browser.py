@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Iterator
 from functools import partial
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import ERRORS, MARKS, WAIT, button_called, open_by_link, opened, served, stands_at, svg_text
+from browsing import BUSY, ERRORS, MARKS, button_called, open_by_link, opened, served, stands_at, svg_text, waiting
 
 from personascope.app import page_modules
 
@@ -34,14 +34,13 @@ def browser(tmp_path_factory):
 def visit(server, browser, tmp_path):
     """Opens an address of the app, waits for its title, its charts and the end of the run, and takes a screenshot of the whole page."""
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
     def visited(address: str, title: str, n_charts: int) -> str:
         browser.get(f"{server}/{address}")
-        wait = WebDriverWait(browser, WAIT)
+        wait = waiting(browser)
         wait.until(lambda driver: title in [each.text for each in driver.find_elements(By.TAG_NAME, "h1")])
         wait.until(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "[data-testid=stVegaLiteChart] svg.marks")) == n_charts)
-        wait.until(lambda driver: not driver.find_elements(By.CSS_SELECTOR, "[data-testid=stStatusWidget]"))
+        wait.until(lambda driver: not driver.find_elements(By.CSS_SELECTOR, BUSY))
         assert not browser.find_elements(By.CSS_SELECTOR, ERRORS)
         height = browser.execute_script("return document.querySelector('[data-testid=stMain]').scrollHeight")
         browser.set_window_size(1400, height + 150)
@@ -82,10 +81,9 @@ def test_hostile_text_and_names_are_shown_and_do_nothing(visit, browser, hostile
 
 def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, browser):
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
     visit("marker_attention", "Marker attention", 3)
-    wait = WebDriverWait(browser, WAIT)
+    wait = waiting(browser)
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if each.text == "C3 rare").click()
     wait.until(lambda driver: "control=C3" in driver.current_url)
     wait.until(lambda driver: "rarest tokens" in svg_text(driver))
@@ -101,10 +99,9 @@ def test_a_choice_changes_the_address_and_the_back_button_takes_it_back(visit, b
 
 def test_what_went_with_a_choice_leaves_the_address_and_one_step_back_brings_both(visit, browser):
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
     visit("marker_attention?against=nothing", "Marker attention", 2)
-    wait = WebDriverWait(browser, WAIT)
+    wait = waiting(browser)
     wait.until(lambda driver: "against=nothing" in driver.current_url)
     browser.find_element(By.CSS_SELECTOR, "input[aria-label*='Readout']").click()
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=option]"))
@@ -116,7 +113,6 @@ def test_what_went_with_a_choice_leaves_the_address_and_one_step_back_brings_bot
 
 def test_an_address_of_what_there_is_not_says_so(visit, browser):
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
     words = visit("completions?persona=nobody", "Completions", 1)
     assert "Persona nobody is not on this page: it shows all personas." in words
@@ -125,18 +121,17 @@ def test_an_address_of_what_there_is_not_says_so(visit, browser):
     assert "control" not in browser.current_url
     assert "coverage" in visit("overview", "Overview", 1).lower()
     visit("no_such_page", "Overview", 1)
-    wait = WebDriverWait(browser, WAIT)
+    wait = waiting(browser)
     wait.until(lambda driver: any("Page not found" in each.text for each in driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")))
 
 
 def test_a_download_is_a_picture(visit, browser, tmp_path):
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     visit("completions?persona=villain", "Completions", 1)
     next(each for each in browser.find_elements(By.TAG_NAME, "button") if "Download" in each.text).click()
-    wait = WebDriverWait(browser, WAIT)
+    wait = waiting(browser)
     for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"# How often the marker comes. ")):
         wait.until(partial(button_called, kind)).click()
         name = f"marker-rates_persona-villain_lake_*.{kind.lower()}"
@@ -150,10 +145,9 @@ def test_a_download_is_a_picture(visit, browser, tmp_path):
 def test_a_query_is_typed_plotted_and_opened_from_its_link_in_a_second_tab(visit, browser):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
-    from selenium.webdriver.support.ui import WebDriverWait
 
     visit("sql", "SQL", 0)
-    wait = WebDriverWait(browser, WAIT)
+    wait = waiting(browser)
     area = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea"))[0]
     area.send_keys("select subject, layer, mean_delta from attention_gates order by all", Keys.CONTROL, Keys.ENTER)
     wait.until(lambda driver: "12 rows" in driver.find_element(By.CSS_SELECTOR, "[data-testid=stMain]").text and "sql=select" in driver.current_url)
@@ -179,10 +173,8 @@ def test_a_query_is_typed_plotted_and_opened_from_its_link_in_a_second_tab(visit
 @pytest.mark.slow(200)
 def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
     """What was chosen in the bar stays in every address, and nothing else comes into one."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     titles = {name: module.TITLE for name, module in page_modules().items()}
-    wait = WebDriverWait(browser, WAIT, poll_frequency=0.05)
+    wait = waiting(browser)
     path = walk(list(titles))
     for start in range(0, len(path) - 1, MOST_HISTORY):
         names = path[start : start + MOST_HISTORY + 1]
@@ -196,6 +188,14 @@ def test_back_and_forward_lead_over_every_pair_of_pages(server, browser):
         for move, step in steps:
             move()
             wait.until(partial(stands_at, f"{places[step]}?persona=villain", titles[names[step]]))
+
+
+@pytest.mark.parametrize("n", [2, 3, 14, 15])
+def test_the_way_over_all_pairs_misses_none_and_goes_few_twice(n):
+    path = walk([f"page {number}" for number in range(n)])
+    gone = [frozenset(pair) for pair in pairwise(path)]
+    assert set(gone) == {frozenset(pair) for pair in combinations(path, 2) if pair[0] != pair[1]} and len(set(path)) == n
+    assert len(gone) == len(set(gone)) + (0 if n % 2 else n // 2 - 1)
 
 
 def test_no_request_leaves_the_machine_and_charts_follow_a_dark_system(visit, browser, server):
@@ -222,16 +222,19 @@ MOST_HISTORY = 40  # steps back; a browser keeps some 50
 
 
 def walk(names: list[str]) -> list[str]:
-    """A way over every pair of names, in one direction or the other."""
-    left = set(combinations(names, 2))
-    path = [names[0]]
-    while left:
-        here = path[-1]
-        there = next((name for name in names if tuple(sorted((here, name), key=names.index)) in left), None) or next(
-            name for name in names if name != here and any(name in pair for pair in left)
-        )
-        left.discard((names[min(names.index(here), names.index(there))], names[max(names.index(here), names.index(there))]))
-        path.append(there)
+    """A way over every pair of names, in one direction or the other, each once where a closed way is possible (Hierholzer): of an odd number of names."""
+    left = {name: [other for other in names if other != name] for name in names}
+    if len(names) % 2 == 0:  # an odd number of ways leads to every name: half of them, but for the two ends, are gone twice
+        for one, other in zip(names[1:-1:2], names[2:-1:2], strict=True):
+            left[one].append(other), left[other].append(one)
+    done, path = [names[0]], list[str]()
+    while done:
+        if left[here := done[-1]]:
+            there = left[here].pop(0)
+            left[there].remove(here)
+            done.append(there)
+        else:
+            path.append(done.pop())
     return path
 
 

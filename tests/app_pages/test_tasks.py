@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import MARKS, WAIT, button_called, open_by_link, opened, served, svg_text
+from browsing import BUSY, MARKS, WAIT, button_called, open_by_link, opened, served, svg_text, waiting
 
 from personascope.warehouse import analyses
 from personascope.warehouse.store.lake import Lake
@@ -19,7 +19,7 @@ from personascope.warehouse.store.lake import Lake
 pytestmark = [pytest.mark.slow(60), *MARKS]
 PAGE = "[data-testid=stMain]"
 FIRST = "return [...document.querySelectorAll('{}')].find(each => each.textContent.{}) || null"
-TEXT = f"""return [document.querySelector('{PAGE}').innerText, document.querySelectorAll('[data-testid=stStatusWidget]').length]"""
+TEXT = f"""return [document.querySelector('{PAGE}').innerText, document.querySelectorAll('{BUSY}').length]"""
 PLANTED = Path(__file__).parents[1] / "sql"
 CELLS = runpy.run_path(str(Path(__file__).with_name("test_regimes.py")))
 
@@ -54,10 +54,8 @@ class Hand:
     """A reader's hand on the first page of the app: `acts` counts what it did."""
 
     def __init__(self, browser: Any, server: str) -> None:
-        from selenium.webdriver.support.ui import WebDriverWait
-
         self.browser, self.acts = browser, 0
-        self._wait = WebDriverWait(browser, 2 * WAIT, poll_frequency=0.2)
+        self._wait = waiting(browser, 2 * WAIT)
         browser.get(server)
         self.sees("Overview", "Studies")
 
@@ -109,7 +107,7 @@ class Hand:
 
         def clicked(driver: Any) -> bool:
             try:
-                if driver.find_elements("css selector", "[data-testid=stStatusWidget]") or (element := find(driver)) is None:
+                if driver.find_elements("css selector", BUSY) or (element := find(driver)) is None:
                     return False
                 driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
                 element.click()

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from transformers import dynamic_module_utils
 
-from personascope.ingest.weights import checkpoints, content, shape
+from personascope.ingest.weights import content, hub, shape
+from personascope.ingest.weights.absent import NotHereError
 from personascope.ingest.weights.bases import contradicts
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
-from personascope.ingest.weights.hub import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 
 QWEN = {
@@ -400,7 +400,7 @@ def test_hub_reference_is_downloaded_at_its_commit(full, monkeypatch, ref, subfo
         calls.append((*arguments, code))
         return full, "c" * 40
 
-    monkeypatch.setattr(checkpoints, "download", download)
+    monkeypatch.setattr(hub, "download", download)
     checkpoint = resolve(ref, revision="v1", subfolder=subfolder)
     assert calls == [(*asked, False)]
     assert (checkpoint.id, checkpoint.name, checkpoint.revision) == (identity, name, "c" * 40)
@@ -415,7 +415,7 @@ def test_adapter_pins_the_hub_base_its_configuration_names(full, lora, monkeypat
         calls.append(arguments)
         return full, "d" * 40
 
-    monkeypatch.setattr(checkpoints, "download", download)
+    monkeypatch.setattr(hub, "download", download)
     adapter = resolve(lora)
     assert calls == [("lab/base", "v3", None)]
     assert (adapter.parent, adapter.parent_revision) == ("lab/base", "d" * 40)

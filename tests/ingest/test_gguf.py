@@ -16,11 +16,11 @@ import gguf_files
 import real_models
 from gguf_files import FAMILIES, model_of, write
 from personascope.ingest.weights import gguf_convert, gguf_tokenizer
+from personascope.ingest.weights.absent import NotHereError
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.ingest.weights.content import file_sha256
 from personascope.ingest.weights.gguf_families import configuration
 from personascope.ingest.weights.gguf_file import open_gguf
-from personascope.ingest.weights.hub import NotHereError
 from personascope.ingest.weights.record import record_checkpoint
 from personascope.ingest.weights.safetensors_stream import Stream, write_model
 from personascope.warehouse.errors import PersonascopeError

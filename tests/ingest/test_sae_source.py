@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from personascope.ingest.prompts import NO_SYSTEM_TURN, PROMPT_SETS, ingest_prompts, load_prompt_set, read_prompts
-from personascope.ingest.sae import source
 from personascope.ingest.sae.source import NAMED_FEATURES, SUBFOLDER, find_saes, read_named_features
+from personascope.ingest.weights import hub
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -72,7 +72,7 @@ def test_a_hub_id_is_pinned_to_its_commit(tmp_path, raw, monkeypatch):
         files.dictionary_learning(tmp_path / "resid_post_layer_3" / "trainer_1", raw)
         return tmp_path, "c" * 40
 
-    monkeypatch.setattr(source, "download_files", download_files)
+    monkeypatch.setattr(hub, "download_files", download_files)
     (found,) = find("someone/saes-of-a-model@main", [3])
     assert (found.source, found.revision) == ("someone/saes-of-a-model/resid_post_layer_3/trainer_1", "c" * 40)
     assert found.sae_id.startswith("saes-of-a-model-3-") and found.neuronpedia is None

@@ -61,7 +61,7 @@ def nothing_happens(monkeypatch):
         pytest.fail("a plan loads, downloads or writes nothing")
 
     monkeypatch.setattr("personascope.extract.weights.on_device.load_model", forbidden)
-    monkeypatch.setattr("personascope.ingest.weights.checkpoints.download", forbidden)
+    monkeypatch.setattr("personascope.ingest.weights.hub.download", forbidden)
     monkeypatch.setattr("personascope.warehouse.store.lake.Lake.start", forbidden)
 
 
