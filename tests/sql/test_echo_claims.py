@@ -107,6 +107,10 @@ def test_another_checkpoint_decides_nothing(other_checkpoint, name):
     assert verdict.verdict == "not derivable" and "Qwen2.5-1.5B-Instruct" in verdict.detail
 
 
+def test_evidence_counts_every_prompt_once_however_many_runs_read_it(warehouse):
+    assert ", prompts 88, " in f", {judge(warehouse, 'echo', CLAIMS['bos-cosine']).detail}"
+
+
 def test_a_detour_of_the_model_contradicts_what_it_should(tmp_path, monkeypatch):
     lake = Lake.open(tmp_path / "lake")
     monkeypatch.setitem(build.__globals__, "ECHO_LAYERS", [23] * 44)
@@ -134,6 +138,9 @@ def test_rows_of_another_model_under_the_name_decide_nothing_and_are_a_replicati
     assert check(lake, "echo", claims, CHECKPOINT) == asked
     found = Warehouse(lake).select("select model, claim from replications order by place")
     assert found.rows() == [(CHECKPOINT, claim.id) for claim in claims] and Warehouse(lake).select("from claims").is_empty()
+    planted.write(lake, planted.spec("completions", checkpoint="bare"), checkpoints=[{"checkpoint": "bare", "id": "bare", "revision": "r"}])
+    (nothing,) = check(lake, "echo", [CLAIMS["emergence-sharp-22"]], "bare")
+    assert (nothing.verdict, nothing.detail) == ("not derivable", "missing of bare: rows of emergence_histogram")
     with pytest.raises(PersonascopeError, match="checkpoint 'quen' is not in this lake"):
         check(lake, "echo", claims, "quen")
     with pytest.raises(PersonascopeError, match="none of its 1 claims can be asked of"):
