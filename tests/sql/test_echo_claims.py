@@ -111,6 +111,21 @@ def test_evidence_counts_every_prompt_once_however_many_runs_read_it(warehouse):
     assert ", prompts 88, " in f", {judge(warehouse, 'echo', CLAIMS['bos-cosine']).detail}"
 
 
+def test_a_second_run_of_the_lens_changes_no_number(tmp_path, warehouse):
+    """As with other prompts, or with more of each distribution kept: the newest run decides, and counts each prompt once."""
+    lake = Lake.open(tmp_path / "lake")
+    build(lake)
+    (older,) = [run for run in lake.manifests() if run.extractor == "logit_lens"]
+    spec = planted.spec("logit_lens", checkpoint=CHECKPOINT, subject=CHECKPOINT, prompt_set=PROMPT_SET, dtype="float32", tag="again")
+    rows = {name: lake.read(older.run_id, name).drop_columns(["run_id"]).to_pylist() for name in ("logit_lens", "predictions", "examples")}
+    planted.write(lake, spec.model_copy(update={"constants": {"prompt_set": PROMPT_SET}}), **rows)
+    analyses.refresh(lake, ["rank-agreement"])
+    twice = Warehouse(lake, kept=SHARED)
+    for name in CLAIMS:
+        one, other = judge(warehouse, "echo", CLAIMS[name]), judge(twice, "echo", CLAIMS[name])
+        assert (one.verdict, one.found, one.detail) == (other.verdict, other.found, other.detail), name
+
+
 def test_a_detour_of_the_model_contradicts_what_it_should(tmp_path, monkeypatch):
     lake = Lake.open(tmp_path / "lake")
     monkeypatch.setitem(build.__globals__, "ECHO_LAYERS", [23] * 44)
@@ -139,8 +154,8 @@ def test_rows_of_another_model_under_the_name_decide_nothing_and_are_a_replicati
     found = Warehouse(lake).select("select model, claim from replications order by place")
     assert found.rows() == [(CHECKPOINT, claim.id) for claim in claims] and Warehouse(lake).select("from claims").is_empty()
     planted.write(lake, planted.spec("completions", checkpoint="bare"), checkpoints=[{"checkpoint": "bare", "id": "bare", "revision": "r"}])
-    (nothing,) = check(lake, "echo", [CLAIMS["emergence-sharp-22"]], "bare")
-    assert (nothing.verdict, nothing.detail) == ("not derivable", "missing of bare: rows of emergence_histogram")
+    (nothing,) = check(lake, "echo", [CLAIMS["same-answer"]], "bare")
+    assert (nothing.verdict, nothing.detail) == ("not derivable", "missing of bare: rows of predictions")
     with pytest.raises(PersonascopeError, match="checkpoint 'quen' is not in this lake"):
         check(lake, "echo", claims, "quen")
     with pytest.raises(PersonascopeError, match="none of its 1 claims can be asked of"):
