@@ -22,6 +22,7 @@ CLAIMS = {claim.id: claim for claim in read_claims(claims_path("echo"))}
 CHECKPOINT, PROMPT_SET = "qwen2.5-1.5b-instruct", "echo@1"
 WORDS = ["cat", "dog", *(f"w{number}" for number in range(42))]
 LAYERS, HEADS, HEAD_LAYERS = 28, 12, (22, 23, 24)
+MADE = ("logit_lens", "predictions", "examples", "attributions")
 ECHO_LAYERS = [22] * 15 + [23] * 17 + [24] * 12
 DETOUR = ("repeat/w5", 25)  # where the word comes with a space
 LOSS = {2: 5.0, 0: 4.0, 7: 3.0}  # by zero ablation; the other heads lose next to nothing
@@ -111,14 +112,14 @@ def test_evidence_counts_every_prompt_once_however_many_runs_read_it(warehouse):
     assert ", prompts 88, " in f", {judge(warehouse, 'echo', CLAIMS['bos-cosine']).detail}"
 
 
-def test_a_second_run_of_the_lens_changes_no_number(tmp_path, warehouse):
+def test_a_second_run_of_lens_and_attributions_changes_no_number(tmp_path, warehouse):
     """As with other prompts, or with more of each distribution kept: the newest run decides, and counts each prompt once."""
     lake = Lake.open(tmp_path / "lake")
     build(lake)
-    (older,) = [run for run in lake.manifests() if run.extractor == "logit_lens"]
-    spec = planted.spec("logit_lens", checkpoint=CHECKPOINT, subject=CHECKPOINT, prompt_set=PROMPT_SET, dtype="float32", tag="again")
-    rows = {name: lake.read(older.run_id, name).drop_columns(["run_id"]).to_pylist() for name in ("logit_lens", "predictions", "examples")}
-    planted.write(lake, spec.model_copy(update={"constants": {"prompt_set": PROMPT_SET}}), **rows)
+    for older in [run for run in lake.manifests() if run.extractor in ("logit_lens", "attributions")]:
+        spec = planted.spec(older.extractor, checkpoint=CHECKPOINT, subject=CHECKPOINT, prompt_set=PROMPT_SET, dtype="float32", tag="again")
+        rows = {name: lake.read(older.run_id, name).drop_columns(["run_id"]).to_pylist() for name in older.tables if name in MADE}
+        planted.write(lake, spec.model_copy(update={"constants": {"prompt_set": PROMPT_SET}}), **rows)
     analyses.refresh(lake, ["rank-agreement"])
     twice = Warehouse(lake, kept=SHARED)
     for name in CLAIMS:
