@@ -197,6 +197,11 @@ def test_prompts_are_ingested_once_and_bad_files_are_named(personascope, lake, t
         (["sql", "select 1", "--memory", "inf"], "less than or equal to 1048576"),
         (["sql", "select 1", "--lake", ""], "--lake: a path is empty"),
         (["runs", "renew", "--lake="], "--lake: a path is empty"),
+        (
+            ["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--attention", "egaer"],
+            "did you mean 'eager'?",
+        ),
+        (["run", "echo", "--plan", "--attention", "some/kernel"], "attention 'some/kernel' is unknown: expected one of sdpa, eager"),
         (["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--seed", str(2**64)], "less than or equal to 9223372036854775807"),
         (["run", "echo", "--seed", "-1"], "greater than or equal to 0"),
         (["ingest", "prompts", "{set}", "--name", "personas"], "'personas' is the name of a prompt set that ships"),

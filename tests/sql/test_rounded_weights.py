@@ -53,9 +53,10 @@ def test_a_sentence_is_judged_by_weights_as_saved_and_replicated_by_one_model_al
     read(lake, "one")
     spoken_of = {"checkpoint": "model", "id": "owner/model", "revision": COMMIT}
     query = "select max(n_layers) as layers from checkpoints where checkpoint = $model"
-    claim = Claim.model_validate({"id": "layers", "statement": "It has 12 layers", "source": "own", "query": query, "expected": 12, "model": spoken_of})
+    fields = {"id": "layers", "statement": "It has 12 layers", "source": "own", "query": query, "expected": 12}
+    claim = Claim.model_validate(fields | {"model": spoken_of})
     assert judge(Warehouse(lake), "study", claim).verdict == "confirmed"
-    sibling = claim.model_copy(update={"model": claim.model.model_copy(update={"checkpoint": "another"})})
+    sibling = Claim.model_validate(fields | {"model": spoken_of | {"checkpoint": "another"}})
     assert [each.verdict for each in check(lake, "study", [sibling], "model")] == ["confirmed"]
     read(lake, "other", quantisation=ROUNDED)
     found = judge(Warehouse(lake), "study", claim)

@@ -174,7 +174,9 @@ def judge(warehouse: Asked, study: str, claim: Claim, sibling: str | None = None
     else:
         narrower = "" if foreign else _narrower(warehouse, claim, model)
         if answer.found is None:
-            word, parts = "not derivable", [foreign or answer.undecided or f"missing: {claim.needs or answer.nothing or _rows_of(claim.query)}", narrower]
+            nothing = answer.nothing or _rows_of(claim.query)
+            missing = f"missing: {claim.needs or nothing}" if sibling is None else f"missing of {sibling}: {nothing}"  # what it needs is said of its own model
+            word, parts = "not derivable", [foreign or answer.undecided or missing, narrower]
         else:
             word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
     return Verdict(
