@@ -3,6 +3,7 @@
 `from personascope import open_lake` is the door for notebooks; nothing else is loaded before it is asked for.
 """
 
+import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ try:
     __version__ = version("personascope")
 except PackageNotFoundError:  # the folder is on the path and nothing is installed
     __version__ = "unknown"
+
+# Transformers' trainings import it wherever it is installed, and on some processors it warns of a kernel that it can do without.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -75,6 +76,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        _expect_a_lake(arguments)
         app(args=arguments, prog_name="personascope")
     except PersonascopeError as error:
         if debug:
@@ -96,6 +98,12 @@ def main() -> None:
         if debug:
             raise
         _refuse(error)
+
+
+def _expect_a_lake(arguments: list[str]) -> None:
+    """Refuses an empty --lake, which a shell makes of an unset variable and which would be read as the present folder."""
+    if "--lake=" in arguments or any(pair == ("--lake", "") for pair in pairwise(arguments)):
+        raise PersonascopeError("--lake: a path is empty; expected the folder of a lake (is a variable unset?)")
 
 
 def _let_go_of_stdout(code: object) -> None:

@@ -1,5 +1,6 @@
 """The command `extract NAME`, and the options it shares with every command that runs a forward pass."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,7 @@ def completions(
     from personascope.ingest.records.columns import parse_columns
     from personascope.ingest.weights.checkpoints import resolve
     from personascope.warehouse.asking.catalogue import build
-    from personascope.warehouse.errors import PersonascopeError
+    from personascope.warehouse.errors import PersonascopeError, pasted
     from personascope.warehouse.store.lake import Lake
 
     columns = parse_columns(column or [], COLUMNS)
@@ -94,7 +95,7 @@ def completions(
         print(run_id)
     build(found)
     reader = "projections" if found.read(run_id, "turns", ["turn"]).num_rows else "attention"
-    typer.echo(f"next: personascope extract {reader} --checkpoint {checkpoint} --tokens-from {run_id} --lake {lake}", err=True)
+    typer.echo(f"next: personascope extract {reader} --checkpoint {pasted(checkpoint)} --tokens-from {run_id} --lake {pasted(lake)}", err=True)
 
 
 class _ExtractCommand(TyperCommand):
@@ -237,10 +238,15 @@ def export_directions(
     from personascope.warehouse.store.lake import Lake
 
     found = Lake.existing(lake)
-    wanted = parse_json(layers) if layers else None
-    if wanted is not None and not (isinstance(wanted, list) and wanted and all(isinstance(each, int) for each in wanted)):
+    wanted = None
+    if layers is not None:
+        with suppress(PersonascopeError):  # what is no JSON is no list, either
+            wanted = parse_json(layers)
+    if layers is not None and not (isinstance(wanted, list) and wanted and all(type(each) is int for each in wanted)):
         raise PersonascopeError(f"--layers {layers}: expected a list of layers, such as [8, 9, 10]")
     chosen = directions_of(found, run_id, layers=wanted, ids=direction, controls=direction is not None)
+    if not chosen:
+        raise PersonascopeError(f"run {run_id}: all of its directions are controls; expected the name of one (--direction)")
     if file.suffix.lower() != ".safetensors":
         chosen = [each for each in chosen if each.site == RESID_POST] or chosen
     (row,) = found.read(str(chosen[0].run_id), "checkpoints", ["family", "n_layers"]).to_pylist()

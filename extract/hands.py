@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from personascope.warehouse.store.locks import host
 
 if TYPE_CHECKING:
     from personascope.extract.job import Extractor, Item
     from personascope.ingest.weights.checkpoints import Checkpoint
+    from personascope.warehouse.store.conforming import Rows
     from personascope.warehouse.store.writer import RunWriter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a run that this process is to compute: whoever drives the run sends its rows back, or throws why there are none."""
+
+    extractor: Extractor[Any]
+    items: Sequence[Item[Any]]
+
+    def rows(self) -> Mapping[str, Rows]:
+        return self.extractor.rows_of(self.items)
+
+
+Work = Generator[Part, "Mapping[str, Rows]", T]
+"""What asks for the rows of its parts one after the other, and returns something in the end."""
+
+
+def alone(work: Work[T]) -> T:
+    """What the work returns, its parts computed one by one."""
+    try:
+        part = next(work)
+        while True:
+            try:
+                rows = part.rows()
+            except BaseException as error:
+                part = work.throw(error)
+            else:
+                part = work.send(rows)
+    except StopIteration as done:
+        returned: T = done.value
+        return returned
 
 
 class Place(Protocol):
@@ -28,8 +63,8 @@ class Hands(AbstractContextManager["Hands"], Protocol):
     def check(self) -> Mapping[str, float]:
         """The figures of the extractor's self-checks."""
 
-    def stage(self, parts: Mapping[str, Sequence[Item[Any]]]) -> Iterator[str]:
-        """Names of the parts, each when its rows are staged."""
+    def stage(self, parts: Mapping[str, Sequence[Item[Any]]], staged: Callable[[str], None]) -> Work[None]:
+        """Stages the parts, and tells the name of each when its rows are; asks for those that this process is to compute."""
 
     def merge_figures(self) -> dict[str, float]:
         """By how much adapters that were merged for it differ from those applied unmerged."""
@@ -60,11 +95,11 @@ class OwnHands(Hands):
     def check(self) -> Mapping[str, float]:
         return self._extractor.check()
 
-    def stage(self, parts: Mapping[str, Sequence[Item[Any]]]) -> Iterator[str]:
+    def stage(self, parts: Mapping[str, Sequence[Item[Any]]], staged: Callable[[str], None]) -> Work[None]:
         device, _ = self._extractor.job.models.device_name()
         for name, items in parts.items():
-            self._writer.write_part(name, self._extractor.rows_of(items), (host(), device))
-            yield name
+            self._writer.write_part(name, (yield Part(self._extractor, items)), (host(), device))
+            staged(name)
 
     def merge_figures(self) -> dict[str, float]:
         job = self._extractor.job

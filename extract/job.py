@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from personascope.extract.arithmetic import Arithmetic
-from personascope.extract.hands import Hands, OwnHands, Place, Workers
+from personascope.extract.hands import Hands, OwnHands, Part, Place, Work, Workers, alone
 from personascope.extract.texts.templates import DATE, writes_date
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.progress import progress
@@ -48,7 +49,7 @@ class Job:
     """One request: a checkpoint, what it reads (prompts or the tokens of a completions run), settings with their origins, and where rows go.
 
     `donor` is a second checkpoint, for the extractors that compare or exchange activations of two. `workers` compute the parts of the run; where there are
-    none, this process does.
+    none, this process does. `at_once`: how many runs of one engine are driven together, this one among them.
     """
 
     lake: Lake
@@ -65,6 +66,7 @@ class Job:
     batch_tokens: int = 8192
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
     workers: Workers | None = None
+    at_once: int = 1
 
 
 @dataclass
@@ -186,6 +188,11 @@ class Extractor(ABC, Generic[T]):
 
         return in_halves(self.process, items, f"the memory of {self.job.models.device.value}", self.name)
 
+    @classmethod
+    def rows_together(cls, parts: Sequence[Part]) -> list[Mapping[str, Rows] | Exception]:
+        """What `rows_of` gives for parts of several runs of this extractor, or why it gives nothing; each as if it were alone."""
+        return [_rows_or_error(part) for part in parts]
+
     @abstractmethod
     def summary(self, writer: RunWriter) -> dict[str, Any]:
         """The few figures that describe the run, from what was staged."""
@@ -268,6 +275,11 @@ def run(extractor: Extractor[Any]) -> str:
 
     The parts are computed by the job's workers, or in this process; this process alone plans rounds, counts time and commits.
     """
+    return alone(running(extractor))
+
+
+def running(extractor: Extractor[Any]) -> Work[str]:
+    """`run` as work that asks for the rows of its parts, so that parts of several runs can be computed together."""
     job, spec = extractor.job, extractor.spec()
     if job.lake.is_committed(spec.run_id) and not job.force:
         job.say(f"{spec.run_id}: already in the lake ({extractor.name}, {job.checkpoint.name})")
@@ -287,7 +299,7 @@ def run(extractor: Extractor[Any]) -> str:
             writer.write_part("known", known)  # also where it is staged: an earlier version of the program may have known less
             number = 0
             while items:
-                _work_off(extractor, writer, hands, number, parts_of(extractor, items))
+                yield from _work_off(extractor, writer, hands, number, parts_of(extractor, items))
                 number += 1
                 items = extractor.next_round(number, writer)
             manifest = writer.commit(extractor.summary(writer) | hands.merge_figures())
@@ -309,7 +321,7 @@ def _named(number: int, batches: Sequence[Sequence[Item[Any]]]) -> dict[str, Seq
     return {f"{number:03d}-{place:06d}": batch for place, batch in enumerate(batches)}
 
 
-def _work_off(extractor: Extractor[Any], writer: RunWriter, hands: Hands, number: int, batches: Sequence[Sequence[Item[Any]]]) -> None:
+def _work_off(extractor: Extractor[Any], writer: RunWriter, hands: Hands, number: int, batches: Sequence[Sequence[Item[Any]]]) -> Work[None]:
     """One round: every batch that is not staged yet, each a part of its own."""
     done = writer.done
     parts = _named(number, batches)
@@ -319,6 +331,17 @@ def _work_off(extractor: Extractor[Any], writer: RunWriter, hands: Hands, number
     finished, worked = (sum(of[name] for name in parts if name in done) for of in (weights, costs))
     writer.expect(len(done | parts.keys()))
     waiting = {name: batch for name, batch in parts.items() if name not in done}
-    with progress(title, sum(weights.values()), finished, (sum(costs.values()), worked), hands.told) as advance:
-        for name in hands.stage(waiting):
-            advance(weights[name], costs[name])
+    shown = progress(title, sum(weights.values()), finished, (sum(costs.values()), worked), hands.told)
+    with shown if extractor.job.at_once == 1 else nullcontext(_unseen) as advance:
+        yield from hands.stage(waiting, lambda name: advance(weights[name], costs[name]))
+
+
+def _unseen(count: float = 1, cost: float | None = None) -> None:
+    """No progress of its own: whoever drives several runs together shows theirs."""
+
+
+def _rows_or_error(part: Part) -> Mapping[str, Rows] | Exception:
+    try:
+        return part.rows()
+    except Exception as error:
+        return error

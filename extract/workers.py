@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from personascope.extract.hands import Hands, OwnHands, Workers
+from personascope.extract.hands import Hands, OwnHands, Work, Workers
 from personascope.ingest.fleet.fleet import ADDRESS, ENDED, Fleet, Lost, Session
 from personascope.ingest.fleet.worker import RefusedError, Setup
 from personascope.ingest.weights.checkpoints import Checkpoint, content_hash
@@ -147,7 +147,8 @@ class PartsHands(Hands):
         figures: Mapping[str, float] = self._session.greeting()
         return figures
 
-    def stage(self, parts: Mapping[str, Sequence[Item[Any]]]) -> Iterator[str]:
+    def stage(self, parts: Mapping[str, Sequence[Item[Any]]], staged: Callable[[str], None]) -> Work[None]:
+        yield from ()  # this process computes none
         for name, computed in self._session.work_off({name: (name, items) for name, items in parts.items()}):
             if isinstance(computed, Lost):
                 raise PersonascopeError(
@@ -160,7 +161,7 @@ class PartsHands(Hands):
             else:
                 self._writer.write_part(name, computed.rows, by)
             self._merged |= computed.merge_figures
-            yield name
+            staged(name)
 
     def merge_figures(self) -> dict[str, float]:
         return self._merged

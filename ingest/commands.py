@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, pasted
 from personascope.warehouse.store.lake import Lake
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def checkpoint(
         f"{resolved.name}: {resolved.id} at {resolved.revision} ({', '.join(kind)}) in {resolved.path}",
         err=True,
     )
-    typed = f"{reference} --base {base}" if base else reference
-    typer.echo(f"next: personascope extract completions --checkpoint {typed} --prompts personas --lake {lake}", err=True)
+    typed = f"{pasted(reference)} --base {pasted(base)}" if base else pasted(reference)
+    typer.echo(f"next: personascope extract completions --checkpoint {typed} --prompts personas --lake {pasted(lake)}", err=True)
     print(run_id)
 
 
@@ -78,7 +78,7 @@ def prompts(
     whose = f"{len(prompt_set.categories)} categories" if prompt_set.personas == [NO_PERSONA] else f"{len(prompt_set.personas)} personas"
     typer.echo(f"{prompt_set.label}: {len(prompt_set.prompts)} prompts of {whose} {state} {found.root}", err=True)
     extractor = "entropy --set form=raw" if prompt_set.personas == [NO_PERSONA] else "completions"
-    typer.echo(f"next: personascope extract {extractor} --checkpoint ID --prompts {prompt_set.name} --lake {lake}", err=True)
+    typer.echo(f"next: personascope extract {extractor} --checkpoint ID --prompts {pasted(prompt_set.name)} --lake {pasted(lake)}", err=True)
     print(run_id)
 
 
@@ -97,7 +97,7 @@ def published(
     refresh(found)
     build(found)
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
-    typer.echo(f"{counts}; the lake is {found.root}; next: personascope audit --lake {lake}", err=True)
+    typer.echo(f"{counts}; the lake is {found.root}; next: personascope audit --lake {pasted(lake)}", err=True)
     if report.failed:
         failed = len(report.of("failed"))
         raise PersonascopeError(f"{failed} of {len(report.files)} files could not be loaded; the lines above say which and why")

@@ -83,7 +83,8 @@ class PromptSet(BaseModel):
         for persona in personas:
             if persona not in self.personas:
                 raise PersonascopeError(f"persona {persona!r} is not in prompt set {self.label}; {nearest(persona, self.personas)}")
-        return self.model_copy(update={"prompts": tuple(prompt for prompt in self.prompts if prompt.persona in personas)})
+        # Made anew: `model_copy` would take the hash of all prompts along, where it has been asked for.
+        return PromptSet(name=self.name, prompts=tuple(prompt for prompt in self.prompts if prompt.persona in personas), notes=self.notes)
 
 
 def cross(name: str, system_prompts: dict[str, str | None], questions: list[str], prefix: str = "q") -> PromptSet:

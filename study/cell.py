@@ -1,15 +1,20 @@
 """One cell of a grid, from training to its last reading, as something that can be sent to a worker."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from personascope.extract.extractors.completions import CompletionSettings
+from personascope.extract.hands import Work, alone
+from personascope.extract.together import Tally, together
+from personascope.extract.weights.vllm_engine import engine_rank
 from personascope.ingest.training.grid import Cell, grid_cells, single_cell
 from personascope.ingest.training.run import Unread, forget_failure, known_divergence, known_unread, record_failure, record_unread
 from personascope.study.options import say
+from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.study.workbench import Workbench
 from personascope.warehouse.errors import NothingToReadError, PersonascopeError
@@ -41,28 +46,35 @@ class CellOutcome(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """What is done of all cells before any of them goes on: the training where `start` is None, and the steps of a cell from `start` to `stop`."""
+    """What is done of all cells before any of them goes on: the training where `start` is None, and the steps of a cell from `start` to `stop`.
+
+    `at_once`: how many cells are sampled together, by one engine.
+    """
 
     start: int | None
     stop: int
     title: str = ""
+    at_once: int = 1
 
 
 def phases_of(step: GridStep, typed: Mapping[str, Any]) -> list[Phase]:
-    """The phases of a grid: one, or several where a step samples with vLLM, whose engine for the cells' parent is kept until other weights are asked for.
+    """The phases of a grid: one, or several where a step samples cells with vLLM, whose engine for their parent is kept until other weights are asked for.
 
     `typed` are settings of the command line, which may choose another engine.
     """
-    engines = [{**each.settings, **typed}.get("engine") if each.extract == "completions" and each.reader == "cell" else None for each in step.cells]
+    settings = [resolve_step(each, typed)[0] if each.reader != "parent" else None for each in step.cells]
+    sampling = [each.adapters if isinstance(each, CompletionSettings) and each.engine == "vllm" else None for each in settings]
     phases: list[Phase] = []
     start, is_first = 0, True
-    for sampled, group in itertools.groupby(engine == "vllm" for engine in engines):
+    for sampled, group in itertools.groupby(adapters is not None for adapters in sampling):
         stop = start + len(list(group))
         if is_first and sampled:
             phases.append(Phase(None, 0, "trained"))
-        phases.append(Phase(None if is_first and not sampled else start, stop, "sampled by vLLM" if sampled else "trained and read" if is_first else "read"))
+        at_once = min(filter(None, sampling[start:stop]), default=1)
+        title = "sampled by vLLM" if sampled else "trained and read" if is_first else "read"
+        phases.append(Phase(None if is_first and not sampled else start, stop, title, at_once))
         start, is_first = stop, False
-    return phases if "vllm" in engines else [whole(step)]
+    return phases if any(sampling) else [whole(step)]
 
 
 def whole(step: GridStep) -> Phase:
@@ -96,6 +108,11 @@ class CellWork:
         """Trains and reads the cell on a device, as far as its phase goes, in whatever process this is called."""
         return work_cell(_workbench(self.setup, device), self.setup.step, self.cell, self.phase, self.group)
 
+    @property
+    def engine_rank(self) -> int:
+        """What the adapters of cells that one engine samples have in common."""
+        return engine_rank(self.cell.settings.r)
+
 
 @lru_cache(maxsize=1)
 def _workbench(setup: GridSetup, device: str) -> Workbench:
@@ -105,7 +122,24 @@ def _workbench(setup: GridSetup, device: str) -> Workbench:
     return bench
 
 
+def work_cells(bench: Workbench, works: Sequence[CellWork], at_once: int, tally: Tally | None = None) -> Iterator[tuple[CellWork, CellOutcome]]:
+    """Cells whose adapters one engine has room for, `at_once` of them side by side, so that their requests go to it in one call; as they end."""
+    under_way = ((work, working_cell(bench.beside(at_once), work.setup.step, work.cell, work.phase, work.group)) for work in works)
+    return together(under_way, at_once, tally)
+
+
+def work_off_together(works: Sequence[CellWork], device: str, at_once: int) -> list[CellOutcome]:
+    """`work_cells` on a device, in whatever process this is called; the outcomes in the order of the cells."""
+    found = {work.cell.name: outcome for work, outcome in work_cells(_workbench(works[0].setup, device), works, at_once)}
+    return [found[work.cell.name] for work in works]
+
+
 def work_cell(bench: Workbench, step: GridStep, cell: Cell, phase: Phase | None = None, group: str | None = None) -> CellOutcome:
+    """What `working_cell` returns for a cell by itself."""
+    return alone(working_cell(bench, step, cell, phase, group))
+
+
+def working_cell(bench: Workbench, step: GridStep, cell: Cell, phase: Phase | None = None, group: str | None = None) -> Work[CellOutcome]:
     """Trains one cell and runs its steps as far as a phase goes, or to the end; whatever goes wrong is recorded in the lake and returned as a sentence.
 
     What earlier phases did is recognised in the lake. A step that finds nothing to read costs that step alone: what the cell learned and wrote is known.
@@ -119,8 +153,8 @@ def work_cell(bench: Workbench, step: GridStep, cell: Cell, phase: Phase | None 
             before = 0 if phase.start is None else len(steps_of(step, cell, phase.start))
             with bench.recognising() if phase.start is not None else nullcontext():
                 runs.append(bench.train(training, say if phase.start is None else lambda line: None))
-                gather(bench, cell, steps_of(step, cell, phase.start or 0), runs, unread, lambda line: None)
-            gather(bench, cell, steps_of(step, cell, phase.stop)[before:], runs, unread, say)
+                alone(gather(bench, cell, steps_of(step, cell, phase.start or 0), runs, unread, lambda line: None))
+            yield from gather(bench, cell, steps_of(step, cell, phase.stop)[before:], runs, unread, say)
         group = opened.run_id if opened else None
         if phase.stop < len(step.cells):
             return CellOutcome(runs, unread=tuple(unread), group=group)
@@ -131,11 +165,11 @@ def work_cell(bench: Workbench, step: GridStep, cell: Cell, phase: Phase | None 
     return CellOutcome(runs, unread=tuple(unread), group=group)
 
 
-def gather(bench: Workbench, cell: Cell, steps: Sequence[ExtractStep], runs: list[str], unread: list[Unread], say: Callable[[str], None]) -> None:
+def gather(bench: Workbench, cell: Cell, steps: Sequence[ExtractStep], runs: list[str], unread: list[Unread], say: Callable[[str], None]) -> Work[None]:
     """Adds the runs of steps of a cell to `runs`, and what finds nothing to read to `unread`."""
     for wanted in steps:
         try:
-            runs += bench.extract(wanted, say)
+            runs += yield from bench.extracting(wanted, say)
         except NothingToReadError as gap:
             unread.append(Unread(wanted.step or wanted.extract, wanted.extract, _reading(bench, wanted, cell), str(gap)))
 

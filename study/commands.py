@@ -25,8 +25,8 @@ from personascope.extract.commands import (
     WorkersOption,
 )
 from personascope.warehouse import commands as warehouse_commands
-from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_rows
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, write_file, write_rows
+from personascope.warehouse.errors import PersonascopeError, pasted
 from personascope.warehouse.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def run(
     if found.report:
         warehouse_commands.report(study, lake, None)
     steps = (
-        f"personascope app --lake {lake}            # browser",
-        f"personascope sql 'from {found.views[0]}' --lake {lake}",
-        f"personascope report {study} --lake {lake}",
-        f"duckdb -readonly {lake / 'warehouse.duckdb'}    # any DuckDB shell from 1.5 on",
+        f"personascope app --lake {pasted(lake)}            # browser",
+        f"personascope sql 'from {found.views[0]}' --lake {pasted(lake)}",
+        f"personascope report {pasted(study)} --lake {pasted(lake)}",
+        f"duckdb -readonly {pasted(lake / 'warehouse.duckdb')}    # any DuckDB shell from 1.5 on",
     )
     typer.echo("\n".join([f"\nThe lake is {lake}. Next:", *(f"  {step}" for step in steps)]), err=True)
     if execution.unread:
@@ -188,7 +188,7 @@ def print_schema(output: Annotated[Path | None, typer.Option("--output", "-o", h
     if output is None:
         sys.stdout.write(text)
         return
-    output.write_text(text, encoding="utf-8")
+    write_file(output, text.encode())
     typer.echo(f"the schema is in {output}; first line of a study file: # yaml-language-server: $schema={output}", err=True)
 
 

@@ -1,16 +1,19 @@
 """Works off the cells of a grid, in this process or by workers; a cell that fails is recorded with its reason while the others go on."""
 
+import itertools
+import math
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
+from personascope.extract.together import Tally
 from personascope.extract.weights.on_device import in_threads
-from personascope.extract.workers import cell_threads, has_ray
+from personascope.extract.workers import FleetWorkers, cell_threads, has_ray
 from personascope.ingest.progress import progress
 from personascope.ingest.training.grid import Cell
-from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome, phases_of, whole, work_cell
+from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome, phases_of, whole, work_cell, work_cells
 from personascope.study.options import say
-from personascope.study.spreading import spread_cells
+from personascope.study.spreading import Cells, spread_cells
 from personascope.study.workbench import Workbench
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.studies.model import GridStep
@@ -56,17 +59,21 @@ def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total
     works = [CellWork(setup, cell, phases[0]) for cell in cells]
     try:
         for phase, following in zip(phases, [*phases[1:], None], strict=True):
-            going_on = []
-            outcomes = spread_cells(workers, bench.lake.staging_folder, parent, works) if workers else _in_this_process(bench, works)
+            going_on, tally = [], Tally()
+            outcomes = (
+                spread_cells(workers, bench.lake.staging_folder, parent, bundled(works, phase.at_once, workers))
+                if workers
+                else _in_this_process(bench, works, phase.at_once, tally)
+            )
             title = f"cells of {bench.state.study.name}{phase.title and f' {phase.title}'}"
-            with progress(title, total, total - len(works)) as advance:
+            with progress(title, total, total - len(works), told=tally.told) as advance:
                 for work, outcome in outcomes:
                     if following is None or isinstance(outcome, Exception) or outcome.failure:
                         yield work.cell, outcome
                     else:
                         going_on.append(CellWork(setup, work.cell, following, outcome.group))
                     advance()
-            works = sorted(going_on, key=lambda work: -work.cell.settings.r)  # an engine has room for adapters of one rank
+            works = sorted(going_on, key=lambda work: -work.engine_rank)
             if not works:
                 break
     finally:
@@ -82,8 +89,29 @@ def _alone(bench: Workbench, cells: int) -> str:
     return f" in this process, in one thread (--workers 1: in all{more})"
 
 
-def _in_this_process(bench: Workbench, works: Sequence[CellWork]) -> Iterator[tuple[CellWork, CellOutcome]]:
+def _in_this_process(bench: Workbench, works: Sequence[CellWork], at_once: int, tally: Tally) -> Iterator[tuple[CellWork, CellOutcome]]:
     own, typed = bench.on_one_device(), bench.state.options.workers
     with in_threads(cell_threads(typed, own.models.device.value)):
-        for work in works:
-            yield work, work_cell(own, work.setup.step, work.cell, work.phase, work.group)
+        if at_once == 1:
+            for work in works:
+                yield work, work_cell(own, work.setup.step, work.cell, work.phase, work.group)
+            return
+        for alike in _alike(works):
+            yield from work_cells(own, alike, min(at_once, len(alike)), tally)
+
+
+def _alike(works: Sequence[CellWork]) -> Iterator[list[CellWork]]:
+    """Cells whose adapters one engine has room for."""
+    for _, alike in itertools.groupby(works, key=lambda work: work.engine_rank):
+        yield list(alike)
+
+
+def bundled(works: Sequence[CellWork], at_once: int, workers: FleetWorkers) -> list[CellWork | Cells]:
+    """Cells as workers are given them: one each, or as many as are sampled together and leave no worker without any."""
+    if at_once == 1:
+        return list(works)
+    bundles: list[CellWork | Cells] = []
+    for alike in _alike(works):
+        size = min(at_once, math.ceil(len(alike) / workers.fleet.sizing.width))
+        bundles += [Cells(alike[start : start + size], size) for start in range(0, len(alike), size)]
+    return bundles

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personascope.extract.workers import Choices, FleetWorkers, code, opened, refuse_other_code, refuse_other_weights
 from personascope.ingest.fleet.fleet import ENDED, Fleet, Lost, Session
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     from personascope.study.cell import CellOutcome, CellWork
 
 
-class CellsSetup(Setup["CellWork", "CellOutcome"]):
+@dataclass(frozen=True)
+class Cells:
+    """Cells that one worker works off side by side, with an engine that has room for `at_once` of them."""
+
+    works: Sequence[CellWork]
+    at_once: int
+
+    def work_off(self, device: str) -> list[CellOutcome]:
+        from personascope.study.cell import work_off_together  # torch, which who spreads them does without
+
+        return work_off_together(self.works, device, self.at_once)
+
+
+class CellsSetup(Setup["CellWork | Cells", "CellOutcome | list[CellOutcome]"]):
     """What a worker makes sure of before it trains: the same code and parent, the same dtype, and that it sees the lake, into which it writes itself."""
 
     def __init__(self, seen: Path, parent: Checkpoint, dtype: str, choices: Choices, threads: int) -> None:
@@ -36,25 +50,38 @@ class CellsSetup(Setup["CellWork", "CellOutcome"]):
             raise RefusedError(f"{host()} does not see {self._seen.parent.parent}; expected a lake on a file system that all machines share")
         self._device = models.device.value
 
-    def work(self, task: CellWork) -> CellOutcome:
+    def work(self, task: CellWork | Cells) -> CellOutcome | list[CellOutcome]:
         return task.work_off(self._device)
 
 
-def spread_cells(workers: FleetWorkers, staging: Path, parent: Checkpoint, works: Sequence[CellWork]) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
-    """Every cell with what became of it, as they end; an error where it ended every worker it was given to. Ray starts before the first is asked for."""
+def spread_cells(
+    workers: FleetWorkers, staging: Path, parent: Checkpoint, works: Sequence[CellWork | Cells]
+) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
+    """Every cell with what became of it, as they end; an error where it ended every worker it was given to. Ray starts before the first is asked for.
+
+    Cells that ended workers together are tried again one by one.
+    """
     return _spread(workers.fleet, workers.choices, workers.dtype(parent), staging, parent, works)
 
 
 def _spread(
-    fleet: Fleet, choices: Choices, dtype: str, staging: Path, parent: Checkpoint, works: Sequence[CellWork]
+    fleet: Fleet, choices: Choices, dtype: str, staging: Path, parent: Checkpoint, works: Sequence[CellWork | Cells]
 ) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
     with scratch(staging) as folder:
         (folder / "seen").touch()
         setup = CellsSetup(folder / "seen", parent, dtype, choices, fleet.sizing.threads)
-        session: Session[CellWork, CellOutcome] = Session(fleet, setup, len(works), "cell")
-        tasks = {work.cell.name: work for work in works}
-        for name, outcome in session.work_off(tasks):
-            if isinstance(outcome, Lost):
-                yield tasks[name], PersonascopeError(f"{outcome.workers} workers were {ENDED}; take a smaller batch or fewer --workers on a machine")
-            else:
-                yield tasks[name], outcome
+        session: Session[Any, Any] = Session(fleet, setup, len(works), "cell")
+        while works:
+            tasks: dict[str, Any] = {f"{work.works[0].cell.name} with others" if isinstance(work, Cells) else work.cell.name: work for work in works}
+            works = []
+            for name, outcome in session.work_off(tasks):
+                task = tasks[name]
+                if isinstance(task, Cells):
+                    if isinstance(outcome, Lost):
+                        works += task.works
+                    else:
+                        yield from zip(task.works, outcome, strict=True)
+                elif isinstance(outcome, Lost):
+                    yield task, PersonascopeError(f"{outcome.workers} workers were {ENDED}; take a smaller batch or fewer --workers on a machine")
+                else:
+                    yield task, outcome

@@ -8,7 +8,8 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from personascope.extract.job import Extractor, Job, run
+from personascope.extract.hands import Work, alone
+from personascope.extract.job import Extractor, Job, running
 from personascope.extract.registry import extractor
 from personascope.extract.weights.on_device import ModelChoices, local_models
 from personascope.extract.workers import FleetWorkers, open_workers
@@ -37,6 +38,7 @@ class Workbench:
         self._choices = ModelChoices(device or options.device, options.dtype, options.attention, sharding=None if device else options.sharding)
         self.models = local_models(self._choices)
         self.workers = open_workers(options.workers, self._choices, self.models, say) if device is None else None
+        self.at_once = 1
         self._sets: dict[str, PromptSet] = {}
         self.tracking: Tracker | None = None
         if options.track:
@@ -61,6 +63,13 @@ class Workbench:
             return self
         other = copy(self)
         other.models = local_models(self._choices._replace(sharding=None))
+        return other
+
+    def beside(self, at_once: int) -> Workbench:
+        """One like it, with the same models, for a cell whose runs are driven together with those of others, so many at once."""
+        other = copy(self)
+        other.lake, other.tracking, other.at_once = copy(self.lake), self.tracking and self.tracking.apart(), at_once
+        other.lake.tracking = other.tracking
         return other
 
     @contextmanager
@@ -98,11 +107,15 @@ class Workbench:
 
         Where `unread` is given, a reading that finds no usable example is told there and the others go on; else it raises NothingToReadError.
         """
+        return alone(self.extracting(step, say, unread))
+
+    def extracting(self, step: ExtractStep, say: Callable[[str], None] = say, unread: list[str] | None = None) -> Work[list[str]]:
+        """`extract` as work that asks for the rows of its parts."""
         runs = []
         for name in step.checkpoints:
             for tokens_of in step.tokens if isinstance(step.tokens, list) else [name]:
                 try:
-                    run_id = run(self.extractor(step, name, tokens_of, say))
+                    run_id = yield from running(self.extractor(step, name, tokens_of, say))
                 except NothingToReadError as gap:
                     if unread is None:
                         raise
@@ -138,6 +151,7 @@ class Workbench:
             batch_tokens=state.options.batch_tokens,
             say=say,
             workers=self.workers,
+            at_once=self.at_once,
         )
         return kind(settings, job)
 

@@ -14,6 +14,7 @@ from personascope.extract.job import Extractor, Item, Job, Settings
 from personascope.extract.workers import refuse_other_weights
 from personascope.ingest.fleet.worker import Setup
 from personascope.ingest.weights.checkpoints import Checkpoint, content_hash
+from personascope.study.spreading import Cells
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.writer import Rows, RunWriter
@@ -64,6 +65,13 @@ class FakeCell:
     def work_off(self, device: str) -> tuple[str, str]:
         misbehave(self._folder, self.cell.name, self._deed)
         return self.cell.name.upper(), device
+
+
+class FakeCells(Cells):
+    """In place of the work of several cells."""
+
+    def work_off(self, device: str) -> Any:
+        return [work.work_off(device) for work in self.works]
 
 
 class Sleeping(Setup[Path, None]):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -51,6 +52,8 @@ def test_sql_reads_stdin_and_stdout_is_data_alone(personascope, lake, monkeypatc
         (["runs", "show", "zzz"], "expected exactly one run"),
         (["runs", "delete", "zzz", "--yes"], "expected exactly one run"),
         (["run", "no-such-study"], "study 'no-such-study' is unknown"),
+        (["run", "no-such-study.yaml", "--plan"], "no-such-study.yaml: no such file; expected a study file"),
+        (["check", __file__], "test_cli.py: expected a study file, whose name ends in .yaml"),
         (
             ["extract", "no-such-extractor", "--checkpoint", "x"],
             "extractor 'no-such-extractor' is unknown; expected one of ablations, activations, attention, attributions",
@@ -83,6 +86,17 @@ def test_what_is_misspelt_is_refused_before_a_lake_is_made_or_a_tiny_checkpoint_
     monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
     code, _, err = personascope(*arguments, "--lake", tmp_path / "none")
     assert code == 1 and message in err and not list(tmp_path.iterdir())
+
+
+def test_commands_that_are_named_can_be_pasted_whatever_the_lake_is_called(personascope, lake, tmp_path):
+    named = lake.root.rename(tmp_path / "Jürgen's lake")
+    (tmp_path / "my set.csv").write_text("persona,question\npirate,Where?\n")
+    tar = tmp_path / "all of it.tar"
+    for arguments in (["ingest", "prompts", tmp_path / "my set.csv"], ["runs", "export", "--all", tar], ["runs", "import", tar]):
+        code, _, err = personascope(*arguments, "--lake", named)
+        assert code == 0
+        words = shlex.split(err.split("next: ")[1])
+        assert words[words.index("--lake") + 1] in (str(named), "OTHER") and ("import" not in words or words[3] == str(tar))
 
 
 def test_a_missing_lake_is_named_and_debug_shows_the_traceback(personascope, tmp_path, monkeypatch):
@@ -180,6 +194,14 @@ def test_prompts_are_ingested_once_and_bad_files_are_named(personascope, lake, t
         (["ingest", "checkpoint", ""], "the name of a checkpoint is empty"),
         (["check", ""], "study '' is unknown"),
         (["app", "--port", "99999"], "less than or equal to 65535"),
+        (["sql", "select 1", "--memory", "inf"], "less than or equal to 1048576"),
+        (["sql", "select 1", "--lake", ""], "--lake: a path is empty"),
+        (["runs", "renew", "--lake="], "--lake: a path is empty"),
+        (
+            ["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--attention", "egaer"],
+            "did you mean 'eager'?",
+        ),
+        (["run", "echo", "--plan", "--attention", "some/kernel"], "attention 'some/kernel' is unknown: expected one of sdpa, eager"),
         (["extract", "completions", "--checkpoint", "x", "--prompts", "personas", "--seed", str(2**64)], "less than or equal to 9223372036854775807"),
         (["run", "echo", "--seed", "-1"], "greater than or equal to 0"),
         (["ingest", "prompts", "{set}", "--name", "personas"], "'personas' is the name of a prompt set that ships"),

@@ -48,7 +48,7 @@ FLOORS = {
         ["texts"],
         ["instruments"],
         ["arithmetic", "workload", "brought"],
-        ["job", "hands", "workers"],
+        ["job", "hands", "workers", "together"],
         ["extractors"],
         ["registry"],
         ["commands"],

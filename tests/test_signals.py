@@ -113,3 +113,32 @@ def test_the_server_of_the_app_is_the_command_and_goes_with_it(tmp_path):
     command.kill()
     command.wait(timeout=10)
     assert until(lambda: not answers(), 5)
+
+
+HELPED = """
+import os, signal, subprocess, sys
+from personascope.warehouse.signals import ending_with_this_one
+COMMANDS = "exec sleep 300", "trap '' TERM; exec sleep 300", "exec sleep 300"
+helper, stubborn, other = (subprocess.Popen(["sh", "-c", each], stdout=subprocess.DEVNULL, start_new_session=True) for each in COMMANDS)
+ending_with_this_one([other.pid])()
+ending_with_this_one([helper.pid, stubborn.pid])
+print(helper.pid, stubborn.pid, other.pid, flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_a_command_that_is_killed_unless_that_is_called_off():
+    command = subprocess.Popen([sys.executable, "-c", HELPED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert command.stdin and command.stdout
+    helper, stubborn, other = map(int, command.stdout.readline().split())
+    try:
+        assert alive(helper) and alive(other)
+        command.communicate("\n", timeout=20)
+        assert command.returncode == -signal.SIGKILL and until(lambda: not alive(helper), 20)
+        assert alive(other)
+        assert until(lambda: not alive(stubborn), 30)
+    finally:
+        for process in (helper, stubborn, other):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)

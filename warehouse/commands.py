@@ -24,7 +24,7 @@ from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.drawing import cells, tones, verdicts
 from personascope.warehouse.drawing.answer_files import Format, format_of, write_file, write_rows
-from personascope.warehouse.errors import PersonascopeError, printable
+from personascope.warehouse.errors import PersonascopeError, pasted, printable
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.planning import tables as plans
 from personascope.warehouse.planning.plan import Typed, planned
@@ -55,7 +55,7 @@ def sql(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
     safe: Annotated[bool, typer.Option("--safe", help="CSV for spreadsheets: cells that begin like a formula get an apostrophe.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds the query may take.", min=0.01)] = Limits.seconds,
-    memory: Annotated[float | None, typer.Option(help="GiB the query may take (default: a quarter of the machine, at most 2).", min=0.1)] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB the query may take (default: a quarter of the machine, at most 2).", min=0.1, max=2**20)] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the named queries: those saved into the lake, and the examples that ship.")] = False,
 ) -> None:
     """Ask the warehouse in SQL; stdout is data, stderr is talk."""
@@ -260,7 +260,7 @@ def _print_findings(rows: pl.DataFrame, lake: Path) -> None:
         console.print(f"nothing found in {lake} by {len(audits.checks())} checks", highlight=False, markup=False)
         return
     console.print(f"{audits.in_words(rows)}; `--format markdown` adds the query of each. The rows behind the first:", highlight=False, markup=False)
-    console.print(f'personascope sql "{rows["evidence"][0]}" --lake {lake}', highlight=False, markup=False, soft_wrap=True)
+    console.print(f'personascope sql "{rows["evidence"][0]}" --lake {pasted(lake)}', highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -305,7 +305,6 @@ def check(
         if each:
             print(f"checking {len(each)} claims of {name}", file=sys.stderr)
             judged += check_claims(found, name, each, model)
-    catalogue.build(found)
     if format == "auto":
         format = "table" if sys.stdout.isatty() and output is None else "json" if output is not None and output.suffix == ".json" else "markdown"
     text = {"table": verdicts.as_table, "json": verdicts.as_json, "markdown": verdicts.as_markdown}[format](judged)
@@ -313,10 +312,12 @@ def check(
         sys.stdout.write(text)
     else:
         write_file(output, text.encode())
+    if found.is_writable:
+        catalogue.build(found)
     contradicted = model is None and any(each.verdict == "contradicted" for each in judged)
     rest = "where verdict = 'contradicted'" if contradicted else "order by study, place"
     of = "replications" if model else "claims"
-    print(f'{verdicts.summary(judged)}; next: personascope sql "from {of} {rest}" --lake {lake}', file=sys.stderr)
+    print(f'{verdicts.summary(judged)}; next: personascope sql "from {of} {rest}" --lake {pasted(lake)}', file=sys.stderr)
     if contradicted:
         raise typer.Exit(1)
 

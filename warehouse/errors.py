@@ -1,5 +1,7 @@
 """The one exception a user may see: a sentence that names what, where and what was expected; and what other exceptions say, as a part of one."""
 
+import shlex
+
 LONGEST = 600  # characters of a sentence that is shown
 
 
@@ -16,6 +18,11 @@ class NothingToReadError(PersonascopeError):
 def printable(text: str) -> str:
     """A text of a stranger for a terminal: one line, in which no character moves the cursor, changes a colour or turns the direction of writing."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split()))
+
+
+def pasted(part: object) -> str:
+    """A path or name as a word of a command that a reader may paste into a shell."""
+    return shlex.quote(str(part))
 
 
 def one_line(error: BaseException) -> str:

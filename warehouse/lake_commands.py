@@ -1,7 +1,7 @@
 """Commands of a lake that a team shares: lake push, lake pull, lake delete."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import typer
@@ -16,8 +16,9 @@ from personascope.warehouse.buckets.progress import moving
 from personascope.warehouse.buckets.states import look
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.drawing.words import count
-from personascope.warehouse.errors import PersonascopeError, printable
+from personascope.warehouse.errors import PersonascopeError, pasted, printable
 from personascope.warehouse.settings import nearest
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest
 from personascope.warehouse.store.transfer import inputs_first
@@ -87,6 +88,7 @@ def pull_runs(
         catalogue.uncompact(found, plan.deleted)
     for run_id in plan.deleted if delete else []:
         found.delete(run_id)
+        notes.drop(found, run_id)
         print(f"deleted {run_id}, as it was from the bucket", file=sys.stderr)
     catalogue.build(found)
     _tell_left({run_id: f"left out: {reason}" for run_id, reason in there.strays.items()} | plan.left)
@@ -94,7 +96,7 @@ def pull_runs(
         print(f"{_named(plan.deleted)} deleted from the bucket and still here; --delete deletes them here, too", file=sys.stderr)
     moved = f"{count(len(done), 'run')} pulled ({plan.bytes:,} bytes), {len(plan.known)} here before"
     what = moved if done else f"nothing new, {count(len(plan.known), 'run')} here"
-    print(f"{what}: {found.root}; next: personascope runs list --lake {lake}", file=sys.stderr)
+    print(f"{what}: {found.root}; next: personascope runs list --lake {pasted(lake)}", file=sys.stderr)
 
 
 @lake_app.command("delete")
@@ -111,10 +113,10 @@ def delete_runs(
         typer.confirm(f"Delete {', '.join(chosen)} from {place.address} for everybody?", abort=True, err=True)
     done = pushing.delete(place, chosen)
     said = f"deleted {', '.join(done)}" if done else f"{', '.join(chosen)} had been deleted before; what was left of it is gone"
-    print(f"{said}: {place.address}; next: personascope lake pull {place.address} --delete --lake {DEFAULT_LAKE}", file=sys.stderr)
+    print(f"{said}: {place.address}; next: personascope lake pull {pasted(place.address)} --delete --lake {DEFAULT_LAKE}", file=sys.stderr)
 
 
-def _chosen(runs: dict[str, Manifest], study: str | None, named: list[str] | None, alone: bool, where: str) -> list[str]:
+def _chosen(runs: Mapping[str, Manifest], study: str | None, named: list[str] | None, alone: bool, where: str) -> list[str]:
     """The runs that were asked for and, unless `alone`, what they were made of, inputs first; all where nothing was said."""
     wanted = list(runs)
     if study is not None:

@@ -173,8 +173,13 @@ def resolve(model: type[M], layers: Mapping[Origin, Mapping[str, Any]], what: st
         fault = first_fault(error, model)
         if not fault.place:
             raise PersonascopeError(f"{what}: {fault.sentence()}") from error
-        told = Fault(fault.place, f"{fault.problem} ({origins.get(str(fault.place[0]), 'default')})", fault.expected)
-        raise PersonascopeError(f"{what}: {told.sentence(f'setting {fault.key!r}')}") from error
+        name = str(fault.place[0])
+        told = Fault(fault.place, f"{fault.problem} ({origins.get(name, 'default')})", fault.expected)
+        meant = ""
+        if origins.get(name) == "command line":  # where the words about a setting are not at hand
+            as_list = f", as {name}=[{values[name]}]" if fault.place == (name,) and fault.expected == "input should be a valid list" else ""
+            meant = as_list + (f"; {name}: {fields[name].description}" if fields[name].description else "")
+        raise PersonascopeError(f"{what}: {told.sentence(f'setting {fault.key!r}')}{meant}") from error
     return settings, [Parameter(name=name, value=getattr(settings, name), origin=origins.get(name, "default")) for name in fields]
 
 

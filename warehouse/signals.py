@@ -2,8 +2,9 @@
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -45,6 +46,25 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _querying.discard(stop)
+
+
+def ending_with_this_one(processes: Sequence[int]) -> Callable[[], None]:
+    """Has processes ended when this one has, in whatever way: one that is killed ends nobody itself. What is returned calls that off.
+
+    They have GRACE for an end in order.
+    """
+    if not processes:
+        return lambda: None
+    script = f'read -r _; kill "$@"; sleep {GRACE:g}; kill -9 "$@"'
+    watch = subprocess.Popen(
+        ["sh", "-c", script, "sh", *map(str, processes)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+    def off() -> None:
+        watch.kill()
+        watch.communicate()
+
+    return off
 
 
 def exit_code() -> int:

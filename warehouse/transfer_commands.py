@@ -8,7 +8,7 @@ import typer
 
 from personascope.warehouse.asking import catalogue
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, runs_app
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, pasted
 from personascope.warehouse.store import transfer
 from personascope.warehouse.store.lake import Lake
 
@@ -33,7 +33,7 @@ def export_runs(
     chosen = list(dict.fromkeys(named)) if alone else transfer.with_inputs(found, named)
     n_bytes = transfer.export(found, sorted(chosen) if alone else chosen, file)
     more = f", {len(chosen) - len(set(named))} of them as what the others were made of" if len(chosen) > len(set(named)) else ""
-    print(f"{len(chosen)} runs in {file} ({n_bytes:,} bytes){more}; next: personascope runs import {file} --lake OTHER", file=sys.stderr)
+    print(f"{len(chosen)} runs in {file} ({n_bytes:,} bytes){more}; next: personascope runs import {pasted(file)} --lake OTHER", file=sys.stderr)
 
 
 @runs_app.command("import")
@@ -50,7 +50,7 @@ def import_runs(
         print(f"{file}: {_said(imported)}", file=sys.stderr)
     catalogue.build(found)
     in_all = "nothing new" if not new else f"{new} runs are new, {known} were there"
-    print(f"{in_all} in {found.root}; next: personascope runs list --lake {lake}", file=sys.stderr)
+    print(f"{in_all} in {found.root}; next: personascope runs list --lake {pasted(lake)}", file=sys.stderr)
 
 
 def _said(imported: transfer.Imported) -> str:

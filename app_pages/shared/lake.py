@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
@@ -15,7 +14,6 @@ from personascope.warehouse.asking.stored import NOTES
 from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.drawing import quantised
 from personascope.warehouse.store import notes
-from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
 
 Value = str | int | float | bool | None
@@ -44,11 +42,9 @@ def open_source() -> Source | None:
     root = lake_root()
     if not (root / "runs").is_dir():
         return None
-    lake = Lake.existing(root)
-    contents = lake.contents()
-    stamps = [[run_id, _modified(lake.run_folder(run_id) / "run.json")] for run_id in contents.runs]
+    _, contents = Lake.existing_with_contents(root)
     left_out = tuple(f"{stray.name}: {stray.reason}" for stray in contents.strays)
-    return Source(str(root), stable_hash([stamps, left_out]), len(stamps), left_out)
+    return Source(str(root), contents.fingerprint, len(contents.runs), left_out)
 
 
 def enter() -> Source | None:
@@ -70,13 +66,6 @@ def quantised_weights(runs: Collection[str]) -> tuple[str, ...]:
     """What a figure of the page says of quantised weights behind these runs, or in its lake where they are not known."""
     found: Source | None = st.session_state.get(_DRAWN)
     return quantised.fact(_rows(found.root, found.fingerprint, quantised.QUERY, ()), runs) if found else ()
-
-
-def _modified(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -9,12 +9,13 @@ import polars as pl
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from personascope.extract.extractors.reading import ReadingExtractor
+from personascope.extract.hands import Part
 from personascope.extract.job import Item, Job, Settings
 from personascope.extract.texts.chat import RenderedPrompt, render
 from personascope.extract.texts.conditions import check_conditions
 from personascope.extract.texts.marker import answer_text, find_marker, holds_special_token, marker_spellings, pieces, spelled
-from personascope.extract.weights.engines import Engine, Request, open_engine
-from personascope.extract.weights.vllm_engine import VllmChoices
+from personascope.extract.weights.engines import Engine, Request, Sample, open_engine
+from personascope.extract.weights.vllm_engine import Asked, VllmChoices, VllmEngine, sample_together
 from personascope.extract.workload import Shape, Texts, Workload
 from personascope.ingest.prompts import Prompt
 from personascope.warehouse.errors import PersonascopeError
@@ -49,6 +50,9 @@ class CompletionSettings(Settings):
         exclude=True,
         description="vllm: how it quantises the weights, such as fp8 or bitsandbytes; another run, shown with its figures",
     )
+    adapters: int = Field(
+        default=8, ge=1, exclude=True, description="vllm: cells of a grid that it samples in one call, each with its adapter; takes memory for as many"
+    )
 
     @property
     def vllm(self) -> VllmChoices:
@@ -56,7 +60,9 @@ class CompletionSettings(Settings):
 
     @model_validator(mode="after")
     def _of_the_engine(self) -> "CompletionSettings":
-        if self.engine != "vllm" and (typed := [name for name, value in self.vllm._asdict().items() if value != VllmChoices._field_defaults[name]]):
+        given = {**self.vllm._asdict(), "adapters": self.adapters}
+        defaults = {**VllmChoices._field_defaults, "adapters": type(self).model_fields["adapters"].default}
+        if self.engine != "vllm" and (typed := [name for name, value in given.items() if value != defaults[name]]):
             raise ValueError(f"{' and '.join(typed)} tell vllm how to hold a model; expected engine vllm with it")
         return self
 
@@ -94,7 +100,8 @@ class Completions(ReadingExtractor[Sampled]):
 
     @cached_property
     def engine(self) -> Engine:
-        return open_engine(self.settings.engine, self.job.models, self.job.checkpoint, self.settings.vllm)
+        settings, job = self.settings, self.job
+        return open_engine(settings.engine, job.models, job.checkpoint, settings.vllm, min(settings.adapters, job.at_once))
 
     @cached_property
     def _spellings(self) -> list[tuple[int, ...]]:
@@ -152,8 +159,43 @@ class Completions(ReadingExtractor[Sampled]):
         ]
 
     def process(self, items: Sequence[Item[Sampled]]) -> Mapping[str, Rows]:
-        requests = [request_of(self.job, *item.value[:3]) for item in items]
-        samples = self.engine.sample(requests, self.settings.temperature, self.settings.top_p, self.settings.max_new_tokens)
+        requests = self._requests(items)
+        return self._rows(items, requests, self.engine.sample(requests, *self._how))
+
+    @classmethod
+    def rows_together(cls, parts: Sequence[Part]) -> list[Mapping[str, Rows] | Exception]:
+        """Those of vLLM by one call for each model in memory, which takes the adapters of several checkpoints beside each other."""
+        found: dict[int, Mapping[str, Rows] | Exception] = {}
+        asked: dict[int, Asked] = {}
+        for place, part in enumerate(parts):
+            sampler = part.extractor
+            assert isinstance(sampler, Completions)
+            try:
+                engine = sampler.engine if sampler.settings.engine == "vllm" else None
+            except Exception as error:
+                found[place] = error
+                continue
+            if isinstance(engine, VllmEngine):
+                asked[place] = Asked(engine, sampler._requests(part.items), *sampler._how)
+            else:
+                (found[place],) = super().rows_together([part])
+        for (place, each), answer in zip(asked.items(), sample_together(list(asked.values())), strict=True):
+            sampler, items = parts[place].extractor, parts[place].items
+            assert isinstance(sampler, Completions)
+            try:
+                found[place] = answer if isinstance(answer, Exception) else sampler._rows(items, each.requests, answer)
+            except Exception as error:
+                found[place] = error
+        return [found[place] for place in range(len(parts))]
+
+    @property
+    def _how(self) -> tuple[float, float, int]:
+        return self.settings.temperature, self.settings.top_p, self.settings.max_new_tokens
+
+    def _requests(self, items: Sequence[Item[Sampled]]) -> list[Request]:
+        return [request_of(self.job, *item.value[:3]) for item in items]
+
+    def _rows(self, items: Sequence[Item[Sampled]], requests: Sequence[Request], samples: Sequence[Sample]) -> Mapping[str, Rows]:
         completions, flags = [], []
         for item, request, sample in zip(items, requests, samples, strict=True):
             prompt, text, sample_ix, row_ix = item.value

@@ -44,8 +44,8 @@ class Engine(Protocol):
     def sample(self, requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int) -> list[Sample]: ...
 
 
-def open_engine(name: str, models: Models, checkpoint: Checkpoint, choices: VllmChoices | None = None) -> Engine:
-    """The engine called `hf`, or `vllm` as chosen; raises PersonascopeError saying why where it cannot run."""
+def open_engine(name: str, models: Models, checkpoint: Checkpoint, choices: VllmChoices | None = None, at_once: int = 1) -> Engine:
+    """The engine called `hf`, or `vllm` as chosen, with room for so many adapters at once; raises PersonascopeError saying why where it cannot run."""
     ends = end_ids(models, checkpoint)
     say_ignored(checkpoint.path, checkpoint.name)
     if name == "hf":
@@ -57,7 +57,7 @@ def open_engine(name: str, models: Models, checkpoint: Checkpoint, choices: Vllm
             raise PersonascopeError(f"{checkpoint.name} is in {checkpoint.bits} bits for --engine hf; expected --set quantization=bitsandbytes for vLLM's own")
         from personascope.extract.weights.vllm_engine import VllmChoices, VllmEngine
 
-        return VllmEngine(models, checkpoint, ends, choices or VllmChoices())
+        return VllmEngine(models, checkpoint, ends, choices or VllmChoices(), at_once)
     raise PersonascopeError(f"engine {name!r} is unknown; expected hf or vllm")
 
 

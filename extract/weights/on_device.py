@@ -17,11 +17,13 @@ from personascope.extract.weights.sharding import Sharding
 from personascope.ingest.fleet.fleet import ADDRESS
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.settings import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 T = TypeVar("T")
+IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention")  # those that transformers ships
 TOKENIZERS_KEPT = 4  # of large vocabularies each takes some 100 MB
 
 
@@ -81,6 +83,8 @@ class Models:
         """`sharding`: models are spread over the devices of the machine; `device` then names their kind."""
         if sharding is not None and ":" in (device or ""):
             raise PersonascopeError(f"--shard-model takes GPUs by number, and --device {device} names one; expected --device cuda, or nothing")
+        if attention not in IMPLEMENTATIONS:
+            raise PersonascopeError(f"attention {attention!r} is unknown: {nearest(attention, IMPLEMENTATIONS)}")
         self.device = choose_device(device)
         self.sharding = sharding
         self.attention = attention

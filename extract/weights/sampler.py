@@ -13,8 +13,8 @@ class SeededSampler:
     """Draws each row's next token from its own stream of uniform numbers, so that a sample does not depend on its neighbours in the batch.
 
     A logits processor of transformers: the token drawn by inverse transform from softmax(logits / temperature), cut to the smallest set with mass `top_p`,
-    is left as the only finite score. Tokens are passed from the most likely one on; behind the first PREFIX, where all are allowed, in the order of the
-    vocabulary, so that no row is sorted whole.
+    is given the score infinity, in place, as `generate` hands over a copy. Tokens are passed from the most likely one on; behind the first PREFIX, where all
+    are allowed, in the order of the vocabulary, so that no row is sorted whole.
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, top_p: float, max_new_tokens: int, prompt_width: int, device: torch.device) -> None:
@@ -24,8 +24,9 @@ class SeededSampler:
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         step = input_ids.shape[1] - self.prompt_width
-        chosen = draw(torch.softmax(scores.float() / self.temperature, dim=-1), self.uniform[:, step : step + 1], self.top_p)
-        return torch.full_like(scores, float("-inf")).scatter(-1, chosen, 0.0)  # type: ignore[return-value]
+        logits = scores.float() if self.temperature == 1 else scores.float() / self.temperature
+        chosen = draw(torch.softmax(logits, dim=-1), self.uniform[:, step : step + 1], self.top_p)
+        return scores.scatter_(-1, chosen, float("inf"))  # type: ignore[return-value]
 
 
 def draw(probabilities: torch.Tensor, uniform: torch.Tensor, top_p: float, prefix: int = PREFIX) -> torch.Tensor:

@@ -7,8 +7,10 @@ many rows as layers, row l is the output of layer l. A control vector names laye
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from personascope.warehouse.pointers import refuse_pointer
 
 RESID_POST = "resid_post"
 CONTROL_VECTOR = "controlvector"
+MAGIC, PICKLED = b"\x93NUMPY", b"\x80"  # how an array of numpy begins, and a pickle
 _TORCH = (".pt", ".pth", ".bin")
 _OWN = re.compile(r"(?P<name>.+)@(?P<site>resid_pre|attn_out|mlp_out|resid_post)\.(?P<layer>\d+)")
 _GGUF_TENSOR = re.compile(r"direction\.(\d+)")
@@ -65,8 +68,8 @@ def read_vectors(path: Path, checkpoint: Checkpoint, layers: Sequence[int] | Non
 def write_vectors(path: Path, vectors: Sequence[Vector], family: str, n_layers: int) -> None:
     """Writes directions as the ending says: .safetensors holds any; .pt, .npy and .gguf hold one direction of resid_post.
 
-    An array has a row for the embedding, of zeros, and one for every layer, since tools take rows by number. Raises PersonascopeError for what a file cannot
-    hold, and where it cannot be written.
+    An array has a row for the embedding, of zeros, and one for every layer, since tools take rows by number. The file takes its place when all of it is
+    written. Raises PersonascopeError for what a file cannot hold, and where it cannot be written.
     """
     suffix, names = path.suffix.lower(), sorted({each.name for each in vectors})
     if suffix not in (".safetensors", ".pt", ".npy", ".gguf"):
@@ -76,20 +79,27 @@ def write_vectors(path: Path, vectors: Sequence[Vector], family: str, n_layers: 
             raise PersonascopeError(f"{path}: a {suffix} file holds one direction, and there are {len(names)}; expected the name of one, or .safetensors")
         if others := sorted({each.site for each in vectors} - {RESID_POST}):
             raise PersonascopeError(f"{path}: a {suffix} file holds directions of {RESID_POST}, and {names[0]} is of {others[0]}; expected .safetensors")
+    rows = None if suffix in (".safetensors", ".gguf") else _rows(path, vectors, n_layers)
+    if suffix == ".gguf" and any(each.layer == 0 for each in vectors):
+        raise PersonascopeError(f"{path}: a control vector adds nothing to layer 0; expected layers from 1 (--layers)")
+    making = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{suffix}")
     try:
         if suffix == ".safetensors":
             tensors = {f"{each.name}@{each.site}.{each.layer}": torch.from_numpy(each.vector.astype(np.float32)) for each in vectors}
-            save_file(tensors, path, metadata={"model": family, "n_layers": str(n_layers)})
-        elif suffix == ".gguf":
-            _write_control_vector(path, vectors, family)
+            save_file(tensors, making, metadata={"model": family, "n_layers": str(n_layers)})
+        elif rows is None:
+            _write_control_vector(making, vectors, family)
+        elif suffix == ".npy":
+            np.save(making, rows)
         else:
-            rows = _rows(path, vectors, n_layers)
-            if suffix == ".npy":
-                np.save(path, rows)
-            else:
-                torch.save(torch.from_numpy(rows), path)
+            with making.open("wb") as out:  # a path would leave its name in the file
+                torch.save(torch.from_numpy(rows), out)
+        making.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise PersonascopeError(f"{path} cannot be written ({one_line(error)}); expected a folder you may write to") from error
+    finally:
+        with suppress(OSError):
+            making.unlink()
 
 
 def _rows(path: Path, vectors: Sequence[Vector], n_layers: int) -> np.ndarray:
@@ -106,9 +116,6 @@ def _rows(path: Path, vectors: Sequence[Vector], n_layers: int) -> np.ndarray:
 
 
 def _write_control_vector(path: Path, vectors: Sequence[Vector], family: str) -> None:
-    first = [each for each in vectors if each.layer == 0]
-    if first:
-        raise PersonascopeError(f"{path}: a control vector adds nothing to layer 0; expected layers from 1 (--layers)")
     writer = library().GGUFWriter(path, CONTROL_VECTOR)
     writer.add_string(f"{CONTROL_VECTOR}.model_hint", family)
     writer.add_uint32(f"{CONTROL_VECTOR}.layer_count", len(vectors))
@@ -135,7 +142,10 @@ def _numpy(path: Path) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
-            raise PersonascopeError(f"{path} holds pickled objects, and nothing of it was run; expected an array of numbers") from error
+            with path.open("rb") as file:
+                began = file.read(len(MAGIC)).startswith((MAGIC, PICKLED))
+            held = "holds pickled objects, and nothing of it was run" if began else "is no array"
+            raise PersonascopeError(f"{path} {held}; expected numbers that numpy.save wrote") from error
         raise PersonascopeError(f"{path} cannot be read as an array ({one_line(error)}); expected a file that numpy.save wrote") from error
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -114,6 +115,10 @@ class Tracker:
             self._end_group(group, None)
         finally:
             self._group = outer
+
+    def apart(self) -> "Tracker":
+        """Another one of the same store, inside the present group, whose own groups are opened and ended beside those of others."""
+        return copy(self)
 
     def open_group(self, folder: Path) -> str | None:
         """Makes the present group's MLflow run now and returns its id, so that other processes can join it; None without a group or a usable store.

@@ -1,5 +1,6 @@
 """Weights in 4 bits: what is read is the rounded model, as another run under another name, said with every figure; or the work is refused."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,8 @@ def test_a_study_loads_a_checkpoint_in_bits_and_trains_no_such_one():
     assert StudyFile.model_validate(study).checkpoints["base"].load_in == "4bit"
     with pytest.raises(ValueError, match="parent 'base' is loaded in 4bit, and training takes them as they are stored"):
         StudyFile.model_validate(study | {"steps": [step, train]})
+
+
+def test_nothing_is_heard_of_a_kernel_that_bitsandbytes_can_do_without():
+    ops = pytest.importorskip("bitsandbytes.backends.cpu.ops")
+    assert not ops.logger.isEnabledFor(logging.WARNING)

@@ -85,7 +85,7 @@ def test_top_p_keeps_the_smallest_set_and_the_sampler_follows_the_distribution()
     ids: Any = torch.zeros((n, 3), dtype=torch.long)
 
     def shares(top_p):
-        chosen = SeededSampler(range(n), 1.0, top_p, 1, 3, torch.device("cpu"))(ids, scores).argmax(-1)
+        chosen = SeededSampler(range(n), 1.0, top_p, 1, 3, torch.device("cpu"))(ids, scores.clone()).argmax(-1)
         return (torch.bincount(chosen, minlength=4) / n).tolist()
 
     assert shares(1.0) == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)

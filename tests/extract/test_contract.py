@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from personascope.extract.hands import OwnHands
+from personascope.extract.hands import OwnHands, Part
 from personascope.extract.job import Job, parts_of, run
 from personascope.extract.registry import extractor, extractors, resolve_settings
 from personascope.extract.weights.on_device import ModelChoices, Models
@@ -77,12 +77,12 @@ class Recording(OwnHands):
         type(self).kept = sent, dict(super().check()), []
         return self.kept[1]
 
-    def stage(self, parts: Any) -> Any:
+    def stage(self, parts: Any, staged: Any) -> Any:
         for name, items in parts.items():
-            rows = self._extractor.rows_of(items)
+            rows = yield Part(self._extractor, items)
             self.kept[2].append((name, pickle.dumps(items), rows))
             self._writer.write_part(name, rows)
-            yield name
+            staged(name)
 
 
 @pytest.mark.parametrize("name", extractors())

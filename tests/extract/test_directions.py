@@ -275,8 +275,9 @@ def test_a_file_is_brought_in_with_controls_and_written_out_again_as_it_was(plan
             np.testing.assert_array_equal(each.vector, rows[each.layer + 1])
     code, _, error = personascope("export-directions", run_id, tmp_path / "x.gguf", "--lake", planted.root)
     assert code == 1 and "a control vector adds nothing to layer 0" in error
-    code, _, error = personascope("export-directions", run_id, tmp_path / "x.gguf", "--layers", "1", "--lake", planted.root)
-    assert code == 1 and "--layers 1: expected a list of layers" in error
+    for typed in ("1", "[1", "[true]", ""):
+        code, _, error = personascope("export-directions", run_id, tmp_path / "x.gguf", "--layers", typed, "--lake", planted.root)
+        assert code == 1 and f"--layers {typed}: expected a list of layers" in error
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fleet_tasks import FakeCell, FakeChoices, FakeModels, counting
+from fleet_tasks import FakeCell, FakeCells, FakeChoices, FakeModels, counting
 from personascope.extract.job import run
 from personascope.extract.weights.on_device import ModelChoices
 from personascope.extract.workers import FleetWorkers, PartsSetup, open_workers
@@ -144,6 +144,15 @@ def test_a_cell_that_ends_three_workers_is_told_and_the_others_go_on(tmp_path, f
     assert isinstance(failure := found.pop("deadly"), PersonascopeError) and "3 workers were ended by the system" in str(failure)
     assert found == {name: (name.upper(), "fake") for name in "abc"}
     assert not list(made.job.lake.staging_folder.iterdir())
+
+
+def test_cells_that_end_workers_together_are_tried_one_by_one(tmp_path, fleet):
+    made = counting(tmp_path)
+    cells: dict[str, Any] = {name: FakeCell(name, tmp_path, "deadly" if name == "deadly" else "") for name in ("a", "deadly", "b", "c", "d")}
+    works: Any = [FakeCells([cells["a"], cells["deadly"], cells["b"]], 3), FakeCells([cells["c"], cells["d"]], 3)]
+    found: dict[str, Any] = {work.cell.name: each for work, each in spread_cells(crew(fleet), made.job.lake.staging_folder, made.job.checkpoint, works)}
+    assert isinstance(failure := found.pop("deadly"), PersonascopeError) and "3 workers were ended by the system" in str(failure)
+    assert found == {name: (name.upper(), "fake") for name in "abcd"}
 
 
 def test_a_cell_that_ended_two_workers_has_the_third_to_itself(tmp_path, fleet, said):

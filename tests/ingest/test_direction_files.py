@@ -37,6 +37,25 @@ def test_what_was_written_is_read_again_as_it_was(tmp_path, suffix):
     assert [each.layer for each in read_vectors(tmp_path / f"evil{suffix}", CHECKPOINT, [2])] == [2]
 
 
+@pytest.mark.parametrize("name", ["evil.NPY", "evil.PT"])
+def test_a_file_is_called_as_typed_holds_no_other_name_and_takes_its_place_whole(tmp_path, monkeypatch, name):
+    write_vectors(tmp_path / name, vectors(), "qwen2", LAYERS)
+    first = (tmp_path / name).read_bytes()
+    write_vectors(tmp_path / name, vectors(), "qwen2", LAYERS)
+    assert (tmp_path / name).read_bytes() == first and len(read_vectors(tmp_path / name, CHECKPOINT)) == LAYERS
+
+    def half(*arguments: Any, **_: Any) -> None:
+        file = next(each for each in arguments if isinstance(each, Path) or hasattr(each, "write"))
+        file.write_bytes(b"half") if isinstance(file, Path) else file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", half)
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(PersonascopeError, match=f"{name} cannot be written .*No space left"):
+        write_vectors(tmp_path / name, vectors(), "qwen2", LAYERS)
+    assert (tmp_path / name).read_bytes() == first and [each.name for each in tmp_path.iterdir()] == [name]
+
+
 def test_safetensors_hold_several_directions_of_any_site_and_layer(tmp_path):
     held = vectors("evil", range(2, 3)) + vectors("kind-others", range(1, 3), "mlp_out")
     write_vectors(tmp_path / "two.safetensors", held, "qwen2", LAYERS)
@@ -90,6 +109,12 @@ def test_pickles_are_refused_and_nothing_of_them_runs(tmp_path):
         with pytest.raises(PersonascopeError, match=r"(is a pickle that holds more than tensors|holds pickled objects), and nothing of it was run"):
             read_vectors(tmp_path / file, CHECKPOINT)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_text_is_no_array_and_no_pickle(tmp_path):
+    (tmp_path / "evil.npy").write_text("hello")
+    with pytest.raises(PersonascopeError, match=r"evil\.npy is no array; expected numbers that numpy\.save wrote"):
+        read_vectors(tmp_path / "evil.npy", CHECKPOINT)
 
 
 def _array(*shape: int) -> np.ndarray:

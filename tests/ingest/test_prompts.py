@@ -222,3 +222,11 @@ def test_the_roles_are_many_differ_and_ask_every_role_the_same_questions_of_both
     assert all(system and system.startswith("You are ") for system in systems.values())
     questions = {persona: {prompt.question_id for prompt in found.prompts if prompt.persona == persona} for persona in systems}
     assert len({frozenset(asked) for asked in questions.values()}) == 1 and len(found.prompts) == len(systems) * 16
+
+
+def test_some_personas_of_a_set_are_a_set_of_their_own_whether_or_not_the_whole_was_named_before():
+    whole, fresh = load_prompt_set("personas"), load_prompt_set("personas")
+    name = whole.label
+    some = whole.of_personas(["villain"])
+    assert some.content_hash == fresh.of_personas(["villain"]).content_hash != whole.content_hash
+    assert some.label != name and whole.label == name

@@ -22,6 +22,7 @@ CLAIMS = {claim.id: claim for claim in read_claims(claims_path("echo"))}
 CHECKPOINT, PROMPT_SET = "qwen2.5-1.5b-instruct", "echo@1"
 WORDS = ["cat", "dog", *(f"w{number}" for number in range(42))]
 LAYERS, HEADS, HEAD_LAYERS = 28, 12, (22, 23, 24)
+MADE = ("logit_lens", "predictions", "examples", "attributions")
 ECHO_LAYERS = [22] * 15 + [23] * 17 + [24] * 12
 DETOUR = ("repeat/w5", 25)  # where the word comes with a space
 LOSS = {2: 5.0, 0: 4.0, 7: 3.0}  # by zero ablation; the other heads lose next to nothing
@@ -107,6 +108,25 @@ def test_another_checkpoint_decides_nothing(other_checkpoint, name):
     assert verdict.verdict == "not derivable" and "Qwen2.5-1.5B-Instruct" in verdict.detail
 
 
+def test_evidence_counts_every_prompt_once_however_many_runs_read_it(warehouse):
+    assert ", prompts 88, " in f", {judge(warehouse, 'echo', CLAIMS['bos-cosine']).detail}"
+
+
+def test_a_second_run_of_lens_and_attributions_changes_no_number(tmp_path, warehouse):
+    """As with other prompts, or with more of each distribution kept: the newest run decides, and counts each prompt once."""
+    lake = Lake.open(tmp_path / "lake")
+    build(lake)
+    for older in [run for run in lake.manifests() if run.extractor in ("logit_lens", "attributions")]:
+        spec = planted.spec(older.extractor, checkpoint=CHECKPOINT, subject=CHECKPOINT, prompt_set=PROMPT_SET, dtype="float32", tag="again")
+        rows = {name: lake.read(older.run_id, name).drop_columns(["run_id"]).to_pylist() for name in older.tables if name in MADE}
+        planted.write(lake, spec.model_copy(update={"constants": {"prompt_set": PROMPT_SET}}), **rows)
+    analyses.refresh(lake, ["rank-agreement"])
+    twice = Warehouse(lake, kept=SHARED)
+    for name in CLAIMS:
+        one, other = judge(warehouse, "echo", CLAIMS[name]), judge(twice, "echo", CLAIMS[name])
+        assert (one.verdict, one.found, one.detail) == (other.verdict, other.found, other.detail), name
+
+
 def test_a_detour_of_the_model_contradicts_what_it_should(tmp_path, monkeypatch):
     lake = Lake.open(tmp_path / "lake")
     monkeypatch.setitem(build.__globals__, "ECHO_LAYERS", [23] * 44)
@@ -134,6 +154,9 @@ def test_rows_of_another_model_under_the_name_decide_nothing_and_are_a_replicati
     assert check(lake, "echo", claims, CHECKPOINT) == asked
     found = Warehouse(lake).select("select model, claim from replications order by place")
     assert found.rows() == [(CHECKPOINT, claim.id) for claim in claims] and Warehouse(lake).select("from claims").is_empty()
+    planted.write(lake, planted.spec("completions", checkpoint="bare"), checkpoints=[{"checkpoint": "bare", "id": "bare", "revision": "r"}])
+    (nothing,) = check(lake, "echo", [CLAIMS["same-answer"]], "bare")
+    assert (nothing.verdict, nothing.detail) == ("not derivable", "missing of bare: rows of predictions")
     with pytest.raises(PersonascopeError, match="checkpoint 'quen' is not in this lake"):
         check(lake, "echo", claims, "quen")
     with pytest.raises(PersonascopeError, match="none of its 1 claims can be asked of"):

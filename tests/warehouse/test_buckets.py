@@ -24,6 +24,7 @@ from personascope.warehouse.buckets.bucket import Bucket, Change
 from personascope.warehouse.buckets.opening import open_bucket
 from personascope.warehouse.buckets.states import look
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -217,7 +218,9 @@ def test_what_is_deleted_from_the_bucket_stays_deleted_until_somebody_says_other
     assert "was deleted from the bucket on" in personascope("lake", "push", address, "--lake", lake.root)[2]
     assert "--delete deletes them here, too" in personascope("lake", "pull", address, "--lake", other)[2] and len(Lake(other).run_ids()) == 2
     assert "expected exactly one run" in personascope("lake", "pull", address, "--run", one, "--lake", other)[2]
+    notes.write(Lake(other), one, add=["kept"])
     assert personascope("lake", "pull", address, "--delete", "--lake", other)[0] == 0 and one not in Lake(other).run_ids()
+    assert notes.read(Lake(other)) == {}
     assert personascope("lake", "push", address, "--force", "--lake", lake.root)[0] == personascope("lake", "pull", address, "--lake", other)[0] == 0
     assert count(Lake(other)) == 5
 

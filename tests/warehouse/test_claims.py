@@ -1,10 +1,13 @@
 """Claims: read from a file with every mistake named, judged by one query each, recorded once, and called stale when the lake has moved on."""
 
+import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 import yaml
 
+from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.checking import check, judge
 from personascope.warehouse.claims.judging import Range
@@ -363,6 +366,44 @@ def test_a_run_that_was_redone_makes_verdicts_stale(lake):
     bring(lake, "base", n_layers=29)
     assert Warehouse(lake).select("select stale, new_runs from claims").rows() == [(True, 0)]
     assert check(lake, "study", [claim()])[0].found == "29"
+
+
+def test_a_check_that_a_faster_clock_finished_is_told_and_stays_the_newest(lake, monkeypatch, capsys):
+    """As where the clock was set back, or a colleague's run was pulled: views go by these times."""
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("personascope.warehouse.store.writer.utc_now", lambda: ahead)
+        check(lake, "study", [claim()])
+    (older,) = [run for run in lake.run_ids() if run.startswith("claims-")]
+    assert capsys.readouterr().err == ""
+    verdicts = check(lake, "study", [claim(expected=30), claim(id="new")])
+    assert [(each.verdict, each.standing) for each in verdicts] == [("contradicted", "not registered"), ("confirmed", None)]
+    assert f"check {older} of study was finished at {ahead:%Y-%m-%d %H:%M} UTC, later than now by this clock" in capsys.readouterr().err
+    assert Warehouse(lake).select("select run_id from claims").rows() == [(older,)]
+    assert [(each.level, each.message.partition(" UTC")[0]) for each in examine(lake) if each.subject == "clock"] == [
+        ("note", f"1 run was finished later than now by this clock, {older} at {ahead:%Y-%m-%d %H:%M}")
+    ]
+    document = json.loads((lake.run_folder(older) / "run.json").read_text())
+    (lake.run_folder(older) / "run.json").write_text(json.dumps(document | {"finished": f"{ahead:%Y-%m-%dT%H:%M:%S}"}))
+    assert [each.subject for each in examine(lake)].count("clock") == 1  # one that does not say UTC
+
+
+def test_a_model_may_have_a_quote_in_its_name(lake):
+    bring(lake, "o'brien")
+    spoken_of = {"checkpoint": "o'brien", "id": "o'brien", "revision": "r"}
+    found = verdict(lake, model=spoken_of, query="select n_layers as layers from checkpoints where checkpoint = $model")
+    assert (found.verdict, found.query) == ("confirmed", "select n_layers as layers from checkpoints where checkpoint = 'o''brien'")
+
+
+def test_whoever_may_only_read_a_lake_gets_verdicts_that_are_not_recorded(lake, monkeypatch, personascope, tmp_path):
+    own = {"id": "layers", "statement": "It has 28 layers", "source": "here", "query": "select n_layers as layers from checkpoints", "expected": 28}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"claims": [own]}))
+    before = lake.run_ids()
+    assert lake.is_writable
+    monkeypatch.setattr(Lake, "is_writable", False)
+    code, out, err = personascope("check", tmp_path / "own.yaml", "--lake", lake.root)
+    assert code == 0 and "confirmed" in out and "these verdicts on own are not recorded in it" in err
+    assert lake.run_ids() == before and not lake.catalogue_path.exists()
 
 
 def test_checks_of_other_studies_and_other_claims_do_not_age_a_verdict(lake):

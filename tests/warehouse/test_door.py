@@ -1,12 +1,15 @@
 """The query door: every type is shown, model text stays text, wide rows fit a terminal, and limits of time and memory hold for everything."""
 
+import csv
 import io
+import json
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
@@ -14,7 +17,7 @@ from rich.console import Console
 from personascope.warehouse.asking.guard import Limits, default_memory
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.drawing import cells, terminal
-from personascope.warehouse.drawing.answer_files import markdown
+from personascope.warehouse.drawing.answer_files import format_of, markdown, write_rows
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 
@@ -70,6 +73,32 @@ def test_every_type_is_shown_in_every_format(warehouse, value, shown):
     assert f" {shown} " in in_terminal(rows)
     assert len(cells.csv(rows).splitlines()) == 2 and len(markdown(rows).splitlines()) == 3 and cells.json(rows).startswith("[{")
     assert warehouse.select(f"select {value} as v, 1 as v").height == 1  # columns of one name take another way
+
+
+def test_a_file_of_an_answer_holds_its_numbers_and_texts_as_they_are(warehouse, capsys):
+    """Vectors with every digit, lists whose texts hold commas, sums of integers, decimals, and what JSON has no word for."""
+    rows = warehouse.select(
+        """select [0.123456789::float, null] as vector, [['a, b'], ['c"d', null]] as texts, {'x': 1.5, 'y': 'é'} as pair, sum(n) as total, 2.50 as price,
+        sum(n) * 100000000000000000000::hugeint as beyond, [2.5] as prices from (values (1), (2)) as t(n)"""
+    )
+    written = next(csv.DictReader(io.StringIO(cells.csv(cells.whole(rows)))))
+    assert np.array(json.loads(written["vector"])[:1], np.float32).tolist() == rows["vector"][0].to_list()[:1] == [float(np.float32(0.123456789))]
+    assert json.loads(written["vector"])[1] is None and json.loads(written["texts"]) == [["a, b"], ['c"d', None]]
+    assert json.loads(written["pair"]) == {"x": 1.5, "y": "é"} and written["total"] == "3" and written["beyond"] == "3" + 20 * "0"
+    (told,) = json.loads(cells.json(cells.whole(rows)))
+    assert (told["total"], told["price"], told["prices"], told["beyond"]) == (3, 2.5, [2.5], 3e20)
+    write_rows(warehouse.select("select 'inf'::double as a, ['nan'::float, 1, null] as b, null::double as c"), "json")
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [{"a": None, "b": [None, 1.0, None], "c": None}] and err.startswith("2 numbers that are infinite or NaN: null in JSON")
+
+
+@pytest.mark.parametrize(("name", "format"), [("rows", "csv"), ("rows.CSV", "csv"), ("rows.Parquet", "parquet"), ("rows.jsonl", None), ("rows.xlsx", None)])
+def test_the_ending_of_a_file_is_the_format_or_is_refused(name, format):
+    if format:
+        assert format_of(Path(name)) == format
+    else:
+        with pytest.raises(PersonascopeError, match=rf"{name}: rows are not written as .*expected an ending of \.csv, .*--format"):
+            format_of(Path(name))
 
 
 def test_a_pivot_without_its_values_is_one_select_and_nothing_rides_on_it(warehouse):
@@ -131,9 +160,9 @@ def test_numbers_stand_on_the_right():
 def test_csv_for_spreadsheets_quotes_what_they_would_compute():
     rows = pl.DataFrame({"=cmd()": ["=1+1", "+x", "-y", "@z", "\tq", "plain", None], "n": [-1, 2, 3, 4, 5, 6, 7], "l": [["=x"], [], [], [], [], [], []]})
     safe = cells.csv(rows, safe=True)
-    assert safe.splitlines()[:3] == ["'=cmd(),n,l", "'=1+1,-1,[=x]", "'+x,2,[]"]
+    assert safe.splitlines()[:3] == ["'=cmd(),n,l", '\'=1+1,-1,"[""=x""]"', "'+x,2,[]"]
     assert "'-y" in safe and "'@z" in safe and "\"'\tq" in safe.replace("'\tq", "\"'\tq") and "\nplain," in safe
-    assert cells.csv(rows).splitlines()[1] == "=1+1,-1,[=x]"
+    assert cells.csv(rows).splitlines()[1] == '=1+1,-1,"[""=x""]"'
 
 
 @pytest.mark.slow(20)

@@ -198,6 +198,11 @@ def test_every_table_has_a_file_without_rows_so_that_views_always_match(tmp_path
     assert files == set(tables())
 
 
+def test_a_path_with_a_backslash_which_duckdb_cannot_match_is_refused(tmp_path):
+    with pytest.raises(PersonascopeError, match=r"back.slash: holds a backslash, which DuckDB takes"):
+        Lake.open(tmp_path / "back\\slash")
+
+
 def test_an_unwritable_lake_a_missing_run_and_a_missing_lake_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PersonascopeError, match="cannot be written"):

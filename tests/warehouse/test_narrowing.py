@@ -149,3 +149,17 @@ def test_a_plan_knows_how_many_rows_there_are(planted_lake, monkeypatch):
     (_, plan), *_ = warehouse._connection.cursor().execute("explain (format json) from attention_mean").fetchall()
     (estimate,) = {int(each) for each in re.findall(r'"Estimated Cardinality": "(\d+)"', plan)}
     assert there / 10 < estimate < there * 10
+
+
+def test_files_are_found_by_value_range_and_want_of_statistics():
+    of = {
+        "one": (("a", "a"), ("c", "c")),
+        "wide": (("a", "b"), ("x", "z")),
+        "untold": None,
+        "empty": (),
+        "mixed": (("a", "a"), ("k", "m")),
+    }
+    reach = narrowing._Reach(of)
+    asked = {"a": {"one", "wide", "mixed"}, "b": {"wide"}, "c": {"one"}, "l": {"mixed"}, "y": {"wide"}, "0": set()}
+    assert {value: reach.those({value}) - {"untold"} for value in asked} == asked
+    assert reach.those({"b", "c"}) == {"one", "wide", "untold"} and reach.those(set()) == {"untold"}

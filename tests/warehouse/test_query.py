@@ -1,5 +1,6 @@
 """Queries: one SELECT and nothing else reaches the lake, damage is named, the catalogue is replaced under open readers."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from personascope.warehouse.asking.guard import Limits
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import closure, views
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.schema import tables
@@ -172,6 +174,28 @@ def test_the_catalogue_opens_in_a_plain_shell_from_another_directory_and_is_repl
     assert answer.stdout.split() == ["c1,0.5"]
 
 
+@pytest.mark.slow(5)
+def test_a_catalogue_that_was_copied_with_its_lake_is_told_as_one_of_another_place(lake, tmp_path):
+    """Its views name files by their paths: a shell on the copy would answer of the lake that it was copied from."""
+
+    def told(of: Lake) -> list[tuple[str, str]]:
+        return [(finding.level, finding.message) for finding in examine(of) if finding.subject == "catalogue"]
+
+    catalogue.build(lake)
+    (tmp_path / "link").symlink_to(lake.root)
+    assert told(lake) == [("ok", "warehouse.duckdb opens")] and told(Lake(tmp_path / "link"))[0][0] != "error"
+    copied = Lake(shutil.copytree(lake.root, tmp_path / "it's [a copy]"))
+    ((level, message),) = told(copied)
+    assert level == "error" and f"reads the runs of another place ({lake.root})" in message
+    catalogue.build(copied)
+    assert told(copied) == [("ok", "warehouse.duckdb opens")]
+    commit(copied, 3)
+    copied.delete(copied.run_ids()[0])
+    assert told(copied) == [("ok", "warehouse.duckdb opens")]
+    notes.write(copied, copied.run_ids()[0], add=["kept"])
+    assert told(copied) == [("note", "warehouse.duckdb is older than the lake or this version")]
+
+
 def test_runs_written_under_other_columns_stay_readable(lake, monkeypatch):
     import pyarrow.parquet as pq
 
@@ -215,3 +239,10 @@ def test_a_view_that_is_kept_is_a_table_of_the_same_columns(lake):
     assert connection.sql("select table_name from duckdb_tables()").fetchall() == [("subject_pairs",)]
     assert connection.sql("select count(*) from diff_of_diffs").fetchall() == [(0,)]
     assert connection.sql("from subject_pairs").types == duckdb.connect(str(catalogue.build(lake)), read_only=True).sql("from subject_pairs").types
+
+
+def test_a_table_is_not_read_since_the_path_of_another_s_files_holds_its_name(lake):
+    warehouse = Warehouse(lake)
+    warehouse.select("select count(*) from completions")
+    assert "runs" in warehouse.lake.runs_folder.parts and "runs" not in warehouse._foundation.held and "completions" in warehouse._foundation.held
+    assert warehouse.select("select count(*) from runs").item() == len(lake.run_ids())

@@ -101,6 +101,7 @@ class Trip(Strict):
     count: int = 0
     rate: float | None = 0.5
     open: bool = False
+    named: list[str] | None = Field(default=None, description="the stops (default: all)")
 
 
 @pytest.mark.parametrize("text", ["[ZLT]", "END #1", "no", "yes", "null", "~", "1", "010", "1e3", "2024-01-01", " {a", "a: b", "'x'", "", "1:30"])
@@ -136,6 +137,10 @@ def test_other_settings_are_read_by_their_type(name, text, value):
         ({"layers": Typed("[0")}, "trip: setting 'layers' (command line): the value cannot be read"),
         ({"layers": Typed("[" * 10_000)}, "trip: setting 'layers' (command line): the value cannot be read (nested too deeply"),
         ({"stops": Typed("here")}, "trip: setting 'stops' is 'here' (command line); input should be a valid list"),
+        (
+            {"named": Typed("here")},
+            "trip: setting 'named' is 'here' (command line); input should be a valid list, as named=[here]; named: the stops (default: all)",
+        ),
         ({"count": True}, "trip: setting 'count' is True (command line); expected no truth value: YAML reads yes, no, on and off as one"),
         ({"sign": False}, "trip: setting 'sign' is False (command line); expected no truth value"),
     ],

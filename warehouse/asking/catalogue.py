@@ -3,23 +3,27 @@
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
 
 from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, parts_behind, version
+from personascope.warehouse.asking.remembered import Remembered
 from personascope.warehouse.asking.stored import NOTES, no_rows, table_definitions
 from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line, printable
+from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.compact import FOLDER, Compact
 from personascope.warehouse.store.compaction import drop
 from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, TableFile
-from personascope.warehouse.store.rollups import outdated_of
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST
+from personascope.warehouse.store.met import Form, Met
+from personascope.warehouse.store.rollups import outdated_in
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import scratch
 from personascope.warehouse.store.staging import is_disk_full
@@ -30,7 +34,9 @@ _FOOTER = 14 * 1024  # bytes of its file beside them
 _OF_A_VALUE = 64  # bytes, at most, of which a file of many rows takes far fewer
 _IN_MEMORY_OF_A_VALUE, _TEXT_UNPACKED = 16, 3  # bytes of a value once it is read, and times the bytes of a file that its texts take then
 _UNPACKED = 8  # times its Parquet that a table takes in memory, where that is told by its files
+_READ_OF = re.compile(r"'((?:[^']|'')*?)/(?:runs|compact)/[^/']*/runs\.parquet'")
 _COMMENT_LINES = re.compile(r"^\s*--.*$", re.MULTILINE)
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 _FOOTERS_KEPT = "set parquet_metadata_cache = true"  # a file that was replaced since is read anew
 _EXTENSIONS_OFF = "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
 _told: dict[Path, tuple[tuple[int, int, int], str | None]] = {}  # catalogues seen by this process and what they say they are: opening one takes 0.1 s
@@ -60,6 +66,27 @@ def build(lake: Lake) -> Path:
     return lake.catalogue_path
 
 
+def why_outdated(lake: Lake) -> tuple[bool, str] | None:
+    """Why `warehouse.duckdb` is not what this version would write now, in words, and whether it then answers of another lake; None where it is.
+
+    Its views name the files they read by their paths, so one that was moved or copied with its lake reads those of the old place.
+    """
+    if _definition_of(lake.catalogue_path) == _definition([_settings(), *table_definitions(lake, lake.contents()).values()]):
+        return None
+    with duckdb.connect(str(lake.catalogue_path), read_only=True, config={"enable_external_access": False}) as connection:
+        (read,) = connection.execute("select sql from duckdb_views() where view_name = 'runs'").fetchone() or ("",)
+    for place in _READ_OF.findall(read):
+        if not _is_same(re.sub(r"\[([\[\]?*])\]", r"\1", place.replace("''", "'")), lake.root):
+            return True, f"reads the runs of another place ({place}): it was made before the lake was moved or copied here"
+    return False, "is older than the lake or this version"
+
+
+def _is_same(place: str, root: Path) -> bool:
+    with suppress(OSError):
+        return Path(place).samefile(root)
+    return False
+
+
 def uncompact(lake: Lake, run_ids: Collection[str]) -> list[Compact]:
     """Removes the compact files that stand for any of these runs, ahead of what deletes the runs, so that no shell shows rows of a deleted run; gives those."""
     gone = [compact for compact in lake.contents().compacts if not compact.runs.keys().isdisjoint(run_ids)]
@@ -70,7 +97,7 @@ def uncompact(lake: Lake, run_ids: Collection[str]) -> list[Compact]:
 
 
 def _write(lake: Lake, tables_script: list[str]) -> None:
-    definition = stable_hash([version(), tables_script])
+    definition = _definition(tables_script)
     if _definition_of(lake.catalogue_path) == definition:
         return
     try:
@@ -88,6 +115,10 @@ def _write(lake: Lake, tables_script: list[str]) -> None:
     except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         reason = "the disk is full" if is_disk_full(error) else getattr(error, "strerror", None) or one_line(error)
         raise PersonascopeError(f"{lake.catalogue_path}: cannot be written ({reason}); what was committed is, and the next command writes it") from error
+
+
+def _definition(tables_script: list[str]) -> str:
+    return stable_hash([version(), tables_script])
 
 
 def _definition_of(file: Path) -> str | None:
@@ -132,10 +163,11 @@ class Foundation:
     ) -> None:
         self._connection = connection
         self.contents = contents = lake.contents()
-        self._small, self.empty = _small_tables(list(contents.runs.values()), room, lasting)
+        self._small, self.empty = _small_tables(contents, room, lasting)
         self.held: frozenset[str] = frozenset()  # the tables that are read once, in memory or known to have no rows
         self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
         self._waiting = table_definitions(lake, contents, from_behind, named_runs, rows_first=True)
+        self.remembered = None if from_behind else Remembered(lake, contents)
         self._parts: set[str] = set()  # of the catalogue of macros and views, as far as it was needed
         _execute(connection, [_settings()])
         if from_behind:
@@ -153,7 +185,7 @@ class Foundation:
             self._lay_views(words - views().keys())
             named = words & self._waiting.keys() - wanted
             wanted |= named
-            unread += [self._waiting[name] for name in named]
+            unread += [_LITERAL.sub("", self._waiting[name]) for name in named]  # the paths of its files hold words, too
         self._create([name for name in self._waiting if name in wanted])
 
     def lay_all(self) -> None:
@@ -166,6 +198,18 @@ class Foundation:
     def holds_rows(self) -> bool:
         """Whether it knows of the runs that were there when it was connected, and of no others, what rows they hold or that they hold none of a table."""
         return bool(self.held or self.empty)
+
+    def known(self, names: Iterable[str]) -> dict[str, str]:
+        """The SELECT that gives the answer of each of these views that was computed before, in this state of the lake."""
+        if self.remembered is None:
+            return {}
+        return {name: answer for name in names if (answer := self.remembered.answer(name)) is not None}
+
+    def remember(self, names: Iterable[str]) -> None:
+        """Keeps what was read and these answers for the next connection to this state of the lake, which has not changed meanwhile."""
+        if self.remembered is not None:
+            self.remembered.keep_rows(self._connection)
+            self.remembered.keep_answers(self._connection, names)
 
     def _lay_views(self, words: Collection[str]) -> None:
         for part in sorted(parts_behind(words) - self._parts):
@@ -188,7 +232,14 @@ class Foundation:
             except duckdb.InterruptException:
                 raise
             except (duckdb.Error, PersonascopeError):  # a damaged file, or no memory left: what matters of that is told by the query that reads it
+                doubted, self.remembered = self.remembered, None
+                if doubted is None:
+                    self._create(names)
+                    return
+                self._small |= frozenset(small)
                 self._create(names)
+                if self.held.issuperset(small):  # read from the runs' own files
+                    doubted.forget()
                 return
             self.held |= frozenset(small)
         elif names:
@@ -200,6 +251,8 @@ class Foundation:
         """The statement that reads a table into memory; one that no run holds is known to be empty by every plan, which leaves out what hangs on it."""
         if name in self.empty:
             return f"create view {name} as {no_rows(name)};"
+        if self.remembered is not None and (rows := self.remembered.rows(name)) is not None:
+            return f"create table {name} as {rows};"
         return self._waiting[name].replace("create view", "create table", 1)
 
 
@@ -207,21 +260,21 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"\w+", _COMMENT_LINES.sub("", text).lower()))
 
 
-def _small_tables(manifests: list[Manifest], room: int, lasting: bool) -> tuple[frozenset[str], frozenset[str]]:
+def _small_tables(contents: Contents, room: int, lasting: bool) -> tuple[frozenset[str], frozenset[str]]:
     """The tables whose files take at most `room` bytes together, the smallest first, and those of them that no run holds; a roll-up that a run lacks takes
     what it is made of.
 
     Where many questions follow, those with the least in a file come first, since every question pays for files, and what counts is what they take in memory.
     """
-    sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, (_OF_A_MANIFEST + (0 if lasting else _FOOTER)) * len(manifests))
-    n_files = dict.fromkeys(tables(), 1) | dict.fromkeys(MADE_OF_THE_MANIFEST, max(1, len(manifests)))
-    lacked = outdated_of(manifests)
-    for manifest in manifests:
-        lacking = {target.name: target.rollup_of for target in (lacked.get(manifest.run_id, []) if lacked else [])}
-        for name in sizes.keys() & {*manifest.tables, *lacking}:
-            files = [manifest.tables[each] for each in lacking.get(name, [name]) if each in manifest.tables]
-            sizes[name] += sum(_bytes_in_memory(file) if lasting else file.bytes for file in files)
-            n_files[name] += 1
+    n_runs = len(contents.runs)
+    sizes = dict.fromkeys(tables(), 0) | dict.fromkeys(MADE_OF_THE_MANIFEST, (_OF_A_MANIFEST + (0 if lasting else _FOOTER)) * n_runs)
+    n_files = dict.fromkeys(tables(), 1) | dict.fromkeys(MADE_OF_THE_MANIFEST, max(1, n_runs))
+    for form, runs in contents.by_form.items():
+        lacking = {target.name: target.rollup_of for target in outdated_in(form)}
+        taken = _bytes_of_tables(form, [contents.runs.met[run_id] for run_id in runs], lasting)
+        for name in sizes.keys() & {*form.columns, *lacking}:
+            sizes[name] += sum(taken.get(each, 0) for each in lacking.get(name, [name]))
+            n_files[name] += len(runs)
     small, left = set(), room * _UNPACKED if lasting else room
     for name in sorted(sizes, key=lambda name: (sizes[name] / n_files[name] if lasting else sizes[name], name)):
         if sizes[name] <= left:
@@ -232,16 +285,25 @@ def _small_tables(manifests: list[Manifest], room: int, lasting: bool) -> tuple[
     return frozenset(small), frozenset(name for name in small if not sizes[name]) - {NOTES}
 
 
-def _bytes_in_memory(file: TableFile) -> int:
+def _bytes_of_tables(form: Form, runs: Sequence[Met], lasting: bool) -> dict[str, int]:
+    """By table of a form what the files of these runs take."""
+    n_rows, n_bytes = zip(*(run.rows for run in runs), strict=True), zip(*(run.bytes for run in runs), strict=True)
+    if not lasting:
+        return dict(zip(form.columns, map(sum, n_bytes), strict=True))
+    by_table = zip(form.columns.items(), n_rows, n_bytes, strict=True)
+    return {name: sum(map(_bytes_in_memory, rows, sizes, repeat(len(columns)))) for (name, columns), rows, sizes in by_table}
+
+
+def _bytes_in_memory(n_rows: int, n_bytes: int, n_columns: int) -> int:
     """About what the rows of a file take once they are read; a file of few rows is footer for the most part."""
-    values = file.rows * len(file.columns)
-    return max(1, _IN_MEMORY_OF_A_VALUE * values, _TEXT_UNPACKED * min(file.bytes, _OF_A_VALUE * values))
+    values = n_rows * n_columns
+    return max(1, _IN_MEMORY_OF_A_VALUE * values, _TEXT_UNPACKED * min(n_bytes, _OF_A_VALUE * values))
 
 
-def keep(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
-    """Makes tables of these views, which stay as they are computed now; the tables they read are there."""
-    wanted = set(names)
-    script = [f"drop view {name}; create table {name} as {view.sql};" for name, view in views().items() if name in wanted]
+def keep(connection: duckdb.DuckDBPyConnection, names: Collection[str], known: Mapping[str, str] | None = None) -> None:
+    """Makes tables of these views, which stay as they are computed now; the tables they read are there, but for those whose answers are `known`."""
+    known = known or {}
+    script = [f"drop view {name}; create table {name} as {known.get(name, view.sql)};" for name, view in views().items() if name in names]
     if script:
         _execute(connection, ["begin;", *script, "commit;"])
 

@@ -4,13 +4,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personascope.warehouse.asking import named
+from personascope.warehouse.asking import catalogue, named
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.stored import escaped, stored_rows
 from personascope.warehouse.asking.views import quoted, views
@@ -21,13 +22,14 @@ from personascope.warehouse.store.compact import FOLDER, Compact
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import is_locked
-from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, utc_now
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import SCRATCH
 from personascope.warehouse.store.staging import REPLACED
 
 LOW_DISK_GIB = 2.0
+SLACK = timedelta(minutes=1)  # by which clocks of machines differ
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
         yield from problems
         sound += not any(problem.level == "error" for problem in problems)
     yield Finding("ok", "runs", f"{sound} of {len(contents.runs)} runs are complete and unaltered")
+    yield from _clock(contents)
     yield from _rollups(lake)
     yield from _compact_files(lake, contents)
     yield from _staging(lake)
@@ -102,6 +105,16 @@ def _parquet_state(path: object, rows: int | None) -> str:
     return "readable" if rows in (None, found) else f"{found} rows instead of {rows}"
 
 
+def _clock(contents: Contents) -> Iterator[Finding]:
+    """Runs that were finished in the future: a clock here or where they were made is wrong, and which run is the newest is told by these times."""
+    now = utc_now()
+    ahead = max((run for run in contents.runs.values() if run.finished > now + SLACK), key=lambda run: run.finished, default=None)
+    if ahead is not None:
+        n = sum(run.finished > now + SLACK for run in contents.runs.values())
+        said = f"{n} {'run was' if n == 1 else 'runs were'} finished later than now by this clock, {ahead.run_id} at {ahead.finished:%Y-%m-%d %H:%M} UTC"
+        yield Finding("note", "clock", f"{said}: until then they count as newer than what is made now", "set this clock, or make them anew (--force)")
+
+
 def _rollups(lake: Lake) -> Iterator[Finding]:
     """Runs that were committed before a roll-up existed or was defined as it is now."""
     lacking: dict[str, int] = {}
@@ -128,7 +141,7 @@ def _compact_files(lake: Lake, contents: Contents) -> Iterator[Finding]:
 
 def _why_not_of_runs(lake: Lake, contents: Contents, compact: Compact) -> Iterator[str]:
     """What is wrong with compact files, by their hashes and by a hash of the rows of each run."""
-    alone = Contents({run_id: contents.runs[run_id] for run_id in compact.runs}, contents.strays)
+    alone = Contents(contents.runs.only(compact.runs), contents.strays)
     of_runs = stored_rows(lake, alone, named_runs=True)
     with duckdb.connect() as connection:
         for name, file in compact.tables.items():
@@ -180,10 +193,13 @@ def _catalogue(lake: Lake) -> Iterator[Finding]:
         yield Finding("error", "views", str(error))
     if lake.catalogue_path.is_file():
         try:
-            duckdb.connect(str(lake.catalogue_path), read_only=True).close()
-            yield Finding("ok", "catalogue", f"{lake.catalogue_path.name} opens")
+            outdated = catalogue.why_outdated(lake)
+            if outdated is None:
+                yield Finding("ok", "catalogue", f"{lake.catalogue_path.name} opens")
+            else:
+                yield Finding("error" if outdated[0] else "note", "catalogue", f"{lake.catalogue_path.name} {outdated[1]}", "personascope runs renew")
         except duckdb.Error as error:
-            yield Finding("error", "catalogue", str(error).splitlines()[0], "any personascope command rebuilds it; delete the file")
+            yield Finding("error", "catalogue", str(error).splitlines()[0], "delete the file; `personascope runs renew` writes it anew")
 
 
 def _queries(lake: Lake) -> Iterator[Finding]:

@@ -8,9 +8,8 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -33,6 +32,7 @@ _OF_ROWS = "statistics_propagation, join_order, compressed_materialization, proj
 _IS = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? ?= ?'([^']*)'\)?")
 _IS_IN = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? IN \(('[^']*'(?:, '[^']*')*)\)\)?")
 Bounds = dict[str, frozenset[str]]  # by column, the values that a row of a scan may have
+_Ranges = tuple[tuple[str, str], ...]  # smallest and largest text of a column in each row group of a file
 
 
 class Narrowing:
@@ -40,6 +40,7 @@ class Narrowing:
 
     def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int, empty: Collection[str] = ()) -> None:
         self._lake, self._contents, self._kept, self._memory, self._empty = lake, contents, kept, memory, empty
+        self._reach: dict[tuple[str, str], _Reach] = {}  # by table and column
         self._planner: duckdb.DuckDBPyConnection | None = None
         self._lock = threading.Lock()
 
@@ -60,7 +61,7 @@ class Narrowing:
             if all(known):
                 kept = self._may_hold(name, known)
                 if 2 * len(kept) <= len(contents.own_files.get(name, [])):
-                    few = Contents({run_id: contents.runs[run_id] for run_id in kept}, contents.strays)
+                    few = Contents(contents.runs.only(kept), contents.strays)
                     made = (
                         table_definitions(self._lake, few, named_runs=True, rows_first=True, names=[name])[name]
                         if kept
@@ -114,18 +115,52 @@ class Narrowing:
         for bounds in known:
             named = bounds.get("run_id")
             others = {column: values for column, values in bounds.items() if column != "run_id"}
-            of_these = holders if named is None else [run_id for run_id in holders if run_id in named]
-            found.update(run_id for run_id in of_these if all(self._in_range(run_id, name, column, values) for column, values in others.items()))
+            if named is None:
+                found.update(set(holders).intersection(*(self._reaching(name, column).those(values) for column, values in others.items())))
+            else:
+                of_these = [run_id for run_id in holders if run_id in named]
+                found.update(run_id for run_id in of_these if all(_is_in(self._ranges(run_id, name, column), values) for column, values in others.items()))
         return [run_id for run_id in holders if run_id in found]
 
-    def _in_range(self, run_id: str, name: str, column: str, values: frozenset[str]) -> bool:
-        """Whether a column of a run's file can hold one of the values; the hash of a committed file says that it is the one whose footer was read."""
-        file = self._contents.runs[run_id].tables.get(name)
+    def _reaching(self, name: str, column: str) -> "_Reach":
+        """What a column of each run's file of a table can hold, told once."""
+        if (name, column) not in self._reach:
+            self._reach[name, column] = _Reach({run_id: self._ranges(run_id, name, column) for run_id in self._contents.holders.get(name, [])})
+        return self._reach[name, column]
+
+    def _ranges(self, run_id: str, name: str, column: str) -> _Ranges | None:
+        """Smallest and largest text of a column in each row group of a run's file, None where that is not told; the state of the run says that the
+        file is the one whose footer was read."""
         try:
-            ranges = _ranges(f"{self._lake.run_folder(run_id)}/{name}.parquet", file.blake2 if file else "", column)
+            return _ranges(f"{self._lake.runs_folder}/{run_id}/{name}.parquet", self._contents.runs.met[run_id].state).get(column)
         except OSError:
-            return True
-        return ranges is None or any(low <= value <= high for low, high in ranges for value in values)
+            return None
+
+
+class _Reach:
+    """What a column of each run's file can hold, asked by value: the files that hold one value are most, and are not compared one by one."""
+
+    def __init__(self, ranges: Mapping[str, _Ranges | None]) -> None:
+        self._by_value: dict[str, set[str]] = defaultdict(set)
+        self._wide: dict[str, _Ranges] = {}
+        self._untold: set[str] = set()
+        for run_id, found in ranges.items():
+            if found is None:
+                self._untold.add(run_id)
+            elif all(low == high for low, high in found):
+                for low, _ in found:
+                    self._by_value[low].add(run_id)
+            else:
+                self._wide[run_id] = found
+
+    def those(self, values: Collection[str]) -> set[str]:
+        """The runs whose file can hold one of the values."""
+        wide = {run_id for run_id, ranges in self._wide.items() if _is_in(ranges, values)}
+        return wide.union(self._untold, *(self._by_value.get(value, ()) for value in values))
+
+
+def _is_in(ranges: _Ranges | None, values: Collection[str]) -> bool:
+    return ranges is None or any(low <= value <= high for low, high in ranges for value in values)
 
 
 def _planner(kept: Collection[str], memory: int, empty: Collection[str]) -> duckdb.DuckDBPyConnection:
@@ -171,23 +206,19 @@ def _bounds(filters: str | list[str]) -> Bounds:
     return found
 
 
-@lru_cache(maxsize=1 << 17)
-def _ranges(path: str, _hash: str, column: str) -> tuple[tuple[str, str], ...] | None:
-    """Smallest and largest text of a column in each row group of a file; None where a footer does not tell. Raises OSError."""
+@lru_cache(maxsize=1 << 16)
+def _ranges(path: str, _state: str) -> dict[str, _Ranges]:
+    """By column that questions are bound by, smallest and largest text in each row group of a file; without those of which a footer does not tell. Raises
+    OSError."""
     try:
-        footer = pq.read_metadata(Path(path))
-    except pa.ArrowException:
-        return None
-    names = [footer.schema.column(index).path for index in range(footer.num_columns)]
-    if column not in names:
-        return None
-    place = names.index(column)
-    found = []
-    for index in range(footer.num_row_groups):
-        statistics = footer.row_group(index).column(place).statistics
-        if statistics is None or not statistics.has_min_max:
-            return None
-        if not isinstance(statistics.min, str):
-            return None
-        found.append((statistics.min, statistics.max))
-    return tuple(found)
+        footer = pq.read_metadata(path)
+        places = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
+        groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+        told = {column: [groups_of.column(places[column]).statistics for groups_of in groups] for column in BOUND if column in places}
+        return {column: tuple((each.min, each.max) for each in found) for column, found in told.items() if all(map(_tells, found))}
+    except (pa.ArrowException, UnicodeDecodeError):
+        return {}
+
+
+def _tells(statistics: Any) -> bool:
+    return statistics is not None and statistics.has_min_max and isinstance(statistics.min, str)

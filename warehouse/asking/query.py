@@ -3,7 +3,7 @@
 import re
 import threading
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 
 import duckdb
 import polars as pl
@@ -52,7 +52,8 @@ class Warehouse:
         self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY, bool(self._kept))
         self._defined: set[str] = set()
         self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes, self._foundation.empty)
-        places = (self.lake.runs_folder, self.lake.root / FOLDER)
+        remembered = self._foundation.remembered
+        places = (self.lake.runs_folder, self.lake.root / FOLDER, *((remembered.folder,) if remembered else ()))
         folders = {spelt for place in places for spelt in (str(place), escaped(place))}  # DuckDB compares patterns as they stand
         allowed = ", ".join(quoted(folder) for folder in sorted(folders))
         blank = ", ".join(quoted(f"{file}{suffix}") for file in blank_files() for suffix in ("", ".wal"))
@@ -165,19 +166,37 @@ class Warehouse:
         wanted = set(views()) if everything else closure(words)
         checks = {name for name in wanted if views()[name].severity}
         in_turn = checks | set(SHARED) if len(checks) > TOGETHER and not everything else set()
+        kept = self._kept | in_turn
         with self._defining:
+            there = self._defined & kept
+            new = (wanted if everything else closure(words, there)) - self._defined
+            known = self._foundation.known(new & kept)
             try:
-                if everything:
-                    self._foundation.lay_all()
-                else:
-                    self._foundation.lay(query, wanted - self._defined)
-                keep(self._connection, (wanted - self._defined) & (self._kept | in_turn))
+                try:
+                    self._lay(query, known, new if everything else closure(words, there | known.keys()) - self._defined, kept, everything)
+                except (duckdb.IOException, duckdb.InvalidInputException, PersonascopeError):  # what was known may be damaged
+                    if not known:
+                        raise
+                    doubted, self._foundation.remembered = self._foundation.remembered, None
+                    self._lay(query, {}, new, kept, everything)
+                    if doubted is not None:
+                        doubted.forget()
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
                 raise PersonascopeError(f"the query failed: {str(error).strip()}") from error
-            self._defined |= wanted
         return bool(in_turn - self._kept)
+
+    def _lay(self, query: str, known: Mapping[str, str], wanted: set[str], kept: Set[str], everything: bool) -> None:
+        """Creates the tables behind a query and the views it wants, those that are kept as tables: what lies behind an answer that is `known` is not wanted."""
+        if everything:
+            self._foundation.lay_all()
+        else:
+            self._foundation.lay(query, wanted - known.keys())
+        keep(self._connection, wanted & kept, known)
+        self._defined |= wanted
+        if self.lake.names() == self._names:
+            self._foundation.remember(wanted & kept - known.keys())
 
     def columns(self, view: str) -> list[tuple[str, str]]:
         """Name and type of every column of a table or view."""

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +17,7 @@ from personascope.warehouse.store import notes
 from personascope.warehouse.store.committed import SCHEMA_RUN, Contents
 from personascope.warehouse.store.compact import FOLDER
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import Manifest
-from personascope.warehouse.store.rollups import outdated_of
+from personascope.warehouse.store.rollups import outdated_in
 from personascope.warehouse.store.schema import Table, tables
 
 NOTES = "run_notes"  # the table that people write, not runs
@@ -32,7 +32,7 @@ def table_definitions(
     `rows_first`, for connections that are made anew when the lake changes: DuckDB takes the rows of the first file, times the files, for those of a table, and
     orders joins by that. Where the file without rows comes first, it puts together first what grows with the square of the runs.
     """
-    lacking = _runs_that_lack(list(contents.runs.values()))
+    lacking = runs_that_lack(contents)
     script = {}
     for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first, names).items():
         script[name] = f"create view {name} as {_completed(tables()[name], stored, lacking[name]) if name in lacking else stored};"
@@ -43,8 +43,7 @@ def stored_rows(
     lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False, names: Collection[str] | None = None
 ) -> dict[str, str]:
     """By name of each table, or of these, the SELECT that gives the rows of its files, in the columns of the present version."""
-    manifests = list(contents.runs.values())
-    of_other_columns = _tables_of_other_columns(manifests)
+    of_other_columns = _tables_of_other_columns(contents)
     stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
     types_by_table, empty = table_types(), _tables_with_empty_files(lake)
     found = {}
@@ -58,7 +57,7 @@ def stored_rows(
         types = types_by_table[name]
         options, columns = "", ", ".join(_cast(column, types[column], True) if rows_first else f'"{column}"' for column in table.columns)
         if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
-            there |= {column for manifest in manifests if name in manifest.tables for column in manifest.tables[name].columns}
+            there |= {column for form in contents.by_form for column in form.columns.get(name, [])}
             options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types.items())
         source = f"read_parquet({_files(lake, contents, name, named_runs, rows_first, name in empty)}{options})" if there else "(select 1 where false)"
         found[name] = f"select {columns} from {source}"
@@ -140,16 +139,17 @@ def _completed(table: Table, stored: str, runs: list[str]) -> str:
     return f"{stored} where not {of_runs} union all by name (with {parents} select * from (\n{table.sql}))"
 
 
-def _tables_of_other_columns(manifests: list[Manifest]) -> set[str]:
+def _tables_of_other_columns(contents: Contents) -> set[str]:
     """Tables of which some run holds a file written under another set of columns; only those pay for union_by_name."""
-    known = {name: table.columns for name, table in tables().items()}
-    return {name for manifest in manifests for name, file in manifest.tables.items() if file.columns != known.get(name, file.columns)}
+    known = _present_columns()
+    return {name for form in contents.by_form for name, columns in form.columns.items() if columns != known.get(name, columns)}
 
 
-def _runs_that_lack(manifests: list[Manifest]) -> dict[str, list[str]]:
+@cache
+def _present_columns() -> dict[str, list[str]]:
+    return {name: table.columns for name, table in tables().items()}
+
+
+def runs_that_lack(contents: Contents) -> dict[str, list[str]]:
     """By name of a roll-up, the runs that should hold it as it is defined now and do not."""
-    found: dict[str, list[str]] = {}
-    for run_id, targets in outdated_of(manifests).items():
-        for target in targets:
-            found.setdefault(target.name, []).append(run_id)
-    return found
+    return contents.having({form: [target.name for target in outdated_in(form)] for form in contents.by_form})

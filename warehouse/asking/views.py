@@ -150,15 +150,15 @@ def _branch(check: str, view: str, fields: dict[str, str]) -> str:
     return f"""select '{check}' as "check", '{severity}' as severity, '{page}' as page, subject, finding, evidence from {view}"""
 
 
-def closure(names: Iterable[str]) -> set[str]:
-    """The views among `names` and every view they read, directly or not."""
+def closure(names: Iterable[str], known: Collection[str] = ()) -> set[str]:
+    """The views among `names` and every view they read, directly or not; nothing is read behind those whose answers are `known`."""
     found: set[str] = set()
     waiting = [name for name in names if name in views()]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += views()[name].reads & views().keys()
+            waiting += views()[name].reads & views().keys() if name not in known else ()
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from personascope.warehouse.asking.source import Asked
-from personascope.warehouse.asking.views import views
+from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.claims.judging import Agreement, Expected, Found, IncomparableError, Range, compare, same, show
 from personascope.warehouse.claims.nulls import expect_equivalence
 from personascope.warehouse.claims.reading import Claim
@@ -133,7 +133,7 @@ def _ask_quietly(warehouse: Asked, query: str) -> Any:
 
 def with_model(query: str, model: str | None) -> str:
     """The query with the name of the model in place of `$model`: what can be pasted into a shell."""
-    return query if model is None else query.replace("$model", f"'{model}'")
+    return query if model is None else query.replace("$model", quoted(model))
 
 
 def _over_nothing(warehouse: Asked, statement: Node | None, of_filters: bool = False) -> str:

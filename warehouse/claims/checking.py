@@ -1,6 +1,7 @@
 """Judges claims: asks the warehouse, holds the answer against what was published, and records the verdicts in the lake."""
 
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from personascope.warehouse.store.schema import tables
 EXTRACTOR = "claims"
 VERSION = 3
 TABLE = "claim_verdicts"
+_REUSED = "select finding from audit_checkpoint_name_reused where subject = $subject"
 MANY = 3  # claims of one view that are worth computing it as a whole
 VerdictWord = Literal["confirmed", "imprecise", "contradicted", "not derivable"]
 VERDICTS: tuple[VerdictWord, ...] = ("confirmed", "imprecise", "contradicted", "not derivable")
@@ -60,7 +62,8 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     """Verdicts on the claims of a study in their order, recorded in a run of kind `analysis`; claims and lake unchanged since the last check give its verdicts.
 
     With `sibling`, a checkpoint of the lake, the sentences that speak of a model are asked of that one instead: replications, recorded apart. Raises
-    PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected.
+    PersonascopeError that names the claim where a query fails, gives several rows, or gives a value of another kind than expected. In a lake that cannot be
+    written nothing is recorded.
     """
     warehouse = _warehouse(lake, claims)
     if sibling is not None:
@@ -70,11 +73,20 @@ def check(lake: Lake, study: str, claims: list[Claim], sibling: str | None = Non
     if (known := _recorded(lake, spec)) is not None:
         return _standing(lake, study, known, sibling)
     verdicts = [judge(warehouse, study, claim, sibling) for claim in claims]
+    if not lake.is_writable:
+        print(f"the lake {lake.root} cannot be written: these verdicts on {study} are not recorded in it", file=sys.stderr)
+        return verdicts
     with lake.start(spec, force=True, patience=PATIENCE) as writer:
         constants = {"lake_state": present["state"], "lake_runs": present["n_runs"]}
         rows = [_row(verdict) | constants | {"place": place} for place, verdict in enumerate(verdicts)]
         writer.write_part("verdicts", {TABLE: rows})
         writer.commit(dict(Counter(verdict.verdict for verdict in verdicts)))
+    if (newest := _last_check(lake, study, sibling)) not in (None, spec.run_id):
+        when = lake.manifest(newest).finished
+        print(
+            f"check {newest} of {study} was finished at {when:%Y-%m-%d %H:%M} UTC, later than now by this clock: views and reports show that one",
+            file=sys.stderr,
+        )
     return _standing(lake, study, verdicts, sibling)
 
 
@@ -88,7 +100,8 @@ def _standing(lake: Lake, study: str, verdicts: list[Verdict], sibling: str | No
         "select claim, standing, changed from checked_claims where study = $study and asked is not distinct from $asked", {"study": study, "asked": sibling}
     )
     known = {claim: (standing, changed) for claim, standing, changed in rows.rows()}
-    return [replace(each, standing=known[each.claim][0], changed=known[each.claim][1]) for each in verdicts]
+    nothing = None, None  # of a claim that the newest check has not
+    return [replace(each, standing=standing, changed=changed) for each in verdicts for standing, changed in [known.get(each.claim, nothing)]]
 
 
 def _warehouse(lake: Lake, claims: list[Claim]) -> WarehouseApart:
@@ -118,6 +131,9 @@ def _of_sibling(warehouse: Asked, study: str, claims: list[Claim], sibling: str)
     known = warehouse.select("select distinct checkpoint from checkpoints order by checkpoint")["checkpoint"].to_list()
     if sibling not in known:
         raise PersonascopeError(f"checkpoint {sibling!r} is not in this lake; {nearest(sibling, known)}")
+    several = warehouse.select(_REUSED, {"subject": sibling})["finding"].to_list()
+    if several:
+        raise PersonascopeError(f"checkpoint {sibling!r} {several[0]}; expected the name of one model, of which a sentence can speak")
     asked = [claim for claim in claims if claim.model and claim.model.checkpoint != sibling]
     if not asked:
         raise PersonascopeError(f"study {study}: none of its {len(claims)} claims can be asked of {sibling}; expected claims that name the model they speak of")
@@ -158,7 +174,9 @@ def judge(warehouse: Asked, study: str, claim: Claim, sibling: str | None = None
     else:
         narrower = "" if foreign else _narrower(warehouse, claim, model)
         if answer.found is None:
-            word, parts = "not derivable", [foreign or answer.undecided or f"missing: {claim.needs or answer.nothing or _rows_of(claim.query)}", narrower]
+            nothing = answer.nothing or _rows_of(claim.query)
+            missing = f"missing: {claim.needs or nothing}" if sibling is None else f"missing of {sibling}: {nothing}"  # what it needs is said of its own model
+            word, parts = "not derivable", [foreign or answer.undecided or missing, narrower]
         else:
             word, parts = ("imprecise" if narrower else "contradicted"), [narrower]
     return Verdict(
@@ -187,13 +205,15 @@ def fingerprint(claim: Claim) -> str:
 def _foreign(warehouse: Asked, model: SpokenOf) -> str:
     """What rows of that name are where they are not of the model that is spoken of; empty where they are its own, or there are none."""
     others = warehouse.select(
-        "select distinct id, revision from checkpoints where checkpoint = $name and (id <> $id or revision is distinct from $revision) order by all limit 1",
+        "select distinct id, revision, quantisation from checkpoints "
+        "where checkpoint = $name and (id <> $id or revision is distinct from $revision or quantisation is not null) order by all limit 1",
         {"name": model.checkpoint, "id": model.id, "revision": model.revision},
     )
     if others.is_empty():
         return ""
-    identifier, revision = others.row(0)
-    return f"{model.checkpoint} in this lake is {identifier} at {revision}; the sentence speaks of {model.id} at {model.revision}"
+    identifier, revision, rounded = others.row(0)
+    weights = f" with weights in {rounded}" if rounded else ""
+    return f"{model.checkpoint} in this lake is {identifier} at {revision}{weights}; the sentence speaks of {model.id} at {model.revision}"
 
 
 def _narrower(warehouse: Asked, claim: Claim, model: str | None) -> str:

@@ -186,7 +186,8 @@ def read_claims(path: Path | str) -> list[Claim]:
         raise PersonascopeError(f"{path}: {error}") from error
     entries = document.get("claims", []) if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise PersonascopeError(f"{path}: expected the key `claims` with a list of claims, found {type(document if entries is None else entries).__name__}")
+        found = document if entries is None else entries
+        raise PersonascopeError(f"{path}: expected the key `claims` with a list of claims, found {'nothing' if found is None else type(found).__name__}")
     shared = {"model": document["model"]} if isinstance(document, dict) and document.get("model") is not None else {}
     claims = [_read_claim(path, number, shared | entry if isinstance(entry, dict) else entry) for number, entry in enumerate(entries, 1)]
     twice = [name for name, n in Counter(claim.id for claim in claims).items() if n > 1]

@@ -13,10 +13,12 @@ from rich.console import Console
 
 from personascope.warehouse.drawing import cells, terminal
 from personascope.warehouse.drawing.markup import pipe_table
+from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.staging import is_disk_full
 
 Format = Literal["auto", "table", "line", "csv", "json", "markdown", "parquet"]
+ENDINGS: dict[str, Format] = {"": "csv", ".csv": "csv", ".txt": "csv", ".json": "json", ".md": "markdown", ".parquet": "parquet"}
 UNBOUNDED = 10_000  # characters of a line where there is no terminal
 
 
@@ -25,6 +27,9 @@ def write_rows(rows: pl.DataFrame, format: Format, output: Path | None = None, s
 
     Raises PersonascopeError where the file cannot be written.
     """
+    rows = cells.whole(rows)
+    if format == "json" and (n := cells.n_not_finite(rows)):
+        print(f"{count(n, 'number')} that {'is' if n == 1 else 'are'} infinite or NaN: null in JSON, which has no such numbers", file=sys.stderr)
     if output is not None:
         write_file(output, _encoded(rows, format, safe))
         print(f"{len(rows)} rows in {output}", file=sys.stderr)
@@ -83,6 +88,9 @@ def markdown(rows: pl.DataFrame) -> str:
 
 
 def format_of(output: Path | None) -> Format:
-    """The format that the ending of a file asks for: CSV without another."""
-    formats: dict[str, Format] = {".json": "json", ".md": "markdown", ".parquet": "parquet"}
-    return formats.get(output.suffix, "csv") if output else "csv"
+    """The format that the ending of a file asks for: CSV without one. Raises PersonascopeError for an ending that asks for something else."""
+    suffix = output.suffix.lower() if output else ""
+    if suffix not in ENDINGS:
+        known = ", ".join(filter(None, ENDINGS))
+        raise PersonascopeError(f"{output}: rows are not written as {suffix}; expected an ending of {known}, or the format itself (--format)")
+    return ENDINGS[suffix]

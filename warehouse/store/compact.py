@@ -11,7 +11,6 @@ import stat
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from personascope.warehouse.errors import one_line
 from personascope.warehouse.store.looked_at import AT_ONCE, Looked, mark_of
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, TableFile
+from personascope.warehouse.store.met import Runs
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.soundness import LARGEST_MANIFEST, is_name
 
@@ -44,25 +44,19 @@ class Compact(BaseModel):
         return sum(file.bytes for file in self.tables.values())
 
 
-def state_of(run: Manifest) -> str:
-    """Sixteen characters that change when a run is made anew or its roll-ups are renewed."""
-    parts = [run.finished.isoformat(), *(file.blake2 for _, file in sorted(run.tables.items()))]
-    return blake2b(" ".join(parts).encode(), digest_size=8).hexdigest()
-
-
 def tables_of(runs: Mapping[str, Manifest]) -> list[str]:
     """The tables of the present version that hold rows of these runs in small files, in the order of the schema.
 
     A file of more than LARGE bytes costs many times more to read than to open, so that nothing is gained where files of a table are of that size.
     """
     sizes: dict[str, list[int]] = {name: [0] for name in MADE_OF_THE_MANIFEST}
-    for run in runs.values():
-        for name, file in run.tables.items():
-            sizes.setdefault(name, []).append(file.bytes)
+    for run in Runs.of(runs).met.values():
+        for name, n_bytes in zip(run.form.columns, run.bytes, strict=True):
+            sizes.setdefault(name, []).append(n_bytes)
     return [name for name in tables() if name in sizes and sum(sizes[name]) <= LARGE * len(sizes[name])]
 
 
-def look(folder: Path, runs: Mapping[str, Manifest]) -> tuple[tuple[Compact, ...], dict[str, str]]:
+def look(folder: Path, runs: Runs) -> tuple[tuple[Compact, ...], dict[str, str]]:
     """The compact files that stand for runs, no run in two of them, and by name of the others why they are not read."""
     found, stale = [], {}
     for entry in _entries(folder):
@@ -113,19 +107,19 @@ def _parsed(path: str, _inode: int, _changed: int, _size: int) -> Compact:
     return Compact.model_validate_json(Path(path).read_bytes())
 
 
-def _why_stale(compact: Compact, runs: Mapping[str, Manifest], taken: set[str]) -> str | None:
+def _why_stale(compact: Compact, runs: Runs, taken: set[str]) -> str | None:
     """Why a compact file does not stand for its runs as they are, in a few words."""
     for run_id, state in compact.runs.items():
         if run_id not in runs:
             return f"run {run_id[:80]} was deleted" if is_name(run_id) else "it names what can be no run"
-        if state_of(runs[run_id]) != state:
+        if runs.met[run_id].state != state:
             return f"run {run_id} was made anew or renewed"
         if run_id in taken:
             return f"run {run_id} is compact in a later one"
     known = tables()
     if any(name not in known or file.columns != known[name].columns for name, file in compact.tables.items()):
         return "its tables have other columns in this version"
-    missing = set(tables_of({run_id: runs[run_id] for run_id in compact.runs})) - compact.tables.keys()
+    missing = set(tables_of(runs.only(compact.runs))) - compact.tables.keys()
     return f"it lacks the table {min(missing)}" if missing else None
 
 

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.store.compact import FOLDER, SAYS, Compact, state_of, tables_of
+from personascope.warehouse.store.compact import FOLDER, SAYS, Compact, tables_of
 from personascope.warehouse.store.hashing import file_hash, stable_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Manifest, utc_now
+from personascope.warehouse.store.met import state_of
 from personascope.warehouse.store.parquet import row_group, write_table
 from personascope.warehouse.store.schema import Table, table, tables
 from personascope.warehouse.store.scratch import scratch

@@ -1,6 +1,7 @@
 """The lake: a folder of committed runs, each published by one rename, so that a reader sees all of a run or nothing."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -23,6 +24,7 @@ from personascope.warehouse.store.hashing import stable_hash
 from personascope.warehouse.store.locks import LOOKING, POLL, RunBusyError, is_locked, take_lock
 from personascope.warehouse.store.looked_at import Looked, Mark, mark_of
 from personascope.warehouse.store.manifest import MANIFEST, Manifest, RunSpec
+from personascope.warehouse.store.met import Runs
 from personascope.warehouse.store.parquet import write_schema_file
 from personascope.warehouse.store.schema import Table, table, tables
 from personascope.warehouse.store.scratch import SCRATCH, drop_scratch, scratch
@@ -50,6 +52,8 @@ class Lake:
         self.root = Path(root).expanduser().absolute()
         if (self.root / BUCKET_MARK).exists():
             raise PersonascopeError(f"lake {root}: a bucket, which is not asked itself; `personascope lake pull {root} --lake FOLDER` mirrors it in a lake")
+        if "\\" in str(self.root):
+            raise PersonascopeError(f"lake {self.root}: holds a backslash, which DuckDB takes for the end of a folder's name; expected a path without one")
         self.runs_folder = self.root / "runs"
         self.staging_folder = self.root / STAGING
         self.catalogue_path = self.root / "warehouse.duckdb"
@@ -84,6 +88,11 @@ class Lake:
     @classmethod
     def existing(cls, root: Path | str) -> "Lake":
         """The lake at `root` for reading; raises PersonascopeError where there is none."""
+        return cls.existing_with_contents(root)[0]
+
+    @classmethod
+    def existing_with_contents(cls, root: Path | str) -> "tuple[Lake, Contents]":
+        """The same, and what lies in it, which was looked at anyway."""
         lake = cls(root)
         if not lake.runs_folder.is_dir():
             raise PersonascopeError(f"lake {lake.root}: no lake here (no runs/ folder); `personascope demo` makes one, --lake names another")
@@ -94,7 +103,8 @@ class Lake:
             raise PersonascopeError(f"lake {lake.root}: cannot be read ({error.strerror}); expected a folder you may read (--lake)") from error
         if not is_current:
             with suppress(PersonascopeError):  # one of another version that cannot be written is read as it is
-                return cls.open(root)
+                opened = cls.open(root)
+                return opened, opened.contents()
         try:
             lake._bring_back()
             lake._drop_leftovers()
@@ -105,8 +115,14 @@ class Lake:
                 f"left out: run {run_id} lies in {lake.staging_folder / (REPLACED + run_id)} and cannot be put back; its lake cannot be written",
                 file=sys.stderr,
             )
-        name_strays(lake.runs_folder, lake.contents().strays)
-        return lake
+        contents = lake.contents()
+        name_strays(lake.runs_folder, contents.strays)
+        return lake, contents
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this user may write into it, as far as the system says."""
+        return os.access(self.staging_folder if self.staging_folder.is_dir() else self.root, os.W_OK)
 
     def _refuse_links(self) -> None:
         """Raises PersonascopeError where the lake's own folders lead out of it: what is read, written and cleared away would lie elsewhere."""
@@ -196,16 +212,16 @@ class Lake:
     def contents(self) -> Contents:
         """What lies in the lake: committed runs with their manifests, strays, which are left out everywhere, and compact files of runs."""
         if not self._is_made:
-            return Contents({}, ())
+            return Contents(Runs({}), ())
         found = look(self.runs_folder)
         compacts, stale = compact.look(self.root / compact.FOLDER, found.runs)
         return replace(found, compacts=compacts, stale=stale) if compacts or stale else found
 
-    def names(self) -> dict[str, Mark]:
+    def names(self) -> Mapping[str, Mark]:
         """The runs folder and every entry of it with their marks: another one says that a run was added, removed or replaced; compact files likewise."""
         found = names(self.runs_folder)
         with suppress(FileNotFoundError, NotADirectoryError):
-            found |= {f"{compact.FOLDER}/{name}": mark for name, mark in names(self.root / compact.FOLDER).items()}
+            return {**found, **{f"{compact.FOLDER}/{name}": mark for name, mark in names(self.root / compact.FOLDER).items()}}
         return found
 
     def is_changed(self, before: Mapping[str, Mark]) -> bool:

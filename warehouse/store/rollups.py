@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from personascope.warehouse.store.manifest import Manifest, TableFile
+from personascope.warehouse.store.met import Form, form_of
 from personascope.warehouse.store.parquet import row_group, summing, write_table
 from personascope.warehouse.store.schema import Table, tables
 
@@ -26,22 +27,13 @@ def derivable(names: Iterable[str]) -> list[Table]:
 
 def outdated(manifest: Manifest) -> list[Table]:
     """The roll-ups that a committed run should hold and lacks, or holds by another definition."""
-    stored = [name for name in manifest.tables if name in tables() and not tables()[name].rollup_of]
-    made = {name: file.definition for name, file in manifest.tables.items()}
-    return [target for target in derivable(stored) if made.get(target.name) != target.definition]
+    return outdated_in(form_of(manifest))
 
 
-def outdated_of(manifests: Iterable[Manifest]) -> dict[str, list[Table]]:
-    """By name of a run its outdated roll-ups, of the runs that have any; runs that hold the same tables by the same definitions are judged once."""
-    judged: dict[tuple[tuple[str, str | None], ...], list[Table]] = {}
-    found = {}
-    for manifest in manifests:
-        made = tuple((name, file.definition) for name, file in manifest.tables.items())
-        if made not in judged:
-            judged[made] = outdated(manifest)
-        if judged[made]:
-            found[manifest.run_id] = judged[made]
-    return found
+def outdated_in(form: Form) -> list[Table]:
+    """The same of every run of a form."""
+    stored = [name for name in form.definitions if name in tables() and not tables()[name].rollup_of]
+    return [target for target in derivable(stored) if form.definitions.get(target.name) != target.definition]
 
 
 def differing(held: Mapping[str, str], other: Mapping[str, str]) -> str | None:

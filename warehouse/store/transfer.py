@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ def with_inputs(lake: Lake, run_ids: list[str]) -> list[str]:
     return inputs_first(runs, run_ids)
 
 
-def inputs_first(runs: dict[str, Manifest], run_ids: Iterable[str]) -> list[str]:
+def inputs_first(runs: Mapping[str, Manifest], run_ids: Iterable[str]) -> list[str]:
     """Some of `runs` and what they were made of, as far as it is among them, each behind what it was made of."""
     makers = _makers(runs)
     ordered: list[str] = []
@@ -86,7 +86,7 @@ def inputs_first(runs: dict[str, Manifest], run_ids: Iterable[str]) -> list[str]
     return ordered
 
 
-def _makers(runs: dict[str, Manifest]) -> dict[tuple[str, str], list[str]]:
+def _makers(runs: Mapping[str, Manifest]) -> dict[tuple[str, str], list[str]]:
     """Runs that made or recorded a checkpoint, and those that brought a prompt set in, by its name and hash."""
     found: dict[tuple[str, str], list[str]] = {}
     for run_id, run in runs.items():
@@ -97,7 +97,7 @@ def _makers(runs: dict[str, Manifest]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _needed(run: Manifest, runs: dict[str, Manifest], makers: dict[tuple[str, str], list[str]]) -> list[str]:
+def _needed(run: Manifest, runs: Mapping[str, Manifest], makers: dict[tuple[str, str], list[str]]) -> list[str]:
     """The runs of the lake that one was made of directly."""
     found = {each for each in run.inputs if each in runs}
     for name in {run.checkpoint or "", trained_name(run.checkpoint or "")}:

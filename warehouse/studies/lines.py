@@ -49,7 +49,7 @@ def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     except PersonascopeError as error:
         raise PersonascopeError(f"{path}: {error}; expected {expected}") from error
     if not isinstance(document, dict):
-        raise PersonascopeError(f"{path}: found {type(document).__name__}, expected {expected}")
+        raise PersonascopeError(f"{path}: found {'nothing' if document is None else type(document).__name__}, expected {expected}")
     return document
 
 

@@ -89,10 +89,16 @@ def study_names() -> list[str]:
 
 def study_path(reference: str) -> Path:
     """The file of the study of that name, or the .yaml file as typed; raises PersonascopeError where there is none."""
-    path = Path(reference) if reference.endswith((".yaml", ".yml")) else STUDIES_FOLDER / f"{reference}.yaml"
+    typed = Path(reference)
+    is_file_name = reference.endswith((".yaml", ".yml"))
+    path = typed if is_file_name else STUDIES_FOLDER / f"{reference}.yaml"
     with suppress(OSError):  # a name too long for the system
         if path.is_file():
             return path
+        if typed.is_file():
+            raise PersonascopeError(f"{reference}: expected a study file, whose name ends in .yaml")
+        if is_file_name:
+            raise PersonascopeError(f"{reference}: {'is a folder' if typed.is_dir() else 'no such file'}; expected a study file, or the name of a study")
     expected = f"expected one of {', '.join(study_names())}, or a .yaml file"
     raise PersonascopeError(f"study {reference!r} is unknown; {nearest(reference, study_names(), expected)}")
 
