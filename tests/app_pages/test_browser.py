@@ -226,7 +226,8 @@ def walk(names: list[str]) -> list[str]:
     left = {name: [other for other in names if other != name] for name in names}
     if len(names) % 2 == 0:  # an odd number of ways leads to every name: half of them, but for the two ends, are gone twice
         for one, other in zip(names[1:-1:2], names[2:-1:2], strict=True):
-            left[one].append(other), left[other].append(one)
+            left[one].append(other)
+            left[other].append(one)
     done, path = [names[0]], list[str]()
     while done:
         if left[here := done[-1]]:
