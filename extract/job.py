@@ -126,6 +126,11 @@ class Extractor(ABC, Generic[T]):
         return tokenizer
 
     @property
+    def gpus(self) -> int:
+        """How many GPUs a process that computes parts of this run takes, where there are any."""
+        return 1
+
+    @property
     def _renders(self) -> bool:
         """Whether this run puts prompts through the chat template, as far as its settings tell."""
         return getattr(self.settings, "form", None) != "raw" and not (self.reads_tokens and self.job.tokens_from)

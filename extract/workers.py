@@ -173,17 +173,26 @@ class PartsHands(Hands):
 class FleetWorkers(Workers):
     """The workers of a command; the fleet is opened when the first run needs it."""
 
-    def __init__(self, fleet: Callable[[], Fleet], choices: Choices, models: Models, is_remote: bool) -> None:
-        """`models` are those of this process, which answer for workers too unless these may be elsewhere (`is_remote`)."""
+    def __init__(self, fleet: Callable[[int], Fleet], choices: Choices, models: Models, is_remote: bool) -> None:
+        """`fleet` opens one whose workers take so many GPUs each. `models` are those of this process, which answer for workers too unless these may be
+        elsewhere (`is_remote`)."""
         self._open, self._models, self.choices, self.is_remote = fleet, models, choices, is_remote
         self._fleet: Fleet | None = None
+        self._gpus = 1
         self._dtypes: dict[Checkpoint, str] = {}
         self._device: tuple[str, float | None] | None = None
 
     @property
     def fleet(self) -> Fleet:
-        self._fleet = self._fleet or self._open()
+        self._fleet = self._fleet or self._open(self._gpus)
         return self._fleet
+
+    def taking(self, gpus: int) -> FleetWorkers:
+        """These workers, from now on with so many GPUs each: those that have another number of them end."""
+        if gpus != self._gpus:
+            self.close()
+            self._gpus = gpus
+        return self
 
     def dtype(self, checkpoint: Checkpoint) -> str:
         if not self.is_remote:
@@ -202,7 +211,7 @@ class FleetWorkers(Workers):
         if parts < 2 and not self.is_remote and self._models.device.value == "cpu":
             return OwnHands(extractor, writer)
         self._models.release()
-        return PartsHands(self.fleet, self.choices, extractor, writer, parts)
+        return PartsHands(self.taking(extractor.gpus).fleet, self.choices, extractor, writer, parts)
 
     def close(self) -> None:
         """Ends the workers, so that others find their devices free; the next run that needs some opens a fleet anew."""
@@ -232,8 +241,8 @@ def open_workers(typed: int | None, choices: ModelChoices, models: Models, say: 
         raise PersonascopeError(f"{f'{typed} workers' if typed else ADDRESS} need Ray, which is not installed: pip install 'personascope[ray]'")
     on_gpus = None if not kind and is_remote else (kind or models.device.value.partition(":")[0]) == "cuda"
 
-    def opened() -> Fleet:
-        fleet = Fleet.open(wanted, on_gpus, say, None if cells is None or is_remote else cell_threads(typed, models.device.value))
+    def opened(gpus: int) -> Fleet:
+        fleet = Fleet.open(wanted, on_gpus, say, None if cells is None or is_remote else cell_threads(typed, models.device.value), gpus)
         say(fleet.sizing.reason)
         return fleet
 

@@ -48,13 +48,14 @@ class CellOutcome(NamedTuple):
 class Phase(NamedTuple):
     """What is done of all cells before any of them goes on: the training where `start` is None, and the steps of a cell from `start` to `stop`.
 
-    `at_once`: how many cells are sampled together, by one engine.
+    `at_once`: how many cells are sampled together, by one engine; `gpus`: how many a worker takes, where there are any.
     """
 
     start: int | None
     stop: int
     title: str = ""
     at_once: int = 1
+    gpus: int = 1
 
 
 def phases_of(step: GridStep, typed: Mapping[str, Any]) -> list[Phase]:
@@ -62,8 +63,8 @@ def phases_of(step: GridStep, typed: Mapping[str, Any]) -> list[Phase]:
 
     `typed` are settings of the command line, which may choose another engine.
     """
-    settings = [resolve_step(each, typed)[0] if each.reader != "parent" else None for each in step.cells]
-    sampling = [each.adapters if isinstance(each, CompletionSettings) and each.engine == "vllm" else None for each in settings]
+    engines = _engines(step, typed)
+    sampling = [engine.adapters if engine and each.reader != "parent" else None for each, engine in zip(step.cells, engines, strict=True)]
     phases: list[Phase] = []
     start, is_first = 0, True
     for sampled, group in itertools.groupby(adapters is not None for adapters in sampling):
@@ -72,14 +73,24 @@ def phases_of(step: GridStep, typed: Mapping[str, Any]) -> list[Phase]:
             phases.append(Phase(None, 0, "trained"))
         at_once = min(filter(None, sampling[start:stop]), default=1)
         title = "sampled by vLLM" if sampled else "trained and read" if is_first else "read"
-        phases.append(Phase(None if is_first and not sampled else start, stop, title, at_once))
+        phases.append(Phase(None if is_first and not sampled else start, stop, title, at_once, _gpus(engines[start:stop])))
         start, is_first = stop, False
-    return phases if any(sampling) else [whole(step)]
+    return phases if any(sampling) else [whole(step, typed)]
 
 
-def whole(step: GridStep) -> Phase:
+def whole(step: GridStep, typed: Mapping[str, Any] | None = None) -> Phase:
     """Every cell from its training to its last step."""
-    return Phase(None, len(step.cells))
+    return Phase(None, len(step.cells), gpus=_gpus(_engines(step, typed or {})))
+
+
+def _engines(step: GridStep, typed: Mapping[str, Any]) -> list[CompletionSettings | None]:
+    """The settings of the steps of a cell that sample with vLLM; None for the others."""
+    settings = [resolve_step(each, typed)[0] for each in step.cells]
+    return [each if isinstance(each, CompletionSettings) and each.engine == "vllm" else None for each in settings]
+
+
+def _gpus(engines: Sequence[CompletionSettings | None]) -> int:
+    return max((each.vllm.gpus for each in engines if each), default=1)
 
 
 @dataclass(frozen=True)

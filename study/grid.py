@@ -55,13 +55,13 @@ def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total
     say(f"{len(cells)} of {total} cells to do{'' if workers else _alone(bench, len(cells))}")
     parent = bench.checkpoint(setup.step.parent)
     on_cluster = workers is not None and workers.is_remote  # where a cell may find its adapter on its own machine alone
-    phases = phases_of(setup.step, bench.state.options.settings) if len(cells) > 1 and not on_cluster else [whole(setup.step)]
+    phases = phases_of(setup.step, bench.state.options.settings) if len(cells) > 1 and not on_cluster else [whole(setup.step, bench.state.options.settings)]
     works = [CellWork(setup, cell, phases[0]) for cell in cells]
     try:
         for phase, following in zip(phases, [*phases[1:], None], strict=True):
             going_on, tally = [], Tally()
             outcomes = (
-                spread_cells(workers, bench.lake.staging_folder, parent, bundled(works, phase.at_once, workers))
+                spread_cells(workers.taking(phase.gpus), bench.lake.staging_folder, parent, bundled(works, phase.at_once, workers))
                 if workers
                 else _in_this_process(bench, works, phase.at_once, tally)
             )

@@ -173,3 +173,8 @@ def counting(folder: Path, lake: str = "lake", dtype: str = "float32", workers: 
     models: Any = FakeModels(dtype)
     job = Job(Lake.open(folder / lake), weights(folder / "weights"), models, batch_tokens=10, workers=workers, say=say or (lambda line: None))
     return Counting(CountingSettings(folder=folder, **settings), job)
+
+
+def visible_gpus() -> list[str]:
+    """Which GPUs Ray lets this process see."""
+    return os.environ["CUDA_VISIBLE_DEVICES"].split(",")

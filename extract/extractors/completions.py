@@ -98,6 +98,10 @@ class Completions(ReadingExtractor[Sampled]):
         tokens = repeats * texts.tokens + n * settings.max_new_tokens
         return Workload(tokens, {"examples": texts.n, "completions": n, "marker_flags": n}, {"completions": 2.0 * tokens / max(n, 1)})
 
+    @property
+    def gpus(self) -> int:
+        return self.settings.vllm.gpus
+
     @cached_property
     def engine(self) -> Engine:
         settings, job = self.settings, self.job

@@ -38,6 +38,11 @@ class VllmChoices(NamedTuple):
     quantization: str | None = None
 
     @property
+    def gpus(self) -> int:
+        """GPUs that an engine takes together."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """What of it is no default of vLLM's, under the names of its engine arguments."""
         typed = zip(_ARGUMENTS, self, VllmChoices(), strict=True)

@@ -57,10 +57,10 @@ class Fleet:
     hands: list[_Hand] = field(default_factory=list)
 
     @classmethod
-    def open(cls, workers: int | None, on_gpus: bool | None, say: Callable[[str], None], threads: int | None = None) -> Fleet:
+    def open(cls, workers: int | None, on_gpus: bool | None, say: Callable[[str], None], threads: int | None = None, gpus: int = 1) -> Fleet:
         """A fleet on the cluster that RAY_ADDRESS names, or on this machine alone; raises PersonascopeError where neither can be had.
 
-        `workers` and `threads` of each: as many as typed and at most, else as `size` finds.
+        `workers`, and `threads` and `gpus` of each: as many as typed and at most, else as `size` finds.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # a command's workers are no less urgent than the command
@@ -86,7 +86,7 @@ class Fleet:
                 signal.signal(number, handler)
         machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
         try:
-            return cls(size(machines, workers, on_gpus, threads), say, started)
+            return cls(size(machines, workers, on_gpus, threads, gpus), say, started)
         except PersonascopeError:
             if started:
                 ray.shutdown()

@@ -17,11 +17,12 @@ class Sizing(NamedTuple):
     reason: str
 
 
-def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bool | None = None, most: int | None = None) -> Sizing:
+def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bool | None = None, most: int | None = None, each: int = 1) -> Sizing:
     """The workers for a cluster of machines with so many `CPU` and `GPU` each: as many as typed, else one per GPU, or one per machine where there is none.
 
     More workers than GPUs or cores share them. `on_gpus`: whether GPUs are used (default: where there are any); `most`: threads that a worker may have where
-    they are not. Raises PersonascopeError where GPUs are asked for and there are none.
+    they are not; `each`: GPUs of one machine that a worker takes, where it takes several, and then there are no more workers than find theirs. Raises
+    PersonascopeError where GPUs are asked for and there are none, or no machine has as many.
     """
     used = [each for each in machines if each.get("GPU") or each.get("CPU")]
     cores = [int(each.get("CPU", 0)) for each in used]
@@ -30,6 +31,17 @@ def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bo
     if on_gpus and not gpus:
         raise PersonascopeError(
             f"device cuda was asked for, but the cluster ({_counted(len(machines), 'machine')}) has no GPU: type cpu, or leave the device out."
+        )
+    if gpus and on_gpus is not False and each > 1:
+        places = [own // each for own in devices]
+        if not any(places):
+            raise PersonascopeError(
+                f"vLLM is to take {each} GPUs together (tensor_parallel times pipeline_parallel), but no machine has more than {max(devices)}; expected fewer"
+            )
+        width = min(typed or sum(places), sum(places))
+        threads = min(max(1, own // there) for own, there in zip(cores, places, strict=True) if there)
+        return Sizing(
+            width, 0, each, threads, f"{_counted(width, 'worker')} with {each} GPUs each, of {gpus} on {_counted(sum(map(bool, devices)), 'machine')}"
         )
     if gpus and on_gpus is not False:
         width = typed or gpus

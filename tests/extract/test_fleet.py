@@ -9,11 +9,11 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from fleet_tasks import FakeCell, FakeCells, FakeChoices, FakeModels, counting
+from fleet_tasks import FakeCell, FakeCells, FakeChoices, FakeModels, counting, visible_gpus
 from personascope.extract.job import run
 from personascope.extract.weights.on_device import ModelChoices
 from personascope.extract.workers import FleetWorkers, PartsSetup, open_workers
@@ -38,7 +38,7 @@ from personascope.extract.job import run
 from personascope.extract.workers import FleetWorkers
 from personascope.ingest.fleet.fleet import Fleet
 fleet = Fleet.open(2, None, print)
-run(counting(Path(sys.argv[1]), workers=FleetWorkers(lambda: fleet, FakeChoices(), FakeModels("float32"), True), deeds={deeds!r}))
+run(counting(Path(sys.argv[1]), workers=FleetWorkers(lambda gpus: fleet, FakeChoices(), FakeModels("float32"), True), deeds={deeds!r}))
 """
 
 
@@ -67,7 +67,7 @@ def workers(fleet) -> Any:
 
 def crew(fleet, dtype: str = "float32") -> FleetWorkers:
     models: Any = FakeModels("float32")
-    return FleetWorkers(lambda: fleet, FakeChoices(dtype), models, is_remote=True)
+    return FleetWorkers(lambda gpus: fleet, FakeChoices(dtype), models, is_remote=True)
 
 
 def hashes(made) -> dict[str, str]:
@@ -289,6 +289,42 @@ def test_threads_of_a_worker_may_have_a_limit():
 def test_gpus_that_are_asked_for_must_be_there():
     with pytest.raises(PersonascopeError, match=r"the cluster \(1 machine\) has no GPU: type cpu"):
         size([{"CPU": 2}], None, True)
+    with pytest.raises(PersonascopeError, match=r"take 4 GPUs together .*, but no machine has more than 2; expected fewer$"):
+        size([{"CPU": 8, "GPU": 2}] * 4, None, True, each=4)
+
+
+@pytest.mark.parametrize(
+    ("machines", "typed", "expected"),
+    [
+        ([{"CPU": 16, "GPU": 8}], None, (2, 0, 4, 8)),
+        ([{"CPU": 16, "GPU": 8}], 8, (2, 0, 4, 8)),
+        ([{"CPU": 16, "GPU": 8}], 1, (1, 0, 4, 8)),
+        ([{"CPU": 16, "GPU": 6}, {"CPU": 8, "GPU": 4}, {"CPU": 4, "GPU": 2}, {"CPU": 4}], None, (2, 0, 4, 8)),
+    ],
+)
+def test_workers_whose_engine_takes_several_gpus_of_a_machine_are_as_many_as_find_theirs(machines, typed, expected):
+    assert size(machines, typed, True, each=4)[:4] == expected
+
+
+@pytest.mark.slow(8)
+def test_an_engine_over_several_gpus_asks_ray_for_them(cluster):
+    machine = cluster.add_node(num_cpus=1, num_gpus=5)
+    cluster.wait_for_nodes()
+    opened = []
+
+    def open_fleet(gpus: int) -> Fleet:
+        opened.append(Fleet.open(None, True, lambda line: None, gpus=gpus))
+        return opened[-1]
+
+    workers = FleetWorkers(open_fleet, FakeChoices("float32"), cast(Any, FakeModels("float32")), is_remote=True)
+    try:
+        assert len(workers.fleet.ask(visible_gpus)) == 1 and workers.fleet.sizing.width == 5
+        assert workers.taking(1).fleet is opened[0] and len(opened) == 1
+        assert len(workers.taking(2).fleet.ask(visible_gpus)) == 2 and opened[1].sizing[:3] == (2, 0, 2)
+        assert not opened[0].hands, "those with one GPU each have gone"
+    finally:
+        workers.close()
+        cluster.remove_node(machine)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +373,7 @@ def test_cells_have_a_worker_per_gpu_or_core_and_none_is_idle(monkeypatch, typed
     monkeypatch.setattr("personascope.extract.workers.has_ray", lambda: ray)
     asked: list[tuple[int, int | None]] = []
 
-    def opened(width: int, on_gpus: bool, say: Any, threads: int | None) -> Any:
+    def opened(width: int, on_gpus: bool, say: Any, threads: int | None, gpus: int) -> Any:
         asked.append((width, threads))
         return SimpleNamespace(sizing=SimpleNamespace(reason=""))
 

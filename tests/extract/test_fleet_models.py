@@ -52,7 +52,7 @@ def test_every_table_is_that_of_one_process_though_a_worker_and_a_machine_go(tmp
     spread = Lake.open(tmp_path / "spread")
     fleet = Fleet.open(2, None, lambda line: None)
     models: Any = Models("cpu", "float32")
-    workers = FleetWorkers(lambda: fleet, ModelChoices("cpu", "float32"), models, is_remote=True)
+    workers = FleetWorkers(lambda gpus: fleet, ModelChoices("cpu", "float32"), models, is_remote=True)
     gone: list[str] = []
     over = threading.Event()
 

@@ -42,6 +42,7 @@ def test_vllm_is_told_how_to_hold_a_model_and_only_what_can_change_a_token_makes
     run_id = run(Completions(SETTINGS.model_copy(update=chosen), given))
     wanted = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2, "gpu_memory_utilization": 0.5, "max_model_len": 2048, "quantization": "fp8"}
     assert FakeLLM.made[-1].items() >= wanted.items()
+    assert [Completions(SETTINGS.model_copy(update=some), given).gpus for some in (chosen, {})] == [4, 1], "asked of Ray for every worker"
     assert given.lake.read(run_id, "checkpoints")["quantisation"].to_pylist() == ["fp8 by vllm"]
     run(Completions(SETTINGS, given))
     assert not FakeLLM.made[-1].keys() & wanted.keys()

@@ -308,9 +308,10 @@ def test_an_engine_that_is_typed_decides_the_phases_too(talker):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ({}, [(None, 0, 1), (0, 2, 3), (2, 4, 1)]),
-        ({"adapters": Typed("2")}, [(None, 0, 1), (0, 2, 2), (2, 4, 1)]),
-        ({"engine": Typed("hf"), "adapters": Typed("8")}, [(None, 4, 1)]),
+        ({}, [(None, 0, 1, 1), (0, 2, 3, 1), (2, 4, 1, 1)]),
+        ({"adapters": Typed("2")}, [(None, 0, 1, 1), (0, 2, 2, 1), (2, 4, 1, 1)]),
+        ({"engine": Typed("hf"), "adapters": Typed("8")}, [(None, 4, 1, 1)]),
+        ({"tensor_parallel": Typed("2"), "pipeline_parallel": Typed("2")}, [(None, 0, 1, 1), (0, 2, 3, 4), (2, 4, 1, 4)]),
     ],
 )
 def test_what_vllm_samples_of_a_cell_and_of_what_it_kept_is_one_phase(talker, typed, expected):
@@ -318,7 +319,9 @@ def test_what_vllm_samples_of_a_cell_and_of_what_it_kept_is_one_phase(talker, ty
     fewer = by_vllm | {"step": "on-the-way", "reader": "kept", "settings": {"engine": "vllm", "adapters": 3}}
     rest = [{"extract": "attention"}, by_vllm | {"step": "parent", "reader": "parent"}]
     step = study(talker).steps[1].model_dump() | {"cells": [by_vllm, fewer, *rest]}
-    assert [(*phase[:2], phase.at_once) for phase in phases_of(GridStep.model_validate(step), typed)] == expected
+    found = GridStep.model_validate(step)
+    assert [(*phase[:2], phase.at_once, phase.gpus) for phase in phases_of(found, typed)] == expected
+    assert whole(found, typed).gpus == max(gpus for *_, gpus in expected)
 
 
 @pytest.mark.parametrize(
