@@ -14,7 +14,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
 NOTHING = 1 << 60  # a share of the memory that holds no table
-ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions", "attention_delta", "paired_deltas")
+ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions", "attention_delta", "paired_deltas", "partition_error", "trajectory")
 
 
 @pytest.fixture
@@ -140,6 +140,32 @@ def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always, monke
     assert found["completions"] == found["positions"] == 0 and found["attention_contrasts"] == 1  # published rows alone are joined to completions
     asked = "from (pivot (from completions) on finish_reason using count(*) group by persona)"
     assert files(warehouse, asked) == {} and warehouse.select(asked).height == warehouse.select("select count(distinct persona) from completions").item()
+
+
+@pytest.mark.slow(2)
+@pytest.mark.parametrize("view", ["partition_error", "trajectory"])
+def test_a_filter_that_stands_above_a_scan_binds_it_too(planted_lake, always, monkeypatch, view):
+    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", NOTHING)
+    warehouse = Warehouse(planted_lake.lake)
+    run_id = warehouse.select(f"select min(run_id) from {view} where origin = 'extracted'").item()
+    found = files(warehouse, f"from {view} where run_id = $run", {"run": run_id})
+    assert found["attention_mean"] == found["positions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "terms"),
+    [
+        ("(run_id = 'a b')", ["(run_id = 'a b')"]),
+        ("((n > 3) AND (run_id IN ('a', 'b')) AND (persona = 'c'))", ["(run_id IN ('a', 'b'))", "(persona = 'c')"]),
+        ("((persona = 'c') OR (run_id = 'a'))", []),
+        ("(((persona = 'c') AND (run_id = 'a')) OR (n = 4))", []),
+        ("(NOT (run_id = 'a'))", []),
+        ("((text = ' AND ') AND (run_id = 'a'))", ["(run_id = 'a')"]),
+        ("(text = 'it''s (run_id = ''b'')')", []),
+    ],
+)
+def test_terms_of_a_filter_are_those_that_all_have_to_hold(expression, terms):
+    assert narrowing._terms(expression) == terms
 
 
 def test_a_plan_knows_how_many_rows_there_are(planted_lake, monkeypatch):

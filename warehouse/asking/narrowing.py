@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -31,6 +31,7 @@ _OF_ROWS = "statistics_propagation, join_order, compressed_materialization, proj
 # An "optional" filter is one that an operator above the scan applies, too.
 _IS = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? ?= ?'([^']*)'\)?")
 _IS_IN = re.compile(r"(?:optional: )?\(?\"?(\w+)\"? IN \(('[^']*'(?:, '[^']*')*)\)\)?")
+_TERM = re.compile(r"\(\w+ (?:= '[^']*'|IN \('[^']*'(?:, '[^']*')*\))\)")
 Bounds = dict[str, frozenset[str]]  # by column, the values that a row of a scan may have
 _Ranges = tuple[tuple[str, str], ...]  # smallest and largest text of a column in each row group of a file
 
@@ -92,10 +93,11 @@ class Narrowing:
             except duckdb.Error:
                 return None
         found: dict[str, list[Bounds]] = defaultdict(list)
-        for operator in _operators(json.loads(answer[0][1])):
+        for operator, above in _operators(json.loads(answer[0][1])):
             details = operator.get("extra_info") or {}
             if (name := str(details.get("Table", "")).rpartition(".")[2]) in table_types():
-                found[name].append(_bounds(details.get("Filters", [])))
+                inside = details.get("Filters", [])
+                found[name].append(_bounds([*([inside] if isinstance(inside, str) else inside), *above]))
         return found
 
     def _heeded(self, bounds: Bounds, query: str, parameters: Parameters) -> Bounds:
@@ -185,16 +187,24 @@ def _in_its_place(definition: str) -> str:
     return definition.replace("create view", "create temp view", 1)
 
 
-def _operators(plan: Any) -> Iterator[dict[str, Any]]:
+def _operators(plan: Any, above: Sequence[str] = ()) -> Iterator[tuple[dict[str, Any], Sequence[str]]]:
+    """Every operator with the terms of the filter right above it, where one stands there: some are not pushed into the scan of a table."""
     for operator in plan if isinstance(plan, list) else [plan]:
-        yield operator
-        yield from _operators(operator.get("children", []))
+        yield operator, above
+        expression = (operator.get("extra_info") or {}).get("Expression", "") if operator.get("name") == "FILTER" else ""
+        yield from _operators(operator.get("children", []), _terms(expression))
 
 
-def _bounds(filters: str | list[str]) -> Bounds:
+def _terms(expression: str) -> list[str]:
+    """The comparisons of a filter that all have to hold: of `((a = 'x') AND (b = 'y'))` both, of anything else between them none."""
+    inner = expression[1:-1] if expression.startswith("((") else expression
+    return [term for term in inner.split(" AND ") if _TERM.fullmatch(term)]
+
+
+def _bounds(filters: Sequence[str]) -> Bounds:
     """What the filters of a scan bind; each holds for every row that comes of it."""
     found: Bounds = {}
-    for text in [filters] if isinstance(filters, str) else filters:
+    for text in filters:
         if match := _IS.fullmatch(text):
             column, values = match[1], frozenset([match[2]])
         elif match := _IS_IN.fullmatch(text):
