@@ -38,7 +38,7 @@
 --   direction: share of examples with delta above 0
 --   sign_test_p: exact two-sided binomial p of the examples with delta above 0 among those other than 0
 with effects as (
-  select *, t_half_width(clustered_sem, clustered_df) as half_width from attention_effects where control <> 'C1'
+  select * from attention_effects where control <> 'C1'
 ),
 deltas as (
   select run_id, subject, example_id, sample_ix, row_ix, control, layer, delta from attention_delta
@@ -92,13 +92,21 @@ compared as (
     case when e.control = 'C4' then s.clustered_sem else e.clustered_sem end as estimate_sem,
     case when e.control = 'C4' then s.clustered_df else e.clustered_df end as estimate_df,
     case when e.control = 'C4' then s.n_effective_clusters else e.n_effective_clusters end as n_effective_compared,
-    case when e.control = 'C4' then s.low when e.clustered_t is not null then e.mean_delta - e.half_width end as low,
-    case when e.control = 'C4' then s.high when e.clustered_t is not null then e.mean_delta + e.half_width end as high,
+    s.low as low_of_ends,
+    s.high as high_of_ends,
+    t_half_width(e.clustered_sem, e.clustered_df) as half_width,
     case when e.control = 'C4' then s.clustered_p else e.clustered_p end as estimate_p,
     case when e.control = 'C4' then s.adjusted_p else e.adjusted_p end as estimate_adjusted_p,
     case when e.control = 'C4' then s.adjusted_p else e.bootstrap_t_adjusted_p end as estimate_bootstrap_p
   from effects as e
   left join ends as s using (run_id, subject, control, layer)
+),
+bounded as (
+  select
+    *,
+    case when control = 'C4' then low_of_ends when clustered_t is not null then mean_delta - half_width end as low,
+    case when control = 'C4' then high_of_ends when clustered_t is not null then mean_delta + half_width end as high
+  from compared
 ),
 final as (
   select
@@ -139,7 +147,7 @@ final as (
     e.low > 0 as separated,
     e.direction,
     e.sign_test_p
-  from compared as e
+  from bounded as e
   left join as_published as a using (run_id, subject, control, layer)
   left join errors as b using (run_id, subject, control, layer)
 )
