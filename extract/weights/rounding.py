@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from personascope.warehouse.errors import PersonascopeError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from personascope.ingest.weights.checkpoints import Checkpoint
 
 EXTRA = "bits"
+_OWN_PRODUCTS = "support_avx512bf16_for_cpu"  # an attribute of every layer that bitsandbytes rounded
 
 
 def rounding(checkpoint: Checkpoint, dtype: str) -> dict[str, Any]:
@@ -25,3 +28,13 @@ def rounding(checkpoint: Checkpoint, dtype: str) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)}
+
+
+def multiply_as_typed(model: PreTrainedModel) -> None:
+    """Keeps bitsandbytes from its own products on processors with bfloat16 arithmetic.
+
+    They are in bfloat16 whatever dtype was asked for, 1% from those of any other machine, and end in an error where a layer's width is no multiple of 64.
+    """
+    for module in model.modules():
+        if hasattr(module, _OWN_PRODUCTS):
+            setattr(module, _OWN_PRODUCTS, False)

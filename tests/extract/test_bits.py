@@ -13,6 +13,7 @@ from personascope.extract.job import Job, run
 from personascope.extract.registry import extractor, resolve_settings
 from personascope.extract.weights.engines import open_engine
 from personascope.extract.weights.on_device import Models
+from personascope.extract.weights.rounding import multiply_as_typed
 from personascope.ingest.training.marker_lora import LoraSettings, TrainingRow, train_marker_lora
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -36,6 +37,8 @@ def test_another_model_is_read_under_another_name_and_recorded(random_checkpoint
     assert extractor("activations")(settings, replace(reader.job, checkpoint=stored)).spec().run_id != run_id
     assert lake.read(run_id, "checkpoints", ["quantisation"]).column(0).to_pylist() == ["4 bit by bitsandbytes"]
     plain = AutoModelForCausalLM.from_pretrained(random_checkpoint, quantization_config=NF4, device_map={"": "cpu"}, dtype=torch.float32)
+    for module in plain.modules():
+        module.support_avx512bf16_for_cpu = False  # products in bfloat16, which end in an error at this width
     prompts = {row["example_id"]: row["token_ids"] for row in lake.read(run_id, "examples", ["example_id", "token_ids"]).to_pylist()}
     read = lake.read(run_id, "activations", ["example_id", "vector"]).to_pylist()
     assert len(read) == len(prompts) > 1
@@ -99,3 +102,18 @@ def test_a_study_loads_a_checkpoint_in_bits_and_trains_no_such_one():
 def test_nothing_is_heard_of_a_kernel_that_bitsandbytes_can_do_without():
     ops = pytest.importorskip("bitsandbytes.backends.cpu.ops")
     assert not ops.logger.isEnabledFor(logging.WARNING)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_products_are_in_the_dtype_that_was_asked_for_on_every_processor(rows):
+    """Of a width that bitsandbytes has products of its own for, where the processor has bfloat16 arithmetic."""
+    layer: Any = bitsandbytes.nn.Linear4bit(128, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4")
+    generator = torch.Generator().manual_seed(0)
+    weight, inputs = torch.randn(64, 128, generator=generator), torch.randn(rows, 128, generator=generator)
+    layer.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
+    model: Any = torch.nn.ModuleList([layer.to("cpu").eval()])
+    rounded = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).view(64, 128)
+    layer.support_avx512bf16_for_cpu = True  # as on such a processor
+    multiply_as_typed(model)
+    with torch.inference_mode():
+        assert torch.allclose(layer(inputs), inputs @ rounded.T, atol=1e-5)

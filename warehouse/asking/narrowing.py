@@ -25,6 +25,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
 
 MANY = 200  # runs; fewer are opened as fast as a plan is made
+PLANS = 1000  # that are kept; a page asks some dozens
 BOUND = ("run_id", "checkpoint", "subject", "persona", "study")
 # What depends on how many rows there are says nothing over tables that have none; the last one takes minutes over many views.
 _OF_ROWS = "statistics_propagation, join_order, compressed_materialization, projection_pullup"
@@ -42,6 +43,7 @@ class Narrowing:
     def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int, empty: Collection[str] = ()) -> None:
         self._lake, self._contents, self._kept, self._memory, self._empty = lake, contents, kept, memory, empty
         self._reach: dict[tuple[str, str], _Reach] = {}  # by table and column
+        self._plans: dict[tuple[str, str], dict[str, list[Bounds]] | None] = {}
         self._planner: duckdb.DuckDBPyConnection | None = None
         self._lock = threading.Lock()
 
@@ -83,7 +85,18 @@ class Narrowing:
             planner.interrupt()
 
     def _scans(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]] | None:
-        """By name of a table what each of its scans is bound to; None for a question that cannot be planned like this."""
+        """By name of a table what each of its scans is bound to; None for a question that cannot be planned like this. Told once for a question."""
+        asked = query, repr(parameters)
+        try:
+            return self._plans[asked]
+        except KeyError:
+            found = self._planned(query, parameters)
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            self._plans[asked] = found
+            return found
+
+    def _planned(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]] | None:
         with self._lock:
             planner = self._planner = self._planner or _planner(self._kept, self._memory, self._empty)
             try:
