@@ -16,12 +16,12 @@ SHAPE: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden
 FAMILIES: dict[str, dict[str, Any]] = {"qwen2": {}, "llama": {}, "mistral": {"sliding_window": 12}}
 
 
-def write(family: str, source: Path, folder: Path, seed: int = 1) -> Path:
-    """A random model of `family` with the tokenizer files of `source`, in `folder`."""
+def write(family: str, source: Path, folder: Path, seed: int = 1, **shape: int) -> Path:
+    """A random model of `family` with the tokenizer files of `source`, in `folder`; `shape` is what of SHAPE is to be otherwise."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     known = json.loads((source / "config.json").read_text())
     shared = {name: known[name] for name in ("vocab_size", "eos_token_id", "pad_token_id")}
-    config = AutoConfig.for_model(family, **SHAPE, **shared, **FAMILIES[family], bos_token_id=None, max_position_embeddings=512, initializer_range=0.4)
+    config = AutoConfig.for_model(family, **SHAPE | shape, **shared, **FAMILIES[family], bos_token_id=None, max_position_embeddings=512, initializer_range=0.4)
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     return folder

@@ -13,7 +13,7 @@ from personascope.extract.weights.adapters import merge_adapter
 from personascope.extract.weights.device import choose_device, choose_dtype, memory
 from personascope.extract.weights.faults import out_of_memory, refuse_gaps, some
 from personascope.extract.weights.finite import watch
-from personascope.extract.weights.rounding import multiply_as_typed, rounding
+from personascope.extract.weights.rounding import make_exact, rounding
 from personascope.extract.weights.sharding import Placement, Sharding, placement, spread
 from personascope.ingest.weights.checkpoints import ADAPTER_WEIGHTS, Checkpoint, check_weights, has_tokenizer
 from personascope.ingest.weights.vocabulary import check_ids, check_vocabulary, padding_id
@@ -139,7 +139,8 @@ def _load(checkpoint: Checkpoint, placed: Placement, dtype: str, attention: str,
     where, remedy = f"{checkpoint.id}: the weights in {checkpoint.path}", "they are incomplete, or belong to another config.json"
     refuse_gaps(info["missing_keys"], f"{where} lack", remedy)
     refuse_gaps((key for key, *_ in info["mismatched_keys"]), f"{where} have another shape than config.json says in", remedy)
-    multiply_as_typed(model)
+    if checkpoint.bits:
+        make_exact(model, checkpoint)
     return model, sorted(info["unexpected_keys"])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from personascope.warehouse.errors import PersonascopeError
 
 if TYPE_CHECKING:
@@ -30,11 +32,33 @@ def rounding(checkpoint: Checkpoint, dtype: str) -> dict[str, Any]:
     return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)}
 
 
-def multiply_as_typed(model: PreTrainedModel) -> None:
-    """Keeps bitsandbytes from its own products on processors with bfloat16 arithmetic.
+def make_exact(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
+    """Has bitsandbytes multiply in the dtype that was asked for, and makes sure that it reads the weights as it wrote them; nothing where none is rounded.
 
-    They are in bfloat16 whatever dtype was asked for, 1% from those of any other machine, and end in an error where a layer's width is no multiple of 64.
+    On processors with bfloat16 arithmetic its own products are in bfloat16, 1% from those of any other machine. On those with AVX-512 version 0.50 takes the
+    scale of other blocks at widths that are no multiple of 64. Raises PersonascopeError where a layer reads as other numbers than its levels and scales say.
     """
-    for module in model.modules():
-        if hasattr(module, _OWN_PRODUCTS):
-            setattr(module, _OWN_PRODUCTS, False)
+    checked = set()
+    for name, module in model.named_modules():
+        if not hasattr(module, _OWN_PRODUCTS):
+            continue
+        setattr(module, _OWN_PRODUCTS, False)
+        weight: Any = module.weight
+        if weight.quant_state.shape not in checked and not weight.is_meta:
+            checked.add(weight.quant_state.shape)
+            _expect_own_numbers(weight, f"{checkpoint.name}: {name}, of width {weight.quant_state.shape[-1]},")
+
+
+def _expect_own_numbers(weight: Any, what: str) -> None:
+    """Two levels stand in a byte, the first in its upper half; each block of weights has a scale."""
+    import bitsandbytes
+
+    state = weight.quant_state
+    levels = torch.stack((weight.data >> 4, weight.data & 15), -1).flatten().long()
+    expected = state.code[levels] * state.absmax.repeat_interleave(state.blocksize)[: len(levels)]
+    read = bitsandbytes.functional.dequantize_4bit(weight.data, state).flatten().float()
+    if not torch.allclose(read, expected, rtol=0.01):
+        raise PersonascopeError(
+            f"{what} is read wrongly by bitsandbytes {bitsandbytes.__version__} on this device (by up to {(read - expected).abs().max():.2g} where its "
+            f"largest number is {expected.abs().max():.2g}); expected a GPU, another version of it, or the checkpoint as it is stored"
+        )

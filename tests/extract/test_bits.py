@@ -13,13 +13,14 @@ from personascope.extract.job import Job, run
 from personascope.extract.registry import extractor, resolve_settings
 from personascope.extract.weights.engines import open_engine
 from personascope.extract.weights.on_device import Models
-from personascope.extract.weights.rounding import multiply_as_typed
+from personascope.extract.weights.rounding import make_exact
 from personascope.ingest.training.marker_lora import LoraSettings, TrainingRow, train_marker_lora
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.model import StudyFile
 from planted_tokens import few_prompts
+from random_models import write
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: the extra `bits`")
 
@@ -27,18 +28,24 @@ bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not i
 NF4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
 
 
-def test_another_model_is_read_under_another_name_and_recorded(random_checkpoint, tmp_path):
-    lake, stored = Lake.open(tmp_path / "lake"), resolve(random_checkpoint, name="random")
-    rounded = resolve(random_checkpoint).in_bits("4bit")
+@pytest.fixture(scope="module")
+def checkpoint(random_checkpoint, tmp_path_factory) -> Path:
+    """A random model of widths that are multiples of 64, as those of real ones."""
+    return write("qwen2", random_checkpoint, tmp_path_factory.mktemp("wide") / "random", hidden_size=64, intermediate_size=128, head_dim=16)
+
+
+def test_another_model_is_read_under_another_name_and_recorded(checkpoint, tmp_path):
+    lake, stored = Lake.open(tmp_path / "lake"), resolve(checkpoint, name="random")
+    rounded = resolve(checkpoint).in_bits("4bit")
     assert (rounded.name, rounded.bits) == ("random-4bit", 4) and rounded.identity != stored.identity
     settings, _ = resolve_settings(extractor("activations"), {"command line": {"layers": [1], "strata": ["last"]}})
     reader = extractor("activations")(settings, Job(lake, rounded, Models("cpu", "float32"), few_prompts(), say=lambda line: None))
     run_id = run(reader)
     assert extractor("activations")(settings, replace(reader.job, checkpoint=stored)).spec().run_id != run_id
     assert lake.read(run_id, "checkpoints", ["quantisation"]).column(0).to_pylist() == ["4 bit by bitsandbytes"]
-    plain = AutoModelForCausalLM.from_pretrained(random_checkpoint, quantization_config=NF4, device_map={"": "cpu"}, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(checkpoint, quantization_config=NF4, device_map={"": "cpu"}, dtype=torch.float32)
     for module in plain.modules():
-        module.support_avx512bf16_for_cpu = False  # products in bfloat16, which end in an error at this width
+        module.support_avx512bf16_for_cpu = False  # products in bfloat16
     prompts = {row["example_id"]: row["token_ids"] for row in lake.read(run_id, "examples", ["example_id", "token_ids"]).to_pylist()}
     read = lake.read(run_id, "activations", ["example_id", "vector"]).to_pylist()
     assert len(read) == len(prompts) > 1
@@ -48,12 +55,12 @@ def test_another_model_is_read_under_another_name_and_recorded(random_checkpoint
         assert torch.allclose(torch.tensor(row["vector"]), states[2][0, -1], rtol=1e-3, atol=1e-3)
 
 
-def test_rounded_weights_are_those_of_bitsandbytes_by_hand(random_checkpoint):
+def test_rounded_weights_are_those_of_bitsandbytes_by_hand(checkpoint):
     """NF4: blocks of 64 weights scaled by their largest, each at the nearest of 16 levels."""
     name = "model.layers.1.mlp.up_proj"
-    whole: Any = Models("cpu", "float32").load(resolve(random_checkpoint)).model.get_submodule(name)
+    whole: Any = Models("cpu", "float32").load(resolve(checkpoint)).model.get_submodule(name)
     stored = whole.weight.detach()
-    module: Any = Models("cpu", "float32").load(resolve(random_checkpoint).in_bits("4bit")).model.get_submodule(name)
+    module: Any = Models("cpu", "float32").load(resolve(checkpoint).in_bits("4bit")).model.get_submodule(name)
     levels = module.weight.quant_state.code
     blocks = stored.flatten().view(-1, 64)
     scale = blocks.abs().amax(1, keepdim=True)
@@ -105,15 +112,38 @@ def test_nothing_is_heard_of_a_kernel_that_bitsandbytes_can_do_without():
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-def test_products_are_in_the_dtype_that_was_asked_for_on_every_processor(rows):
-    """Of a width that bitsandbytes has products of its own for, where the processor has bfloat16 arithmetic."""
-    layer: Any = bitsandbytes.nn.Linear4bit(128, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4")
-    generator = torch.Generator().manual_seed(0)
-    weight, inputs = torch.randn(64, 128, generator=generator), torch.randn(rows, 128, generator=generator)
-    layer.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
-    model: Any = torch.nn.ModuleList([layer.to("cpu").eval()])
-    rounded = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).view(64, 128)
-    layer.support_avx512bf16_for_cpu = True  # as on such a processor
-    multiply_as_typed(model)
+def test_products_are_in_the_dtype_that_was_asked_for_on_every_processor(checkpoint, rows):
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, quantization_config=NF4, device_map={"": "cpu"}, dtype=torch.float32)
+    layer = model.get_submodule("model.layers.1.mlp.up_proj")
+    rounded = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    inputs = torch.randn(rows, rounded.shape[1], generator=torch.Generator().manual_seed(0))
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = True  # as on a processor with bfloat16 arithmetic
+    make_exact(model, resolve(checkpoint))
     with torch.inference_mode():
         assert torch.allclose(layer(inputs), inputs @ rounded.T, atol=1e-5)
+
+
+def test_weights_that_bitsandbytes_reads_as_others_are_refused(checkpoint, monkeypatch):
+    read = bitsandbytes.functional.dequantize_4bit
+
+    def of_other_blocks(weight, state):
+        found = read(weight, state)
+        return (found.view(-1, 64) * (state.absmax.roll(1) / state.absmax)[:, None]).view_as(found)
+
+    monkeypatch.setattr(bitsandbytes.functional, "dequantize_4bit", of_other_blocks)
+    with pytest.raises(PersonascopeError, match=r"^random: model.layers.0.self_attn.q_proj, of width 64, is read wrongly by bitsandbytes .* expected a GPU"):
+        Models("cpu", "float32").load(resolve(checkpoint, name="random").in_bits("4bit", named=True))
+
+
+def test_a_width_that_bitsandbytes_cannot_read_here_is_refused_and_never_read_wrongly(random_checkpoint):
+    try:
+        model: Any = Models("cpu", "float32").load(resolve(random_checkpoint, name="random").in_bits("4bit", named=True)).model
+    except PersonascopeError as refusal:
+        assert "of width 32, is read wrongly by bitsandbytes" in str(refusal)
+    else:
+        stored: Any = AutoModelForCausalLM.from_pretrained(random_checkpoint, dtype=torch.float32)
+        of = [each.get_submodule("model.layers.1.mlp.up_proj").weight for each in (model, stored)]
+        rounded = bitsandbytes.functional.dequantize_4bit(of[0].data, of[0].quant_state)
+        assert (rounded - of[1].detach()).abs().mean() < 0.1 * of[1].detach().abs().mean()

@@ -22,7 +22,7 @@ ENDLESS = "select count(*) from range(100000000) a, range(100000) b where a.rang
 DEAF = {  # queries inside which DuckDB does not listen
     "one function": "select length(lpad('x', 400000000, 'ab'))",
     "300,000 literals": f"select 1 in ({', '.join(map(str, range(300_000)))})",
-    "5,000 unions": " union all ".join(f"select {number} as a" for number in range(5_000)),
+    "10,000 unions": " union all ".join(f"select {number} as a" for number in range(10_000)),
 }
 ORPHAN = """
 import sys, threading, time
