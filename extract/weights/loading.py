@@ -140,7 +140,7 @@ def _load(checkpoint: Checkpoint, placed: Placement, dtype: str, attention: str,
     refuse_gaps(info["missing_keys"], f"{where} lack", remedy)
     refuse_gaps((key for key, *_ in info["mismatched_keys"]), f"{where} have another shape than config.json says in", remedy)
     if checkpoint.bits:
-        make_exact(model, checkpoint)
+        make_exact(model, checkpoint.name)
     return model, sorted(info["unexpected_keys"])
 
 

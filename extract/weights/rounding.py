@@ -32,7 +32,7 @@ def rounding(checkpoint: Checkpoint, dtype: str) -> dict[str, Any]:
     return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)}
 
 
-def make_exact(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
+def make_exact(model: PreTrainedModel, called: str) -> None:
     """Has bitsandbytes multiply in the dtype that was asked for, and makes sure that it reads the weights as it wrote them; nothing where none is rounded.
 
     On processors with bfloat16 arithmetic its own products are in bfloat16, 1% from those of any other machine. On those with AVX-512 version 0.50 takes the
@@ -46,7 +46,7 @@ def make_exact(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
         weight: Any = module.weight
         if weight.quant_state.shape not in checked and not weight.is_meta:
             checked.add(weight.quant_state.shape)
-            _expect_own_numbers(weight, f"{checkpoint.name}: {name}, of width {weight.quant_state.shape[-1]},")
+            _expect_own_numbers(weight, f"{called}: {name}, of width {weight.quant_state.shape[-1]},")
 
 
 def _expect_own_numbers(weight: Any, what: str) -> None:

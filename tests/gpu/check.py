@@ -8,6 +8,8 @@ Needs torch, transformers and peft alone; what needs more (ablations, steering: 
 - ablations: all heads of some layers beside one hooked pass per head;
 - steering: answers read under many ways to steer, in branches beside a pass each;
 - lora: a training step whose logits stop where the loss looks, beside forward and backward over all of them;
+- spread: a model whose layers are spread over the GPUs, or over the only one and memory, beside the whole one;
+- rounded: the same in 4 bits, read as it was written;
 - vllm: greedy tokens of transformers and vLLM on one random checkpoint.
 A part that fails is named, the others go on, and the exit code is 1.
 """
@@ -22,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +34,7 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 if importlib.util.find_spec("personascope") is None:  # no install: the checkout is the package under another folder name
     place = Path(tempfile.mkdtemp())
@@ -311,6 +314,55 @@ def lora(options: argparse.Namespace) -> Figures:
     return {"all_logits_s": whole, "labelled_logits_s": kept, "ratio": kept / whole, "all_gib": whole_memory, "labelled_gib": memory}
 
 
+def spread(options: argparse.Namespace) -> Figures:
+    """Hidden states of every layer, and a pass over 4 rows of 256 tokens. On one GPU three fifths of the weights fit, the rest waits in memory; on a processor
+    on disk."""
+    try:
+        from personascope.extract.weights.sharding import Sharding, placement
+    except ImportError as error:
+        raise SkippedError(f"packages are missing ({error})") from error
+    if importlib.util.find_spec("accelerate") is None:
+        raise SkippedError("accelerate is not installed")
+    whole = built(options, layers=min(8, SHAPES[options.shape]["num_hidden_layers"]))
+    size = sum(each.numel() * each.itemsize for each in whole.parameters())
+    gpus = torch.cuda.device_count() if options.device.startswith("cuda") else 0
+    some = int(0.6 * size)
+    room: Sharding = tuple((gpu, int(1.3 * size / gpus)) for gpu in range(gpus)) if gpus > 1 else ((0, some), ("cpu", 2 * size)) if gpus else (("cpu", some),)
+    placed = placement(room, options.device)
+    with tempfile.TemporaryDirectory() as folder:
+        whole.save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=whole.dtype, attn_implementation="sdpa", **placed.arguments).eval()
+        figures = _beside(whole, model, options)
+    places = Counter(map(str, getattr(model, "hf_device_map", {}).values()))
+    return {"parts": " ".join(f"{place}:{count}" for place, count in places.items())} | figures
+
+
+def rounded(options: argparse.Namespace) -> Figures:
+    """Refused where bitsandbytes reads other numbers than it wrote; states differ by what 4 bits lose."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise SkippedError("bitsandbytes is not installed")
+    from personascope.extract.weights.rounding import make_exact
+
+    whole = built(options, layers=min(8, SHAPES[options.shape]["num_hidden_layers"]))
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=whole.dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        whole.save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=whole.dtype, quantization_config=config, device_map={"": options.device}).eval()
+    make_exact(model, "the model")
+    return _beside(whole, model, options)
+
+
+def _beside(whole: Any, other: Any, options: argparse.Namespace) -> Figures:
+    """How far two forms of one model are apart behind every layer, relative to the largest number there, and what a pass of each takes."""
+    ids = torch.randint(vocabulary_of(whole), (4, 256), generator=torch.Generator().manual_seed(0)).to(options.device)
+    with torch.inference_mode():
+        pairs = zip(*(model.get_decoder()(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states for model in (whole, other)), strict=True)
+        apart = max(float((one.cpu().float() - two.cpu().float()).abs().max() / one.float().abs().max()) for one, two in pairs)
+        whole_s, _ = measured(lambda: whole.get_decoder()(input_ids=ids, use_cache=False), options)
+        other_s, memory = measured(lambda: other.get_decoder()(input_ids=ids, use_cache=False), options)
+    return {"largest_relative_difference": apart, "whole_s": whole_s, "other_s": other_s, "other_gib": memory}
+
+
 def vllm(options: argparse.Namespace) -> Figures:
     """Greedy tokens of both engines on eight prompts of token ids."""
     if importlib.util.find_spec("vllm") is None:
@@ -365,6 +417,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "ablations": ablations,
     "steering": steering,
     "lora": lora,
+    "spread": spread,
+    "rounded": rounded,
     "vllm": vllm,
 }
 
