@@ -43,7 +43,7 @@ def test_another_model_is_read_under_another_name_and_recorded(checkpoint, tmp_p
     run_id = run(reader)
     assert extractor("activations")(settings, replace(reader.job, checkpoint=stored)).spec().run_id != run_id
     assert lake.read(run_id, "checkpoints", ["quantisation"]).column(0).to_pylist() == ["4 bit by bitsandbytes"]
-    plain = AutoModelForCausalLM.from_pretrained(checkpoint, quantization_config=NF4, device_map={"": "cpu"}, dtype=torch.float32)
+    plain: Any = AutoModelForCausalLM.from_pretrained(checkpoint, quantization_config=NF4, device_map={"": "cpu"}, dtype=torch.float32)
     for module in plain.modules():
         module.support_avx512bf16_for_cpu = False  # products in bfloat16
     prompts = {row["example_id"]: row["token_ids"] for row in lake.read(run_id, "examples", ["example_id", "token_ids"]).to_pylist()}
