@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ def _of(warehouse: Warehouse, query: str, pairs: pl.DataFrame) -> dict[str, floa
     new, again = [], []
     for pair in pairs.iter_rows(named=True):
         named = {key: value for key, value in pair.items() if f"${key}" in query} or None
-        new.append(_milliseconds(lambda named=named: warehouse.select(query, named)))
-        again.append(min(_milliseconds(lambda named=named: warehouse.select(query, named)) for _ in range(3)))
+        ask = partial(warehouse.select, query, named)
+        new.append(_milliseconds(ask))
+        again.append(min(_milliseconds(ask) for _ in range(3)))
     return {"first_ms": round(new[0], 2), "new_ms": round(statistics.median(new[1:]), 2), "again_ms": round(statistics.median(again), 2)}
 
 
