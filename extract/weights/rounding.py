@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from personascope.ingest.weights.checkpoints import Checkpoint
 
 EXTRA = "bits"
+COMPARED = 1 << 20  # weights of a layer; a multiple of every size of block
 _OWN_PRODUCTS = "support_avx512bf16_for_cpu"  # an attribute of every layer that bitsandbytes rounded
 
 
@@ -50,13 +51,15 @@ def make_exact(model: PreTrainedModel, called: str) -> None:
 
 
 def _expect_own_numbers(weight: Any, what: str) -> None:
-    """Two levels stand in a byte, the first in its upper half; each block of weights has a scale."""
+    """Two levels stand in a byte, the first in its upper half; each block of weights has a scale. The first COMPARED are looked at, since a byte becomes many
+    in between."""
     import bitsandbytes
 
     state = weight.quant_state
-    levels = torch.stack((weight.data >> 4, weight.data & 15), -1).flatten().long()
-    expected = state.code[levels] * state.absmax.repeat_interleave(state.blocksize)[: len(levels)]
-    read = bitsandbytes.functional.dequantize_4bit(weight.data, state).flatten().float()
+    held = weight.data.flatten()[: COMPARED // 2]
+    levels = torch.stack((held >> 4, held & 15), -1).flatten().long()
+    expected = state.code[levels] * state.absmax[: COMPARED // state.blocksize].repeat_interleave(state.blocksize)[: len(levels)]
+    read = bitsandbytes.functional.dequantize_4bit(weight.data, state).flatten()[: len(levels)].float()
     if not torch.allclose(read, expected, rtol=0.01):
         raise PersonascopeError(
             f"{what} is read wrongly by bitsandbytes {bitsandbytes.__version__} on this device (by up to {(read - expected).abs().max():.2g} where its "
