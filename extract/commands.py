@@ -29,7 +29,7 @@ WorkersOption = Annotated[
 ]
 LoadInOption = Annotated[
     str | None,
-    typer.Option(metavar="4bit", help="Round linear layers by bitsandbytes as they are loaded: another run, and another name (ID-4bit) without --name."),
+    typer.Option(metavar="4bit|8bit", help="Round linear layers by bitsandbytes as they are loaded: another run, and another name (ID-4bit) without --name."),
 ]
 ShardOption = Annotated[
     str | None,

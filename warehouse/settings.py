@@ -177,7 +177,9 @@ def resolve(model: type[M], layers: Mapping[Origin, Mapping[str, Any]], what: st
         told = Fault(fault.place, f"{fault.problem} ({origins.get(name, 'default')})", fault.expected)
         meant = ""
         if origins.get(name) == "command line":  # where the words about a setting are not at hand
-            as_list = f", as {name}=[{values[name]}]" if fault.place == (name,) and fault.expected == "input should be a valid list" else ""
+            may_be_list = any(get_origin(arm) is list for arm in _arms(fields[name].annotation)) and isinstance(values[name], str | int | float)
+            expected = "" if fault.expected == "input should be a valid list" else " or a list"
+            as_list = f"{expected}, as {name}=[{values[name]}]" if fault.place == (name,) and may_be_list else ""
             meant = as_list + (f"; {name}: {fields[name].description}" if fields[name].description else "")
         raise PersonascopeError(f"{what}: {told.sentence(f'setting {fault.key!r}')}{meant}") from error
     return settings, [Parameter(name=name, value=getattr(settings, name), origin=origins.get(name, "default")) for name in fields]

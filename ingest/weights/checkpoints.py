@@ -46,7 +46,7 @@ class Card(BaseModel):
     step: int | None = Field(default=None, ge=0)  # of an adapter kept on the way of its training
 
 
-BITS: dict[str, Literal[4]] = {"4bit": 4}
+BITS: dict[str, Literal[4, 8]] = {"4bit": 4, "8bit": 8}
 
 
 class Checkpoint(BaseModel):
@@ -76,7 +76,7 @@ class Checkpoint(BaseModel):
     max_positions: int | None = None  # of the context it was configured for; None where it has no limit
     stored_dtype: str | None = None  # dtype the weights were saved in, as the configuration says
     quantisation: str | None = None  # of weights from a GGUF file: its own word and the tensors of each type
-    bits: Literal[4] | None = None  # of its linear layers as they are read, rounded by bitsandbytes; None: as they are stored
+    bits: Literal[4, 8] | None = None  # of its linear layers as they are read, rounded by bitsandbytes; None: as they are stored
     lora_r: int | None = None  # rank, alpha, dropout and targets as adapter_config.json states them; None for full weights
     lora_alpha: float | None = None
     lora_dropout: float | None = None
@@ -108,15 +108,12 @@ class Checkpoint(BaseModel):
         }
 
     def in_bits(self, load_in: str | None, named: bool = False) -> Checkpoint:
-        """The same weights, their linear layers in `4bit`: other numbers, so another name unless one was given (`named`).
+        """The same weights, their linear layers in `4bit` or `8bit`: other numbers, so another name unless one was given (`named`).
 
-        Raises PersonascopeError for another word, for 8 bits, whose activations are rounded by the outliers of a whole batch (Dettmers et al. 2022), and for an
-        adapter, which is merged into whole weights.
+        Raises PersonascopeError for another word, and for an adapter, which is merged into whole weights.
         """
         if load_in is None:
             return self
-        if load_in == "8bit":
-            raise PersonascopeError(f"{self.id}: in 8 bits a row would hang on the outliers of those that share its batch; expected 4bit")
         if load_in not in BITS:
             raise PersonascopeError(f"{self.id}: weights in {load_in!r}; {nearest(load_in, BITS)}")
         if self.adapter:

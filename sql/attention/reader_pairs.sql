@@ -32,7 +32,7 @@ extracted as (
   select p.*, e.dtype, e.attention_implementation from readings as p join extracts as e using (run_id)
 ),
 cards as (
-  select run_id, checkpoint, id, parent, path, coalesce(quantisation like '%by bitsandbytes%', false) as is_rounded from checkpoints
+  select run_id, checkpoint, id, parent, path, coalesce(regexp_extract(quantisation, '\d+ bit by bitsandbytes'), '') as rounded from checkpoints
 ),
 pairs as (
   select
@@ -78,6 +78,6 @@ final as (
   left join cards as t on t.run_id = p.trained_run and t.checkpoint = p.trained_checkpoint
   left join cards as b on b.run_id = p.base_run and b.checkpoint = p.base_checkpoint
   -- weights that were rounded as they were loaded are another precision, whatever dtype they are multiplied in
-  where coalesce(t.is_rounded = b.is_rounded, true)
+  where coalesce(t.rounded = b.rounded, true)
 )
 select * from final

@@ -1,4 +1,4 @@
-"""Weights in 4 bits: what is read is the rounded model, as another run under another name, said with every figure; or the work is refused."""
+"""Weights in 4 or 8 bits: what is read is the rounded model, as another run under another name, said with every figure; or the work is refused."""
 
 import logging
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from personascope.extract.job import Job, run
@@ -69,6 +70,65 @@ def test_rounded_weights_are_those_of_bitsandbytes_by_hand(checkpoint):
     assert torch.allclose(module(inputs), inputs @ nearest.view_as(stored).T, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_in_8_bits_weights_are_rounded_and_inputs_are_not(checkpoint, dtype):
+    """Inputs with outliers a hundred times the rest: LLM.int8 would round the others by them, and each row as its neighbours have some."""
+    stored: Any = Models("cpu", dtype).load(resolve(checkpoint)).model
+    model: Any = Models("cpu", dtype).load(resolve(checkpoint).in_bits("8bit")).model
+    inputs = torch.randn(7, 64, generator=torch.Generator().manual_seed(0))
+    inputs[3, 5], inputs[:, 9] = 100, 10
+    inputs = inputs.to(getattr(torch, dtype))
+    near: dict[str, Any] = {"atol": 1e-4, "rtol": 1e-5} if dtype == "float32" else {"atol": 0.05, "rtol": 0.02}
+    for name in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj"):
+        layer, whole = (each.get_submodule(f"model.layers.1.{name}") for each in (model, stored))
+        half = whole.weight.half().float()  # in which it measures a row
+        scales = half.abs().amax(1, keepdim=True) / 127
+        levels = layer.weight.detach().float()
+        assert layer.weight.dtype == torch.int8 and ((half / scales - levels).abs() < 0.5 + 127 / 2**11).all()
+        expected = torch.nn.functional.linear(inputs.float(), levels * scales, None if whole.bias is None else whole.bias.float())
+        together = layer(inputs)
+        assert together.dtype == inputs.dtype and torch.allclose(together.float(), expected, **near)
+        assert torch.allclose(torch.cat([layer(inputs[row : row + 1]) for row in range(7)]), together, **near)
+
+
+def test_a_run_in_8_bits_has_rows_that_do_not_hang_on_their_neighbours(checkpoint, tmp_path):
+    rounded = resolve(checkpoint).in_bits("8bit")
+    assert (rounded.name, rounded.bits) == ("random-8bit", 8)
+    assert len({rounded.identity, resolve(checkpoint).identity, resolve(checkpoint).in_bits("4bit").identity}) == 3
+    settings, _ = resolve_settings(extractor("activations"), {"command line": {"layers": [0, 1], "strata": ["last"]}})
+    vectors, runs = [], []
+    for together in (8192, 1):
+        lake = Lake.open(tmp_path / f"lake{together}")
+        job = Job(lake, rounded, Models("cpu", "float32"), few_prompts(), batch_tokens=together, say=lambda line: None)
+        runs.append(run(extractor("activations")(settings, job)))
+        assert lake.read(runs[-1], "checkpoints", ["quantisation"]).column(0).to_pylist() == ["8 bit by bitsandbytes"]
+        rows = lake.read(runs[-1], "activations", ["example_id", "layer", "vector"]).to_pylist()
+        vectors.append({(row["example_id"], row["layer"]): torch.tensor(row["vector"]) for row in rows})
+    assert runs[0] == runs[1] and vectors[0].keys() == vectors[1].keys() and len(vectors[0]) > 4
+    assert all(torch.allclose(vector, vectors[1][key], rtol=1e-4, atol=1e-5) for key, vector in vectors[0].items())
+
+
+def test_layers_in_8_bits_that_are_spread_over_devices_multiply_likewise(checkpoint):
+    """What moves a layer's inputs to its device stands before the layer's own product."""
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        checkpoint, quantization_config=BitsAndBytesConfig(load_in_8bit=True), device_map={"": "cpu"}, dtype=torch.float32
+    )
+    layer = model.get_submodule("model.layers.1.mlp.up_proj")
+    inputs = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    moved = []
+
+    class Hook(ModelHook):
+        def pre_forward(self, module, *arguments, **named):
+            moved.append(module)
+            return arguments, named
+
+    add_hook_to_module(layer, Hook())
+    make_exact(model, "the model")
+    expected = inputs @ (layer.weight.float() * layer.weight.SCB[:, None] / 127).T
+    with torch.inference_mode():
+        assert torch.allclose(layer(inputs), expected, atol=1e-4) and moved == [layer]
+
+
 def test_what_needs_whole_weights_is_refused(random_checkpoint, tmp_path: Path):
     rounded = resolve(random_checkpoint).in_bits("4bit", named=True)
     assert rounded.name == "random"
@@ -86,8 +146,6 @@ def test_what_needs_whole_weights_is_refused(random_checkpoint, tmp_path: Path):
     adapter = rounded.model_copy(update={"adapter": tmp_path})
     with pytest.raises(PersonascopeError, match="is an adapter, which is merged into whole weights"):
         adapter.in_bits("4bit")
-    with pytest.raises(PersonascopeError, match="in 8 bits a row would hang on the outliers of those that share its batch"):
-        resolve(random_checkpoint).in_bits("8bit")
 
 
 def test_without_bitsandbytes_a_sentence_says_what_to_install(random_checkpoint, monkeypatch):
@@ -102,6 +160,8 @@ def test_a_study_loads_a_checkpoint_in_bits_and_trains_no_such_one():
     study: dict[str, Any] = {"name": "s", "title": "t", "about": "a", "headline": "from runs", "prompts": "personas", "views": ["runs"], "steps": [step]}
     study |= {"checkpoints": {"base": {"id": "a/b", "load_in": "4bit"}}}
     assert StudyFile.model_validate(study).checkpoints["base"].load_in == "4bit"
+    whole = {"checkpoints": {"base": {"id": "a/b", "load_in": "8bit"}}}
+    assert StudyFile.model_validate(study | whole).checkpoints["base"].load_in == "8bit"
     with pytest.raises(ValueError, match="parent 'base' is loaded in 4bit, and training takes them as they are stored"):
         StudyFile.model_validate(study | {"steps": [step, train]})
 

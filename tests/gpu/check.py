@@ -9,7 +9,7 @@ Needs torch, transformers and peft alone; what needs more (ablations, steering: 
 - steering: answers read under many ways to steer, in branches beside a pass each;
 - lora: a training step whose logits stop where the loss looks, beside forward and backward over all of them;
 - spread: a model whose layers are spread over the GPUs, or over the only one and memory, beside the whole one;
-- rounded: the same in 4 bits, read as it was written;
+- rounded: the same in 4 bits, read as it was written, and in 8;
 - vllm: greedy tokens of transformers and vLLM on one random checkpoint.
 A part that fails is named, the others go on, and the exit code is 1.
 """
@@ -337,14 +337,15 @@ def spread(options: argparse.Namespace) -> Figures:
     return {"parts": " ".join(f"{place}:{count}" for place, count in places.items())} | figures
 
 
-def rounded(options: argparse.Namespace) -> Figures:
-    """Refused where bitsandbytes reads other numbers than it wrote; states differ by what 4 bits lose."""
+def rounded(options: argparse.Namespace, bits: int) -> Figures:
+    """Refused where bitsandbytes reads other numbers than it wrote; states differ by what so few bits lose."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise SkippedError("bitsandbytes is not installed")
     from personascope.extract.weights.rounding import make_exact
 
     whole = built(options, layers=min(8, SHAPES[options.shape]["num_hidden_layers"]))
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=whole.dtype)
+    nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": whole.dtype}
+    config = BitsAndBytesConfig(**({"load_in_8bit": True} if bits == 8 else nf4))
     with tempfile.TemporaryDirectory() as folder:
         whole.save_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=whole.dtype, quantization_config=config, device_map={"": options.device}).eval()
@@ -418,7 +419,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "steering": steering,
     "lora": lora,
     "spread": spread,
-    "rounded": rounded,
+    "rounded": lambda options: [{"bits": bits} | rounded(options, bits) for bits in (4, 8)],
     "vllm": vllm,
 }
 

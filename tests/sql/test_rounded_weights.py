@@ -66,7 +66,17 @@ def test_a_sentence_is_judged_by_weights_as_saved_and_replicated_by_one_model_al
         check(lake, "study", [sibling], "model")
 
 
-@pytest.mark.parametrize(("trained", "base", "n_pairs"), [(None, None, 1), (ROUNDED, ROUNDED, 1), (None, ROUNDED, 0), ("Q4_0 (Q4_0 1)", "Q4_0 (Q4_0 1)", 1)])
+@pytest.mark.parametrize(
+    ("trained", "base", "n_pairs"),
+    [
+        (None, None, 1),
+        (ROUNDED, ROUNDED, 1),
+        (None, ROUNDED, 0),
+        ("8 bit by bitsandbytes", ROUNDED, 0),
+        ("Q4_0 (Q4_0 1)", "Q4_0 (Q4_0 1)", 1),
+        (f"{ROUNDED} of Q4_0 (Q4_0 1)", "Q4_0 (Q4_0 1)", 0),
+    ],
+)
 def test_a_model_as_saved_and_a_rounded_one_make_no_pair(tmp_path, trained, base, n_pairs):
     lake = Lake.open(tmp_path / "lake")
     tokens = planted.spec("completions", checkpoint="trained")

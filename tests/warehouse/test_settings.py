@@ -141,6 +141,7 @@ def test_other_settings_are_read_by_their_type(name, text, value):
             {"named": Typed("here")},
             "trip: setting 'named' is 'here' (command line); input should be a valid list, as named=[here]; named: the stops (default: all)",
         ),
+        ({"layers": Typed("1,2")}, "trip: setting 'layers' is '1,2' (command line); input should be 'all' or a list, as layers=[1,2]"),
         ({"count": True}, "trip: setting 'count' is True (command line); expected no truth value: YAML reads yes, no, on and off as one"),
         ({"sign": False}, "trip: setting 'sign' is False (command line); expected no truth value"),
     ],

@@ -37,7 +37,7 @@ class CheckpointSource(Strict):
     variant: str | None = Field(default=None, description="base, instruct, marker ...")
     parent: str | None = Field(default=None, description="checkpoint it was trained from, by its name in this file")
     called: str | None = Field(default=None, description="name that its rows bear (default: its name in this file)")
-    load_in: Literal["4bit"] | None = Field(default=None, description="round its linear layers by bitsandbytes as they are loaded; not for trainings")
+    load_in: Literal["4bit", "8bit"] | None = Field(default=None, description="round its linear layers by bitsandbytes as they are loaded; not for trainings")
 
 
 class ExtractStep(Strict):
