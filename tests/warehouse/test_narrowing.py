@@ -1,8 +1,10 @@
 """Questions bound to a run, a subject or a checkpoint open the files that can hold its rows, and answer as if they opened all."""
 
+import json
 import re
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from lakes import count, write
 
@@ -11,9 +13,10 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
-from personascope.warehouse.store.manifest import RunSpec
+from personascope.warehouse.store.manifest import MANIFEST, RunSpec
 
 NOTHING = 1 << 60  # a share of the memory that holds no table
+ROLLUP = "completion_structure"
 ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions", "attention_delta", "paired_deltas", "partition_error", "trajectory")
 
 
@@ -25,7 +28,8 @@ def always(monkeypatch) -> None:
 def files(warehouse: Warehouse, query: str, parameters: dict | None = None) -> dict[str, int]:
     """By table the number of files of runs that a question is left with, for the tables that are narrowed."""
     script = warehouse._narrowing.script(query, parameters)
-    return {text.split()[3]: text.count(".parquet") - text.count("_schema") for text in script}
+    names = [re.match(r"(?:create temp view |set variable files_of_)(\w+)", text) for text in script]
+    return {name[1]: text.count(".parquet") - text.count("_schema") for name, text in zip(names, script, strict=True) if name}
 
 
 @pytest.mark.slow(10)
@@ -78,6 +82,41 @@ def test_a_run_whose_rows_bear_another_name_than_its_manifest_is_opened(tmp_path
     assert files(warehouse, "from completions where checkpoint = 'theirs'") == {"completions": 1}
     assert warehouse.select("select count(*) from completions where checkpoint = 'theirs'").item() == 1
     assert warehouse.select("select count(*) from completions where checkpoint = 'it''s'").item() == 0
+
+
+def test_files_of_one_question_are_those_of_no_other(tmp_path, always):
+    lake = Lake.open(tmp_path / "a [lake]?")
+    for number in range(4):
+        write(lake, f"c{number}", number + 1)
+    warehouse = Warehouse(lake)
+    bound = "select count(*) from completions where checkpoint = $x"
+    assert [warehouse.select(bound, {"x": f"c{number}"}).item() for number in range(4)] == [1, 2, 3, 4]
+    assert files(warehouse, bound, {"x": "c1"}) == {"completions": 1}
+    assert warehouse.select("select count(*) from completions").item() == 10
+    with pytest.raises(PersonascopeError, match="settings of the machine"):
+        warehouse.select("select getvariable('files_of_completions')")
+
+
+def test_files_of_another_version_and_roll_ups_that_are_made_up_answer_alike(tmp_path, always, monkeypatch):
+    lake = Lake.open(tmp_path)
+    runs = [write(lake, f"c{number}", number + 1) for number in range(4)]
+    old = lake.run_folder(runs[3]) / "completions.parquet"
+    pq.write_table(pq.read_table(old).drop_columns(["finish_reason"]), old)
+    for run_id, change in ((runs[3], lambda tables: tables["completions"]["columns"].remove("finish_reason")), (runs[2], lambda tables: tables.pop(ROLLUP))):
+        manifest = json.loads((lake.run_folder(run_id) / MANIFEST).read_text())
+        change(manifest["tables"])
+        (lake.run_folder(run_id) / MANIFEST).write_text(json.dumps(manifest))
+    (lake.run_folder(runs[2]) / f"{ROLLUP}.parquet").unlink()
+    warehouse = Warehouse(lake)
+    for run_id in runs:
+        for table in ("completions", ROLLUP):
+            query = f"select * from {table} where run_id = $x order by all"
+            narrow = warehouse.select(query, {"x": run_id})
+            with monkeypatch.context() as patch:
+                patch.setattr(narrowing, "MANY", 1 << 30)
+                assert warehouse.select(query, {"x": run_id}).equals(narrow)
+    assert warehouse.select("select count(*) from completions where run_id = $x", {"x": runs[3]}).item() == 4
+    assert files(warehouse, "from completions where run_id = $x", {"x": runs[3]}) == {"completions": 1}
 
 
 def test_a_run_that_comes_later_is_read_too(tmp_path, always):

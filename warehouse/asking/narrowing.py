@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.answers import Parameters
 from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
-from personascope.warehouse.asking.stored import no_rows, table_definitions
+from personascope.warehouse.asking.stored import no_rows, of_few_files, table_definitions
 from personascope.warehouse.asking.views import tables_behind
 from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.lake import Lake
@@ -38,10 +38,11 @@ _Ranges = tuple[tuple[str, str], ...]  # smallest and largest text of a column i
 
 
 class Narrowing:
-    """The plans of one state of a lake; views in `kept` are tables there, which a question need not look behind, and no run holds a table in `empty`."""
+    """The plans of one state of a lake; views in `kept` are tables there, which a question need not look behind, no run holds a table in `empty`, and the files
+    of one in `variable` are those in the variable of a cursor where that is set."""
 
-    def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int, empty: Collection[str] = ()) -> None:
-        self._lake, self._contents, self._kept, self._memory, self._empty = lake, contents, kept, memory, empty
+    def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int, empty: Collection[str] = (), variable: Collection[str] = ()) -> None:
+        self._lake, self._contents, self._kept, self._memory, self._empty, self._variable = lake, contents, kept, memory, empty, variable
         self._reach: dict[tuple[str, str], _Reach] = {}  # by table and column
         self._plans: dict[tuple[str, str], dict[str, list[Bounds]] | None] = {}
         self._planner: duckdb.DuckDBPyConnection | None = None
@@ -64,14 +65,17 @@ class Narrowing:
             if all(known):
                 kept = self._may_hold(name, known)
                 if 2 * len(kept) <= len(contents.own_files.get(name, [])):
-                    few = Contents(contents.runs.only(kept), contents.strays)
-                    made = (
-                        table_definitions(self._lake, few, named_runs=True, rows_first=True, names=[name])[name]
-                        if kept
-                        else f"create view {name} as {no_rows(name)};"
-                    )
-                    found.append(_in_its_place(made))
+                    found.append(self._of_few_files(name, kept))
         return found
+
+    def _of_few_files(self, name: str, kept: list[str]) -> str:
+        """The statement by which a question reads a table from the files of these runs."""
+        if not kept:
+            return _in_its_place(f"create view {name} as {no_rows(name)};")
+        if name in self._variable:
+            return of_few_files(self._lake, name, kept)
+        few = Contents(self._contents.runs.only(kept), self._contents.strays)
+        return _in_its_place(table_definitions(self._lake, few, named_runs=True, rows_first=True, names=[name])[name])
 
     @cached_property
     def _of_many_files(self) -> set[str]:

@@ -25,7 +25,7 @@ from personascope.warehouse.store.scratch import spill_folder
 TOGETHER = 3  # checks of the audit that one query plans; of more, each is computed by itself
 IN_MEMORY = 64  # a share of the memory a query may take: Parquet that tables are read of once, which takes some ten times as much there
 TRIED = 20  # times a query is asked at most, in a lake that changes meanwhile
-_TELLING = re.compile(r'\b(current_setting|duckdb_settings|getenv)"?\s*\(', re.IGNORECASE)  # calls that tell paths of the machine
+_TELLING = re.compile(r'\b(current_setting|duckdb_settings|getenv|getvariable)"?\s*\(', re.IGNORECASE)  # calls that tell paths of the machine
 _PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
 CATALOGUE = ("duckdb_", "information_schema", "pg_", "sqlite_", "show")  # beginnings of words by which a query asks what there is to ask
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)  # the copy of the rows costs less than planning twice
@@ -51,7 +51,7 @@ class Warehouse:
         self._connection = duckdb.connect()
         self._foundation = Foundation(self._connection, self.lake, self._from_behind, named_runs, self._limits.bytes // IN_MEMORY, bool(self._kept))
         self._defined: set[str] = set()
-        self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes, self._foundation.empty)
+        self._narrowing = Narrowing(self.lake, self._foundation.contents, self._kept, self._limits.bytes, self._foundation.empty, self._foundation.variable)
         remembered = self._foundation.remembered
         places = (self.lake.runs_folder, self.lake.root / FOLDER, *((remembered.folder,) if remembered else ()))
         folders = {spelt for place in places for spelt in (str(place), escaped(place))}  # DuckDB compares patterns as they stand

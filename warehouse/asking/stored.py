@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -21,28 +21,56 @@ from personascope.warehouse.store.rollups import outdated_in
 from personascope.warehouse.store.schema import Table, tables
 
 NOTES = "run_notes"  # the table that people write, not runs
+_VARIABLE = "files_of_"
 
 
 def table_definitions(
-    lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False, names: Collection[str] | None = None
+    lake: Lake,
+    contents: Contents,
+    from_behind: bool = False,
+    named_runs: bool = False,
+    rows_first: bool = False,
+    names: Collection[str] | None = None,
+    variable: bool = False,
 ) -> dict[str, str]:
     """By name of each table, or of these, the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the
     opposite order.
 
     `rows_first`, for connections that are made anew when the lake changes: DuckDB takes the rows of the first file, times the files, for those of a table, and
     orders joins by that. Where the file without rows comes first, it puts together first what grows with the square of the runs.
+
+    `variable`: where it can be, a table reads the files in the variable `files_of_TABLE` of whoever asks, if that is set; `of_few_files` sets it.
     """
     lacking = runs_that_lack(contents)
     script = {}
-    for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first, names).items():
+    variables = tables().keys() - lacking.keys() if variable else set()
+    for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first, names, variables).items():
         script[name] = f"create view {name} as {_completed(tables()[name], stored, lacking[name]) if name in lacking else stored};"
     return script
 
 
+def of_few_files(lake: Lake, name: str, run_ids: Iterable[str]) -> str:
+    """The statement that has one cursor read the files of these runs for a table's, where the table was defined with a `variable`."""
+    folder = escaped(lake.runs_folder)
+    return f"set variable {_VARIABLE}{name} = [{', '.join(quoted(f'{folder}/{_escaped(run_id)}/{name}.parquet') for run_id in run_ids)}];"
+
+
+def has_variable(name: str, definition: str) -> bool:
+    """Whether a table was defined with a `variable`."""
+    return f"'{_VARIABLE}{name}'" in definition
+
+
 def stored_rows(
-    lake: Lake, contents: Contents, from_behind: bool = False, named_runs: bool = False, rows_first: bool = False, names: Collection[str] | None = None
+    lake: Lake,
+    contents: Contents,
+    from_behind: bool = False,
+    named_runs: bool = False,
+    rows_first: bool = False,
+    names: Collection[str] | None = None,
+    variables: Collection[str] = (),
 ) -> dict[str, str]:
-    """By name of each table, or of these, the SELECT that gives the rows of its files, in the columns of the present version."""
+    """By name of each table, or of these, the SELECT that gives the rows of its files, in the columns of the present version; for tables in `variables` of
+    those in a variable, where there are only files of these columns."""
     of_other_columns = _tables_of_other_columns(contents)
     stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
     types_by_table, empty = table_types(), _tables_with_empty_files(lake)
@@ -59,7 +87,10 @@ def stored_rows(
         if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
             there |= {column for form in contents.by_form for column in form.columns.get(name, [])}
             options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types.items())
-        source = f"read_parquet({_files(lake, contents, name, named_runs, rows_first, name in empty)}{options})" if there else "(select 1 where false)"
+        files = _files(lake, contents, name, named_runs, rows_first, name in empty)
+        if name in variables and not options and files.startswith("["):
+            files = f"coalesce(getvariable('{_VARIABLE}{name}'), {files})"
+        source = f"read_parquet({files}{options})" if there else "(select 1 where false)"
         found[name] = f"select {columns} from {source}"
         if from_behind and there:
             found[name] = f"select * from ({found[name]} order by filename desc, file_row_number desc)"
@@ -129,7 +160,11 @@ def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_fir
 
 def escaped(path: Path) -> str:
     """A path in which DuckDB finds no pattern."""
-    return re.sub(r"([\[\]?*])", r"[\1]", str(path))
+    return _escaped(str(path))
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\[\]?*])", r"[\1]", text)
 
 
 def _completed(table: Table, stored: str, runs: list[str]) -> str:
