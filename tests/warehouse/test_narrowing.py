@@ -22,7 +22,9 @@ ASKED = ("ruleouts", "gate_windows", "head_deltas", "attention_fractions", "atte
 
 @pytest.fixture
 def always(monkeypatch) -> None:
+    """Every question is planned, and no table is in memory, of which no file would be opened."""
     monkeypatch.setattr(narrowing, "MANY", 0)
+    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", NOTHING)
 
 
 def files(warehouse: Warehouse, query: str, parameters: dict | None = None) -> dict[str, int]:
@@ -116,6 +118,8 @@ def test_files_of_another_version_and_roll_ups_that_are_made_up_answer_alike(tmp
                 patch.setattr(narrowing, "MANY", 1 << 30)
                 assert warehouse.select(query, {"x": run_id}).equals(narrow)
     assert warehouse.select("select count(*) from completions where run_id = $x", {"x": runs[3]}).item() == 4
+    both = f"select (select count(*) from completions where run_id = $x) + (select count(*) from {ROLLUP} where run_id = $y)"
+    assert warehouse.select(both, {"x": runs[0], "y": runs[2]}).item() == 2
     assert files(warehouse, "from completions where run_id = $x", {"x": runs[3]}) == {"completions": 1}
 
 
@@ -171,8 +175,7 @@ def test_what_hangs_on_tables_that_no_run_holds_is_not_read(planted_lake, monkey
         assert [scan["run_id"] for scan in scans["attention_contrasts"]] == times * [{"x"}, {"y"}]
 
 
-def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always, monkeypatch):
-    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", NOTHING)
+def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always):
     warehouse = Warehouse(planted_lake.lake)
     run_id = warehouse.select("select min(run_id) from attention_contrasts").item()
     found = files(warehouse, "from attention_delta where run_id = $run", {"run": run_id})
@@ -183,8 +186,7 @@ def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always, monke
 
 @pytest.mark.slow(2)
 @pytest.mark.parametrize("view", ["partition_error", "trajectory"])
-def test_a_filter_that_stands_above_a_scan_binds_it_too(planted_lake, always, monkeypatch, view):
-    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", NOTHING)
+def test_a_filter_that_stands_above_a_scan_binds_it_too(planted_lake, always, view):
     warehouse = Warehouse(planted_lake.lake)
     run_id = warehouse.select(f"select min(run_id) from {view} where origin = 'extracted'").item()
     found = files(warehouse, f"from {view} where run_id = $run", {"run": run_id})

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.answers import Parameters
 from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
-from personascope.warehouse.asking.stored import no_rows, of_few_files, table_definitions
+from personascope.warehouse.asking.stored import no_rows, of_few_files, runs_that_lack, table_definitions
 from personascope.warehouse.asking.views import tables_behind
 from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.lake import Lake
@@ -56,11 +56,13 @@ class Narrowing:
         contents = self._contents
         if len(contents.runs) < MANY or "pivot" in query.lower():  # which is several statements, of which one is explained
             return []
-        behind = self._of_many_files & tables_behind(re.findall(r"\w+", query.lower()), self._kept) - set(held)
+        named = tables_behind(re.findall(r"\w+", query.lower()), self._kept) - set(held)
+        whole = {parent for name in named & self._made_up.keys() for parent in tables()[name].rollup_of}  # rows are made up of other runs' than are asked for
+        behind = (self._of_many_files & named) - whole
         if not behind or (scans := self._scans(query, parameters)) is None:
             return []
         found = [_in_its_place(f"create view {name} as {no_rows(name)};") for name in sorted(behind - scans.keys())]  # named, and nothing hangs on its rows
-        for name in scans.keys() - set(held):
+        for name in scans.keys() - set(held) - whole:
             known = [self._heeded(bounds, query, parameters) for bounds in scans[name]]
             if all(known):
                 kept = self._may_hold(name, known)
@@ -130,7 +132,7 @@ class Narrowing:
         """The runs that hold a table and can have a row of it within any of the bounds: by their names, which their rows bear, and by the statistics in the
         footers of their files."""
         found: set[str] = set()
-        holders = self._contents.holders.get(name, [])
+        holders = self._holders(name)
         for bounds in known:
             named = bounds.get("run_id")
             others = {column: values for column, values in bounds.items() if column != "run_id"}
@@ -144,12 +146,26 @@ class Narrowing:
     def _reaching(self, name: str, column: str) -> "_Reach":
         """What a column of each run's file of a table can hold, told once."""
         if (name, column) not in self._reach:
-            self._reach[name, column] = _Reach({run_id: self._ranges(run_id, name, column) for run_id in self._contents.holders.get(name, [])})
+            self._reach[name, column] = _Reach({run_id: self._ranges(run_id, name, column) for run_id in self._holders(name)})
         return self._reach[name, column]
 
+    def _holders(self, name: str) -> list[str]:
+        """The runs that have rows of a table, also those for which they are made up."""
+        holders = self._contents.holders.get(name, [])
+        if name not in self._made_up:
+            return holders
+        known = set(holders)
+        return [*holders, *(run_id for run_id in self._made_up[name] if run_id not in known)]
+
+    @cached_property
+    def _made_up(self) -> dict[str, list[str]]:
+        return runs_that_lack(self._contents)
+
     def _ranges(self, run_id: str, name: str, column: str) -> _Ranges | None:
-        """Smallest and largest text of a column in each row group of a run's file, None where that is not told; the state of the run says that the
-        file is the one whose footer was read."""
+        """Smallest and largest text of a column in each row group of a run's file, None where that is not told or the rows are made up; the state of the run
+        says that the file is the one whose footer was read."""
+        if run_id in self._made_up.get(name, ()):
+            return None
         try:
             return _ranges(f"{self._lake.runs_folder}/{run_id}/{name}.parquet", self._contents.runs.met[run_id].state).get(column)
         except OSError:
