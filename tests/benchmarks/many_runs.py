@@ -33,6 +33,7 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.store.compaction import compact
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.looked_at import remember
 from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, MANIFEST, Manifest
 from personascope.warehouse.store.parquet import write_table
 from personascope.warehouse.store.schema import table
@@ -117,6 +118,7 @@ def write_again(source: Path, run: Manifest, names: dict[str, str], seed: int, l
     describe(written, making)
     (making / MANIFEST).write_text(written.model_dump_json(indent=2))
     making.rename(lake.run_folder(run.run_id))
+    remember(lake.run_folder(run.run_id))
 
 
 def replaced(column: pa.ChunkedArray, names: dict[str, str]) -> pa.ChunkedArray:

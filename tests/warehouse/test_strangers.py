@@ -17,6 +17,7 @@ from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.home import cache_root
 from personascope.warehouse.store import committed, looked_at
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -240,23 +241,59 @@ def test_what_a_planted_catalogue_says_of_itself_is_read_and_not_run(lake, outsi
     assert catalogue.build(lake).is_file()
 
 
-def test_sound_runs_are_looked_at_once_and_again_when_something_changes(lake, monkeypatch):
-    looked: list[str] = []
+@pytest.fixture
+def looked(monkeypatch) -> list[str]:
+    """The runs whose files are looked at; `looked_at._sound` is cleared by a test for what another process knows."""
+    names: list[str] = []
     why = committed.why_unsound
 
     def counted(folder, manifest):
-        looked.append(folder.name)
+        names.append(folder.name)
         return why(folder, manifest)
 
     monkeypatch.setattr(committed, "why_unsound", counted)
     monkeypatch.setattr(looked_at, "AT_ONCE", 1)
     monkeypatch.setattr(looked_at, "_sound", {})
+    return names
+
+
+def test_sound_runs_that_came_from_elsewhere_are_looked_at_once_and_again_when_something_changes(lake, tmp_path, looked, capsys, monkeypatch):
+    monkeypatch.setattr(committed, "PATIENCE", -1)
+    lake = Lake.existing(shutil.copytree(lake.root, tmp_path / "copied"))
+    assert capsys.readouterr().err.endswith("copied/runs: the files of 2 more runs are looked at, which is done once\n")
     one, two = lake.run_ids()
     assert lake.run_ids() == [one, two] and sorted(looked) == [one, two]
-    looked_at._sound.clear()  # as in another process
+    looked_at._sound.clear()
     assert lake.run_ids() == [one, two] and len(looked) == 2
     (lake.run_folder(one) / "marker_flags.parquet").touch()
     assert lake.run_ids() == [two] and looked[2:] == [one]
+
+
+def test_a_run_that_was_committed_here_is_not_looked_at_by_another_process(tmp_path, looked):
+    lake = Lake.open(tmp_path / "lake")
+    runs = [write(lake, f"c{number}") for number in range(3)]
+    write(lake, "c0", force=True)
+    known = next((cache_root() / "runs").iterdir())
+    known.write_text(known.read_text() + "12")  # which another process is just writing
+    looked_at._sound.clear()
+    assert lake.run_ids() == sorted(runs) and not looked
+    known.write_text("damaged\n" + known.read_text())
+    looked_at._sound.clear()
+    committed._met.clear()
+    assert lake.run_ids() == sorted(runs) and sorted(looked) == sorted(runs)
+    assert "damaged" not in known.read_text()
+
+
+def test_runs_that_are_gone_are_forgotten(tmp_path, looked, monkeypatch):
+    monkeypatch.setattr(looked_at, "FORGOTTEN", 1)
+    lake = Lake.open(tmp_path / "lake")
+    for _ in range(5):
+        write(lake, "c0", force=True)
+    known = next((cache_root() / "runs").iterdir())
+    assert len(known.read_text().splitlines()) >= 5
+    looked_at._sound.clear()
+    assert len(lake.run_ids()) == 1 and not looked
+    assert len(known.read_text().splitlines()) == 1
 
 
 def test_what_a_stranger_wrote_is_text_in_a_terminal(lake, capsys, monkeypatch):

@@ -31,6 +31,7 @@ MET = 8  # lakes whose runs are kept in mind
 T = TypeVar("T")
 _met: dict[str, dict[str, Entry]] = {}  # by runs folder, the sound runs of it as they were met last
 _indexed: dict[str, dict[str, Entry]] = {}  # by runs folder, what the index of its manifests holds
+PATIENCE = 1.5  # seconds of looking at runs of which nothing is said
 RESTS = 1.0  # seconds behind which no entry can come under the change time that a folder had before
 
 
@@ -137,7 +138,11 @@ def look(runs_folder: Path) -> Contents:
         _remember(_indexed, place, before)
     met: dict[str, Entry] = {}
     runs: dict[str, Met] = {}
-    for entry in found:
+    patience: float | None = time.monotonic() + PATIENCE
+    for number, entry in enumerate(found):
+        if patience is not None and time.monotonic() > patience:
+            patience = None
+            print(printable(f"{runs_folder}: the files of {len(found) - number:,} more runs are looked at, which is done once"), file=sys.stderr, flush=True)
         state = _state(entry)
         if state is not None and (mark := (state[0], state[1])) in looked and (known := before.get(entry.name)) is not None and known.state == state:
             looked.add(mark)

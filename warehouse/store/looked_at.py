@@ -9,6 +9,7 @@ from personascope.warehouse.home import cache_root
 from personascope.warehouse.store.hashing import stable_hash
 
 KEPT = 100  # lakes that are remembered, those looked at last
+FORGOTTEN = 1000  # runs that are there no more and that the file still names, of which it is freed
 AT_ONCE = 8  # runs found sound anew that are worth a file: fewer are looked at again as fast
 
 Mark = tuple[int, int]
@@ -19,6 +20,17 @@ _unsaved: dict[str, int] = {}
 def mark_of(status: os.stat_result) -> Mark:
     """Inode and change time of a folder: another pair says that it is another folder, or that an entry came, went or was renamed."""
     return status.st_ino, status.st_ctime_ns
+
+
+def remember(folder: Path) -> None:
+    """A run that was put in its place by this program, which made or looked at its files, is looked at by no other process. It costs a line of a file."""
+    with contextlib.suppress(OSError):
+        place, (inode, changed) = str(folder.parent), mark_of(folder.lstat())
+        _sound.get(place, set()).add((inode, changed))
+        file = _file(place)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a") as known:
+            known.write(f"{inode} {changed}\n")
 
 
 class Looked:
@@ -43,8 +55,9 @@ class Looked:
 
     def keep(self) -> None:
         """Remembers the folders that were added, and no others."""
+        n_gone = len(self._known - self._met)
         self._known.intersection_update(self._met)
-        if _unsaved.get(self._place, 0) >= AT_ONCE:
+        if _unsaved.get(self._place, 0) >= AT_ONCE or n_gone > FORGOTTEN:
             _unsaved[self._place] = 0
             _write(_file(self._place), self._met)
 
@@ -54,8 +67,9 @@ def _file(place: str) -> Path:
 
 
 def _read(file: Path) -> set[Mark]:
+    """What a file names; nothing of one that is damaged but for its last line, which a process may be writing."""
     try:
-        pairs = [line.split() for line in file.read_text().splitlines()]
+        pairs = [line.split() for line in file.read_text().split("\n")[:-1]]
         return {(int(inode), int(changed)) for inode, changed in pairs}
     except (OSError, ValueError):
         return set()

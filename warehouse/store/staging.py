@@ -13,6 +13,7 @@ import duckdb
 
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.exchange import replace_folder
+from personascope.warehouse.store.looked_at import remember
 
 STAGING = "staging"
 REPLACED = "replaced-"
@@ -66,12 +67,14 @@ def sync(folder: Path) -> None:
 
 
 def publish(final: Path, destination: Path) -> None:
-    """Puts a finished run folder in its place by one rename; with a run that is there already it changes places, and that one is removed."""
+    """Puts a finished run folder, whose files were made or looked at here, in its place by one rename; with a run that is there already it changes places, and
+    that one is removed."""
     replaced = final.parent.parent / f"{REPLACED}{destination.name}"
     if destination.exists():
         replace_folder(final, destination, replaced)
     else:
         final.rename(destination)
+    remember(destination)
     _sync(destination.parent)
     shutil.rmtree(final, ignore_errors=True)
     if replaced.exists():
