@@ -35,7 +35,8 @@ def compact_runs(
         chosen = _of_studies(found.contents().runs, study, f"lake {found.root}")
     if undo:
         dropped = catalogue.uncompact(found, {run_id for run_ids in chosen.values() for run_id in run_ids})
-        catalogue.build(found)
+        if not dropped:
+            catalogue.build(found)
         print(f"{count(sum(len(each.runs) for each in dropped), 'run')} read from their own files again", file=sys.stderr)
         return
     for name, run_ids in chosen.items():

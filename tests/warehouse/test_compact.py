@@ -88,6 +88,22 @@ def test_one_file_a_table_sorted_by_subject_and_later_runs_beside_it(lake):
     assert not lake.contents().compacts and count(lake) == 15 and sum(n for _, n in in_shell(lake)) == 15
 
 
+def test_a_shell_reads_the_runs_own_files_before_the_compact_ones_go(lake, monkeypatch):
+    typed(lake, "compact")
+    shell, drop = [], catalogue.drop
+
+    def asked(of: Lake, names: list[str]) -> None:
+        with duckdb.connect(str(of.catalogue_path), read_only=True) as connection:
+            (sql,) = connection.execute("select sql from duckdb_views() where view_name = 'completions'").fetchone() or ("",)
+            shell.append(("/compact/" in sql, connection.execute("select count(*) from completions").fetchall()))
+        drop(of, names)
+
+    before = count(lake)
+    monkeypatch.setattr(catalogue, "drop", asked)
+    typed(lake, "compact", "--undo")
+    assert (False, [(before,)]) in shell and not any(is_compact for is_compact, _ in shell)
+
+
 def test_a_run_that_is_deleted_made_anew_or_renewed_takes_its_compact_files_with_it(lake):
     one, two = lake.run_ids()[:2]
     typed(lake, "compact")

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,17 +52,18 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def build(lake: Lake) -> Path:
+def build(lake: Lake, without: Collection[str] = ()) -> Path:
     """Writes `warehouse.duckdb` beside the old one and renames it into place, unless the old one says the same; its readers keep what they have.
 
-    Compact files that no longer stand for their runs are removed behind it, and named on stderr.
+    Compact files that no longer stand for their runs are removed behind it, and named on stderr; those in `without` are about to be, and not read any more.
     """
     contents = lake.contents()
+    contents = replace(contents, compacts=tuple(compact for compact in contents.compacts if compact.name not in without))
     _write(lake, [_settings(), *table_definitions(lake, contents).values()])
     for name, reason in contents.stale.items():
         print(printable(f"compact files {name} are removed: {reason}; `personascope runs compact` writes them anew"), file=sys.stderr)
     drop(lake, contents.stale)
-    if contents.compacts and lake.contents().compacts != contents.compacts:  # changed by another process, which may have written its catalogue before
+    if not without and contents.compacts and lake.contents().compacts != contents.compacts:  # changed by another process, which may have written its catalogue before
         return build(lake)
     return lake.catalogue_path
 
@@ -91,7 +93,9 @@ def uncompact(lake: Lake, run_ids: Collection[str]) -> list[Compact]:
     """Removes the compact files that stand for any of these runs, ahead of what deletes the runs, so that no shell shows rows of a deleted run; gives those."""
     gone = [compact for compact in lake.contents().compacts if not compact.runs.keys().isdisjoint(run_ids)]
     if gone:
-        drop(lake, [compact.name for compact in gone])
+        names = [compact.name for compact in gone]
+        build(lake, without=names)
+        drop(lake, names)
         build(lake)
     return gone
 
