@@ -63,7 +63,7 @@ def build(lake: Lake, without: Collection[str] = ()) -> Path:
     for name, reason in contents.stale.items():
         print(printable(f"compact files {name} are removed: {reason}; `personascope runs compact` writes them anew"), file=sys.stderr)
     drop(lake, contents.stale)
-    if not without and contents.compacts and lake.contents().compacts != contents.compacts:  # changed by another process, which may have written its catalogue before
+    if not without and contents.compacts and lake.contents().compacts != contents.compacts:  # by another process, which may have written its own before
         return build(lake)
     return lake.catalogue_path
 
