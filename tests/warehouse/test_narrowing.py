@@ -120,6 +120,8 @@ def test_files_of_another_version_and_roll_ups_that_are_made_up_answer_alike(tmp
     assert warehouse.select("select count(*) from completions where run_id = $x", {"x": runs[3]}).item() == 4
     both = f"select (select count(*) from completions where run_id = $x) + (select count(*) from {ROLLUP} where run_id = $y)"
     assert warehouse.select(both, {"x": runs[0], "y": runs[2]}).item() == 2
+    bound = f"select count(*) from {ROLLUP} where run_id = $y and checkpoint = $checkpoint"
+    assert warehouse.select(bound, {"y": runs[2], "checkpoint": "c2"}).item() == 1
     named = f"select count(*) from {ROLLUP} where run_id = $y and not exists (from completions where false)"
     assert warehouse.select(named, {"y": runs[2]}).item() == 1
     assert files(warehouse, "from completions where run_id = $x", {"x": runs[3]}) == {"completions": 1}
