@@ -145,11 +145,12 @@ def _load(checkpoint: Checkpoint, placed: Placement, dtype: str, attention: str,
 
 
 def _make_ordinary(model: PreTrainedModel) -> None:
-    """Replace parameters that were made in inference mode, as transformers makes those it joins (experts), so that gradients can be taken through them."""
+    """Replace parameters that were made in inference mode, as transformers makes those it joins (experts), so that gradients can be taken through them. Rounded
+    ones, which bear their scales, stay: no gradient is taken there."""
     with torch.inference_mode(False):
         for module in model.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                if parameter.is_inference():
+                if parameter.is_inference() and type(parameter) is torch.nn.Parameter:
                     setattr(module, name, torch.nn.Parameter(parameter.clone(), requires_grad=False))
 
 

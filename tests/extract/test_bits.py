@@ -129,6 +129,22 @@ def test_layers_in_8_bits_that_are_spread_over_devices_multiply_likewise(checkpo
         assert torch.allclose(layer(inputs), expected, atol=1e-4) and moved == [layer]
 
 
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_answers_are_sampled_and_read_back(checkpoint, tmp_path, bits):
+    """Sampling loads the model in inference mode, where parameters are of another kind."""
+    rounded, lake = resolve(checkpoint).in_bits(bits), Lake.open(tmp_path / "lake")
+    job = Job(lake, rounded, Models("cpu", "float32"), few_prompts(), say=lambda line: None)
+    settings, _ = resolve_settings(extractor("completions"), {"command line": {"samples": 1, "max_new_tokens": 6, "temperature": 0.0}})
+    sampled = run(extractor("completions")(settings, job))
+    answers = lake.read(sampled, "completions", ["token_ids", "prompt_len"]).to_pylist()
+    model: Any = Models("cpu", "float32").load(rounded).model
+    assert len(answers) > 1
+    for row in answers:
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([row["token_ids"]])).logits[0, row["prompt_len"] - 1 : -1]
+        assert logits.argmax(-1).tolist() == row["token_ids"][row["prompt_len"] :]
+
+
 def test_what_needs_whole_weights_is_refused(random_checkpoint, tmp_path: Path):
     rounded = resolve(random_checkpoint).in_bits("4bit", named=True)
     assert rounded.name == "random"
