@@ -54,6 +54,20 @@ def test_another_process_opens_one_file_and_finds_the_same(lake, parsed):
     assert found.holders == expected.holders and found.by_form == expected.by_form
 
 
+def test_a_manifest_that_changed_since_it_was_met_is_not_written(lake, parsed):
+    """Another process makes a run anew, or deletes it, between the look at the lake and the writing of the index."""
+    expected = lake.contents()
+    met = dict(committed._met[str(lake.runs_folder)])
+    one, two, *others = met
+    path = lake.run_folder(one) / "run.json"
+    path.write_text(path.read_text() + " ")
+    path = lake.run_folder(two) / "run.json"
+    path.write_text(path.read_text().replace('"finish_reason"', '"finish_REASON"', 1))
+    manifest_index.write(lake.runs_folder, met)
+    found = manifest_index.read(lake.runs_folder, committed.read_manifest)
+    assert sorted(found) == sorted(others) and all(found[name].met.manifest == expected.runs[name] for name in others)
+
+
 def _in_place(lake: Lake, run: str) -> None:
     """Another manifest of the same size in the same file, with the time that it had."""
     path = lake.run_folder(run) / "run.json"
