@@ -115,7 +115,7 @@ STEPS = {
     "without a roll-up": _without_a_roll_up,
     "of an earlier version": _of_an_earlier_version,
 }
-SAME = ("nothing", "a copy beside it", "compacted", "half of them compacted", "without a roll-up")  # steps behind which the same is there, maybe in another order
+SAME = ("nothing", "a copy beside it", "compacted", "half of them compacted", "without a roll-up")  # behind which the same is there, maybe in another order
 
 
 @pytest.mark.slow(10)
