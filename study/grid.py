@@ -12,7 +12,7 @@ from personascope.extract.weights.on_device import in_threads
 from personascope.extract.workers import FleetWorkers, cell_threads, has_ray
 from personascope.ingest.progress import progress
 from personascope.ingest.training.grid import Cell, in_order
-from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, known_outcome, phases_of, whole, work_cell, work_cells
+from personascope.study.cell import CellOutcome, CellWork, GridSetup, cells_of, fail, halves, known_outcome, phases_of, whole, work_cell, work_cells
 from personascope.study.options import say
 from personascope.study.spreading import Cells, spread_cells
 from personascope.study.workbench import Workbench
@@ -82,6 +82,9 @@ def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total
     on_cluster = workers is not None and workers.is_remote  # where a cell may find its adapter on its own machine alone
     phases = phases_of(setup.step, bench.state.options.settings) if len(cells) > 1 and not on_cluster else [whole(setup.step, bench.state.options.settings)]
     works = [CellWork(setup, cell, phases[0]) for cell in cells]
+    if workers and not on_cluster and len(phases) == 1 and _uneven(len(cells), workers):
+        trained, read = halves(phases[0])
+        works = [CellWork(setup, cell, trained, following=read) for cell in cells]
     try:
         for phase, following in zip(phases, [*phases[1:], None], strict=True):
             going_on, tally = [], Tally()
@@ -104,6 +107,12 @@ def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total
     finally:
         if workers:
             workers.close()
+
+
+def _uneven(cells: int, workers: FleetWorkers) -> bool:
+    """Whether whole cells would leave workers idle beside the last ones: then a cell's readings are a task apart from its training."""
+    width = workers.fleet.sizing.width
+    return cells > width and cells % width > 0
 
 
 def _alone(bench: Workbench, cells: int) -> str:
