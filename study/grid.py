@@ -81,11 +81,11 @@ def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total
     parent = bench.checkpoint(setup.step.parent)
     on_cluster = workers is not None and workers.is_remote  # where a cell may find its adapter on its own machine alone
     phases = phases_of(setup.step, bench.state.options.settings) if len(cells) > 1 and not on_cluster else [whole(setup.step, bench.state.options.settings)]
-    works = [CellWork(setup, cell, phases[0]) for cell in cells]
-    if workers and not on_cluster and len(phases) == 1 and _uneven(len(cells), workers):
-        trained, read = halves(phases[0])
-        works = [CellWork(setup, cell, trained, following=read) for cell in cells]
     try:
+        works = [CellWork(setup, cell, phases[0]) for cell in cells]
+        if workers and not on_cluster and len(phases) == 1 < len(cells) and uneven(len(cells), workers):
+            trained, read = halves(phases[0])
+            works = [CellWork(setup, cell, trained, following=read) for cell in cells]
         for phase, following in zip(phases, [*phases[1:], None], strict=True):
             going_on, tally = [], Tally()
             outcomes = (
@@ -109,7 +109,7 @@ def _worked_off(bench: Workbench, setup: GridSetup, cells: Sequence[Cell], total
             workers.close()
 
 
-def _uneven(cells: int, workers: FleetWorkers) -> bool:
+def uneven(cells: int, workers: FleetWorkers) -> bool:
     """Whether whole cells would leave workers idle beside the last ones: then a cell's readings are a task apart from its training."""
     width = workers.fleet.sizing.width
     return cells > width and cells % width > 0

@@ -14,7 +14,7 @@ from fake_vllm import FakeLLM, adapters_of_calls, install
 from personascope.extract.workers import has_ray
 from personascope.ingest.training.grid import grid_cells
 from personascope.study.cell import CellWork, Phase, cells_of, fail, known_outcome, phases_of, whole, work_cell
-from personascope.study.grid import bundled, together_from
+from personascope.study.grid import bundled, together_from, uneven
 from personascope.study.options import RunOptions
 from personascope.study.plan import plan_study
 from personascope.study.run import StudyRun
@@ -75,13 +75,14 @@ def talker(random_checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(talker, tmp_path_factory):
-    """A lake after a grid of four cells, two of which diverge."""
+    """A lake after a grid of four cells, two of which diverge, where a cell's readings are a task of their own."""
     folder = tmp_path_factory.mktemp("grid")
     lakes.tracking_store(tmp_path_factory, folder / "tracking.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", str(folder / "cache"))
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr("os.cpu_count", lambda: 2)
+        patch.setattr("personascope.study.grid.uneven", lambda cells, workers: True)
         first = execute(folder, study(talker))
         yield folder, first
 
@@ -215,6 +216,12 @@ def test_a_grid_without_any_usable_cell_ends_the_study_also_beside_another(talke
     with pytest.raises(PersonascopeError, match=r"all 1 cells of the grid failed; .*source persona 'pirate' has no completion that ended by itself"):
         execute(tmp_path, file, workers=1, track=False)
     assert answer(tmp_path, "select checkpoint from regimes")["checkpoint"].to_list() == ["villain-lr0.0001-ep2-seed1"]
+
+
+@pytest.mark.parametrize(("cells", "width", "expected"), [(5, 2, True), (3, 2, True), (4, 2, False), (2, 2, False), (2, 3, False), (7, 3, True), (5, 1, False)])
+def test_a_cell_is_cut_in_two_where_whole_ones_leave_workers_idle_beside_the_last(cells, width, expected):
+    workers: Any = SimpleNamespace(fleet=SimpleNamespace(sizing=SimpleNamespace(width=width)))
+    assert uneven(cells, workers) is expected
 
 
 def hashes(folder) -> dict[str, dict[str, str]]:
