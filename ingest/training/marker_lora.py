@@ -346,7 +346,7 @@ def _train(
                     len(steps) + 1,
                 )
             torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
-            rate = schedule.get_last_lr()[0]
+            rate = float(schedule.get_last_lr()[0])
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)

@@ -12,7 +12,7 @@ from personascope.ingest.cosine import cosine_schedule
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 1), (0, 7), (3, 10), (20, 400), (5, 5), (9, 4)])
 def test_the_learning_rates_are_those_of_transformers(warmup, total):
-    rates = []
+    rates: list[list[float]] = []
     for schedule in (cosine_schedule, get_cosine_schedule_with_warmup):
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0123)
         following = schedule(optimizer, warmup, total)
