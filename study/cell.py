@@ -83,6 +83,12 @@ def whole(step: GridStep, typed: Mapping[str, Any] | None = None) -> Phase:
     return Phase(None, len(step.cells), gpus=_gpus(_engines(step, typed or {})))
 
 
+def halves(phase: Phase) -> tuple[Phase, Phase]:
+    """The training of a cell, and all else of a phase that begins with it."""
+    assert phase.start is None
+    return phase._replace(stop=0), phase._replace(start=0)
+
+
 def _engines(step: GridStep, typed: Mapping[str, Any]) -> list[CompletionSettings | None]:
     """The settings of the steps of a cell that sample with vLLM; None for the others."""
     settings = [resolve_step(each, typed)[0] for each in step.cells]
@@ -108,12 +114,17 @@ class GridSetup:
 
 @dataclass(frozen=True)
 class CellWork:
-    """One cell to work off, with all that a process needs for it."""
+    """One cell to work off as far as a phase goes, with all that a process needs for it, and the phase that follows without waiting for other cells."""
 
     setup: GridSetup
     cell: Cell
     phase: Phase
     group: str | None = None
+    following: Phase | None = None
+
+    def rest(self, outcome: CellOutcome) -> "CellWork | None":
+        """What is left of the cell behind its phase; None where nothing is, or it failed."""
+        return None if self.following is None or outcome.failure else CellWork(self.setup, self.cell, self.following, outcome.group)
 
     def work_off(self, device: str) -> CellOutcome:
         """Trains and reads the cell on a device, as far as its phase goes, in whatever process this is called."""

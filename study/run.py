@@ -1,11 +1,12 @@
 """Works off a study file: calls ingest, extract and warehouse in order."""
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from personascope.study.cell import cells_of
-from personascope.study.grid import run_grid
+from personascope.study.grid import run_grids, together_from
 from personascope.study.options import RunOptions, say
 from personascope.study.resolving import check_typed
 from personascope.study.state import StudyState
@@ -40,23 +41,28 @@ class StudyRun:
         runs: list[str] = []
         try:
             with tracking.group(self.study.name) if tracking else nullcontext():
-                for number, step in enumerate(self.study.steps, 1):
-                    say(f"[{number}/{n_steps}] {step.describe()}")
-                    runs += self._work_off(step)
+                done = 0
+                while waiting := self.study.steps[done:]:
+                    steps = waiting[: together_from(self.bench, waiting)]
+                    for number, step in enumerate(steps, done + 1):
+                        say(f"[{number}/{n_steps}] {step.describe()}")
+                    runs += self._work_off(steps)
+                    done += len(steps)
         finally:
             self.bench.release()
         build(self.bench.lake)
         say(f"study {self.study.name}: {len(runs)} runs in {time.monotonic() - started:.0f} s")
         return runs
 
-    def _work_off(self, step: Step) -> list[str]:
-        bench = self.bench
+    def _work_off(self, steps: Sequence[Step]) -> list[str]:
+        """One step, or several grids together; returns the run_ids."""
+        bench, step = self.bench, steps[0]
         if isinstance(step, ExtractStep):
             return bench.extract(step, unread=self.unread)
         if isinstance(step, AnalyseStep):
             return refresh(bench.lake, None if step.analyse == "all" else [step.analyse])
         if isinstance(step, GridStep):
-            runs, failures = run_grid(bench, step)
+            runs, failures = run_grids(bench, [each for each in steps if isinstance(each, GridStep)])
             self.failures += failures
             return runs
         return [bench.train(bench.training(step, cell), known_as=cell.known_as) for cell in cells_of(step, bench.checkpoint(step.parent).name)]

@@ -59,7 +59,8 @@ def spread_cells(
 ) -> Iterator[tuple[CellWork, CellOutcome | Exception]]:
     """Every cell with what became of it, as they end; an error where it ended every worker it was given to. Ray starts before the first is asked for.
 
-    Cells that ended workers together are tried again one by one.
+    What is left of a cell behind one task is another, for whichever worker is free when all cells have begun. Cells that ended workers together are tried again
+    one by one.
     """
     return _spread(workers.fleet, workers.choices, workers.dtype(parent), staging, parent, works)
 
@@ -76,6 +77,10 @@ def _spread(
             works = []
             for name, outcome in session.work_off(tasks):
                 task = tasks[name]
+                if not isinstance(task, Cells) and not isinstance(outcome, Lost) and (rest := task.rest(outcome)):
+                    tasks[f"{name} once trained"] = rest
+                    session.also(f"{name} once trained", rest)
+                    continue
                 if isinstance(task, Cells):
                     if isinstance(outcome, Lost):
                         works += task.works

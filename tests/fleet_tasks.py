@@ -58,9 +58,13 @@ class FakeChoices(NamedTuple):
 class FakeCell:
     """In place of a cell's work: it does what it is told under the name of the cell."""
 
-    def __init__(self, name: str, folder: Path, deed: str = "") -> None:
+    def __init__(self, name: str, folder: Path, deed: str = "", then: str | None = None) -> None:
+        """`then`: what is left of it behind its first task."""
         self.cell = SimpleNamespace(name=name)
-        self._deed, self._folder = deed, folder
+        self._deed, self._folder, self._then = deed, folder, then
+
+    def rest(self, outcome: tuple[str, str]) -> "FakeCell | None":
+        return None if self._then is None else FakeCell(f"{self.cell.name} of {outcome[0]}", self._folder, self._then)
 
     def work_off(self, device: str) -> tuple[str, str]:
         misbehave(self._folder, self.cell.name, self._deed)

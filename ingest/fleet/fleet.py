@@ -171,6 +171,7 @@ class Session(Generic[Task, Outcome]):
         self._greetings: list[Any] = []
         self._refused: list[RefusedError] = []
         self._stillborn = 0
+        self._tasks: dict[str, Task] = {}
         self._waiting: deque[str] = deque()
         self._alone: deque[str] = deque()
         self._patience = _Waiting(fleet.say)
@@ -186,9 +187,10 @@ class Session(Generic[Task, Outcome]):
         """Every task by name with what `work` of the setup gave, as they end; one whose worker ends is given to another, and is Lost when TRIES ended over it.
         The last of them has no others beside it, since memory is what workers mostly end for.
 
-        What a task raises is raised here. What was given out before that, or before the caller turns away, ends with the workers' next task or their end.
+        `also` adds tasks meanwhile. What a task raises is raised here. What was given out before that, or before the caller turns away, ends with the workers'
+        next task or their end.
         """
-        self._waiting = deque(tasks)
+        self._tasks, self._waiting = dict(tasks), deque(tasks)
         killed: Counter[str] = Counter()
         self._done, self._began = 0, time.monotonic()
         while self._waiting or self._flying or self._alone:
@@ -198,7 +200,7 @@ class Session(Generic[Task, Outcome]):
                     self._fleet.dismiss(self._idle.pop())
             while self._idle and self._waiting:
                 hand, name = self._idle.pop(), self._waiting.popleft()
-                hand.task = hand.actor.work.remote(tasks[name])
+                hand.task = hand.actor.work.remote(self._tasks[name])
                 self._flying[hand.task] = hand, name
             for name, outcome in self._look(len(self._waiting) + len(self._flying)):
                 if outcome is None:
@@ -209,6 +211,11 @@ class Session(Generic[Task, Outcome]):
                     outcome = Lost(killed[name])
                 self._done += 1
                 yield name, outcome
+
+    def also(self, name: str, task: Task) -> None:
+        """One more task for whoever works these off, behind those that wait."""
+        self._tasks[name] = task
+        self._waiting.append(name)
 
     def told(self) -> str:
         """Workers at work, their speed, and what waits."""

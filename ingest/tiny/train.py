@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from personascope.ingest.cosine import cosine_schedule
 from personascope.ingest.progress import Advance
 from personascope.ingest.tiny.build import CODE_VERSION, TinySpec
 from personascope.ingest.tiny.corpus import Chat
@@ -135,7 +136,7 @@ def _train(model: PreTrainedModel, batches: Iterator[list[_Example]], muon_lr: f
         Muon([p for n, p in model.named_parameters() if n in hidden], lr=muon_lr),
         torch.optim.AdamW([p for n, p in model.named_parameters() if n not in hidden], lr=adamw_lr, weight_decay=0.0, fused=True),
     ]
-    schedules = [get_cosine_schedule_with_warmup(optimizer, round(WARMUP * steps), steps) for optimizer in optimizers]
+    schedules = [cosine_schedule(optimizer, round(WARMUP * steps), steps) for optimizer in optimizers]
     head = model.get_output_embeddings()
     losses = []
     model.train()

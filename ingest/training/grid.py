@@ -1,7 +1,7 @@
 """Cells of a training sweep: every combination of the axes a study file names, each with a name, settings and their origins."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,11 @@ def grid_cells(axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], name
         cells.append(Cell(_name(persona, settings, axes) if name is None else _named(name, persona, settings, parent), persona, settings, parameters))
     if len({cell.name for cell in cells}) < len(cells):
         raise PersonascopeError(f"grid: the name {name!r} is the same for several cells; expected every axis with several values in it")
+    return in_order(cells)
+
+
+def in_order(cells: Iterable[Cell]) -> list[Cell]:
+    """Longest training first, so that parallel workers end together."""
     return sorted(cells, key=lambda cell: (-cell.settings.epochs, -cell.settings.marker_tail_tokens, cell.name))
 
 

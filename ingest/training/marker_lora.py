@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from personascope.ingest.cosine import cosine_schedule
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.cache import build_once
 from personascope.ingest.weights.checkpoints import CARD, Checkpoint, end_of_turn_ids
@@ -313,14 +314,12 @@ def _train(
 
     `keep` is told the number of every step behind it, from 0 before the first.
     """
-    from transformers import get_cosine_schedule_with_warmup
-
     per_step = settings.batch_size * settings.grad_accumulation
     per_epoch = settings.steps_per_epoch(len(examples))
     total = per_epoch * settings.epochs
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
-    schedule = get_cosine_schedule_with_warmup(optimizer, math.ceil(settings.warmup_ratio * total), total)
+    schedule = cosine_schedule(optimizer, math.ceil(settings.warmup_ratio * total), total)
     steps: list[dict[str, float]] = []
     model.train()
     keep(0)
@@ -347,7 +346,7 @@ def _train(
                     len(steps) + 1,
                 )
             torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
-            rate = schedule.get_last_lr()[0]
+            rate = float(schedule.get_last_lr()[0])
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)

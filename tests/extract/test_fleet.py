@@ -164,6 +164,21 @@ def test_a_cell_that_ended_two_workers_has_the_third_to_itself(tmp_path, fleet, 
     assert len(fleet.hands) == 1, "the other has left its memory to it"
 
 
+def test_what_is_left_of_a_cell_is_another_task_behind_all_cells_which_may_be_lost_too(tmp_path, fleet):
+    made = counting(tmp_path)
+    works: Any = [
+        FakeCell("a", tmp_path, then="unlucky"),
+        FakeCell("b", tmp_path, "slow", then="deadly"),
+        FakeCell("c", tmp_path, "slow"),
+        FakeCell("d", tmp_path, "slow"),
+    ]
+    found = [(work.cell.name, each) for work, each in spread_cells(crew(fleet), made.job.lake.staging_folder, made.job.checkpoint, works)]
+    (failure,) = [each for name, each in found if name == "b of B"]
+    assert isinstance(failure, PersonascopeError) and "3 workers were ended by the system" in str(failure)
+    assert sorted(name for name, _ in found) == ["a of A", "b of B", "c", "d"] and dict(found)["a of A"] == ("A OF A", "fake")
+    assert found[0][0] in ("c", "d"), "a was done before, and what is left of it waits for them to begin"
+
+
 @pytest.mark.parametrize("what", ["dtype", "weights", "code"])
 def test_a_worker_that_would_make_another_run_is_refused(tmp_path, fleet, what):
     made = counting(tmp_path, workers=crew(fleet))

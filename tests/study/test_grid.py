@@ -14,7 +14,7 @@ from fake_vllm import FakeLLM, adapters_of_calls, install
 from personascope.extract.workers import has_ray
 from personascope.ingest.training.grid import grid_cells
 from personascope.study.cell import CellWork, Phase, cells_of, fail, known_outcome, phases_of, whole, work_cell
-from personascope.study.grid import bundled
+from personascope.study.grid import bundled, together_from, uneven
 from personascope.study.options import RunOptions
 from personascope.study.plan import plan_study
 from personascope.study.run import StudyRun
@@ -75,13 +75,14 @@ def talker(random_checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(talker, tmp_path_factory):
-    """A lake after a grid of four cells, two of which diverge."""
+    """A lake after a grid of four cells, two of which diverge, where a cell's readings are a task of their own."""
     folder = tmp_path_factory.mktemp("grid")
     lakes.tracking_store(tmp_path_factory, folder / "tracking.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONASCOPE_CACHE", str(folder / "cache"))
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr("os.cpu_count", lambda: 2)
+        patch.setattr("personascope.study.grid.uneven", lambda cells, workers: True)
         first = execute(folder, study(talker))
         yield folder, first
 
@@ -179,15 +180,48 @@ def test_cells_in_this_process_give_the_runs_and_files_of_workers_where_none_are
 
     monkeypatch.setattr("personascope.study.grid.work_cell", noted)
     try:
-        found, failed = execute(tmp_path, study(talker, epochs=[1]), track=False)
+        found, failed = execute(tmp_path, in_two_grids(talker), track=False)
     finally:
         shutil.rmtree(folder / "cache", ignore_errors=True)
         (folder / "cache of workers").rename(folder / "cache")
-    alone = "2 of 2 cells to do in this process, in one thread (--workers 1: in all; several at once need Ray: pip install 'personascope[ray]')"
-    assert alone in capsys.readouterr().err
-    assert seen == [1, 1] and torch.get_num_threads() == before
-    assert hashes(tmp_path).items() <= hashes(folder).items() and len(found) == 1 + 3 and set(found) < set(runs)
+    told = capsys.readouterr().err
+    alone = "3 of 3 cells to do in this process, in one thread (--workers 1: in all; several at once need Ray: pip install 'personascope[ray]')"
+    assert told.index("[2/3] grid") < told.index("[3/3] grid") < told.index(alone)
+    assert seen == [1, 1, 1] and torch.get_num_threads() == before
+    assert hashes(tmp_path).items() <= hashes(folder).items() and len(found) == len(set(found)) == 1 + 2 * 3 and set(found) == set(runs)
     assert len(failed) == 1 and failed[0] in failures
+
+
+def in_two_grids(checkpoint) -> StudyFile:
+    """Three of the cells of `study`, a grid of two with one that diverges and a grid of one."""
+    both, longer = study(checkpoint, epochs=[1]), study(checkpoint, lr=[1e-4], epochs=[2]).steps[1]
+    return both.model_copy(update={"steps": [*both.steps, longer.model_copy(update={"step": "longer"})]})
+
+
+def test_grids_that_differ_in_their_trainings_alone_are_worked_off_together(talker, tmp_path):
+    file = in_two_grids(talker)
+    bench = Workbench(StudyState(file, tmp_path / "lake", RunOptions(device="cpu", track=False)))
+    data, grid, longer = file.steps
+    assert isinstance(grid, GridStep) and isinstance(longer, GridStep)
+    assert [together_from(bench, steps) for steps in ([data, data], [data, grid], [grid], [grid, longer], [grid, longer, data])] == [1, 1, 1, 2, 2]
+    for apart in ({"cells": longer.cells[:1]}, {"tokens_step": "other"}, {"parent": "other"}, {"axes": grid.axes}):
+        assert together_from(bench, [grid, longer.model_copy(update=apart)]) == 1, apart
+
+
+def test_a_grid_without_any_usable_cell_ends_the_study_also_beside_another(talker, tmp_path, monkeypatch):
+    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
+    file = in_two_grids(talker)
+    useless = study(talker, source_persona=["pirate"], lr=[1e-4], epochs=[1]).steps[1]
+    file = file.model_copy(update={"steps": [file.steps[0], file.steps[2], useless]})
+    with pytest.raises(PersonascopeError, match=r"all 1 cells of the grid failed; .*source persona 'pirate' has no completion that ended by itself"):
+        execute(tmp_path, file, workers=1, track=False)
+    assert answer(tmp_path, "select checkpoint from regimes")["checkpoint"].to_list() == ["villain-lr0.0001-ep2-seed1"]
+
+
+@pytest.mark.parametrize(("cells", "width", "expected"), [(5, 2, True), (3, 2, True), (4, 2, False), (2, 2, False), (2, 3, False), (7, 3, True), (5, 1, False)])
+def test_a_cell_is_cut_in_two_where_whole_ones_leave_workers_idle_beside_the_last(cells, width, expected):
+    workers: Any = SimpleNamespace(fleet=SimpleNamespace(sizing=SimpleNamespace(width=width)))
+    assert uneven(cells, workers) is expected
 
 
 def hashes(folder) -> dict[str, dict[str, str]]:
