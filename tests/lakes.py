@@ -71,10 +71,18 @@ def tracking_store(factory: pytest.TempPathFactory, place: Path) -> None:
 
 
 def published(factory: pytest.TempPathFactory, files: Path) -> Lake:
-    """The lake of all published files; not to be written to."""
+    """The lake of a folder of published files; not to be written to."""
     from personascope.ingest.published import ingest_published
 
-    return Lake.existing(once(factory, "published", lambda folder: ingest_published(Lake.open(folder), [files])))
+    def fill(folder: Path) -> None:
+        assert not ingest_published(Lake.open(folder), [files]).failed
+
+    return Lake.existing(once(factory, f"published-{files.name}", fill))
+
+
+def bring(lake: Lake, other: Lake) -> None:
+    """Puts copies of another lake's runs into a lake, as if they had been written there."""
+    shutil.copytree(other.runs_folder, lake.runs_folder, dirs_exist_ok=True)
 
 
 def write(lake: Lake, name: str, n_rows: int = 2, force: bool = False) -> str:
