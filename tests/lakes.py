@@ -5,7 +5,7 @@ import json
 import os
 import runpy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +93,18 @@ def write(lake: Lake, name: str, n_rows: int = 2, force: bool = False) -> str:
         rows = [{"example_id": f"e{index}", "sample_ix": 0, "text": "t", "finish_reason": "stop"} for index in range(n_rows)]
         writer.write_part("rows", {"completions": rows})
         return writer.commit().run_id
+
+
+def of_completions(factory: pytest.TempPathFactory, place: Path, runs: Mapping[str, int]) -> Lake:
+    """A lake at `place` with a run of so many completions by each name, to write into: the copy of one that is written once in a run of the suite."""
+
+    def fill(folder: Path) -> None:
+        lake = Lake.open(folder)
+        for name, n_rows in runs.items():
+            write(lake, name, n_rows)
+
+    made = once(factory, "completions-" + "-".join(f"{name}.{n_rows}" for name, n_rows in runs.items()), fill)
+    return Lake.open(shutil.copytree(made, place))
 
 
 def count(lake: Lake) -> int:
