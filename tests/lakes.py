@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -20,7 +21,7 @@ RUNS = "runs.json"
 
 
 class Planted(NamedTuple):
-    """The lake of `sql/planted.py`, not to be written to, and its run_ids by name."""
+    """A lake with known effects, not to be written to, and its run_ids by name."""
 
     lake: Lake
     runs: dict[str, str]
@@ -54,11 +55,36 @@ def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], obje
 def planted(factory: pytest.TempPathFactory) -> Planted:
     """The lake with known effects on attention that most tests of views ask."""
 
-    def fill(folder: Path) -> None:
-        built = runpy.run_path(str(PLANTED / "planted.py"))["build"](folder / "lake")
-        (folder / RUNS).write_text(json.dumps(built["runs"]))
+    def build(folder: Path) -> dict[str, str]:
+        runs: dict[str, str] = runpy.run_path(str(PLANTED / "planted.py"))["build"](folder / "lake")["runs"]
+        return runs
 
-    folder = once(factory, "planted", fill)
+    return _planted(factory, "planted", build)
+
+
+def pairs(factory: pytest.TempPathFactory) -> Planted:
+    """The lake of `sql/planted_pairs.py`, trained checkpoints each with its base run, without analyses."""
+
+    def build(folder: Path) -> dict[str, str]:
+        runs: dict[str, str] = runpy.run_path(str(PLANTED / "planted_pairs.py"))["build"](folder / "lake")[1]
+        return runs
+
+    return _planted(factory, "pairs", build)
+
+
+def analysed_pairs(factory: pytest.TempPathFactory) -> Planted:
+    """The same with all analyses."""
+
+    def build(folder: Path) -> dict[str, str]:
+        made = pairs(factory)
+        analyses.refresh(made.copy(folder / "lake"))
+        return made.runs
+
+    return _planted(factory, "analysed-pairs", build)
+
+
+def _planted(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], dict[str, str]]) -> Planted:
+    folder = once(factory, name, lambda folder: (folder / RUNS).write_text(json.dumps(build(folder))))
     return Planted(Lake.existing(folder / "lake"), json.loads((folder / RUNS).read_text()))
 
 
