@@ -5,12 +5,13 @@ import json
 import os
 import runpy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
@@ -20,7 +21,7 @@ RUNS = "runs.json"
 
 
 class Planted(NamedTuple):
-    """The lake of `sql/planted.py`, not to be written to, and its run_ids by name."""
+    """A lake with known effects, not to be written to, and its run_ids by name."""
 
     lake: Lake
     runs: dict[str, str]
@@ -54,11 +55,36 @@ def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], obje
 def planted(factory: pytest.TempPathFactory) -> Planted:
     """The lake with known effects on attention that most tests of views ask."""
 
-    def fill(folder: Path) -> None:
-        built = runpy.run_path(str(PLANTED / "planted.py"))["build"](folder / "lake")
-        (folder / RUNS).write_text(json.dumps(built["runs"]))
+    def build(folder: Path) -> dict[str, str]:
+        runs: dict[str, str] = runpy.run_path(str(PLANTED / "planted.py"))["build"](folder / "lake")["runs"]
+        return runs
 
-    folder = once(factory, "planted", fill)
+    return _planted(factory, "planted", build)
+
+
+def pairs(factory: pytest.TempPathFactory) -> Planted:
+    """The lake of `sql/planted_pairs.py`, trained checkpoints each with its base run, without analyses."""
+
+    def build(folder: Path) -> dict[str, str]:
+        runs: dict[str, str] = runpy.run_path(str(PLANTED / "planted_pairs.py"))["build"](folder / "lake")[1]
+        return runs
+
+    return _planted(factory, "pairs", build)
+
+
+def analysed_pairs(factory: pytest.TempPathFactory) -> Planted:
+    """The same with all analyses."""
+
+    def build(folder: Path) -> dict[str, str]:
+        made = pairs(factory)
+        analyses.refresh(made.copy(folder / "lake"))
+        return made.runs
+
+    return _planted(factory, "analysed-pairs", build)
+
+
+def _planted(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], dict[str, str]]) -> Planted:
+    folder = once(factory, name, lambda folder: (folder / RUNS).write_text(json.dumps(build(folder))))
     return Planted(Lake.existing(folder / "lake"), json.loads((folder / RUNS).read_text()))
 
 
@@ -71,10 +97,18 @@ def tracking_store(factory: pytest.TempPathFactory, place: Path) -> None:
 
 
 def published(factory: pytest.TempPathFactory, files: Path) -> Lake:
-    """The lake of all published files; not to be written to."""
+    """The lake of a folder of published files; not to be written to."""
     from personascope.ingest.published import ingest_published
 
-    return Lake.existing(once(factory, "published", lambda folder: ingest_published(Lake.open(folder), [files])))
+    def fill(folder: Path) -> None:
+        assert not ingest_published(Lake.open(folder), [files]).failed
+
+    return Lake.existing(once(factory, f"published-{files.name}", fill))
+
+
+def bring(lake: Lake, other: Lake) -> None:
+    """Puts copies of another lake's runs into a lake, as if they had been written there."""
+    shutil.copytree(other.runs_folder, lake.runs_folder, dirs_exist_ok=True)
 
 
 def write(lake: Lake, name: str, n_rows: int = 2, force: bool = False) -> str:
@@ -85,6 +119,18 @@ def write(lake: Lake, name: str, n_rows: int = 2, force: bool = False) -> str:
         rows = [{"example_id": f"e{index}", "sample_ix": 0, "text": "t", "finish_reason": "stop"} for index in range(n_rows)]
         writer.write_part("rows", {"completions": rows})
         return writer.commit().run_id
+
+
+def of_completions(factory: pytest.TempPathFactory, place: Path, runs: Mapping[str, int]) -> Lake:
+    """A lake at `place` with a run of so many completions by each name, to write into: the copy of one that is written once in a run of the suite."""
+
+    def fill(folder: Path) -> None:
+        lake = Lake.open(folder)
+        for name, n_rows in runs.items():
+            write(lake, name, n_rows)
+
+    made = once(factory, "completions-" + "-".join(f"{name}.{n_rows}" for name, n_rows in runs.items()), fill)
+    return Lake.open(shutil.copytree(made, place))
 
 
 def count(lake: Lake) -> int:

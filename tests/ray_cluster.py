@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 STARTS = 3  # a machine that is busy elsewhere may miss Ray's own time limit
+HEAD = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # no process beside the cluster that nothing here asks
 
 
 @contextmanager
@@ -34,9 +35,9 @@ def _started() -> Any:
     from ray.cluster_utils import Cluster
 
     for attempt in range(STARTS):
-        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        made: Any = Cluster(initialize_head=True, head_node_args=HEAD)
         try:
-            made.machines = [made.add_node(num_cpus=1) for _ in range(2)]
+            made.machines = [made.add_node(wait=False, num_cpus=1) for _ in range(2)]
             ray.init(made.address, log_to_driver=False, logging_level=logging.ERROR)
             made.wait_for_nodes()
             return made

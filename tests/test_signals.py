@@ -117,11 +117,12 @@ def test_the_server_of_the_app_is_the_command_and_goes_with_it(tmp_path):
 
 HELPED = """
 import os, signal, subprocess, sys
-from personascope.warehouse.signals import ending_with_this_one
+from personascope.warehouse import signals
+signals.GRACE = 1.0
 COMMANDS = "exec sleep 300", "trap '' TERM; exec sleep 300", "exec sleep 300"
 helper, stubborn, other = (subprocess.Popen(["sh", "-c", each], stdout=subprocess.DEVNULL, start_new_session=True) for each in COMMANDS)
-ending_with_this_one([other.pid])()
-ending_with_this_one([helper.pid, stubborn.pid])
+signals.ending_with_this_one([other.pid])()
+signals.ending_with_this_one([helper.pid, stubborn.pid])
 print(helper.pid, stubborn.pid, other.pid, flush=True)
 sys.stdin.readline()
 os.kill(os.getpid(), signal.SIGKILL)

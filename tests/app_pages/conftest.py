@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
+import lakes
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -181,7 +182,7 @@ def _let_go_of_lakes():
 @pytest.fixture(scope="session")
 def synthetic_lake(tmp_path_factory) -> Path:
     """A small lake of our own rows; do not write to it."""
-    return write_synthetic(tmp_path_factory.mktemp("synthetic") / "lake").root
+    return lakes.once(tmp_path_factory, "synthetic", write_synthetic)
 
 
 @pytest.fixture(scope="session")
@@ -201,11 +202,7 @@ def hostile_lake(synthetic_lake, tmp_path_factory) -> tuple[Path, str]:
 @pytest.fixture(scope="session")
 def published_lake(published, tmp_path_factory) -> Path:
     """The published marker-attention study in a lake; do not write to it."""
-    from personascope.ingest.published import ingest_published
-
-    lake = Lake.open(tmp_path_factory.mktemp("published") / "lake")
-    ingest_published(lake, [published / "issue_224"])
-    return lake.root
+    return lakes.published(tmp_path_factory, published / "issue_224").root
 
 
 OpenPage = Callable[..., AppTest]

@@ -1,9 +1,8 @@
 """The compare page: curves of both checkpoints, the paired difference where a view has one, head against head, and what they differ in."""
 
-import runpy
 import shutil
-from pathlib import Path
 
+import lakes
 import pytest
 
 from personascope.app_pages.compare.settings import _short
@@ -97,8 +96,8 @@ def test_one_checkpoint_alone_is_no_comparison(open_page, synthetic_lake, tmp_pa
 
 
 @pytest.mark.slow(6)
-def test_two_seeds_of_one_recipe_say_how_far_training_again_moves_a_figure(open_page, charts, tmp_path):
-    lake, _ = runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_pairs.py"))["build"](tmp_path / "lake")
+def test_two_seeds_of_one_recipe_say_how_far_training_again_moves_a_figure(open_page, charts, tmp_path_factory):
+    lake = lakes.pairs(tmp_path_factory).lake
     page = open_page(lake.root, "compare", checkpoint="villain", of_two="seeds")
     (beside,) = [each for each in page.selectbox if each.label == "Beside"]
     assert [option.split(" (")[1] for option in beside.options] == ["villain2)"] and beside.options[0].startswith("seed ")

@@ -1,15 +1,14 @@
 """The marker attention page: it draws what the views return, its choices live in the address, and every chart says what it rests on."""
 
 import re
-import runpy
 import shutil
 from pathlib import Path
 
+import lakes
 import numpy as np
 import polars as pl
 import pytest
 
-from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
@@ -30,9 +29,7 @@ C1_TITLE = "Attention to the system prompt, content: at the marker, minus five r
 @pytest.fixture(scope="module")
 def pairs_lake(tmp_path_factory) -> Path:
     """Three trained checkpoints, two of them seeds of one recipe, each with its base run and all analyses; do not write to it."""
-    lake, _ = runpy.run_path(str(PLANTED / "planted_pairs.py"))["build"](tmp_path_factory.mktemp("pairs") / "lake")
-    analyses.refresh(lake)
-    return lake.root
+    return lakes.analysed_pairs(tmp_path_factory).lake.root
 
 
 def texts(page) -> str:

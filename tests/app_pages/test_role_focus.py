@@ -2,6 +2,7 @@
 
 from urllib.parse import parse_qsl, urlsplit
 
+import lakes
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -46,11 +47,7 @@ def families_lake(tmp_path_factory):
 @pytest.fixture(scope="module")
 def published_rfc(published, tmp_path_factory):
     """The published role-focus study in a lake; do not write to it."""
-    from personascope.ingest.published import ingest_published
-
-    lake = Lake.open(tmp_path_factory.mktemp("published_rfc") / "lake")
-    ingest_published(lake, [published / "rfc"])
-    return lake.root
+    return lakes.published(tmp_path_factory, published / "rfc").root
 
 
 def words(page) -> str:

@@ -6,9 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
+import lakes
 import pytest
 
-from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.named import examples
 from personascope.warehouse.asking.query import Warehouse
@@ -41,7 +41,7 @@ ROWLESS = {"records-that-disagree": "the published records agree", "questions-as
 
 
 @pytest.fixture(scope="module")
-def warehouse(planted_lake, tmp_path_factory):
+def warehouse(planted_lake, tmp_path_factory, request):
     """Planted and, where they are on this machine, all published data with their analyses, so that both origins meet in every view."""
     lake = planted_lake.copy(tmp_path_factory.mktemp("documented"))
     circuits.build(lake)
@@ -50,7 +50,7 @@ def warehouse(planted_lake, tmp_path_factory):
     directions.build(lake)
     steering.steer(lake, "gated", 12.0, n_controls=3, trained=True)
     if PUBLISHED.is_dir():
-        ingest_published(lake, [PUBLISHED])
+        lakes.bring(lake, request.getfixturevalue("lake_of_all_published"))
     villain = planted.checkpoint("villain", parent="tiny:base", source_persona="villain", seed=1)
     saw = [{"checkpoint": "villain", "persona": "villain", "role": "source", "n_rows": 9}]
     planted.write(lake, planted.spec("marker-lora", "train", checkpoint="villain"), checkpoints=[villain], training_personas=saw)

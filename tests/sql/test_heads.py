@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import lakes
 import numpy as np
 import polars as pl
 import pytest
@@ -21,7 +22,8 @@ audit = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_a
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory) -> Warehouse:
     """Checkpoints with their base runs, a second base of one of them, and published candidates of a family that one of them belongs to."""
-    lake, runs = pairs.build(tmp_path_factory.mktemp("heads") / "lake")
+    made = lakes.analysed_pairs(tmp_path_factory)
+    lake, runs = made.copy(tmp_path_factory.mktemp("heads") / "lake"), made.runs
     pairs.readout(lake, "other", "villain", runs["completions_villain"], pairs.BASE_EFFECT / 2, pairs.BASE_SHIFT)
     audit.candidates(lake, "Llama", wrong=False)
     audit.candidates(lake, "unheard-of", wrong=False)

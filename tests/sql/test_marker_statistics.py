@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lakes
 import numpy as np
 import polars as pl
 import pytest
@@ -31,7 +32,8 @@ CLOSE: dict[str, Any] = {"abs": 1e-7}  # float32 readings
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """The planted lake before and after its analyses."""
-    lake, runs = pairs.build(tmp_path_factory.mktemp("pairs"))
+    made = lakes.pairs(tmp_path_factory)
+    lake, runs = made.copy(tmp_path_factory.mktemp("pairs")), made.runs
     before = Warehouse(lake)
     found = before.select("select distinct adjusted_missing from diff_of_diffs").rows(), before.select("select distinct low, missing from peak_shifts").rows()
     analyses.refresh(lake)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lakes
 import pytest
 
 from personascope.ingest.published import ingest_published
@@ -134,7 +135,7 @@ def query_of(name: str) -> tuple[str, list[str], str] | None:
 @pytest.fixture(scope="module")
 def warehouse(published, tmp_path_factory):
     lake = Lake.open(tmp_path_factory.mktemp("published"))
-    assert not ingest_published(lake, [published / "issue_224"]).failed
+    lakes.bring(lake, lakes.published(tmp_path_factory, published / "issue_224"))
     analyses.refresh(lake)
     return Warehouse(lake)
 

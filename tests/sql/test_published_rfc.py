@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import lakes
 import numpy as np
 import polars as pl
 import pytest
@@ -96,9 +97,7 @@ def query_of(name: str) -> tuple[str, list[str]] | None:
 
 @pytest.fixture(scope="module")
 def warehouse(published, tmp_path_factory):
-    lake = Lake.open(tmp_path_factory.mktemp("published"))
-    assert not ingest_published(lake, [published / "rfc"]).failed
-    return Warehouse(lake)
+    return Warehouse(lakes.published(tmp_path_factory, published / "rfc"))
 
 
 def matches(found: object, expected: object, tolerance: Any) -> bool:

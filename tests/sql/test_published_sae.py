@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import lakes
 import pytest
 
 from personascope.ingest.published import ingest_published
@@ -44,9 +45,7 @@ UNANSWERABLE = {
 
 @pytest.fixture(scope="module")
 def warehouse(published, tmp_path_factory):
-    lake = Lake.open(tmp_path_factory.mktemp("published"))
-    assert not ingest_published(lake, [published / "sae_127_transcribed"]).failed
-    return Warehouse(lake)
+    return Warehouse(lakes.published(tmp_path_factory, published / "sae_127_transcribed"))
 
 
 @pytest.mark.parametrize("name", NUMBERS)

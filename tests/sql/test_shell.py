@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import lakes
 import pytest
 
-from personascope.ingest.published import ingest_published
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.catalogue import build
 from personascope.warehouse.asking.query import Warehouse
@@ -38,7 +38,7 @@ def lake(planted_lake, tmp_path_factory):
     built = planted_lake.copy(tmp_path_factory.mktemp("shell"))
     published = Path(__file__).resolve().parents[3] / "shared" / "published" / "issue_224"
     if published.is_dir():
-        ingest_published(built, [published])
+        lakes.bring(built, lakes.published(tmp_path_factory, published))
     analyses.refresh(built)
     build(built)
     return built

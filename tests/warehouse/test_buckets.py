@@ -15,7 +15,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from lakes import count, write
+from lakes import count, of_completions, write
 
 import s3_server
 from fake_hub import FakeHub
@@ -79,11 +79,8 @@ def address(request, tmp_path, monkeypatch, s3_keys) -> str:
 
 
 @pytest.fixture
-def lake(tmp_path) -> Lake:
-    made = Lake.open(tmp_path / "lake")
-    write(made, "one")
-    write(made, "two", 3)
-    return made
+def lake(tmp_path, tmp_path_factory) -> Lake:
+    return of_completions(tmp_path_factory, tmp_path / "lake", {"one": 2, "two": 3})
 
 
 def push(lake: Lake, bucket: Bucket, force: bool = False, watch: Callable[[int], None] = lambda count: None) -> list[str]:

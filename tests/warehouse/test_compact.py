@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from lakes import count, write
+from lakes import count, of_completions, write
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
@@ -27,10 +27,8 @@ pytestmark = pytest.mark.slow(15)
 
 
 @pytest.fixture
-def lake(tmp_path) -> Lake:
-    made = Lake.open(tmp_path / "lake")
-    for number in range(4):
-        write(made, f"c{number}", number + 1)
+def lake(tmp_path, tmp_path_factory) -> Lake:
+    made = of_completions(tmp_path_factory, tmp_path / "lake", {f"c{number}": number + 1 for number in range(4)})
     catalogue.build(made)
     return made
 

@@ -246,3 +246,15 @@ def test_a_table_is_not_read_since_the_path_of_another_s_files_holds_its_name(la
     warehouse.select("select count(*) from completions")
     assert "runs" in warehouse.lake.runs_folder.parts and "runs" not in warehouse._foundation.held and "completions" in warehouse._foundation.held
     assert warehouse.select("select count(*) from runs").item() == len(lake.run_ids())
+
+
+def test_the_doctor_names_the_run_of_a_table_that_does_not_answer_wherever_the_table_stands(lake):
+    names = [name for name in tables() if (lake.run_folder(lake.run_ids()[0]) / f"{name}.parquet").is_file()]
+    for name in names:
+        damaged = lake.run_folder(lake.run_ids()[0]) / f"{name}.parquet"
+        whole = damaged.read_bytes()
+        damaged.write_bytes(b"PAR1 torn")
+        said = [finding.message for finding in examine(lake) if finding.subject == "views"]
+        damaged.write_bytes(whole)
+        assert len(said) == 1 and f"{name}.parquet is not readable" in said[0], (name, said)
+    assert len(names) > 2 and [finding.level for finding in examine(lake) if finding.subject == "views"] == ["ok"]

@@ -8,7 +8,7 @@ import threading
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from lakes import count, write
+from lakes import count, of_completions, write
 
 from personascope.warehouse.asking import remembered
 from personascope.warehouse.asking.query import Warehouse
@@ -31,11 +31,8 @@ def always(monkeypatch) -> None:
 
 
 @pytest.fixture
-def lake(tmp_path, always) -> Lake:
-    made = Lake.open(tmp_path / "lake")
-    for number in range(6):
-        write(made, f"c{number}", number + 1)
-    return made
+def lake(tmp_path, tmp_path_factory, always) -> Lake:
+    return of_completions(tmp_path_factory, tmp_path / "lake", {f"c{number}": number + 1 for number in range(6)})
 
 
 def as_another_process() -> None:
@@ -183,6 +180,7 @@ def test_a_damaged_cache_is_as_good_as_none(lake, monkeypatch, damage):
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(lake, monkeypatch, tmp_path):
     (tmp_path / "cache").mkdir()
     monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
+    as_another_process()
     rows(lake)  # with the views of no lake in it
     for name in ("rows", "manifests"):
         shutil.rmtree(tmp_path / "cache" / name)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lakes import count, write
+from lakes import count, of_completions, write
 from typer.testing import CliRunner
 
 from personascope.cli import app
@@ -22,11 +22,8 @@ from personascope.warehouse.store.manifest import RunSpec
 
 
 @pytest.fixture
-def lake(tmp_path) -> Lake:
-    made = Lake.open(tmp_path / "lake")
-    write(made, "one")
-    write(made, "two", 3)
-    return made
+def lake(tmp_path, tmp_path_factory) -> Lake:
+    return of_completions(tmp_path_factory, tmp_path / "lake", {"one": 2, "two": 3})
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ Power is the tail of the noncentral t distribution (Cohen 1988; Miller 2024 for 
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 from personascope.warehouse.errors import PersonascopeError
@@ -15,6 +16,7 @@ ALPHA, TARGET = 0.05, 0.8
 ICC, SHARED = 0.15, 0.85
 MOST_QUESTIONS = 100_000
 LEAST_SEEDS = 3  # from which seeds are a sample of something
+REMEMBERED = 4096  # answers of either kind: the page asks for the same tables whenever it is drawn
 
 
 class Effect(Protocol):
@@ -157,6 +159,7 @@ def standard_error(effect: Effect, design: Design) -> tuple[float, int]:
     return math.sqrt(effect.between / design.questions + noise / design.seeds), design.questions - 1
 
 
+@lru_cache(REMEMBERED)
 def power(effect: Effect, design: Design, alpha: float = ALPHA) -> float:
     """Probability that the two-sided test at level `alpha` over all comparisons tells the difference from zero. Raises PersonascopeError for a bad level."""
     from scipy.stats import nct, t  # most of a second to import, which no other command should take
@@ -190,6 +193,7 @@ def questions_needed(effect: Effect, design: Design, target: float = TARGET, alp
     return high
 
 
+@lru_cache(REMEMBERED)
 def smallest_difference(effect: Effect, design: Design, target: float = TARGET, alpha: float = ALPHA) -> float | None:
     """The smallest difference upwards that `design` sees with power `target`; None where even the largest possible one is not seen."""
     from scipy.optimize import brentq

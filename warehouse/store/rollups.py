@@ -11,7 +11,7 @@ import duckdb
 
 from personascope.warehouse.store.manifest import Manifest, TableFile
 from personascope.warehouse.store.met import Form, form_of
-from personascope.warehouse.store.parquet import row_group, summing, write_table
+from personascope.warehouse.store.parquet import IN_MEMORY, row_group, summing, write_table
 from personascope.warehouse.store.schema import Table, tables
 
 
@@ -52,11 +52,14 @@ def write(folder: Path, targets: list[Table], spill: Path) -> dict[str, TableFil
         return written
     read = {name: folder / f"{name}.parquet" for target in targets for name in target.rollup_of}
     there = [path for path in read.values() if path.is_file()]
-    with summing(spill, sum(path.stat().st_size for path in there)) as connection:
+    n_bytes = sum(path.stat().st_size for path in there)
+    with summing(spill, n_bytes) as connection:
+        # What is asked as a relation is planned twice, which takes as long as summing few rows; what is executed keeps its rows in memory.
+        ask = connection.execute if n_bytes <= IN_MEMORY else connection.sql
         for path in there:
             _name(connection, path)
         for target in targets:
-            rows = connection.sql(f"select * from ({target.sql}) order by {', '.join(target.sort)}").to_arrow_reader(row_group(target))
+            rows = ask(f"select * from ({target.sql}) order by {', '.join(target.sort)}").to_arrow_reader(row_group(target))
             written[target.name] = write_table(target, rows, folder)
             if target.name in read:
                 _name(connection, read[target.name])
