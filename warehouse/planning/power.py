@@ -22,6 +22,8 @@ REMEMBERED = 4096  # answers of either kind: the page asks for the same tables w
 class Effect(Protocol):
     """A difference between two conditions that the same questions were asked under."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def difference(self) -> float: ...
 

@@ -6,6 +6,7 @@ whenever it is asked for (`personascope.warehouse.asking.catalogue`), until `ren
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -59,7 +60,7 @@ def write(folder: Path, targets: list[Table], spill: Path) -> dict[str, TableFil
         for path in there:
             _name(connection, path)
         for target in targets:
-            rows = ask(f"select * from ({target.sql}) order by {', '.join(target.sort)}").to_arrow_reader(row_group(target))
+            rows: Any = ask(f"select * from ({target.sql}) order by {', '.join(target.sort)}").to_arrow_reader(row_group(target))
             written[target.name] = write_table(target, rows, folder)
             if target.name in read:
                 _name(connection, read[target.name])
