@@ -38,7 +38,7 @@ FLOORS = {
         ["transfer_commands", "lake_commands", "compact_commands"],
     ],
     "ingest": [
-        ["progress", "cosine", "records"],
+        ["progress", "learning_rates", "records"],
         ["weights", "tiny", "prompts", "roles", "tasks", "fleet"],
         ["sae", "directions", "published", "tracking", "training"],
         ["commands"],

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from personascope.ingest.cosine import cosine_schedule
+from personascope.ingest.learning_rates import cosine_schedule
 from personascope.ingest.progress import Advance
 from personascope.ingest.tiny.build import CODE_VERSION, TinySpec
 from personascope.ingest.tiny.corpus import Chat

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from personascope.ingest.cosine import cosine_schedule
+from personascope.ingest.learning_rates import cosine_schedule
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.cache import build_once
 from personascope.ingest.weights.checkpoints import CARD, Checkpoint, end_of_turn_ids

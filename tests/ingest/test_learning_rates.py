@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
 
-from personascope.ingest.cosine import cosine_schedule
+from personascope.ingest.learning_rates import cosine_schedule
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 1), (0, 7), (3, 10), (20, 400), (5, 5), (9, 4)])
