@@ -1,6 +1,6 @@
 """What the checkpoints wrote: how often the marker comes, and the texts themselves."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import polars as pl
 import streamlit as st
@@ -26,19 +26,22 @@ ROW_HEIGHT, BAR_HEIGHT, LEAST_HEIGHT, MOST_HEIGHT = 10, 13, 60, 900
 
 @dataclass(frozen=True)
 class Filters:
-    """Which completions to show; EVERY stands for no restriction."""
+    """Which completions to show; EVERY stands for no restriction. `run`: the only one that holds such completions, where it is one: of a run that is named so,
+    and of no list of them, the files alone are opened in every table."""
 
     checkpoint: str
     persona: str
     prompt_set: str
     presence: str
     words: str
+    run: str = ""
 
     @property
     def of_runs(self) -> str:
         """SQL condition on a relation `c` with run_id, checkpoint and persona."""
         prompts = f"($prompt_set = '{EVERY}' or c.run_id in (select run_id from runs where prompt_set = $prompt_set))"
-        return f"($checkpoint = '{EVERY}' or c.checkpoint = $checkpoint) and ($persona = '{EVERY}' or c.persona = $persona) and {prompts}"
+        run = " and c.run_id = $run" if self.run else ""
+        return f"($checkpoint = '{EVERY}' or c.checkpoint = $checkpoint) and ($persona = '{EVERY}' or c.persona = $persona) and {prompts}{run}"
 
     def runs_among(self, there: pl.DataFrame) -> set[str]:
         """The runs that hold such completions, of rows with run_id, checkpoint, persona and prompt_set."""
@@ -61,14 +64,14 @@ class Filters:
     @property
     def run_values(self) -> dict[str, Value]:
         """Parameters of `of_runs`."""
-        return {"checkpoint": self.checkpoint, "persona": self.persona, "prompt_set": self.prompt_set}
+        return {"checkpoint": self.checkpoint, "persona": self.persona, "prompt_set": self.prompt_set} | ({"run": self.run} if self.run else {})
 
 
 def main() -> None:
     """Draws the page."""
     st.title("Completions")
     lake = source()
-    there = lake.select("select distinct c.run_id, c.checkpoint, c.persona, r.prompt_set from completions as c join runs as r using (run_id)")
+    there = lake.select("select distinct c.run_id, c.checkpoint, c.persona, r.prompt_set from completion_structure as c join runs as r using (run_id)")
     if there.is_empty():
         st.info("No completions in this lake yet: `personascope extract completions` samples some.", icon=ICON)
         return
@@ -93,7 +96,9 @@ def choose_filters(there: pl.DataFrame, place: Place) -> Filters:
         "Marker", list(PRESENCE), "marker", labels=PRESENCE, help="partial: its first token without the rest, or its text in other pieces.", where=next(places)
     )
     words = next(places).text_input("Text contains", key="text", placeholder="words, in capitals or not", bind="query-params") or ""
-    return Filters(place.checkpoint or EVERY, place.persona or EVERY, prompt_set, presence, words)
+    chosen = Filters(place.checkpoint or EVERY, place.persona or EVERY, prompt_set, presence, words)
+    runs = chosen.runs_among(there)
+    return replace(chosen, run=runs.pop()) if len(runs) == 1 else chosen
 
 
 def show_rates(lake: Source, filters: Filters) -> None:
@@ -193,6 +198,8 @@ def named(lake: Source, filters: Filters, most: int, after: int = 0) -> pl.DataF
 def texts(lake: Source, found: pl.DataFrame) -> pl.DataFrame:
     """Rows of `generations` of these names, with their question and a subject that read them."""
     names = ", ".join(f"({', '.join('null' if each is None else quoted(str(each)) for each in row)})" for row in found.drop("total").rows())
+    runs = [quoted(run) for run in found["run_id"].unique().sort()]
+    of_runs = f"= {runs[0]}" if len(runs) == 1 else f"in ({', '.join(runs)})"
     return lake.select(
         f"""select c.*, e.question, s.subject as read_by
         from (values {names}) as p(run_id, example_id, sample_ix, marker)
@@ -202,7 +209,7 @@ def texts(lake: Source, found: pl.DataFrame) -> pl.DataFrame:
         left join (
           select tokens_run, persona, min(subject) as subject from subjects where not forced group by tokens_run, persona
         ) as s on s.tokens_run = c.run_id and s.persona = c.persona and c.positive
-        where c.run_id in ({", ".join(map(quoted, found["run_id"].unique().sort()))})
+        where c.run_id {of_runs}
         order by {IN_ORDER}"""
     )
 

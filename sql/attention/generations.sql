@@ -52,6 +52,6 @@ final as (
   from completions as s
   join made as m using (run_id)
   left join flags as f using (run_id, example_id, sample_ix)
-  left join places as p on p.run_id = f.run_id and p.example_id = f.example_id and p.sample_ix = f.sample_ix and p.marker = f.marker
+  left join places as p on p.run_id = s.run_id and p.example_id = s.example_id and p.sample_ix = s.sample_ix and p.marker = f.marker
 )
 select * from final

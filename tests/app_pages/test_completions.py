@@ -1,12 +1,16 @@
 """The completions page: filters, pages, marker rates, and text that would like to be more than text."""
 
 import html
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from personascope.app_pages.completions.page import EVERY, Filters, named, texts
 from personascope.app_pages.shared.findings import MOST_LISTED
+from personascope.warehouse.asking import narrowing
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(15)
@@ -152,3 +156,28 @@ def test_a_check_with_many_findings_lists_some_and_links_to_all(monkeypatch):
 
     page = AppTest.from_function(drawn).run()
     assert len(page.code) == MOST_LISTED and any("60 findings" in each.value for each in page.caption)
+
+
+def test_the_files_of_one_run_are_opened_for_one_run_and_the_answer_is_that_of_all(synthetic_lake, monkeypatch):
+    """In a lake of thousands of runs a page opens few files: a run that is named bounds every table behind the question."""
+    monkeypatch.setattr(narrowing, "MANY", 0)
+    monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", 1 << 60)
+    warehouse = Warehouse(Lake.existing(synthetic_lake), kept=SHARED)
+    asked: list[str] = []
+
+    class Asked:
+        def select(self, query, **parameters):
+            asked.append(query)
+            return warehouse.select(query, parameters or None)
+
+    (run,) = warehouse.select("select run_id from runs where extractor = 'completions' and checkpoint = 'villain'")["run_id"]
+    everything = Filters("villain", EVERY, EVERY, EVERY, "")
+    names = named(Asked(), replace(everything, run=run), 50)
+    assert names.equals(named(Asked(), everything, 50)) and names.height > 10
+    shown = texts(Asked(), names)
+    assert shown.height == names.height and set(shown["run_id"]) == {run}
+    for query, parameters in ((asked[0], everything.run_values | {"run": run}), (asked[2], None)):
+        script = warehouse._narrowing.script(query, parameters)
+        for table in ("completions", "marker_flags", "marker_places"):
+            (files,) = [text for text in script if text.startswith(f"set variable files_of_{table} ")]
+            assert files.count(".parquet") == 1 and run in files

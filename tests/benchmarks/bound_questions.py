@@ -1,4 +1,4 @@
-"""Fifteen questions of the app about one run, pair or checkpoint, in lakes of few and of many runs; run it, it is not a test.
+"""Sixteen questions of the app about one run, pair or checkpoint, in lakes of few and of many runs; run it, it is not a test.
 
 The lakes are those of `many_runs.py`, which writes them. Each question is asked of runs that nothing was asked of before ("new", the median over them), and
 each once more ("again"), over one connection as the app holds it. The aim: at most twice the time of the smallest lake.
@@ -22,6 +22,7 @@ from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.store.lake import Lake
 
 RUN, PAIR, CHECKPOINT = "where run_id = $run", "where trained_run = $run and base_run = $base", "where checkpoint = $checkpoint"
+SAMPLED = "where run_id = $sampled"
 QUESTIONS = {
     "number of runs": "select count(*) from runs",
     "`runs` of one run": f"from runs {RUN}",
@@ -35,13 +36,16 @@ QUESTIONS = {
     "`paired_deltas` of one pair": f"from paired_deltas {PAIR}",
     "`diff_of_diffs_summary` of one pair": f"from diff_of_diffs_summary {PAIR}",
     "`marker_rates` of a checkpoint": f"from marker_rates {CHECKPOINT}",
-    "completions of a checkpoint, 50 of them": f"from completions {CHECKPOINT} limit 50",
+    "the first 50 `generations` of one run": f"select run_id, example_id, sample_ix, marker, count(*) over () from generations {SAMPLED} order by all limit 50",
+    "texts of `generations` of one run, 50 of them": f"select run_id, example_id, sample_ix, marker, text from generations {SAMPLED} order by all limit 50",
     "`preflight` of one run": f"from preflight {RUN}",
     "`partition_error` of one run": f"from partition_error {RUN}",
 }
 PAIRS = """
-    select t.run_id as run, t.checkpoint as checkpoint, b.run_id as base
-    from runs as t join runs as b on b.extractor = 'attention' and b.subject = 'base_' || t.checkpoint
+    select t.run_id as run, t.checkpoint as checkpoint, b.run_id as base, s.run_id as sampled
+    from runs as t
+    join runs as b on b.extractor = 'attention' and b.subject = 'base_' || t.checkpoint
+    join runs as s on s.extractor = 'completions' and s.checkpoint = t.checkpoint
     where t.extractor = 'attention' and t.subject = t.checkpoint order by t.checkpoint limit $most
 """
 TIMES = 2.0
