@@ -10,7 +10,7 @@ from lakes import count, write
 
 from personascope.warehouse.asking import narrowing
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.asking.views import SHARED
+from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import MANIFEST, RunSpec
@@ -186,6 +186,14 @@ def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always):
     assert found["completions"] == found["positions"] == 0 and found["attention_contrasts"] == 1  # published rows alone are joined to completions
     asked = "from (pivot (from completions) on finish_reason using count(*) group by persona)"
     assert files(warehouse, asked) == {} and warehouse.select(asked).height == warehouse.select("select count(distinct persona) from completions").item()
+
+
+@pytest.mark.slow(10)
+def test_every_view_can_be_planned(planted_lake, always):
+    """The plan of a filter of several terms has them in a list, that of one has it by itself."""
+    warehouse = Warehouse(planted_lake.lake, kept=SHARED)
+    unplanned = [name for name in views() if name != "audit" and warehouse._narrowing._scans(f"from {name}", None) is None]
+    assert not unplanned
 
 
 @pytest.mark.slow(2)

@@ -224,8 +224,9 @@ def _operators(plan: Any, above: Sequence[str] = ()) -> Iterator[tuple[dict[str,
     """Every operator with the terms of the filter right above it, where one stands there: some are not pushed into the scan of a table."""
     for operator in plan if isinstance(plan, list) else [plan]:
         yield operator, above
-        expression = (operator.get("extra_info") or {}).get("Expression", "") if operator.get("name") == "FILTER" else ""
-        yield from _operators(operator.get("children", []), _terms(expression))
+        expressions = (operator.get("extra_info") or {}).get("Expression", []) if operator.get("name") == "FILTER" else []
+        terms = [term for each in ([expressions] if isinstance(expressions, str) else expressions) for term in _terms(each)]
+        yield from _operators(operator.get("children", []), terms)
 
 
 def _terms(expression: str) -> list[str]:
