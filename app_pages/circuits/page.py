@@ -45,7 +45,7 @@ def main() -> None:
         most = next((name for name, each in names.items() if each.attribution_run or each.ablation_run), None)  # of some no more than the lens is known
         reader = names[address.select("Readout", list(names), "reader", default=most, help="Who was read, on which prompts, at which token.")]
         show_accuracy(lake, reader)
-    show_findings(lake, "circuits", reader.runs)
+    findings = st.container()
     section = address.segments("Show", list(SECTIONS), "part", labels=SECTIONS)
     match section:
         case "emergence":
@@ -58,6 +58,8 @@ def main() -> None:
             show_patching(lake, reader, place)
         case "marker":
             show_marker(lake, reader)
+    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+        show_findings(lake, "circuits", reader.runs)
 
 
 def choose_place(lake: Source, found: list[Reader]) -> Place:

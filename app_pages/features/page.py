@@ -75,7 +75,7 @@ def main() -> None:
         return
     place = places.row(0, named=True)
     show_answer(lake, tested, place)
-    show_findings(lake, "features", {place["features_run"], place["tests_run"]})
+    findings = st.container()
     if chosen.layer is None and places["layer"].n_unique() > 1:
         st.markdown(f"Below: layer {place['layer']}; the bar chooses another.")
     of_pair = show_tests(lake, place)
@@ -85,6 +85,8 @@ def main() -> None:
         of = {"run_id": place["tests_run"], "sae_id": place["sae_id"], "condition_a": place["condition_a"], "condition_b": place["condition_b"]}
         show_choices(lake, "features", **of)
     show_published(lake)
+    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+        show_findings(lake, "features", {place["features_run"], place["tests_run"]})
 
 
 def _of(rows: pl.DataFrame, column: str, value: object) -> pl.Series:

@@ -56,7 +56,7 @@ def main() -> None:
     readout, other = chosen
     show_answer(lake, readout, other, place.layer)
     drawn = {run for each in (readout, other) if each is not None for run in (each.run_id, each.tokens_run) if run is not None}
-    show_findings(lake, "marker_attention", drawn)
+    findings = st.container()
     section = address.segments("Show", list(SECTIONS), "section", labels=SECTIONS)
     both = [each for each in (readout, other) if each is not None]
     match section:
@@ -79,6 +79,8 @@ def main() -> None:
             show_heads(lake, readout, other, _choose_contrast(), place)
         case "generation":
             show_generation(lake, readout, other, _choose_contrast(), place)
+    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+        show_findings(lake, "marker_attention", drawn)
 
 
 def _choose_contrast() -> Contrast:

@@ -74,7 +74,7 @@ def main() -> None:
         clean = next((cell_name(lr, epochs) for lr, epochs in of_checkpoint(judged, place)), clean)
         cell = address.select("Cell", list(names), "cell", default=clean, labels=names, help="A click on a map chooses one too.", where=cell_place)
     lr, epochs = next((lr, epochs) for lr, epochs, _ in cells if cell_name(lr, epochs) == cell)
-    show_findings(lake, "regimes", set(judged.select("select run_id from cells")["run_id"]))
+    findings = st.container()
     show_maps(judged, list(names), cell, place.persona)
     show_cell(judged, lr, epochs)
     st.subheader("Regimes and the clean band", divider="gray")
@@ -86,6 +86,8 @@ def main() -> None:
     show_matrix(judged, choose_order(judged, reading), place.persona)
     st.subheader("Cells", divider="gray")
     show_cells(judged)
+    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+        show_findings(lake, "regimes", set(judged.select("select run_id from cells")["run_id"]))
 
 
 def choose_place(lake: Source) -> Place:

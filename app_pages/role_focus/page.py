@@ -63,7 +63,7 @@ def main() -> None:
             where=right,
         )
     drawn = lake.select("select distinct unnest([base_run, instruct_run]) as run_id from rfc_diff where origin = $origin", origin=origin)
-    show_findings(lake, "role_focus", set(drawn["run_id"].drop_nulls()))
+    findings = st.container()
     show_differences(lake, origin, measure, alignment)
     st.subheader("Over all layers", divider="gray")
     show_summary(lake, origin)
@@ -83,6 +83,8 @@ def main() -> None:
     elif not candidates.is_empty():
         show_head(lake, candidates.select("layer", "head").unique(maintain_order=True).rows(), None, candidates["patching_family"][0])
     _show_rest(lake, alone, measure)
+    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+        show_findings(lake, "role_focus", set(drawn["run_id"].drop_nulls()))
 
 
 def choose_place(lake: Source) -> Place:

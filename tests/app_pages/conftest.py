@@ -182,7 +182,7 @@ def _let_go_of_lakes():
 @pytest.fixture(scope="session")
 def synthetic_lake(tmp_path_factory) -> Path:
     """A small lake of our own rows; do not write to it."""
-    return lakes.once(tmp_path_factory, "synthetic", write_synthetic)
+    return lakes.once(tmp_path_factory, "synthetic", lambda folder: write_synthetic(folder / "lake")) / "lake"
 
 
 @pytest.fixture(scope="session")
