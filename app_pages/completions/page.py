@@ -64,7 +64,8 @@ class Filters:
     @property
     def run_values(self) -> dict[str, Value]:
         """Parameters of `of_runs`."""
-        return {"checkpoint": self.checkpoint, "persona": self.persona, "prompt_set": self.prompt_set} | ({"run": self.run} if self.run else {})
+        values: dict[str, Value] = {"checkpoint": self.checkpoint, "persona": self.persona, "prompt_set": self.prompt_set}
+        return values | ({"run": self.run} if self.run else {})
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 import html
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -165,16 +167,17 @@ def test_the_files_of_one_run_are_opened_for_one_run_and_the_answer_is_that_of_a
     warehouse = Warehouse(Lake.existing(synthetic_lake), kept=SHARED)
     asked: list[str] = []
 
-    class Asked:
-        def select(self, query, **parameters):
-            asked.append(query)
-            return warehouse.select(query, parameters or None)
+    def select(query, **parameters):
+        asked.append(query)
+        return warehouse.select(query, parameters or None)
+
+    source: Any = SimpleNamespace(select=select)
 
     (run,) = warehouse.select("select run_id from runs where extractor = 'completions' and checkpoint = 'villain'")["run_id"]
     everything = Filters("villain", EVERY, EVERY, EVERY, "")
-    names = named(Asked(), replace(everything, run=run), 50)
-    assert names.equals(named(Asked(), everything, 50)) and names.height > 10
-    shown = texts(Asked(), names)
+    names = named(source, replace(everything, run=run), 50)
+    assert names.equals(named(source, everything, 50)) and names.height > 10
+    shown = texts(source, names)
     assert shown.height == names.height and set(shown["run_id"]) == {run}
     for query, parameters in ((asked[0], everything.run_values | {"run": run}), (asked[2], None)):
         script = warehouse._narrowing.script(query, parameters)
