@@ -19,11 +19,17 @@ with settings as (
 single as (
   select run_id, name, coalesce(try_cast(min(value) as double)::varchar, min(value)) as value from settings where value <> 'null' group by run_id, name
 ),
+varied as ( -- what all runs of an extractor have alike tells no two of them apart, of which there are as many as the square of the runs
+  select s.run_id, s.name, s.value
+  from single as s
+  join runs as r using (run_id)
+  qualify min(s.value) over (partition by r.extractor, s.name) <> max(s.value) over (partition by r.extractor, s.name)
+),
 compared as (
   select distinct c.run_id, c.extractor, c.checkpoint, c.other_run, c.other_checkpoint, s.name, s.value, o.value as other_value
   from compared_runs as c
-  join single as s using (run_id)
-  join single as o on o.run_id = c.other_run and o.name = s.name
+  join varied as s using (run_id)
+  join varied as o on o.run_id = c.other_run and o.name = s.name
 ),
 likened as (
   select *, bool_or(value = other_value) over (partition by run_id, name, other_checkpoint) as is_like from compared
