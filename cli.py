@@ -21,6 +21,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.staging import is_disk_full
 
 INTERRUPTED = 130  # the exit code typer gives a KeyboardInterrupt
+SPINS = "2000"  # rounds that a waiting thread of libgomp spins
 
 app = typer.Typer(
     name="personascope",
@@ -70,8 +71,10 @@ def main() -> None:
     """Entry point of `personascope`."""
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of transformers and the Hub; ours become lines
-    # A thread of torch that waits for another sleeps; spinning, it would take the core from whoever else works on the machine. Read when torch is loaded.
+    # A thread of torch that waits for another spins for some microseconds, since waking it takes longer than most of what tiny and small models compute at once,
+    # and sleeps then: spinning on, it would take the core from whoever else works on the machine. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     end_in_order()
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
