@@ -71,8 +71,8 @@ def main() -> None:
     """Entry point of `personascope`."""
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of transformers and the Hub; ours become lines
-    # A thread of torch that waits for another spins for some microseconds, since waking it takes longer than most of what tiny and small models compute at once,
-    # and sleeps then: spinning on, it would take the core from whoever else works on the machine. Read when torch is loaded.
+    # A thread of torch that waits for another spins for some microseconds, since waking it takes longer than much of what a small model computes at once, and
+    # sleeps then: spinning on, it would take the core from whoever else works on the machine. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     end_in_order()
