@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -225,3 +226,13 @@ def test_the_help_of_an_extractor_shows_its_settings_with_their_defaults(persona
     code, out, _ = personascope("extract", "list")
     assert code == 0 and "  sites = [resid_post]  some of resid_pre" in out and "Undefined" not in out
     assert "extractor 'completion' is unknown; did you mean 'completions'" in personascope("extract", "completion", "--help")[1]
+
+
+def test_waiting_threads_spin_for_microseconds_unless_somebody_says_otherwise(personascope, monkeypatch):
+    typed = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "7"}
+    for name, value in typed.items():
+        monkeypatch.setenv(name, value)
+    assert personascope("--version")[0] == 0 and {name: os.environ[name] for name in typed} == typed
+    for name in typed:
+        monkeypatch.delenv(name)
+    assert personascope("--version")[0] == 0 and (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("PASSIVE", "2000")
