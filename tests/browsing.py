@@ -1,5 +1,6 @@
 """The app in a real browser, for tests: a server on a lake, a browser, and what a reader's hand does there."""
 
+import random
 import shutil
 import socket
 import subprocess
@@ -7,8 +8,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--window-size=1400,1000"),
 ]
+PORTS = range(20_000, 30_000)
 WAIT, LOOK = 30, 0.05  # seconds: how long something is waited for, and between two looks whether it is there; Selenium's half a second is spent asleep
 BUSY = "[data-testid=stStatusWidget], [data-test-script-state=running]"
 ERRORS = "[data-testid=stException], [data-testid=stAlertContentError]"
@@ -32,9 +35,7 @@ MARKS = [
 @contextmanager
 def served(lake: Path, log: Path) -> Iterator[str]:
     """Address of the app on a lake, while it runs; what the server says is written to `log`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     command = [sys.executable, "-m", "personascope", "app", "--port", str(port), "--lake", str(lake)]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -49,10 +50,19 @@ def served(lake: Path, log: Path) -> Iterator[str]:
         process.wait(timeout=WAIT)
 
 
+def _free_port() -> int:
+    """A port that nobody listens on, below those that the system gives out: one of these may be another process's (Ray's) before the server is there."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port of {PORTS} is free")
+
+
 def _answers(address: str) -> bool:
     try:
         return urllib.request.urlopen(address, timeout=1).status == 200
-    except OSError:
+    except (OSError, HTTPException):
         return False
 
 
