@@ -58,7 +58,7 @@ def main() -> None:
             show_patching(lake, reader, place)
         case "marker":
             show_marker(lake, reader)
-    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+    with findings:
         show_findings(lake, "circuits", reader.runs)
 
 

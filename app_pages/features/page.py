@@ -85,7 +85,7 @@ def main() -> None:
         of = {"run_id": place["tests_run"], "sae_id": place["sae_id"], "condition_a": place["condition_a"], "condition_b": place["condition_b"]}
         show_choices(lake, "features", **of)
     show_published(lake)
-    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+    with findings:
         show_findings(lake, "features", {place["features_run"], place["tests_run"]})
 
 

@@ -79,7 +79,7 @@ def main() -> None:
             show_heads(lake, readout, other, _choose_contrast(), place)
         case "generation":
             show_generation(lake, readout, other, _choose_contrast(), place)
-    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+    with findings:
         show_findings(lake, "marker_attention", drawn)
 
 

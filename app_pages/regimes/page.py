@@ -86,7 +86,7 @@ def main() -> None:
     show_matrix(judged, choose_order(judged, reading), place.persona)
     st.subheader("Cells", divider="gray")
     show_cells(judged)
-    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+    with findings:
         show_findings(lake, "regimes", set(judged.select("select run_id from cells")["run_id"]))
 
 

@@ -83,7 +83,7 @@ def main() -> None:
     elif not candidates.is_empty():
         show_head(lake, candidates.select("layer", "head").unique(maintain_order=True).rows(), None, candidates["patching_family"][0])
     _show_rest(lake, alone, measure)
-    with findings:  # asked when all else is drawn: in a lake of thousands of runs the audit takes longer than the page
+    with findings:
         show_findings(lake, "role_focus", set(drawn["run_id"].drop_nulls()))
 
 

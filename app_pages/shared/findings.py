@@ -20,7 +20,8 @@ _RUN = re.compile(r"'([a-z0-9_-]+-[0-9a-f]{12})'")
 
 
 def show_findings(lake: Source, page: str, runs: AbstractSet[str] | None = None) -> None:
-    """What the audit found on the page of this module name, folded; nothing where it found nothing.
+    """What the audit found on the page of this module name, folded; nothing where it found nothing. A page keeps a place for it and calls it last: in a lake of
+    thousands of runs the audit takes longer than the page.
 
     `runs` are those that the page draws: findings whose evidence lies in other runs are counted, and left to the Audit page.
     """

@@ -140,14 +140,18 @@ def look(runs_folder: Path) -> Contents:
     runs: dict[str, Met] = {}
     patience: float | None = time.monotonic() + PATIENCE
     for number, entry in enumerate(found):
-        if patience is not None and time.monotonic() > patience:
-            patience = None
-            print(printable(f"{runs_folder}: the files of {len(found) - number:,} more runs are looked at, which is done once"), file=sys.stderr, flush=True)
         state = _state(entry)
         if state is not None and (mark := (state[0], state[1])) in looked and (known := before.get(entry.name)) is not None and known.state == state:
             looked.add(mark)
             runs[entry.name], met[entry.name] = known.met, known
             continue
+        if patience is not None and time.monotonic() > patience:
+            patience = None
+            print(
+                printable(f"{runs_folder}: runs that are new here are looked at ({number:,} of {len(found):,}), which is done once"),
+                file=sys.stderr,
+                flush=True,
+            )
         seen = _run_or_stray(Path(entry.path), entry.is_symlink(), looked)
         if isinstance(seen, Manifest):
             runs[entry.name] = Met.of(seen)
