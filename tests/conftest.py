@@ -15,7 +15,7 @@ import pytest
 import typer.testing
 from hypothesis import settings
 
-from personascope.warehouse.asking.blank import CATALOGUES
+from personascope.warehouse.asking import blank
 from personascope.warehouse.home import cache_root
 from personascope.warehouse.store.lake import Lake
 
@@ -70,6 +70,14 @@ def _commands_made_once():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _catalogue_made_once(tiny_cache):
+    """The catalogue of no lake takes seconds: also tests that have a cache of their own copy the one of this version, which lies in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blank, "cache_root", lambda: Path(tiny_cache))
+        yield
+
+
 @pytest.fixture(scope="session")
 def _caches(tmp_path_factory) -> Iterator[Path]:
     """Names of folders in a folder of their own: `mktemp` looks through all there are for each new one."""
@@ -79,10 +87,10 @@ def _caches(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _quiet_environment(monkeypatch, _caches, tiny_cache):
-    """No test reads or writes the user's lake, cache of file hashes, tracking store or experiment; the catalogue of no lake is made once for all of them."""
+    """No test reads or writes the user's lake, cache of file hashes, tracking store or experiment."""
     cache = next(_caches)
     (cache / "personascope").mkdir(parents=True)
-    (cache / "personascope" / CATALOGUES).symlink_to(Path(tiny_cache) / CATALOGUES)
+    (cache / "personascope" / blank.CATALOGUES).symlink_to(Path(tiny_cache) / blank.CATALOGUES)  # for processes that a test starts
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     for name in ("PERSONASCOPE_LAKE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)

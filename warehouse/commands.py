@@ -18,7 +18,7 @@ from personascope.warehouse.asking.doctor import Examination, examine
 from personascope.warehouse.asking.guard import GIB, Limits
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
-from personascope.warehouse.asking.views import SHARED, views
+from personascope.warehouse.asking.views import lasting, views
 from personascope.warehouse.claims.checking import Verdict
 from personascope.warehouse.claims.checking import check as check_claims
 from personascope.warehouse.claims.reading import read_claims
@@ -232,7 +232,7 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is an error; without it findings never change the exit code.")] = False,
 ) -> None:
     """Look for mistakes in the results: one row per finding, with the query that shows the rows behind it."""
-    rows = audits.collect(Warehouse(Lake.existing(lake), kept=SHARED).select, severity=severity)
+    rows = audits.collect(Warehouse(Lake.existing(lake), kept=lasting()).select, severity=severity)
     rows = rows.filter(pl.col("subject").str.to_lowercase().str.contains(subject.lower(), literal=True))
     if format == "auto":
         format = "table" if sys.stdout.isatty() else "csv"

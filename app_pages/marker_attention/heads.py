@@ -59,19 +59,22 @@ def _at(rows: pl.DataFrame, place: Place) -> pl.DataFrame:
     return rows
 
 
+def _of_pair(lake: Source, readout: Readout, other: Readout | None) -> pl.DataFrame:
+    """The rows of the readout against the other one, or against the first that it is paired with; named outright, since then no other run's files are opened."""
+    of = {"run_id": readout.run_id, "subject": readout.subject}
+    first = "select min(base_run) from subject_pairs where trained_run = $run_id and trained_subject = $subject"
+    against = other.run_id if other else lake.select(first, **of).item()
+    query = """select layer, head, trained_minus_base, selection_rank, selection_effect, evaluation_effect, evaluation_low, evaluation_high, shrinkage,
+      delta_c1, base_delta_c1, delta_c2, delta_c3, delta_c4, patching_rank, patching_did, patching_p, n, n_selection, n_evaluation, n_clusters_selection,
+      n_clusters_evaluation, patching_family
+    from heads where run_id = $run_id and subject = $subject and {} order by selection_rank nulls last, abs(delta_c1) desc, layer, head"""
+    rows = lake.select(query.format("base_run = $base_run"), **of, base_run=against) if against is not None else pl.DataFrame()
+    return lake.select(query.format("base_run is null"), **of) if rows.is_empty() else rows
+
+
 def _show_table(lake: Source, readout: Readout, other: Readout | None, place: Place) -> None:
     """Every figure of every head, the strongest first, after what selection on half of the questions leaves of them."""
-    rows = lake.select(
-        """select layer, head, trained_minus_base, selection_rank, selection_effect, evaluation_effect, evaluation_low, evaluation_high, shrinkage, delta_c1,
-          base_delta_c1, delta_c2, delta_c3, delta_c4, patching_rank, patching_did, patching_p, n, n_selection, n_evaluation, n_clusters_selection,
-          n_clusters_evaluation, patching_family
-        from heads where run_id = $run_id and subject = $subject
-        qualify base_run is not distinct from coalesce($base_run, min(base_run) over ())
-        order by selection_rank nulls last, abs(delta_c1) desc, layer, head""",
-        run_id=readout.run_id,
-        subject=readout.subject,
-        base_run=other.run_id if other else None,
-    )
+    rows = _of_pair(lake, readout, other)
     if rows["selection_rank"].null_count() < rows.height:
         _show_selection(readout, rows)
     elif other is not None:

@@ -1,5 +1,6 @@
 """The choice of one readout of a lake with another to hold it against."""
 
+import polars as pl
 import streamlit as st
 
 from personascope.app_pages.shared import address
@@ -16,10 +17,24 @@ def choose_place(lake: Source, found: list[Readout], with_heads: bool) -> Place:
     left = [each.run_id for each in _at(found, asked("checkpoint"), asked("persona"))] or [each.run_id for each in found]
     of_runs = "list_contains(string_split($runs, ','), run_id)"
     layers = lake.select(f"select max(n_layers) from gate_counts where {of_runs}", runs=",".join(left)).item()
-    one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
-    heads = lake.select(f"select max(head) + 1 from head_deltas where {one} and {of_runs}", runs=",".join(left)).item() if with_heads else 0
+    heads = _n_heads(lake, left) if with_heads else 0
     checkpoints, personas = sorted({each.checkpoint for each in found}), sorted({each.persona for each in found})
-    return bar(checkpoints=checkpoints, personas=personas, layers=range(layers or 0), heads=range(heads or 0))
+    return bar(checkpoints=checkpoints, personas=personas, layers=range(layers or 0), heads=range(heads))
+
+
+def _n_heads(lake: Source, runs: list[str]) -> int:
+    """The most heads that a reader of these runs has a layer; of published readers, whose configuration nobody knows, that were read."""
+    of_runs = "list_contains(string_split($runs, ','), run_id)"
+    known = lake.select(
+        f"""select run_id, max(n_heads) as n_heads from subjects left join checkpoints using (run_id, checkpoint)
+        where {of_runs} group by run_id order by run_id""",
+        runs=",".join(runs),
+    )
+    most = known["n_heads"].max()
+    if unknown := known.filter(pl.col("n_heads").is_null())["run_id"].to_list():
+        one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
+        most = max(most or 0, lake.select(f"select max(head) + 1 from head_deltas where {one} and {of_runs}", runs=",".join(unknown)).item() or 0)
+    return most or 0
 
 
 def _at(found: list[Readout], checkpoint: str | None, persona: str | None) -> list[Readout]:

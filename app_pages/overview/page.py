@@ -41,7 +41,7 @@ def show_size(lake: Source) -> None:
         """select
           (select count(*) from runs) as runs,
           (select count(distinct checkpoint) from checkpoints) as checkpoints,
-          (select count(distinct persona) from completions) as personas,
+          (select count(distinct persona) from coverage where extractor = 'completions' and status = 'present') as personas,
           (select count(*) from completions) as completions,
           (select sum(n_rows)::bigint from runs) as rows"""
     ).row(0, named=True)

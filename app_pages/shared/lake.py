@@ -11,7 +11,7 @@ from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.root import lake_root
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.stored import NOTES
-from personascope.warehouse.asking.views import SHARED
+from personascope.warehouse.asking.views import lasting
 from personascope.warehouse.drawing import quantised
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
@@ -70,7 +70,7 @@ def quantised_weights(runs: Collection[str]) -> tuple[str, ...]:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _warehouse(root: str, fingerprint: str) -> Warehouse:
-    return Warehouse(Lake.existing(root), kept=SHARED)
+    return Warehouse(Lake.existing(root), kept=lasting())
 
 
 @st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")

@@ -34,6 +34,22 @@ prompts as (
   group by run_id, persona, question_id, condition, prompt_form
   having count(distinct coalesce(system_prompt, '<none>')) = 1
 ),
+varied as ( -- asked otherwise in one run than in another: all others have no run that they are unlike
+  select persona, question_id, question, condition, prompt_form
+  from prompts
+  group by persona, question_id, question, condition, prompt_form
+  having min(hash(system_prompt, text)) <> max(hash(system_prompt, text))
+),
+doubted as (
+  select distinct p.run_id
+  from prompts as p
+  join varied as v
+    on v.persona is not distinct from p.persona
+    and v.question_id = p.question_id
+    and v.question is not distinct from p.question
+    and v.condition is not distinct from p.condition
+    and v.prompt_form is not distinct from p.prompt_form
+),
 judged as (
   select
     c.run_id,
@@ -46,6 +62,7 @@ judged as (
     count(*) filter (a.system_prompt = b.system_prompt and a.text <> b.text) as n_text,
     arg_min(a.persona, a.persona) filter (a.system_prompt <> b.system_prompt or a.text <> b.text) as persona
   from compared as c
+  join doubted as d on d.run_id = c.run_id
   join prompts as a on a.run_id = c.run_id
   join prompts as b
     on b.run_id = c.other_run

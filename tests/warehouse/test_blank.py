@@ -11,8 +11,15 @@ from personascope.warehouse.asking import blank
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.shapes import view_types
 from personascope.warehouse.asking.views import closure, macro_names, views
+from personascope.warehouse.home import cache_root
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
+
+
+@pytest.fixture(autouse=True)
+def _where_users_have_it(monkeypatch):
+    """The suite has one catalogue for all other tests."""
+    monkeypatch.setattr(blank, "cache_root", cache_root)
 
 
 @pytest.fixture

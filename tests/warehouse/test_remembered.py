@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Iterable
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -11,15 +12,19 @@ import pytest
 from lakes import count, of_completions, write
 
 from personascope.warehouse.asking import remembered
+from personascope.warehouse.asking.audit import checks, collect
+from personascope.warehouse.asking.catalogue import Foundation
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.remembered import Remembered
+from personascope.warehouse.asking.views import lasting
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import committed, manifest_index, notes
 from personascope.warehouse.store.compaction import compact
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 
 ASKED = ("runs", "parameters", "completions", "completion_structure", "run_notes")
-KEPT = ("marker_rates", "subjects", "regimes")
+KEPT = ("marker_rates", "subjects", "regimes", "audit_single_seed", "audit_duplicated_completions")
 
 
 @pytest.fixture
@@ -129,6 +134,36 @@ def test_whatever_happens_to_a_run_is_seen_by_the_next_connection_in_this_proces
     assert same(rows(lake, KEPT), expected)
     as_another_process()
     assert same(rows(lake, KEPT), expected) and same(rows(lake, KEPT), expected)
+
+
+def test_what_the_audit_found_is_remembered_until_a_run_comes(lake, monkeypatch):
+    of_equal_texts(lake, "copied", "pasted")
+    found = collect(Warehouse(lake, kept=lasting()).select)
+    names = {view.name for view in checks().values()}
+    assert found["check"].to_list() == ["identical_under_two_seeds"] and {name for name in names if Remembered(lake, lake.contents()).answer(name)} == names
+    with monkeypatch.context() as patch:
+        patch.setattr(Foundation, "_create", refused)
+        assert collect(Warehouse(lake, kept=lasting()).select).equals(found)
+        with pytest.raises(AssertionError, match="completions"):
+            Warehouse(lake, kept=lasting()).select("from completions")
+    of_equal_texts(lake, "again")
+    assert collect(Warehouse(lake, kept=lasting()).select).height == 3
+
+
+def of_equal_texts(lake: Lake, *names: str) -> None:
+    """Commits runs of these names that hold the same completions."""
+    row = {"sample_ix": 0, "persona": "p", "finish_reason": "stop"}
+    rows = [row | {"example_id": f"e{number}", "question_id": f"q{number}", "text": f"answer {number}"} for number in range(6)]
+    for name in names:
+        writer = lake.start(RunSpec(kind="extract", extractor="completions", version=1, identity={"name": name}, checkpoint=name))
+        assert writer is not None
+        with writer:
+            writer.write_part("rows", {"completions": rows})
+            writer.commit()
+
+
+def refused(_foundation: Foundation, names: Iterable[str]) -> None:
+    assert not [*names]
 
 
 def test_of_a_changed_lake_the_files_that_changed_are_opened_and_nothing_else(lake, monkeypatch):

@@ -56,6 +56,7 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "rfc_layer",
     "rfc_diff",
     "patching_candidates",
+    "coverage",
 )
 
 
@@ -138,6 +139,12 @@ def views() -> dict[str, View]:
         order += ready
         sorter.done(*ready)
     return {name: found[name] for name in order}
+
+
+@cache
+def lasting() -> frozenset[str]:
+    """What a connection keeps that many questions are asked through: the shared views, and the checks of the audit, which look at all of a lake for few rows."""
+    return frozenset({*SHARED, *(name for name, view in views().items() if view.severity)})
 
 
 def _column_docs(fields: dict[str, str]) -> dict[str, str]:

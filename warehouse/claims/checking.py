@@ -9,7 +9,7 @@ from typing import Any, Literal
 from personascope.warehouse.asking.child import WarehouseApart
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Asked
-from personascope.warehouse.asking.views import SHARED, views
+from personascope.warehouse.asking.views import lasting, views
 from personascope.warehouse.claims.answering import Answer, answer_of, with_model
 from personascope.warehouse.claims.judging import show
 from personascope.warehouse.claims.reading import Claim, SpokenOf
@@ -110,7 +110,7 @@ def _warehouse(lake: Lake, claims: list[Claim]) -> WarehouseApart:
     Claims are queries that somebody wrote into a file: they are asked in a process that can be killed.
     """
     named = Counter(word for claim in claims for word in set(re.findall(r"\w+", claim.query)) & views().keys())
-    return WarehouseApart(lake, kept=sorted({*SHARED, *(view for view, n in named.items() if n >= MANY)}))
+    return WarehouseApart(lake, kept=sorted({*lasting(), *(view for view, n in named.items() if n >= MANY)}))
 
 
 def look(lake: Lake, study: str, claims: list[Claim]) -> tuple[list[Verdict], Manifest | None, bool]:

@@ -9,7 +9,7 @@ from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_
 from personascope.warehouse.asking.child import WarehouseApart
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import Source, WarehouseSource
-from personascope.warehouse.asking.views import SHARED, views
+from personascope.warehouse.asking.views import lasting, views
 from personascope.warehouse.claims.checking import Verdict, look
 from personascope.warehouse.claims.reading import Claim
 from personascope.warehouse.drawing import quantised, tones, verdicts
@@ -40,7 +40,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
 
     Raises PersonascopeError where the study names a figure, a view or a page of the audit that does not exist, or one of its queries fails.
     """
-    source = WarehouseSource(Warehouse(lake, kept=SHARED))
+    source = WarehouseSource(Warehouse(lake, kept=lasting()))
     drawings = {name: quantised.told(source, figure(name).draw(source, study.name)) for name in study.figures}
     manifests = list(lake.manifests())
     known = {each.run_id: each for each in manifests}
