@@ -60,7 +60,7 @@ def _at(rows: pl.DataFrame, place: Place) -> pl.DataFrame:
 
 
 def _of_pair(lake: Source, readout: Readout, other: Readout | None) -> pl.DataFrame:
-    """The rows of the readout against the other one, or against the first that it is paired with; named outright, since then no other run's files are opened."""
+    """The rows of the readout against the other one, or the first that it is paired with; named outright, since then no other run's files are opened."""
     of = {"run_id": readout.run_id, "subject": readout.subject}
     first = "select min(base_run) from subject_pairs where trained_run = $run_id and trained_subject = $subject"
     against = other.run_id if other else lake.select(first, **of).item()

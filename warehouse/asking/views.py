@@ -143,7 +143,7 @@ def views() -> dict[str, View]:
 
 @cache
 def lasting() -> frozenset[str]:
-    """What a connection keeps that many questions are asked through: the shared views, and the checks of the audit, which look at all of a lake for few rows."""
+    """What a connection of many questions keeps: the shared views, and the checks of the audit, which look at all of a lake for few rows."""
     return frozenset({*SHARED, *(name for name, view in views().items() if view.severity)})
 
 
