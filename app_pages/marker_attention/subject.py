@@ -30,11 +30,12 @@ def _n_heads(lake: Source, runs: list[str]) -> int:
         where {of_runs} group by run_id order by run_id""",
         runs=",".join(runs),
     )
-    most = known["n_heads"].max()
+    most: list[int] = known["n_heads"].drop_nulls().to_list()
     if unknown := known.filter(pl.col("n_heads").is_null())["run_id"].to_list():
         one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
-        most = max(most or 0, lake.select(f"select max(head) + 1 from head_deltas where {one} and {of_runs}", runs=",".join(unknown)).item() or 0)
-    return most or 0
+        read = lake.select(f"select max(head) + 1 as n_heads from head_deltas where {one} and {of_runs}", runs=",".join(unknown))
+        most += read["n_heads"].drop_nulls().to_list()
+    return max(most, default=0)
 
 
 def _at(found: list[Readout], checkpoint: str | None, persona: str | None) -> list[Readout]:
