@@ -14,7 +14,7 @@ import duckdb
 
 from personascope.warehouse.asking.blank import STORAGE_VERSION, copy_views, parts_behind, version
 from personascope.warehouse.asking.remembered import Remembered
-from personascope.warehouse.asking.stored import NOTES, has_variable, no_rows, table_definitions
+from personascope.warehouse.asking.stored import NOTES, Reading, has_variable, no_rows, table_definitions
 from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line, printable
 from personascope.warehouse.store.committed import Contents
@@ -170,7 +170,7 @@ class Foundation:
         self._small, self.empty = _small_tables(contents, room, lasting)
         self.held: frozenset[str] = frozenset()  # the tables that are read once, in memory or known to have no rows
         self.is_of_named_runs = named_runs or bool(contents.strays or contents.compacts)  # else runs that come later are read too
-        self._waiting = table_definitions(lake, contents, from_behind, named_runs, rows_first=True, variable=True)
+        self._waiting = table_definitions(lake, contents, Reading(from_behind, named_runs, rows_first=True, variable=True))
         self.variable = frozenset(name for name, definition in self._waiting.items() if has_variable(name, definition))  # tables whose files a cursor may set
         self.remembered = None if from_behind else Remembered(lake, contents)
         self._parts: set[str] = set()  # of the catalogue of macros and views, as far as it was needed

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking import catalogue, named
 from personascope.warehouse.asking.query import Warehouse
-from personascope.warehouse.asking.stored import escaped, stored_rows
+from personascope.warehouse.asking.stored import Reading, escaped, stored_rows
 from personascope.warehouse.asking.views import quoted, views
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.store import notes
@@ -142,7 +142,7 @@ def _compact_files(lake: Lake, contents: Contents) -> Iterator[Finding]:
 def _why_not_of_runs(lake: Lake, contents: Contents, compact: Compact) -> Iterator[str]:
     """What is wrong with compact files, by their hashes and by a hash of the rows of each run."""
     alone = Contents(contents.runs.only(compact.runs), contents.strays)
-    of_runs = stored_rows(lake, alone, named_runs=True)
+    of_runs = stored_rows(lake, alone, Reading(named_runs=True))
     with duckdb.connect() as connection:
         for name, file in compact.tables.items():
             path = lake.root / FOLDER / compact.name / f"{name}.parquet"

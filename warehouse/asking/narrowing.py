@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from personascope.warehouse.asking.answers import Parameters
 from personascope.warehouse.asking.blank import all_view_types, as_table, copy_views, table_types
-from personascope.warehouse.asking.stored import no_rows, of_few_files, runs_that_lack, table_definitions
+from personascope.warehouse.asking.stored import OF_FEW_RUNS, no_rows, of_few_files, runs_that_lack, table_definitions
 from personascope.warehouse.asking.views import tables_behind
 from personascope.warehouse.store.committed import Contents
 from personascope.warehouse.store.lake import Lake
@@ -77,7 +77,7 @@ class Narrowing:
         if name in self._variable:
             return of_few_files(self._lake, name, kept)
         few = Contents(self._contents.runs.only(kept), self._contents.strays)
-        return _in_its_place(table_definitions(self._lake, few, named_runs=True, rows_first=True, names=[name])[name])
+        return _in_its_place(table_definitions(self._lake, few, OF_FEW_RUNS, [name])[name])
 
     @cached_property
     def _of_many_files(self) -> set[str]:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from personascope.warehouse.asking.blank import table_types, version
-from personascope.warehouse.asking.stored import runs_that_lack, table_definitions
+from personascope.warehouse.asking.stored import OF_FEW_RUNS, runs_that_lack, table_definitions
 from personascope.warehouse.asking.views import quoted, tables_behind
 from personascope.warehouse.home import cache_root
 from personascope.warehouse.store import notes
@@ -67,7 +67,7 @@ class Remembered:
             found += f" where run_id not in ({', '.join(map(quoted, sorted(gone)))})"
         if new:
             few = Contents(self._contents.runs.only(new), self._contents.strays)
-            made = table_definitions(self._lake, few, named_runs=True, rows_first=True, names=[name])[name]
+            made = table_definitions(self._lake, few, OF_FEW_RUNS, [name])[name]
             parts = (found, made.partition(" as ")[2].rstrip(";"))
             numbered = " union all ".join(f'select *, row_number() over () as "number" from ({part})' for part in parts)
             found = f"""select * exclude "number" from ({numbered}) order by run_id || '/', "number\""""

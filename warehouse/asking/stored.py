@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,27 +25,33 @@ NOTES = "run_notes"  # the table that people write, not runs
 _VARIABLE = "files_of_"
 
 
-def table_definitions(
-    lake: Lake,
-    contents: Contents,
-    from_behind: bool = False,
-    named_runs: bool = False,
-    rows_first: bool = False,
-    names: Collection[str] | None = None,
-    variable: bool = False,
-) -> dict[str, str]:
-    """By name of each table, or of these, the statement that creates it, after those it reads where it is a roll-up; `from_behind`, with its rows in the
-    opposite order.
+@dataclass(frozen=True)
+class Reading:
+    """How tables read their files: as a shell does that stays open, unless it says otherwise.
+
+    `from_behind`: rows come in the opposite order. `named_runs`: the files of each run by name, and none that come later.
 
     `rows_first`, for connections that are made anew when the lake changes: DuckDB takes the rows of the first file, times the files, for those of a table, and
     orders joins by that. Where the file without rows comes first, it puts together first what grows with the square of the runs.
 
     `variable`: where it can be, a table reads the files in the variable `files_of_TABLE` of whoever asks, if that is set; `of_few_files` sets it.
     """
+
+    from_behind: bool = False
+    named_runs: bool = False
+    rows_first: bool = False
+    variable: bool = False
+
+
+BY_A_SHELL = Reading()
+OF_FEW_RUNS = Reading(named_runs=True, rows_first=True)
+
+
+def table_definitions(lake: Lake, contents: Contents, reading: Reading = BY_A_SHELL, names: Collection[str] | None = None) -> dict[str, str]:
+    """By name of each table, or of these, the statement that creates it, after those it reads where it is a roll-up."""
     lacking = runs_that_lack(contents)
     script = {}
-    variables = tables().keys() - lacking.keys() if variable else set()
-    for name, stored in stored_rows(lake, contents, from_behind, named_runs, rows_first, names, variables).items():
+    for name, stored in stored_rows(lake, contents, reading, names).items():
         script[name] = f"create view {name} as {_completed(tables()[name], stored, lacking[name]) if name in lacking else stored};"
     return script
 
@@ -60,17 +67,10 @@ def has_variable(name: str, definition: str) -> bool:
     return f"'{_VARIABLE}{name}'" in definition
 
 
-def stored_rows(
-    lake: Lake,
-    contents: Contents,
-    from_behind: bool = False,
-    named_runs: bool = False,
-    rows_first: bool = False,
-    names: Collection[str] | None = None,
-    variables: Collection[str] = (),
-) -> dict[str, str]:
-    """By name of each table, or of these, the SELECT that gives the rows of its files, in the columns of the present version; for tables in `variables` of
-    those in a variable, where there are only files of these columns."""
+def stored_rows(lake: Lake, contents: Contents, reading: Reading = BY_A_SHELL, names: Collection[str] | None = None) -> dict[str, str]:
+    """By name of each table, or of these, the SELECT that gives the rows of its files, in the columns of the present version; of those in a variable only where
+    all files have these columns and no row is made up."""
+    variables = tables().keys() - runs_that_lack(contents).keys() if reading.variable else set()
     of_other_columns = _tables_of_other_columns(contents)
     stored_columns = {} if lake.schema_is_current() else _columns_of_another_version(lake)
     types_by_table, empty = table_types(), _tables_with_empty_files(lake)
@@ -79,20 +79,20 @@ def stored_rows(
         if names is not None and name not in names:
             continue
         if name == NOTES:
-            found[name] = _noted(lake, from_behind)
+            found[name] = _noted(lake, reading.from_behind)
             continue
         there = stored_columns.get(name, set(table.columns) if not stored_columns else set())
         types = types_by_table[name]
-        options, columns = "", ", ".join(_cast(column, types[column], True) if rows_first else f'"{column}"' for column in table.columns)
+        options, columns = "", ", ".join(_cast(column, types[column], True) if reading.rows_first else f'"{column}"' for column in table.columns)
         if name in of_other_columns or not there.issuperset(table.columns):  # whose common types may be others, too
             there |= {column for form in contents.by_form for column in form.columns.get(name, [])}
             options, columns = ", union_by_name = true", ", ".join(_cast(column, of, column in there) for column, of in types.items())
-        files = _files(lake, contents, name, named_runs, rows_first, name in empty)
+        files = _files(lake, contents, name, reading, name in empty)
         if name in variables and not options and files.startswith("["):
             files = f"coalesce(getvariable('{_VARIABLE}{name}'), {files})"
         source = f"read_parquet({files}{options})" if there else "(select 1 where false)"
         found[name] = f"select {columns} from {source}"
-        if from_behind and there:
+        if reading.from_behind and there:
             found[name] = f"select * from ({found[name]} order by filename desc, file_row_number desc)"
     return found
 
@@ -141,20 +141,20 @@ def _tables_with_empty_files(lake: Lake) -> set[str]:
     return set()
 
 
-def _files(lake: Lake, contents: Contents, name: str, named_runs: bool, rows_first: bool, has_empty: bool) -> str:
+def _files(lake: Lake, contents: Contents, name: str, reading: Reading, has_empty: bool) -> str:
     """The files of a table: all there are in the runs folder, those of runs that come later too; each by name where something else lies there, or compact files
     stand for runs. `has_empty`: one of them is that without rows."""
     own = contents.own_files.get(name, [])
     empty = [lake.runs_folder / SCHEMA_RUN] if has_empty else []
-    if contents.strays or contents.compacts or named_runs:
+    if contents.strays or contents.compacts or reading.named_runs:
         folders = [lake.root / FOLDER / compact.name for compact in contents.compacts if name in compact.tables]
         patterns = [escaped(folder) for folder in [*folders, *(lake.runs_folder / run_id for run_id in own)]]
-    elif rows_first and own and empty:
+    elif reading.rows_first and own and empty:
         patterns = [f"{escaped(lake.runs_folder)}/[!_]*"]
     else:
         return quoted(f"{escaped(lake.runs_folder)}/*/{name}.parquet")
     without = [escaped(folder) for folder in empty]
-    files = [f"{folder}/{name}.parquet" for folder in ([*patterns, *without] if rows_first else [*without, *patterns])]
+    files = [f"{folder}/{name}.parquet" for folder in ([*patterns, *without] if reading.rows_first else [*without, *patterns])]
     return f"[{', '.join(map(quoted, files))}]"
 
 
