@@ -28,7 +28,7 @@ def main() -> None:
         show_checks()
         return
     for box, (severity, meaning) in zip(st.columns(len(SEVERITIES)), SEVERITIES.items(), strict=True):
-        box.metric(f"{severity.capitalize()}s", (rows["severity"] == severity).sum(), border=True, help=f"{meaning}.")
+        box.metric(f"{severity.capitalize()}s", f"{(rows['severity'] == severity).sum():,}", border=True, help=f"{meaning}.")
     left, middle, right = st.columns([4, 3, 4])
     grade = address.segments("Severity", [EVERY, *SEVERITIES], "severity", where=left)
     check = address.select("Check", [EVERY, *rows["check"].unique().sort()], "check", labels={name: name.replace("_", " ") for name in checks()}, where=middle)

@@ -1,7 +1,9 @@
 """Compact files hold the rows of many runs once more: every view answers the same, and whatever happens to a run, no row is seen that is not its own."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -11,7 +13,7 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from personascope.cli import app
-from personascope.warehouse.asking import catalogue
+from personascope.warehouse.asking import catalogue, doctor
 from personascope.warehouse.asking.doctor import examine
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.views import SHARED, views
@@ -100,6 +102,31 @@ def test_a_shell_reads_the_runs_own_files_before_the_compact_ones_go(lake, monke
     monkeypatch.setattr(catalogue, "drop", asked)
     typed(lake, "compact", "--undo")
     assert (False, [(before,)]) in shell and not any(is_compact for is_compact, _ in shell)
+
+
+def test_compact_files_that_another_process_removes_while_they_are_bound_are_done_without(lake, monkeypatch):
+    before, copy_views, stored_rows = count(lake), catalogue.copy_views, doctor.stored_rows
+
+    def gone(*arguments: Any) -> None:
+        shutil.rmtree(lake.root / FOLDER, ignore_errors=True)
+        copy_views(*arguments)
+
+    def of_runs(*arguments: Any) -> dict[str, str]:
+        shutil.rmtree(lake.root / FOLDER)
+        return stored_rows(*arguments)
+
+    for bound in (lambda: catalogue.build(lake), lambda: catalogue.connect(lake).close()):
+        typed(lake, "compact")
+        lake.catalogue_path.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(catalogue, "copy_views", gone)
+            bound()
+        assert not (lake.root / FOLDER).exists()
+        catalogue.build(lake)
+        assert sum(n for _, n in in_shell(lake)) == before
+    typed(lake, "compact")
+    monkeypatch.setattr(doctor, "stored_rows", of_runs)
+    assert errors(lake) == []
 
 
 def test_a_run_that_is_deleted_made_anew_or_renewed_takes_its_compact_files_with_it(lake):

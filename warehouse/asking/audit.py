@@ -38,7 +38,7 @@ def collect(select: Callable[[str], pl.DataFrame], page: str | None = None, seve
 
 
 def in_words(rows: pl.DataFrame) -> str:
-    """`1 error, 2 warnings and 3 notes`, without those there are none of; `nothing` for no rows."""
+    """`1 error, 2,000 warnings and 3 notes`, without those there are none of; `nothing` for no rows."""
     counts = [(rows["severity"] == severity).sum() for severity in SEVERITIES]
-    words = [f"{number} {severity}{'' if number == 1 else 's'}" for number, severity in zip(counts, SEVERITIES, strict=True) if number]
+    words = [f"{number:,} {severity}{'' if number == 1 else 's'}" for number, severity in zip(counts, SEVERITIES, strict=True) if number]
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "nothing"

@@ -46,9 +46,15 @@ _NO_PULLUP = "set disabled_optimizers = 'projection_pullup'"  # of many views in
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every table, macro and view over the lake; it never waits for a lock. Use one `cursor()` per thread."""
+    before = lake.names()
     connection = duckdb.connect()
     copy_views(connection)
-    _execute(connection, [_settings(), *table_definitions(lake, lake.contents()).values()])
+    try:
+        _execute(connection, [_settings(), *table_definitions(lake, lake.contents()).values()])
+    except UnreadableError:
+        if lake.names() == before:
+            raise
+        return connect(lake)  # a run or compact files went while they were bound
     return connection
 
 
@@ -57,9 +63,14 @@ def build(lake: Lake, without: Collection[str] = ()) -> Path:
 
     Compact files that no longer stand for their runs are removed behind it, and named on stderr; those in `without` are about to be, and not read any more.
     """
-    contents = lake.contents()
+    before, contents = lake.names(), lake.contents()
     contents = replace(contents, compacts=tuple(compact for compact in contents.compacts if compact.name not in without))
-    _write(lake, [_settings(), *table_definitions(lake, contents).values()])
+    try:
+        _write(lake, [_settings(), *table_definitions(lake, contents).values()])
+    except UnreadableError:
+        if lake.names() == before:
+            raise
+        return build(lake, without)  # a run or compact files went while they were bound
     for name, reason in contents.stale.items():
         print(printable(f"compact files {name} are removed: {reason}; `personascope runs compact` writes them anew"), file=sys.stderr)
     drop(lake, contents.stale)

@@ -133,6 +133,9 @@ def _compact_files(lake: Lake, contents: Contents) -> Iterator[Finding]:
         yield Finding("note", f"{FOLDER}/{name}", f"is not read: {reason}", "the next command that writes removes it")
     for compact in contents.compacts:
         problems = list(_why_not_of_runs(lake, contents, compact))
+        if problems and compact not in lake.contents().compacts:
+            yield Finding("note", f"{FOLDER}/{compact.name}", "was removed, or stands for its runs no more, since another process changed the lake meanwhile")
+            continue
         for problem in problems:
             yield Finding("error", f"{FOLDER}/{compact.name}", problem, "personascope runs compact --undo, then compact them again")
         if not problems:
@@ -146,8 +149,12 @@ def _why_not_of_runs(lake: Lake, contents: Contents, compact: Compact) -> Iterat
     with duckdb.connect() as connection:
         for name, file in compact.tables.items():
             path = lake.root / FOLDER / compact.name / f"{name}.parquet"
-            if file_hash(path) != file.blake2:
-                yield f"{path.name} is not the file that was written"
+            try:
+                if file_hash(path) != file.blake2:
+                    yield f"{path.name} is not the file that was written"
+                    continue
+            except OSError as error:
+                yield f"{path.name} cannot be read ({error.strerror})"
                 continue
             columns = ", ".join(f'"{column}"' for column in file.columns)
             digests = " union all ".join(
