@@ -10,13 +10,13 @@ from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count
 
 NOTHING = "nothing"
+OF_RUNS = "list_contains(string_split($runs, ','), run_id)"
 
 
 def choose_place(lake: Source, found: list[Readout], with_heads: bool) -> Place:
     """The bar of the page: layers (and heads, `with_heads`) are those of the readouts that the choice of checkpoint and persona leaves."""
     left = [each.run_id for each in _at(found, asked("checkpoint"), asked("persona"))] or [each.run_id for each in found]
-    of_runs = "list_contains(string_split($runs, ','), run_id)"
-    layers = lake.select(f"select max(n_layers) from gate_counts where {of_runs}", runs=",".join(left)).item()
+    layers = lake.select(f"select max(n_layers) from gate_counts where {OF_RUNS}", runs=",".join(left)).item()
     heads = _n_heads(lake, left) if with_heads else 0
     checkpoints, personas = sorted({each.checkpoint for each in found}), sorted({each.persona for each in found})
     return bar(checkpoints=checkpoints, personas=personas, layers=range(layers or 0), heads=range(heads))
@@ -24,16 +24,15 @@ def choose_place(lake: Source, found: list[Readout], with_heads: bool) -> Place:
 
 def _n_heads(lake: Source, runs: list[str]) -> int:
     """The most heads that a reader of these runs has a layer; of published readers, whose configuration nobody knows, that were read."""
-    of_runs = "list_contains(string_split($runs, ','), run_id)"
     known = lake.select(
         f"""select run_id, max(n_heads) as n_heads from subjects left join checkpoints using (run_id, checkpoint)
-        where {of_runs} group by run_id order by run_id""",
+        where {OF_RUNS} group by run_id order by run_id""",
         runs=",".join(runs),
     )
     most: list[int] = known["n_heads"].drop_nulls().to_list()
     if unknown := known.filter(pl.col("n_heads").is_null())["run_id"].to_list():
         one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
-        read = lake.select(f"select max(head) + 1 as n_heads from head_deltas where {one} and {of_runs}", runs=",".join(unknown))
+        read = lake.select(f"select max(head) + 1 as n_heads from head_deltas where {one} and {OF_RUNS}", runs=",".join(unknown))
         most += read["n_heads"].drop_nulls().to_list()
     return max(most, default=0)
 

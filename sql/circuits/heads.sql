@@ -68,7 +68,7 @@ with readouts as (
 pairs as (
   select trained_run as run_id, trained_subject as subject, base_run, base_subject, base_checkpoint from subject_pairs where origin = 'extracted'
 ),
-deltas as not materialized (
+deltas as not materialized ( -- each of its two uses is bound to runs of its own, and opens their files alone
   select run_id, subject, layer, head, control, n, mean_delta from head_deltas where segmentation = 'B' and region = 'system'
 ),
 selection as (

@@ -7,6 +7,8 @@ from pathlib import Path
 import lakes
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from personascope.warehouse.asking.query import Warehouse
@@ -158,6 +160,16 @@ def test_heads_find_the_planted_one_and_their_difference_is_taken_head_by_head(o
     assert own.sort("mean_delta").select("layer", "head").row(-1) == (2, 1)
     assert (own["mean_delta"] - other["mean_delta"] - difference["mean_delta"]).abs().max() < 1e-12
     assert own.height == 12
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_the_bar_offers_the_heads_that_the_readers_have_or_those_read_where_no_configuration_says(open_page, synthetic_lake, tmp_path, is_known):
+    place = shutil.copytree(synthetic_lake, tmp_path / "lake")
+    for file in place.glob("runs/*/checkpoints.parquet") if not is_known else ():
+        rows = pq.read_table(file)
+        at = rows.schema.get_field_index("n_heads")
+        pq.write_table(rows.set_column(at, rows.schema.field(at), pa.nulls(rows.num_rows, pa.int32())), file)
+    assert open_page(place, "marker_attention", subject="villain", section="heads").selectbox(key="head").options[1:] == ["0", "1", "2"]
 
 
 def test_a_published_subject_says_that_no_heads_were_published(open_page, charts, published_lake):
