@@ -51,10 +51,13 @@ def show_gates(lake: Source, readouts: list[Readout]) -> None:
     for each in readouts:
         rows = lake.select(
             """unpivot (
+              with windows as (
+                from gate_windows where run_id = $run_id and subject = $subject
+              )
               select g.layer, g.gate_a, g.gate_b, g.gate_c, g.gate_d, case when g.gate_d is not null then w.window_ix is not null end as in_window,
                 g.mean_delta as mean, g.sem_delta as sem, g.direction as share_above_0, g.clustered_p, g.n, g.n_clusters as questions
               from attention_gates as g
-              left join gate_windows as w on w.run_id = g.run_id and w.subject = g.subject and g.layer between w.first_layer and w.last_layer
+              left join windows as w on g.layer between w.first_layer and w.last_layer
               where g.run_id = $run_id and g.subject = $subject
             ) on gate_a, gate_b, gate_c, gate_d, in_window into name gate value passed""",
             run_id=each.run_id,
@@ -91,8 +94,8 @@ def _show_gate_strip(lake: Source, readout: Readout, rows: pl.DataFrame, gates: 
 def _show_gate_f(lake: Source, readout: Readout, limits: dict[str, float]) -> None:
     """Was attention raised well before the marker already?"""
     found = lake.select(
-        """select f.*, (select count(*) from gate_windows as w where w.run_id = f.run_id and w.subject = f.subject) as n_windows
-        from gate_f as f where f.run_id = $run_id and f.subject = $subject""",
+        """select *, (select count(*) from gate_windows where run_id = $run_id and subject = $subject) as n_windows
+        from gate_f where run_id = $run_id and subject = $subject""",
         run_id=readout.run_id,
         subject=readout.subject,
     )

@@ -11,29 +11,28 @@ from personascope.warehouse.drawing.words import count
 
 NOTHING = "nothing"
 OF_RUNS = "list_contains(string_split($runs, ','), run_id)"
+_ONE_LAYER = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
 
 
 def choose_place(lake: Source, found: list[Readout], with_heads: bool) -> Place:
     """The bar of the page: layers (and heads, `with_heads`) are those of the readouts that the choice of checkpoint and persona leaves."""
     left = [each.run_id for each in _at(found, asked("checkpoint"), asked("persona"))] or [each.run_id for each in found]
-    layers = lake.select(f"select max(n_layers) from gate_counts where {OF_RUNS}", runs=",".join(left)).item()
-    heads = _n_heads(lake, left) if with_heads else 0
+    layers = _most(lake, left, "n_layers", "select max(n_layers) from gate_counts where {}")
+    heads = _most(lake, left, "n_heads", f"select max(head) + 1 from head_deltas where {_ONE_LAYER} and {{}}") if with_heads else 0
     checkpoints, personas = sorted({each.checkpoint for each in found}), sorted({each.persona for each in found})
-    return bar(checkpoints=checkpoints, personas=personas, layers=range(layers or 0), heads=range(heads))
+    return bar(checkpoints=checkpoints, personas=personas, layers=range(layers), heads=range(heads))
 
 
-def _n_heads(lake: Source, runs: list[str]) -> int:
-    """The most heads that a reader of these runs has a layer; of published readers, whose configuration nobody knows, that were read."""
+def _most(lake: Source, runs: list[str], column: str, read: str) -> int:
+    """The most layers, or heads a layer, that a reader of these runs has; of published readers, whose configuration nobody knows, that were `read`."""
     known = lake.select(
-        f"""select run_id, max(n_heads) as n_heads from subjects left join checkpoints using (run_id, checkpoint)
+        f"""select run_id, max({column}) as most from subjects left join checkpoints using (run_id, checkpoint)
         where {OF_RUNS} group by run_id order by run_id""",
         runs=",".join(runs),
     )
-    most: list[int] = known["n_heads"].drop_nulls().to_list()
-    if unknown := known.filter(pl.col("n_heads").is_null())["run_id"].to_list():
-        one = "control = 'C1' and segmentation = 'B' and region = 'system' and layer = 0"
-        read = lake.select(f"select max(head) + 1 as n_heads from head_deltas where {one} and {OF_RUNS}", runs=",".join(unknown))
-        most += read["n_heads"].drop_nulls().to_list()
+    most: list[int] = known["most"].drop_nulls().to_list()
+    if unknown := known.filter(pl.col("most").is_null())["run_id"].to_list():
+        most += lake.select(read.format(OF_RUNS), runs=",".join(unknown)).to_series().drop_nulls().to_list()
     return max(most, default=0)
 
 

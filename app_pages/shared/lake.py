@@ -70,7 +70,7 @@ def quantised_weights(runs: Collection[str]) -> tuple[str, ...]:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _warehouse(root: str, fingerprint: str) -> Warehouse:
-    return Warehouse(Lake.existing(root), kept=lasting())
+    return Warehouse(Lake.existing(root), kept=lasting(), looks_behind=True)
 
 
 @st.cache_data(max_entries=500, show_spinner="Asking the warehouse …")

@@ -143,8 +143,7 @@ def test_a_question_is_planned_under_the_same_lock(tmp_path, always):
     write(lake, "c0")
     warehouse = Warehouse(lake)
     assert files(warehouse, "from completions where checkpoint = 'nobody'") == {"completions": 0}
-    planner = warehouse._narrowing._planner
-    assert planner is not None
+    (planner,) = warehouse._narrowing._planners.values()
     for statement in ("from read_csv('/etc/passwd')", "set memory_limit = '9GB'", "set enable_external_access = true"):
         with pytest.raises(duckdb.Error, match=r"disabled|locked|cannot be|Cannot"):
             planner.execute(statement)
@@ -162,7 +161,7 @@ def test_no_plan_is_made_for_what_is_in_memory_or_in_few_files(tmp_path, monkeyp
         monkeypatch.setattr("personascope.warehouse.asking.query.IN_MEMORY", share)
         warehouse = Warehouse(lake)
         assert warehouse.select(query).item() == 2
-        assert (warehouse._narrowing._planner is not None) == planned, (many, share)
+        assert bool(warehouse._narrowing._planners) == planned, (many, share)
 
 
 def test_what_hangs_on_tables_that_no_run_holds_is_not_read(planted_lake, monkeypatch):
@@ -184,6 +183,8 @@ def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always):
     run_id = warehouse.select("select min(run_id) from attention_contrasts").item()
     found = files(warehouse, "from attention_delta where run_id = $run", {"run": run_id})
     assert found["completions"] == found["positions"] == 0 and found["attention_contrasts"] == 1  # published rows alone are joined to completions
+    in_rows = "from (unpivot (select layer, delta from attention_delta where run_id = $run) on delta into name what value number)"
+    assert files(warehouse, in_rows, {"run": run_id})["attention_contrasts"] == 1
     asked = "from (pivot (from completions) on finish_reason using count(*) group by persona)"
     assert files(warehouse, asked) == {} and warehouse.select(asked).height == warehouse.select("select count(distinct persona) from completions").item()
 
@@ -192,7 +193,7 @@ def test_what_is_named_and_not_scanned_opens_no_file(planted_lake, always):
 def test_every_view_can_be_planned(planted_lake, always):
     """The plan of a filter of several terms has them in a list, that of one has it by itself."""
     warehouse = Warehouse(planted_lake.lake, kept=SHARED)
-    unplanned = [name for name in views() if name != "audit" and warehouse._narrowing._scans(f"from {name}", None) is None]
+    unplanned = [name for name in views() if name != "audit" and warehouse._narrowing._scans(f"from {name}", None, frozenset(SHARED)) is None]
     assert not unplanned
 
 

@@ -211,6 +211,11 @@ class Foundation:
         self._create(list(self._waiting))
 
     @property
+    def small(self) -> frozenset[str]:
+        """The tables that are read once, now or when they are first named."""
+        return self.held | self._small
+
+    @property
     def holds_rows(self) -> bool:
         """Whether it knows of the runs that were there when it was connected, and of no others, what rows they hold or that they hold none of a table."""
         return bool(self.held or self.empty)

@@ -25,7 +25,9 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
 
 MANY = 200  # runs; fewer are opened as fast as a plan is made
+FEW = 100  # files of a table, which are read faster than what is kept of all runs
 PLANS = 1000  # that are kept; a page asks some dozens
+PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)  # which is several statements, of which one is explained
 BOUND = ("run_id", "checkpoint", "subject", "persona", "study")
 # What depends on how many rows there are says nothing over tables that have none; the last one takes minutes over many views.
 _OF_ROWS = "statistics_propagation, join_order, compressed_materialization, projection_pullup"
@@ -38,45 +40,63 @@ _Ranges = tuple[tuple[str, str], ...]  # smallest and largest text of a column i
 
 
 class Narrowing:
-    """The plans of one state of a lake; views in `kept` are tables there, which a question need not look behind, no run holds a table in `empty`, and the files
-    of one in `variable` are those in the variable of a cursor where that is set."""
+    """The plans of one state of a lake; no run holds a table in `empty`, and the files of one in `variable` are those in the variable of a cursor where that is
+    set. Views in `kept`, here and below, are tables for a question, which need not look behind them."""
 
-    def __init__(self, lake: Lake, contents: Contents, kept: Collection[str], memory: int, empty: Collection[str] = (), variable: Collection[str] = ()) -> None:
-        self._lake, self._contents, self._kept, self._memory, self._empty, self._variable = lake, contents, kept, memory, empty, variable
+    def __init__(self, lake: Lake, contents: Contents, memory: int, empty: Collection[str] = (), variable: Collection[str] = ()) -> None:
+        self._lake, self._contents, self._memory, self._empty, self._variable = lake, contents, memory, empty, variable
         self._reach: dict[tuple[str, str], _Reach] = {}  # by table and column
-        self._plans: dict[tuple[str, str], dict[str, list[Bounds]] | None] = {}
-        self._planner: duckdb.DuckDBPyConnection | None = None
+        self._plans: dict[tuple[str, str, frozenset[str]], dict[str, list[Bounds]] | None] = {}
+        self._planners: dict[frozenset[str], duckdb.DuckDBPyConnection] = {}
         self._lock = threading.Lock()
 
-    def script(self, query: str, parameters: Parameters, held: Collection[str] = ()) -> list[str]:
+    def script(self, query: str, parameters: Parameters, held: Collection[str] = (), kept: frozenset[str] = frozenset()) -> list[str]:
         """The statements that put fewer files in the place of a table, for the connection that asks this question; none where nothing is gained or sure.
 
         Tables in `held` are read already, and no plan is made for a question that reads no other from many files.
         """
+        return [self._of_few_files(name, runs) for name, runs in self._fewer(query, parameters, held, kept).items()]
+
+    def script_of_few(self, query: str, parameters: Parameters, held: Collection[str], kept: frozenset[str]) -> list[str] | None:
+        """The same for a question that so opens few files of each table that has many; None for any other."""
+        fewer = self._fewer(query, parameters, held, kept)
+        if not fewer or any(len(runs) > FEW for runs in fewer.values()) or not fewer.keys() >= self._of_many_files_behind(query, held, kept):
+            return None
+        return [self._of_few_files(name, runs) for name, runs in fewer.items()]
+
+    def _fewer(self, query: str, parameters: Parameters, held: Collection[str], kept: frozenset[str]) -> dict[str, list[str]]:
+        """By name of a table, the runs whose files are enough for a question, where these are at most half of them."""
         contents = self._contents
-        if len(contents.runs) < MANY or "pivot" in query.lower():  # which is several statements, of which one is explained
-            return []
-        named = tables_behind(re.findall(r"\w+", query.lower()), self._kept) - set(held)
-        whole = {parent for name in named & self._made_up.keys() for parent in tables()[name].rollup_of}  # rows are made up of other runs' than are asked for
-        behind = (self._of_many_files & named) - whole
-        if not behind or (scans := self._scans(query, parameters)) is None:
-            return []
-        found = [_in_its_place(f"create view {name} as {no_rows(name)};") for name in sorted(behind - scans.keys())]  # named, and nothing hangs on its rows
-        for name in scans.keys() - set(held) - whole:
+        if len(contents.runs) < MANY or PIVOT.search(query):
+            return {}
+        behind = self._of_many_files_behind(query, held, kept) - self._whole(query, held, kept)
+        if not behind or (scans := self._scans(query, parameters, kept)) is None:
+            return {}
+        found: dict[str, list[str]] = {name: [] for name in sorted(behind - scans.keys())}  # named, and nothing hangs on its rows
+        for name in scans.keys() - set(held) - self._whole(query, held, kept):
             known = [self._heeded(bounds, query, parameters) for bounds in scans[name]]
             if all(known):
-                kept = self._may_hold(name, known)
-                if 2 * len(kept) <= len(contents.own_files.get(name, [])):
-                    found.append(self._of_few_files(name, kept))
+                runs = self._may_hold(name, known)
+                if 2 * len(runs) <= len(contents.own_files.get(name, [])):
+                    found[name] = runs
         return found
 
-    def _of_few_files(self, name: str, kept: list[str]) -> str:
+    def _of_many_files_behind(self, query: str, held: Collection[str], kept: frozenset[str]) -> set[str]:
+        """The tables behind a question that are read from many files."""
+        return self._of_many_files & tables_behind(_words(query), kept) - set(held)
+
+    def _whole(self, query: str, held: Collection[str], kept: frozenset[str]) -> set[str]:
+        """The tables behind a question of which rows of a roll-up are made up, and of other runs' than are asked for."""
+        named = tables_behind(_words(query), kept) - set(held)
+        return {parent for name in named & self._made_up.keys() for parent in tables()[name].rollup_of}
+
+    def _of_few_files(self, name: str, runs: list[str]) -> str:
         """The statement by which a question reads a table from the files of these runs."""
-        if not kept:
+        if not runs:
             return _in_its_place(f"create view {name} as {no_rows(name)};")
         if name in self._variable:
-            return of_few_files(self._lake, name, kept)
-        few = Contents(self._contents.runs.only(kept), self._contents.strays)
+            return of_few_files(self._lake, name, runs)
+        few = Contents(self._contents.runs.only(runs), self._contents.strays)
         return _in_its_place(table_definitions(self._lake, few, OF_FEW_RUNS, [name])[name])
 
     @cached_property
@@ -87,24 +107,26 @@ class Narrowing:
 
     def interrupt(self) -> None:
         """Stops a plan that is being made."""
-        if (planner := self._planner) is not None:
+        for planner in list(self._planners.values()):
             planner.interrupt()
 
-    def _scans(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]] | None:
+    def _scans(self, query: str, parameters: Parameters, kept: frozenset[str] = frozenset()) -> dict[str, list[Bounds]] | None:
         """By name of a table what each of its scans is bound to; None for a question that cannot be planned like this. Told once for a question."""
-        asked = query, repr(parameters)
+        asked = query, repr(parameters), kept
         try:
             return self._plans[asked]
         except KeyError:
-            found = self._planned(query, parameters)
+            found = self._planned(query, parameters, kept)
             if len(self._plans) >= PLANS:
                 self._plans.clear()
             self._plans[asked] = found
             return found
 
-    def _planned(self, query: str, parameters: Parameters) -> dict[str, list[Bounds]] | None:
+    def _planned(self, query: str, parameters: Parameters, kept: frozenset[str]) -> dict[str, list[Bounds]] | None:
         with self._lock:
-            planner = self._planner = self._planner or _planner(self._kept, self._memory, self._empty)
+            if kept not in self._planners:
+                self._planners[kept] = _planner(kept, self._memory, self._empty)
+            planner = self._planners[kept]
             try:
                 answer = planner.execute(f"explain (format json) {query}", parameters).fetchall()
             except duckdb.InterruptException:
@@ -192,6 +214,10 @@ class _Reach:
         """The runs whose file can hold one of the values."""
         wide = {run_id for run_id, ranges in self._wide.items() if _is_in(ranges, values)}
         return wide.union(self._untold, *(self._by_value.get(value, ()) for value in values))
+
+
+def _words(query: str) -> list[str]:
+    return re.findall(r"\w+", query.lower())
 
 
 def _is_in(ranges: _Ranges | None, values: Collection[str]) -> bool:

@@ -25,6 +25,15 @@ ORDER = (
     "slice_focus_heads",
     "slice_answers",
 )
+# Parts whose rows are of readouts of the checkpoint, with the columns that name their runs: one readout is asked about faster than all that a lake holds.
+OF_READOUTS = {
+    "slice_attention": ("run_id",),
+    "slice_gates": ("run_id",),
+    "slice_heads": ("run_id",),
+    "slice_training": ("run_id", "base_run"),
+}
+FEW = 4  # readouts that are asked about one by one
+SORTED = ("topic", "measure", "persona", "other", "place", "layer", "head", "run_id", "base_run")
 WHOLE_MODEL = ("slice_markers", "slice_answers")  # whose figures are of no layer: asked alike for each
 
 
@@ -39,12 +48,26 @@ def collect(source: Source, checkpoint: str, persona: str | None, layer: int | N
 
     Each part is asked by itself, since DuckDB takes longer to plan and run their union, and for the whole checkpoint, so that another persona asks nothing.
     """
+    readouts = source.select(
+        "select run_id, base_run from subjects left join subject_pairs on trained_run = run_id where checkpoint = $checkpoint", checkpoint=checkpoint
+    )
     found = []
     for part in parts():
-        query = f"from {part} where checkpoint = $checkpoint order by topic, measure, persona, other, place, layer, head, run_id, base_run"
-        rows = source.select(query, checkpoint=checkpoint)
+        rows = _rows(source, part, checkpoint, readouts)
         for name, value in (("persona", persona), ("layer", layer)):
             if name not in every and not (name == "layer" and part in WHOLE_MODEL):
                 rows = rows.filter(pl.col(name).eq_missing(pl.lit(value)) | pl.col(name).is_null())
         found.append(rows)
     return pl.concat([each for each in found if each.height] or found[:1], how="vertical_relaxed").select(list(view_types(["slice"])["slice"]))
+
+
+def _rows(source: Source, part: str, checkpoint: str, readouts: pl.DataFrame) -> pl.DataFrame:
+    """The rows of one part, SORTED; those of few readouts are asked for one after the other, and of none nothing is read."""
+    columns = OF_READOUTS.get(part, ())
+    runs = readouts.select(columns).drop_nulls().unique().sort(columns) if columns else readouts.clear()
+    where, named = "", runs.rows(named=True)
+    if columns and runs.height <= FEW:
+        where = "".join(f" and {column} = ${column}" for column in columns) if named else " and false"
+    query = f"from {part} where checkpoint = $checkpoint{where} order by {', '.join(SORTED)}"
+    found = [source.select(query, checkpoint=checkpoint, **names) for names in (named if named and where else [{}])]
+    return pl.concat(found).sort(SORTED, nulls_last=True) if len(found) > 1 else found[0]

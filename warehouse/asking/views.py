@@ -59,6 +59,14 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "coverage",
 )
 
+OF_GENERATIONS = (  # those that sum up a row for each generation and layer: of a few runs, sooner than of all of a lake
+    "attention_effects",
+    "attention_gates",
+    "gate_f",
+    "end_of_answer_contrast",
+    "diff_of_diffs",
+)
+
 
 @dataclass(frozen=True)
 class View:
