@@ -47,7 +47,7 @@ def show_whole(of: dict[str, pl.DataFrame], name: str, sides: Sides) -> None:
 def show_heads(of: dict[str, pl.DataFrame], name: str, sides: Sides, layer: int | None) -> None:
     """Every head as a point: its figure in one checkpoint against that in the other."""
     first, second = of
-    left, right = (_on_tokens_of(of[one.name], other.checkpoint) for one, other in (sides, sides[::-1]))
+    left, right = of[first], of[second]
     keys = ["layer", "head"]
     several = [side for side, rows in ((first, left), (second, right)) if rows.select(keys).is_duplicated().any()]
     if several:
@@ -71,10 +71,11 @@ def show_heads(of: dict[str, pl.DataFrame], name: str, sides: Sides, layer: int 
     st.caption("A head with the same figure in both lies on the rising diagonal. There is no difference of single heads with an interval here.")
 
 
-def _on_tokens_of(rows: pl.DataFrame, checkpoint: str) -> pl.DataFrame:
-    """The figures over the tokens of the other checkpoint where there are any, so that both read the same; else all."""
-    same = rows.filter(other=f"tokens of {checkpoint}")
-    return same if same.height else rows
+def show_tokens(of: dict[str, pl.DataFrame], sides: Sides) -> None:
+    """Whose figures are over the tokens of the other."""
+    for one, other in (sides, sides[::-1]):
+        if of[one.name]["other"].unique().to_list() == [f"tokens of {other.checkpoint}"]:
+            st.caption(f"{plain(one.name)} over the tokens of {plain(other.checkpoint)}, which both read.")
 
 
 def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:

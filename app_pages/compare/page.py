@@ -4,7 +4,7 @@ import polars as pl
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from personascope.app_pages.compare.measure import show_heads, show_layers, show_whole
+from personascope.app_pages.compare.measure import show_heads, show_layers, show_tokens, show_whole
 from personascope.app_pages.compare.seeds import show_seeds
 from personascope.app_pages.compare.settings import show_settings
 from personascope.app_pages.compare.sides import Side, choose
@@ -80,6 +80,7 @@ def _show_measure(sides: tuple[Side, Side], measures: pl.DataFrame, layer: int |
         )
         for side in sides
     }
+    show_tokens(of, sides)
     if measure["by_head"]:
         show_heads(of, names[chosen], sides, layer)
     elif measure["by_layer"]:

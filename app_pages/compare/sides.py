@@ -64,7 +64,7 @@ def choose(lake: Source, checkpoint: str, checkpoints: Sequence[str], persona: s
             )
             return None
     beside = address.select("Beside", others, "beside", labels=labels, where=where)
-    first, second = (Side(name, name, None, _figures(lake, name, persona)) for name in (checkpoint, beside))
+    first, second = (Side(name, name, None, _figures(lake, name, persona, other)) for name, other in ((checkpoint, beside), (beside, checkpoint)))
     return first, second
 
 
@@ -106,6 +106,7 @@ def _near_first(lake: Source, first: str, checkpoints: Sequence[str]) -> list[st
     return [*(name for name in near if name in others), *(name for name in others if name not in near)]
 
 
-def _figures(lake: Source, checkpoint: str, persona: str | None) -> pl.DataFrame:
-    """Everything known of a checkpoint, of every layer; differences between checkpoints stand apart."""
-    return with_run_words(lake, collect(lake, checkpoint, persona, None, every=["layer"] if persona is not None else ["layer", "persona"]))
+def _figures(lake: Source, checkpoint: str, persona: str | None, beside: str | None = None) -> pl.DataFrame:
+    """Everything known of a checkpoint, of every layer; over the tokens of the one beside it, where it read those."""
+    every = ["layer"] if persona is not None else ["layer", "persona"]
+    return with_run_words(lake, collect(lake, checkpoint, persona, None, every, beside))

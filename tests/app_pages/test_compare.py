@@ -28,7 +28,7 @@ def test_curves_of_both_and_their_paired_difference_are_those_of_the_views(open_
     drawn, warehouse = charts(page), Warehouse(Lake.existing(synthetic_lake))
     curves = drawn["Attention to the system prompt at the marker, minus C1 random"]
     assert set(curves.rows["series"]) == {"villain", "base"} and set(curves.rows["layer"]) == {0, 1, 2, 3}
-    assert "8 generations of 4 questions" in curves.facts
+    assert "8 generations of 4 questions" in curves.facts and "base over the tokens of villain, which both read." in words(page)
     (title,) = [title for title in drawn if title.startswith("Attention at the marker minus C1 random, trained minus untrained: villain minus base")]
     expected = warehouse.select("select diff_of_diffs, clustered_low, clustered_high from diff_of_diffs where trained_subject = 'villain' order by layer")
     assert drawn[title].rows.select("mean", "low", "high").rows() == expected.rows()

@@ -96,3 +96,20 @@ def test_the_slice_of_a_checkpoint_is_asked_of_its_readouts_and_is_all_there_is(
     assert collect(WarehouseSource(warehouse), "nobody", None, None).is_empty()
     assert 1 in n_readouts.values() and any(1 < n <= FEW for n in n_readouts.values())
     assert kept_by(warehouse).isdisjoint(OF_GENERATIONS) and OF_READOUTS.keys() <= set(parts())
+
+
+def test_of_two_checkpoints_the_readouts_of_the_same_tokens_are_compared(planted_lake):
+    class OfOthers(WarehouseSource):
+        """Two readouts of the base model, of which the second is told to be over other tokens."""
+
+        def select(self, query, **parameters):
+            rows = super().select(query, **parameters)
+            last = pl.col("run_id") == pl.col("run_id").max()
+            return rows.with_columns(tokens_from=pl.when(last).then(pl.lit("comedian")).otherwise("tokens_from")) if "from subjects" in query else rows
+
+    source = OfOthers(Warehouse(planted_lake.lake))
+    rows = {of: collect(source, "base", None, None, ("persona", "layer"), of) for of in (None, "villain", "comedian", "nobody")}
+    read = {of: set(each.filter(topic="attention")["run_id"]) for of, each in rows.items()}
+    assert len(read["villain"]) == len(read["comedian"]) == 1 and read["villain"] | read["comedian"] == read[None]
+    others = [each.filter(pl.col("topic").is_in(["attention", "heads"]).not_()) for each in rows.values()]
+    assert others[0].height and others[0].equals(others[1]) and rows[None].equals(rows["nobody"])
