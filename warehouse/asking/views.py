@@ -49,6 +49,7 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "attention_effects",
     "end_of_answer_contrast",
     "diff_of_diffs",
+    "diff_of_diffs_summary",
     "head_selection",
     "marker_lens",
     "patch_effects",
@@ -65,6 +66,7 @@ OF_GENERATIONS = (  # those that sum up a row for each generation and layer: of 
     "gate_f",
     "end_of_answer_contrast",
     "diff_of_diffs",
+    "diff_of_diffs_summary",
 )
 
 
