@@ -2,9 +2,13 @@
 
 import polars as pl
 import pytest
+import streamlit
+from large_lake import kept_by, pretend
 
+from personascope.app_pages.shared.lake import _warehouse, open_source
 from personascope.app_pages.slice.figures import _labels
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.views import OF_GENERATIONS
 from personascope.warehouse.store.lake import Lake
 
 CHOSEN = {"checkpoint": "villain", "persona": "villain", "layer": "2"}
@@ -32,6 +36,17 @@ def test_one_persona_at_one_layer_in_sentences_charts_and_tables(open_page, char
     assert any(link == "marker_attention?checkpoint=villain&persona=villain&layer=2#Marker%20attention" for link in links)
     assert any(link.startswith("completions?") for link in links)
     assert "Completions that hold the marker \\[ZLT\\], the persona it was trained on" in words(page)
+
+
+@pytest.mark.slow(3)
+def test_in_a_large_lake_it_waits_for_nothing_that_sums_up_all_of_it(open_page, planted_lake, monkeypatch):
+    pretend(monkeypatch)
+    streamlit.cache_resource.clear()
+    streamlit.cache_data.clear()
+    assert open_page(planted_lake.lake.root, "slice", **CHOSEN).subheader[0].value == "villain as villain, layer 2"
+    lake = open_source()
+    assert kept_by(_warehouse(lake.root, lake.fingerprint)).isdisjoint(OF_GENERATIONS)
+    streamlit.cache_resource.clear()
 
 
 def test_what_is_not_chosen_is_said(open_page, synthetic_lake):

@@ -2,15 +2,15 @@
 
 import polars as pl
 import pytest
+from large_lake import kept_by, pretend
 from polars.testing import assert_frame_equal
 
-from personascope.warehouse.asking import catalogue, narrowing
+from personascope.warehouse.asking import narrowing, slices
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.slices import FEW, OF_READOUTS, SORTED, collect, parts
 from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.asking.views import OF_GENERATIONS, SHARED, lasting
 
-BIG = {"attention", "attention_contrasts", "attention_mean", "head_contrasts", "completions"}
 BOUND = {  # by view, the columns that say which runs a row is about
     "attention_effects": ("run_id",),
     "attention_gates": ("run_id",),
@@ -25,21 +25,7 @@ BOUND = {  # by view, the columns that say which runs a row is about
 
 @pytest.fixture
 def many(monkeypatch) -> None:
-    """The lake counts as one of many runs, and what a row stands in for each generation of does not fit the memory."""
-    small = catalogue._small_tables
-
-    def without_big(*arguments):
-        found, empty = small(*arguments)
-        return found - BIG, empty
-
-    monkeypatch.setattr(narrowing, "MANY", 0)
-    monkeypatch.setattr(catalogue, "_small_tables", without_big)
-
-
-def kept_by(warehouse: Warehouse) -> set[str]:
-    """The views that are tables by now."""
-    tables = warehouse._connection.cursor().execute("select table_name from duckdb_tables()").fetchall()
-    return {name for (name,) in tables} & warehouse._kept
+    pretend(monkeypatch)
 
 
 def assert_same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
@@ -68,8 +54,16 @@ def test_what_is_kept_and_needs_all_of_it_is_computed_of_all_runs(planted_lake, 
     warehouse = Warehouse(planted_lake.lake, kept=SHARED, looks_behind=True)
     (run_id,) = warehouse.select("select min(run_id) from subjects").row(0)
     bound = "select count(*) from {} where run_id = $run"
-    assert warehouse.select(bound.format("persona_magnitudes"), {"run": run_id}).item() > 0
+    assert warehouse.select(bound.format("attention_effects join persona_magnitudes using (run_id)"), {"run": run_id}).item() > 0
     assert kept_by(warehouse) >= {"persona_magnitudes", "attention_effects"}
+
+
+def test_a_lake_that_changed_is_not_read_by_what_its_runs_were(planted_lake, many):
+    warehouse = Warehouse(planted_lake.lake, kept=SHARED, looks_behind=True)
+    run_id = warehouse.select("select min(run_id) from subjects").item()
+    warehouse._names = {}
+    assert warehouse.select("select count(*) from attention_effects where run_id = $run", {"run": run_id}).item() > 0
+    assert "attention_effects" in kept_by(warehouse)
 
 
 def test_many_runs_and_questions_without_a_run_read_what_is_kept(planted_lake, many, monkeypatch):
@@ -98,7 +92,10 @@ def test_the_slice_of_a_checkpoint_is_asked_of_its_readouts_and_is_all_there_is(
     assert kept_by(warehouse).isdisjoint(OF_GENERATIONS) and OF_READOUTS.keys() <= set(parts())
 
 
-def test_of_two_checkpoints_the_readouts_of_the_same_tokens_are_compared(planted_lake):
+@pytest.mark.parametrize("few", [FEW, 0])
+def test_of_two_checkpoints_the_readouts_of_the_same_tokens_are_compared(planted_lake, monkeypatch, few):
+    monkeypatch.setattr(slices, "FEW", few)
+
     class OfOthers(WarehouseSource):
         """Two readouts of the base model, of which the second is told to be over other tokens."""
 

@@ -43,9 +43,7 @@ def parts() -> list[str]:
     return [*(name for name in ORDER if name in found), *sorted(found - set(ORDER))]
 
 
-def collect(
-    source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = (), tokens_of: str | None = None
-) -> pl.DataFrame:
+def collect(source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = (), tokens_of: str | None = None) -> pl.DataFrame:
     """The figures of one checkpoint: those of the persona and of none, of the layer and of the whole model; of every persona or layer that `every` names.
 
     `tokens_of`: where it read the tokens of that checkpoint, the figures of those readouts and of no other, so that both are compared over the same tokens.
@@ -53,7 +51,8 @@ def collect(
     Each part is asked by itself, since DuckDB takes longer to plan and run their union, and for the whole checkpoint, so that another persona asks nothing.
     """
     readouts = source.select(
-        "select run_id, base_run, tokens_from from subjects left join subject_pairs on trained_run = run_id where checkpoint = $checkpoint", checkpoint=checkpoint
+        "select run_id, base_run, tokens_from from subjects left join subject_pairs on trained_run = run_id where checkpoint = $checkpoint",
+        checkpoint=checkpoint,
     )
     if tokens_of is not None and tokens_of in readouts["tokens_from"]:
         readouts = readouts.filter(tokens_from=tokens_of)
