@@ -45,7 +45,7 @@ def test_in_a_large_lake_it_waits_for_nothing_that_sums_up_all_of_it(open_page, 
     streamlit.cache_data.clear()
     assert open_page(planted_lake.lake.root, "slice", **CHOSEN).subheader[0].value == "villain as villain, layer 2"
     lake = open_source()
-    assert kept_by(_warehouse(lake.root, lake.fingerprint)).isdisjoint(OF_GENERATIONS)
+    assert lake is not None and kept_by(_warehouse(lake.root, lake.fingerprint)).isdisjoint(OF_GENERATIONS)
     streamlit.cache_resource.clear()
 
 
