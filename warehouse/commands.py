@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -232,7 +233,8 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is an error; without it findings never change the exit code.")] = False,
 ) -> None:
     """Look for mistakes in the results: one row per finding, with the query that shows the rows behind it."""
-    rows = audits.collect(Warehouse(Lake.existing(lake), kept=lasting()).select, severity=severity)
+    in_turn = partial(track, description="checks", console=Console(stderr=True), transient=True)
+    rows = audits.collect(Warehouse(Lake.existing(lake), kept=lasting()).select, severity=severity, in_turn=in_turn)
     rows = rows.filter(pl.col("subject").str.to_lowercase().str.contains(subject.lower(), literal=True))
     if format == "auto":
         format = "table" if sys.stdout.isatty() else "csv"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.bar import bar
-from personascope.app_pages.shared.findings import about, draw
+from personascope.app_pages.shared.findings import about, draw, told
 from personascope.app_pages.shared.lake import source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.asking.audit import SEVERITIES, checks, collect, in_words
@@ -20,7 +20,7 @@ def main() -> None:
     named = lake.select("select distinct checkpoint, null as persona from runs union select null, persona from marker_rates")
     checkpoints, personas = (named[name].drop_nulls().unique().sort().to_list() for name in ("checkpoint", "persona"))
     place = bar(checkpoints=checkpoints, personas=personas)
-    rows = about(lake, collect(lake.select), place)
+    rows = about(lake, collect(lake.select, in_turn=told), place)
     st.markdown(f"{len(checks())} checks look for mistakes that published work of this kind has made, in extracted and published data alike.")
     if rows.is_empty():
         where = "this lake" if place.checkpoint is None and place.persona is None else "what the bar names"

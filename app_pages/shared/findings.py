@@ -1,6 +1,8 @@
 """The findings of the audit as the app shows them: all on the Audit page, and those of a page beside what it draws."""
 
 import re
+import time
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 import polars as pl
@@ -15,6 +17,7 @@ from personascope.warehouse.drawing.tones import SEVERITIES
 from personascope.warehouse.drawing.words import count
 
 MOST_OPEN, MOST_LISTED = 3, 50  # findings of a check that are not folded, and that are drawn at all
+SOON = 1.0  # seconds within which checks come without a word
 _RUNS_OF = {"checkpoint": "runs", "persona": "marker_rates"}
 _RUN = re.compile(r"'([a-z0-9_-]+-[0-9a-f]{12})'")
 
@@ -25,7 +28,7 @@ def show_findings(lake: Source, page: str, runs: AbstractSet[str] | None = None)
 
     `runs` are those that the page draws: findings whose evidence lies in other runs are counted, and left to the Audit page.
     """
-    rows = collect(lake.select, page)
+    rows = collect(lake.select, page, in_turn=told)
     if runs is not None:
         drawn = [_is_of(evidence, runs) for evidence in rows["evidence"]]
         elsewhere, rows = drawn.count(False), rows.filter(pl.Series(drawn, dtype=pl.Boolean))
@@ -34,6 +37,16 @@ def show_findings(lake: Source, page: str, runs: AbstractSet[str] | None = None)
     if not rows.is_empty():
         with st.expander(f"Audit: {in_words(rows)} on what this page shows", icon=SEVERITIES[rows["severity"][0]].icon):
             draw(rows)
+
+
+def told(checks: Sequence[str]) -> Iterator[str]:
+    """The checks one after the other, with a bar that tells how far they are where they take long, as after runs have come to a lake of thousands."""
+    place, begun = st.empty(), time.monotonic()
+    for number, check in enumerate(checks):
+        if time.monotonic() - begun > SOON:
+            place.progress(number / len(checks), f"Audit: check {number + 1} of {len(checks)}, {check.replace('_', ' ')}")
+        yield check
+    place.empty()
 
 
 def _is_of(evidence: str, runs: AbstractSet[str]) -> bool:

@@ -3,9 +3,11 @@
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
+from personascope.app_pages.shared import findings as shown
 from personascope.warehouse.asking.audit import collect
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
@@ -29,6 +31,17 @@ def test_the_page_shows_every_finding_with_its_query_to_copy_and_to_open(open_pa
     assert [each.value for each in page.main.code] == linked_queries(page) == findings["evidence"].to_list()
     counts = {each.label: int(each.value) for each in page.metric}
     assert counts == {f"{severity.capitalize()}s": (findings["severity"] == severity).sum() for severity in ("error", "warning", "note")}
+
+
+def test_checks_that_take_long_are_told_one_by_one(monkeypatch):
+    said = MagicMock()
+    monkeypatch.setattr(shown, "st", said)
+    for soon, expected in ((60.0, []), (-1.0, ["Audit: check 1 of 2, settings differ", "Audit: check 2 of 2, greedy repeats"])):
+        monkeypatch.setattr(shown, "SOON", soon)
+        place = said.empty.return_value = MagicMock()
+        assert list(shown.told(["settings_differ", "greedy_repeats"])) == ["settings_differ", "greedy_repeats"]
+        assert [call.args[1] for call in place.progress.call_args_list] == expected
+        place.empty.assert_called_once_with()
 
 
 def test_the_filters_are_in_the_address(open_page, synthetic_lake, findings):

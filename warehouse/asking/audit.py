@@ -1,6 +1,6 @@
 """The audit's findings: what every check of `sql/audit/` finds in a lake, the gravest first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Literal, get_args
 
@@ -20,18 +20,23 @@ def checks() -> dict[str, View]:
     return {name.removeprefix("audit_"): view for name, view in views().items() if view.severity}
 
 
-def collect(select: Callable[[str], pl.DataFrame], page: str | None = None, severity: str | None = None) -> pl.DataFrame:
-    """The rows of the view `audit`, or those of one page or severity, the gravest first; `select` asks the lake.
+def collect(
+    select: Callable[[str], pl.DataFrame],
+    page: str | None = None,
+    severity: str | None = None,
+    in_turn: Callable[[Sequence[str]], Iterable[str]] = iter,
+) -> pl.DataFrame:
+    """The rows of the view `audit`, or those of one page or severity, the gravest first; `select` asks the lake, and `in_turn` gives the names of the checks
+    one after the other, to tell how far they are.
 
     Each check is asked by itself: DuckDB takes several times as long to plan all of them as one query as it takes to plan and run them in turn.
     """
-    parts = [
-        select(f"select subject, finding, evidence from {view.name}").select(
-            pl.lit(check).alias("check"), pl.lit(view.severity).alias("severity"), pl.lit(view.page).alias("page"), pl.all().cast(pl.String)
-        )
-        for check, view in checks().items()
-        if page in (None, view.page) and severity in (None, view.severity)
-    ]
+    asked = [check for check, view in checks().items() if page in (None, view.page) and severity in (None, view.severity)]
+    parts = []
+    for check in in_turn(asked):
+        view = checks()[check]
+        told = pl.lit(check).alias("check"), pl.lit(view.severity).alias("severity"), pl.lit(view.page).alias("page")
+        parts.append(select(f"select subject, finding, evidence from {view.name}").select(*told, pl.all().cast(pl.String)))
     columns = ["check", "severity", "page", "subject", "finding", "evidence"]
     rows = pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *parts])
     return rows.sort(pl.col("severity").cast(pl.Enum(list(SEVERITIES))), "check", "subject")
