@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from rich.text import Text
 
 from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, typed_commands
 from docs_generator import DOCS, GENERATED, STALE, STUDY_KEYS, commands, fill, pages, parts_once
@@ -19,6 +20,7 @@ from personascope.extract.registry import extractors
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
+from personascope.warehouse.studies.reading import read_study, study_names
 
 TOP = ("ingest", "extract", "warehouse", "sql", "study", "app_pages", "mlflow", "docs", "examples", "tests")
 TO_COME = {ROOT / block.title for page in (DOCS / "extending").glob("*.md") for block in blocks(page) if block.title}  # files that the examples add
@@ -59,6 +61,11 @@ def test_every_command_and_option_says_what_it_means():
                 yield f"{prefix} {parameter.name}"
 
     assert list(silent(typer.main.get_command(app))) == []
+
+
+def test_help_loses_nothing_to_the_markup_of_the_terminal():
+    texts = {f"{typed} {each.name}": each.help or "" for typed, command in commands() for each in command.params}
+    assert [where for where, text in texts.items() if Text.from_markup(text).plain != text] == []
 
 
 def test_every_setting_of_an_extractor_and_every_key_of_a_study_says_what_it_means():
@@ -132,6 +139,16 @@ def test_commands_and_options_that_are_named_exist(page):
     wrong = {" ".join(words): why for words in typed_commands(page) if (why := parsed(words, arguments_may_lack=False))}
     wrong |= {" ".join(words): why for words in mentioned_commands(page) if (why := parsed(words, arguments_may_lack=True))}
     assert wrong == {}
+
+
+@named
+def test_checkpoints_that_are_given_to_a_study_are_of_its_variant(page):
+    wrong = []
+    for words in (words for words in typed_commands(page) if words[0] == "run" and words[1] in study_names()):
+        variant = next((name for name in ("quick", "small") if f"--{name}" in words), "full")
+        parts = {words[place + 1].partition("=")[0] for place, word in enumerate(words) if word in ("--checkpoint", "--base")}
+        wrong += [" ".join(words) for part in parts if part not in read_study(words[1], variant).checkpoints]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
