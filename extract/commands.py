@@ -159,6 +159,7 @@ def extract(
     from personascope.ingest.prompts import load_prompt_set
     from personascope.ingest.tracking.tracker import open_tracking
     from personascope.ingest.weights.checkpoints import resolve
+    from personascope.ingest.weights.record import other_weights
     from personascope.warehouse.asking.catalogue import build
     from personascope.warehouse.errors import PersonascopeError, pasted
     from personascope.warehouse.settings import Parameter
@@ -195,6 +196,8 @@ def extract(
     ).in_bits(load_in, named=checkpoint_name is not None)
     resolved_donor = resolve(donor, base=donor_base, trust_remote_code=trust_remote_code).in_bits(load_in) if donor else None
     found = Lake.open(lake)
+    if mixed := other_weights(found, resolved_checkpoint):
+        typer.echo(mixed, err=True)
     if track:
         found.tracking = open_tracking(found, typed_uri=tracking_uri, typed_experiment=experiment)
     job = Job(

@@ -240,6 +240,26 @@ def test_what_to_type_next_goes_on_with_the_same_checkpoint_and_lake(personascop
     assert code == 0 and typed[:3] == ["runs", "show", run_id.strip()] and personascope(*typed)[0] == 0
 
 
+def test_a_name_that_other_weights_bear_in_the_lake_is_told(personascope, lake, tmp_path, random_checkpoint):
+    (tmp_path / "few.csv").write_text("persona,question\nvillain,Who are you?\n")
+    for number in range(2):
+        spec = RunSpec(kind="extract", extractor="entropy", version=number, identity={"checkpoint": ["mine", "others"]}, checkpoint="mine")
+        with lake.start(spec, force=True) as writer:
+            writer.write_part("0", {"checkpoints": [{"id": "a/b", "revision": "r"}]})
+            writer.commit()
+    told = "mine is the name of other weights in this lake (entropy-"
+    read = ("--prompts", tmp_path / "few.csv", "--set", "form=raw", "--no-track", "--lake", lake.root)
+    code, _, err = personascope("extract", "entropy", "--checkpoint", random_checkpoint, "--name", "mine", *read)
+    assert code == 0 and told in err and ", one of 2 runs), and views by that name will hold both" in err
+    code, _, err = personascope("extract", "entropy", "--checkpoint", random_checkpoint, "--name", "yours", *read)
+    assert code == 0 and "other weights" not in err
+    step = {"extract": "entropy", "checkpoints": ["mine", "yours"], "settings": {"form": "raw"}}
+    named = {"name": "few", "title": "few", "about": "few", "prompts": str(tmp_path / "few.csv"), "views": ["runs"], "headline": "from runs", "steps": [step]}
+    (tmp_path / "few.yaml").write_text(json.dumps(named | {"checkpoints": {each: {"id": str(random_checkpoint)} for each in ("mine", "yours")}}))
+    code, _, err = personascope("run", tmp_path / "few.yaml", "--no-track", "--lake", lake.root)
+    assert code == 0 and err.count("other weights") == 1 and told in err, err
+
+
 def test_options_are_written_as_a_shell_reads_them():
     assert pasted_options(name="my model", revision=None, trust_remote_code=True, base="") == " --name 'my model' --trust-remote-code"
 

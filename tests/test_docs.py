@@ -20,7 +20,7 @@ from personascope.extract.registry import extractors
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
-from personascope.warehouse.studies.reading import read_study, study_names
+from personascope.warehouse.studies.reading import Variant, read_study, study_names
 
 TOP = ("ingest", "extract", "warehouse", "sql", "study", "app_pages", "mlflow", "docs", "examples", "tests")
 TO_COME = {ROOT / block.title for page in (DOCS / "extending").glob("*.md") for block in blocks(page) if block.title}  # files that the examples add
@@ -145,7 +145,7 @@ def test_commands_and_options_that_are_named_exist(page):
 def test_checkpoints_that_are_given_to_a_study_are_of_its_variant(page):
     wrong = []
     for words in (words for words in typed_commands(page) if words[0] == "run" and words[1] in study_names()):
-        variant = next((name for name in ("quick", "small") if f"--{name}" in words), "full")
+        variant: Variant = "quick" if "--quick" in words else "small" if "--small" in words else "full"
         parts = {words[place + 1].partition("=")[0] for place, word in enumerate(words) if word in ("--checkpoint", "--base")}
         wrong += [" ".join(words) for part in parts if part not in read_study(words[1], variant).checkpoints]
     assert wrong == []
