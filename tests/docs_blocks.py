@@ -1,7 +1,9 @@
 """What the documentation shows: its pages, the code blocks in them, and every `personascope` command a reader may type."""
 
+import ast
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,3 +43,19 @@ def typed_commands(page: Path) -> list[list[str]]:
 def mentioned_commands(page: Path) -> list[list[str]]:
     """Words of every command that stands inside a sentence, which may leave arguments out."""
     return [shlex.split(match)[1:] for match in _INLINE.findall(prose(page).replace("…", "X"))]
+
+
+def told_commands(module: Path) -> list[list[str]]:
+    """Words of every command that the sentences of a module tell a user to type; what is filled in at run time is X."""
+    return [shlex.split(match)[1:] for text in _texts(ast.parse(module.read_text(encoding="utf-8"))) for match in _INLINE.findall(text.replace("…", "X"))]
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """The strings of a tree, those with fields as one."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        else:
+            yield from _texts(node)

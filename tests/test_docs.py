@@ -13,7 +13,7 @@ import pytest
 import typer
 from rich.text import Text
 
-from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, typed_commands
+from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, told_commands, typed_commands
 from docs_generator import DOCS, GENERATED, STALE, STUDY_KEYS, commands, fill, pages, parts_once
 from personascope.cli import app
 from personascope.extract.registry import extractors
@@ -23,6 +23,7 @@ from personascope.warehouse.store.schema import tables
 from personascope.warehouse.studies.reading import Variant, read_study, study_names
 
 TOP = ("ingest", "extract", "warehouse", "sql", "study", "app_pages", "mlflow", "docs", "examples", "tests")
+WINGS = ("app_pages", "extract", "ingest", "study", "warehouse")
 TO_COME = {ROOT / block.title for page in (DOCS / "extending").glob("*.md") for block in blocks(page) if block.title}  # files that the examples add
 MADE_LATER = ("surprisal", "persona_surprisal", "audit_worse_than_guessing")  # tables and views that the examples add
 WRITTEN = [page for page in PAGES if GENERATED not in page.read_text(encoding="utf-8")]
@@ -139,6 +140,12 @@ def test_commands_and_options_that_are_named_exist(page):
     wrong = {" ".join(words): why for words in typed_commands(page) if (why := parsed(words, arguments_may_lack=False))}
     wrong |= {" ".join(words): why for words in mentioned_commands(page) if (why := parsed(words, arguments_may_lack=True))}
     assert wrong == {}
+
+
+def test_commands_that_the_program_tells_to_type_exist():
+    told = [(module.relative_to(ROOT).as_posix(), words) for wing in WINGS for module in sorted((ROOT / wing).rglob("*.py")) for words in told_commands(module)]
+    assert len(told) > 40
+    assert {f"{module}: {' '.join(words)}": why for module, words in told if (why := parsed(words, arguments_may_lack=True))} == {}
 
 
 @named

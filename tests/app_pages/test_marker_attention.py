@@ -199,7 +199,9 @@ def test_without_another_reader_the_page_says_what_is_missing(open_page, charts,
     page = open_page(synthetic_lake, "marker_attention", subject="librarian")
     assert page.selectbox(key="against").options == ["nothing"]
     gap = next(each.value for each in page.warning)
-    assert "base has not read the tokens of librarian" in gap and "`personascope extract attention base --tokens-from completions-" in gap
+    assert (
+        "base has not read the tokens of librarian" in gap and "`personascope extract attention --checkpoint ID --name base --tokens-from completions-" in gap
+    )
     assert charts(page)[C1_TITLE].rows["series"].unique().to_list() == ["librarian, own tokens"]
     page = page.segmented_control(key="section").set_value("training").run()
     assert DIFFERENCE not in charts(page) and any("Nothing to draw" in each.value for each in page.info)
