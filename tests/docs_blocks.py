@@ -34,10 +34,15 @@ def prose(page: Path) -> str:
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
+def typed_lines(page: Path) -> list[str]:
+    """Every command line in the shell blocks of a page, as it is typed."""
+    lines = [line for block in blocks(page) if block.language in ("sh", "") for line in block.text.replace("\\\n", " ").splitlines()]
+    return [match[1] for line in lines if (match := _TYPED.match(line.strip()))]
+
+
 def typed_commands(page: Path) -> list[list[str]]:
     """Words of every command line in the shell blocks of a page, comments left out."""
-    lines = [line for block in blocks(page) if block.language in ("sh", "") for line in block.text.replace("\\\n", " ").splitlines()]
-    return [shlex.split(match[1], comments=True)[1:] for line in lines if (match := _TYPED.match(line.strip()))]
+    return [shlex.split(line, comments=True)[1:] for line in typed_lines(page)]
 
 
 def mentioned_commands(page: Path) -> list[list[str]]:

@@ -13,7 +13,7 @@ import pytest
 import typer
 from rich.text import Text
 
-from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, told_commands, typed_commands
+from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, told_commands, typed_commands, typed_lines
 from docs_generator import DOCS, GENERATED, STALE, STUDY_KEYS, commands, fill, pages, parts_once
 from personascope.cli import app
 from personascope.extract.registry import extractors
@@ -140,6 +140,13 @@ def test_commands_and_options_that_are_named_exist(page):
     wrong = {" ".join(words): why for words in typed_commands(page) if (why := parsed(words, arguments_may_lack=False))}
     wrong |= {" ".join(words): why for words in mentioned_commands(page) if (why := parsed(words, arguments_may_lack=True))}
     assert wrong == {}
+
+
+@named
+def test_commands_can_be_typed_in_every_shell(page):
+    """Outside quotes zsh takes brackets for a pattern of file names, and ends where none fits."""
+    bare = {line: re.sub(r"'[^']*'|\"[^\"]*\"", "", line).partition(" #")[0] for line in typed_lines(page) if "[OPTIONS]" not in line}
+    assert [line for line, rest in bare.items() if re.search(r"[\[*?]", rest)] == []
 
 
 def test_commands_that_the_program_tells_to_type_exist():
