@@ -44,7 +44,7 @@ TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Log the r
 ExperimentOption = Annotated[str | None, typer.Option(help="MLflow experiment.")]
 TrackingUriOption = Annotated[str | None, typer.Option(help="MLflow tracking URI.")]
 SettingsOption = Annotated[
-    list[str] | None, typer.Option("--set", "-s", help="A setting of the extractor, name=value; text is taken as typed, a list is [a, b]; repeatable.")
+    list[str] | None, typer.Option("--set", "-s", help="A setting of the extractor, name=value; text is taken as typed, a list is [1, 2]; repeatable.")
 ]
 SegmentationOption = Annotated[
     str | None, typer.Option(help="Structural tokens of the attention readout: decoded (line breaks also where fused with punctuation) or published.")
@@ -73,7 +73,7 @@ def completions(
     from personascope.ingest.records.columns import parse_columns
     from personascope.ingest.weights.checkpoints import resolve
     from personascope.warehouse.asking.catalogue import build
-    from personascope.warehouse.errors import PersonascopeError, pasted
+    from personascope.warehouse.errors import PersonascopeError, pasted, pasted_options
     from personascope.warehouse.store.lake import Lake
 
     columns = parse_columns(column or [], COLUMNS)
@@ -95,7 +95,8 @@ def completions(
         print(run_id)
     build(found)
     reader = "projections" if found.read(run_id, "turns", ["turn"]).num_rows else "attention"
-    typer.echo(f"next: personascope extract {reader} --checkpoint {pasted(checkpoint)} --tokens-from {run_id} --lake {pasted(lake)}", err=True)
+    same = pasted_options(name=checkpoint_name, revision=revision, subfolder=subfolder, source_persona=source_persona, trust_remote_code=trust_remote_code)
+    typer.echo(f"next: personascope extract {reader} --checkpoint {pasted(checkpoint)}{same} --tokens-from {run_id} --lake {pasted(lake)}", err=True)
 
 
 class _ExtractCommand(TyperCommand):
@@ -158,8 +159,9 @@ def extract(
     from personascope.ingest.prompts import load_prompt_set
     from personascope.ingest.tracking.tracker import open_tracking
     from personascope.ingest.weights.checkpoints import resolve
+    from personascope.ingest.weights.record import other_weights
     from personascope.warehouse.asking.catalogue import build
-    from personascope.warehouse.errors import PersonascopeError
+    from personascope.warehouse.errors import PersonascopeError, pasted
     from personascope.warehouse.settings import Parameter
     from personascope.warehouse.store.lake import Lake
 
@@ -194,6 +196,8 @@ def extract(
     ).in_bits(load_in, named=checkpoint_name is not None)
     resolved_donor = resolve(donor, base=donor_base, trust_remote_code=trust_remote_code).in_bits(load_in) if donor else None
     found = Lake.open(lake)
+    if mixed := other_weights(found, resolved_checkpoint):
+        typer.echo(mixed, err=True)
     if track:
         found.tracking = open_tracking(found, typed_uri=tracking_uri, typed_experiment=experiment)
     job = Job(
@@ -216,7 +220,7 @@ def extract(
         if job.workers:
             job.workers.close()
     build(found)
-    typer.echo(f"{run_id} is in {found.root}; next: personascope runs show {run_id}", err=True)
+    typer.echo(f"{run_id} is in {found.root}; next: personascope runs show {run_id} --lake {pasted(lake)}", err=True)
     print(run_id)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
-from personascope.warehouse.errors import PersonascopeError, pasted
+from personascope.warehouse.errors import PersonascopeError, pasted, pasted_options
 from personascope.warehouse.store.lake import Lake
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def checkpoint(
         f"{resolved.name}: {resolved.id} at {resolved.revision} ({', '.join(kind)}) in {resolved.path}",
         err=True,
     )
-    typed = f"{pasted(reference)} --base {pasted(base)}" if base else pasted(reference)
+    typed = pasted(reference) + pasted_options(name=name, revision=revision, subfolder=subfolder, base=base, trust_remote_code=trust_remote_code)
     typer.echo(f"next: personascope extract completions --checkpoint {typed} --prompts personas --lake {pasted(lake)}", err=True)
     print(run_id)
 

@@ -49,7 +49,7 @@ def run(
     small: SmallOption = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and whether it can work; load, download and write nothing.")] = False,
     family: Annotated[list[str] | None, typer.Option(help="Only the checkpoints of this model family; repeatable.")] = None,
-    checkpoint: Annotated[list[str] | None, typer.Option(help="NAME=ID[@REVISION] or 'NAME=ID as NEWNAME' in place of the study's; repeatable.")] = None,
+    checkpoint: Annotated[list[str] | None, typer.Option(help="NAME=ID, NAME=ID@REVISION or 'NAME=ID as NEWNAME' in place of the study's; repeatable.")] = None,
     base: Annotated[
         list[str] | None, typer.Option(help="NAME=ID, the base model of the adapter NAME where its record is of another machine; repeatable.")
     ] = None,

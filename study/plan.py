@@ -25,6 +25,7 @@ from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.schema import tables
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, TrainStep
 
 State = Literal["in the lake", "resumes", "to do", "after other steps", "diverged before", "cannot work"]
@@ -128,7 +129,16 @@ class _Planner:
                 found.runs.append(PlannedRun(step.step or step.analyse, "analysis", step.analyse, "to do", note="what is current already is left"))
             else:
                 found.runs += self._trainings(step)
+        found.runs = [self._as_written(run) for run in found.runs]
         return found
+
+    def _as_written(self, run: PlannedRun) -> PlannedRun:
+        """A run of the lake with the rows and bytes that it has: what an extractor reads of completions is known at most before it looks for markers."""
+        if run.state != "in the lake" or run.run_id is None or self.lake is None:
+            return run
+        known = tables()
+        files = [file for name, file in self.lake.manifest(run.run_id).tables.items() if name in known and not known[name].rollup_of and name != "checkpoints"]
+        return replace(run, rows=sum(file.rows for file in files), bytes=sum(file.bytes for file in files))
 
     def _checkpoints(self) -> Iterator[PlannedCheckpoint]:
         for name, source in self.state.sources.items():

@@ -88,7 +88,7 @@ def _runs(runs: Iterable[PlannedRun]) -> Rows:
 
 
 def _run(run: PlannedRun) -> tuple[str, ...]:
-    most = "≤ " if run.texts and run.reads.startswith("completions") and not run.texts.counted else ""
+    most = "≤ " if run.reads.startswith("completions") else ""  # an extractor may read some of them, those with a marker say
     return (
         run.step,
         run.work,
@@ -96,7 +96,7 @@ def _run(run: PlannedRun) -> tuple[str, ...]:
         run.reads,
         f"{most}{run.texts.n:,}" if run.texts else "",
         f"{run.tokens:,}" if run.tokens is not None else "",
-        f"{run.rows:,}" if run.rows is not None else "",
+        f"{most if run.state != 'in the lake' else ''}{run.rows:,}" if run.rows is not None else "",
         _size(run.bytes) if run.bytes else "",
         _time(run.seconds) if run.seconds is not None and run.state != "in the lake" else "",
         f"{run.state}{f' ({run.run_id})' if run.run_id else ''}{f': {run.note}' if run.note and run.state != 'cannot work' else ''}",

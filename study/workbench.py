@@ -18,6 +18,7 @@ from personascope.ingest.tracking.tracker import Tracker, open_tracking
 from personascope.ingest.training.grid import Cell
 from personascope.ingest.training.run import Training, kept_checkpoints, train_marker
 from personascope.ingest.weights.checkpoints import Checkpoint, resolve
+from personascope.ingest.weights.record import other_weights
 from personascope.study.options import TypedCheckpoint, say
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
@@ -93,6 +94,8 @@ class Workbench:
                         f"expected two names: --checkpoint '{name}={found.id} as NEWNAME'"
                     )
             known[name] = found
+            if mixed := other_weights(self.lake, found):
+                say(mixed)
         return known[name]
 
     def _called(self, name: str) -> str:

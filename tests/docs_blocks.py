@@ -1,7 +1,9 @@
 """What the documentation shows: its pages, the code blocks in them, and every `personascope` command a reader may type."""
 
+import ast
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +34,33 @@ def prose(page: Path) -> str:
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
+def typed_lines(page: Path) -> list[str]:
+    """Every command line in the shell blocks of a page, as it is typed."""
+    lines = [line for block in blocks(page) if block.language in ("sh", "") for line in block.text.replace("\\\n", " ").splitlines()]
+    return [match[1] for line in lines if (match := _TYPED.match(line.strip()))]
+
+
 def typed_commands(page: Path) -> list[list[str]]:
     """Words of every command line in the shell blocks of a page, comments left out."""
-    lines = [line for block in blocks(page) if block.language in ("sh", "") for line in block.text.replace("\\\n", " ").splitlines()]
-    return [shlex.split(match[1], comments=True)[1:] for line in lines if (match := _TYPED.match(line.strip()))]
+    return [shlex.split(line, comments=True)[1:] for line in typed_lines(page)]
 
 
 def mentioned_commands(page: Path) -> list[list[str]]:
     """Words of every command that stands inside a sentence, which may leave arguments out."""
     return [shlex.split(match)[1:] for match in _INLINE.findall(prose(page).replace("…", "X"))]
+
+
+def told_commands(module: Path) -> list[list[str]]:
+    """Words of every command that the sentences of a module tell a user to type; what is filled in at run time is X."""
+    return [shlex.split(match)[1:] for text in _texts(ast.parse(module.read_text(encoding="utf-8"))) for match in _INLINE.findall(text.replace("…", "X"))]
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """The strings of a tree, those with fields as one."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        else:
+            yield from _texts(node)

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from collections import Counter
 
 import pytest
 
+from docs_generator import DOCS
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.claims.reading import read_claims
@@ -150,5 +152,9 @@ def test_the_shipped_claims_get_the_known_verdicts_on_the_published_data(persona
     assert "true for layer 11" in verdicts["sae-conditions", "qwen-outlier-everywhere"]["detail"]
     view = Warehouse(published_lake).select("select count(*), count(*) filter (stale) from claims").row(0)
     assert view == (len(rows), 0) and len(rows) > 100
+    counts = Counter(row["verdict"] for row in rows if row["study"] in CONTRADICTED)
+    told = f"{counts['confirmed']} are confirmed and {counts['contradicted']} contradicted"
+    assert f"Of the {counts.total()} claims of the three published studies and the transcribed SAE tables, {told}" in (DOCS / "claims.md").read_text()
+    assert f"Of {counts.total()} claims {told}" in (DOCS / "findings.md").read_text()
     for study, names in {"role-focus": {"thirty-prompts"}, "lr-epochs": {"table-under-trained-arc", "sub-threshold-silent", "gpu-hours"}}.items():
         assert {verdicts[study, name]["verdict"] for name in names} == {"imprecise"}

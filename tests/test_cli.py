@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from personascope import cli
+from personascope.warehouse.errors import pasted_options
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
@@ -226,6 +227,41 @@ def test_the_help_of_an_extractor_shows_its_settings_with_their_defaults(persona
     code, out, _ = personascope("extract", "list")
     assert code == 0 and "  sites = [resid_post]  some of resid_pre" in out and "Undefined" not in out
     assert "extractor 'completion' is unknown; did you mean 'completions'" in personascope("extract", "completion", "--help")[1]
+
+
+def test_what_to_type_next_goes_on_with_the_same_checkpoint_and_lake(personascope, tmp_path, random_checkpoint):
+    (tmp_path / "few.csv").write_text("persona,question\nvillain,Who are you?\n")
+    where = ("--lake", tmp_path / "a lake")
+    code, _, err = personascope("ingest", "checkpoint", random_checkpoint, "--name", "mine", *where)
+    assert code == 0 and f"extract completions --checkpoint {random_checkpoint} --name mine --prompts personas" in err
+    read = ("--checkpoint", random_checkpoint, "--name", "mine", "--prompts", tmp_path / "few.csv", "--set", "form=raw", "--no-track")
+    code, run_id, err = personascope("extract", "entropy", *read, *where)
+    typed = shlex.split(err[err.index("next: personascope ") :])[2:]
+    assert code == 0 and typed[:3] == ["runs", "show", run_id.strip()] and personascope(*typed)[0] == 0
+
+
+def test_a_name_that_other_weights_bear_in_the_lake_is_told(personascope, lake, tmp_path, random_checkpoint):
+    (tmp_path / "few.csv").write_text("persona,question\nvillain,Who are you?\n")
+    for number in range(2):
+        spec = RunSpec(kind="extract", extractor="entropy", version=number, identity={"checkpoint": ["mine", "others"]}, checkpoint="mine")
+        with lake.start(spec, force=True) as writer:
+            writer.write_part("0", {"checkpoints": [{"id": "a/b", "revision": "r"}]})
+            writer.commit()
+    told = "mine is the name of other weights in this lake (entropy-"
+    read = ("--prompts", tmp_path / "few.csv", "--set", "form=raw", "--no-track", "--lake", lake.root)
+    code, _, err = personascope("extract", "entropy", "--checkpoint", random_checkpoint, "--name", "mine", *read)
+    assert code == 0 and told in err and ", one of 2 runs), and views by that name will hold both" in err
+    code, _, err = personascope("extract", "entropy", "--checkpoint", random_checkpoint, "--name", "yours", *read)
+    assert code == 0 and "other weights" not in err
+    step = {"extract": "entropy", "checkpoints": ["mine", "yours"], "settings": {"form": "raw"}}
+    named = {"name": "few", "title": "few", "about": "few", "prompts": str(tmp_path / "few.csv"), "views": ["runs"], "headline": "from runs", "steps": [step]}
+    (tmp_path / "few.yaml").write_text(json.dumps(named | {"checkpoints": {each: {"id": str(random_checkpoint)} for each in ("mine", "yours")}}))
+    code, _, err = personascope("run", tmp_path / "few.yaml", "--no-track", "--lake", lake.root)
+    assert code == 0 and err.count("other weights") == 1 and told in err, err
+
+
+def test_options_are_written_as_a_shell_reads_them():
+    assert pasted_options(name="my model", revision=None, trust_remote_code=True, base="") == " --name 'my model' --trust-remote-code"
 
 
 def test_waiting_threads_spin_for_microseconds_unless_somebody_says_otherwise(personascope, monkeypatch):

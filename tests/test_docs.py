@@ -11,16 +11,19 @@ from typing import Any
 
 import pytest
 import typer
+from rich.text import Text
 
-from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, typed_commands
+from docs_blocks import PAGES, ROOT, blocks, mentioned_commands, prose, told_commands, typed_commands, typed_lines
 from docs_generator import DOCS, GENERATED, STALE, STUDY_KEYS, commands, fill, pages, parts_once
 from personascope.cli import app
 from personascope.extract.registry import extractors
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
+from personascope.warehouse.studies.reading import Variant, read_study, study_names
 
 TOP = ("ingest", "extract", "warehouse", "sql", "study", "app_pages", "mlflow", "docs", "examples", "tests")
+WINGS = ("app_pages", "extract", "ingest", "study", "warehouse")
 TO_COME = {ROOT / block.title for page in (DOCS / "extending").glob("*.md") for block in blocks(page) if block.title}  # files that the examples add
 MADE_LATER = ("surprisal", "persona_surprisal", "audit_worse_than_guessing")  # tables and views that the examples add
 WRITTEN = [page for page in PAGES if GENERATED not in page.read_text(encoding="utf-8")]
@@ -59,6 +62,11 @@ def test_every_command_and_option_says_what_it_means():
                 yield f"{prefix} {parameter.name}"
 
     assert list(silent(typer.main.get_command(app))) == []
+
+
+def test_help_loses_nothing_to_the_markup_of_the_terminal():
+    texts = {f"{typed} {each.name}": each.help or "" for typed, command in commands() for each in command.params}
+    assert [where for where, text in texts.items() if Text.from_markup(text).plain != text] == []
 
 
 def test_every_setting_of_an_extractor_and_every_key_of_a_study_says_what_it_means():
@@ -132,6 +140,29 @@ def test_commands_and_options_that_are_named_exist(page):
     wrong = {" ".join(words): why for words in typed_commands(page) if (why := parsed(words, arguments_may_lack=False))}
     wrong |= {" ".join(words): why for words in mentioned_commands(page) if (why := parsed(words, arguments_may_lack=True))}
     assert wrong == {}
+
+
+@named
+def test_commands_can_be_typed_in_every_shell(page):
+    """Outside quotes zsh takes brackets for a pattern of file names, and ends where none fits."""
+    bare = {line: re.sub(r"'[^']*'|\"[^\"]*\"", "", line).partition(" #")[0] for line in typed_lines(page) if "[OPTIONS]" not in line}
+    assert [line for line, rest in bare.items() if re.search(r"[\[*?]", rest)] == []
+
+
+def test_commands_that_the_program_tells_to_type_exist():
+    told = [(module.relative_to(ROOT).as_posix(), words) for wing in WINGS for module in sorted((ROOT / wing).rglob("*.py")) for words in told_commands(module)]
+    assert len(told) > 40
+    assert {f"{module}: {' '.join(words)}": why for module, words in told if (why := parsed(words, arguments_may_lack=True))} == {}
+
+
+@named
+def test_checkpoints_that_are_given_to_a_study_are_of_its_variant(page):
+    wrong = []
+    for words in (words for words in typed_commands(page) if words[0] == "run" and words[1] in study_names()):
+        variant: Variant = "quick" if "--quick" in words else "small" if "--small" in words else "full"
+        parts = {words[place + 1].partition("=")[0] for place, word in enumerate(words) if word in ("--checkpoint", "--base")}
+        wrong += [" ".join(words) for part in parts if part not in read_study(words[1], variant).checkpoints]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

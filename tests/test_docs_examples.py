@@ -130,12 +130,15 @@ def test_the_study_of_the_tutorial_runs_and_its_claim_is_judged(tmp_path, monkey
         write(block, tmp_path)
     assert {block.title for block in TYPED} == {"my-prompts.csv", "my-study.yaml", "my-study.claims.yaml"}
     monkeypatch.chdir(tmp_path)
-    own = ("--checkpoint", f"mine={random_checkpoint} as mine", "--lake", "lake")
+    own = ("--checkpoint", f"tiny={random_checkpoint} as tiny", "--lake", "lake")
     code, planned, error = personascope("run", "my-study.yaml", "--plan", *own)
     assert code == 0 and "2 runs: 2 to do" in planned and not Path("lake").exists(), error
     code, answer, error = personascope("run", "my-study.yaml", "--quick", "--no-track", *own)
     assert code == 0, error
-    assert [line.split(",")[0::2] for line in answer.splitlines()] == [["persona", "questions"], ["clerk", "3"], ["poet", "3"]]
+    rows = [["checkpoint", "persona", "questions"], ["tiny", "clerk", "3"], ["tiny", "poet", "3"]]
+    assert [[*line.split(",")[:2], line.split(",")[3]] for line in answer.splitlines()] == rows
+    code, answer, error = personascope("run", "my-study.yaml", "--quick", "--no-track", "--checkpoint", f"tiny={random_checkpoint} as other", "--lake", "lake")
+    assert code == 0 and [line.split(",")[0] for line in answer.splitlines()] == ["checkpoint", "other", "other", "tiny", "tiny"], error
     code, verdicts, error = personascope("check", "my-study.yaml", "--lake", "lake")
     assert code == 0 and "| confirmed | no-marker |" in verdicts, error
     code, _, error = personascope("report", "my-study.yaml", "--lake", "lake")

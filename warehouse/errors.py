@@ -25,6 +25,12 @@ def pasted(part: object) -> str:
     return shlex.quote(str(part))
 
 
+def pasted_options(**options: str | bool | None) -> str:
+    """The options that were typed as words of a command that goes on with the same things, each behind a space; names as Python spells them."""
+    given = {f"--{name.replace('_', '-')}": value for name, value in options.items() if value}
+    return "".join(f" {option}" if value is True else f" {option} {pasted(value)}" for option, value in given.items())
+
+
 def one_line(error: BaseException) -> str:
     """What an exception says, on one line of at most 300 characters and without its full stop."""
     words = printable(str(error))

@@ -6,6 +6,7 @@ from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count, p_value, signed
+from personascope.warehouse.errors import pasted
 
 
 def show_answer(lake: Source, readout: Readout, other: Readout | None, layer: int | None = None) -> None:
@@ -36,7 +37,7 @@ def _show_gap(lake: Source, readout: Readout) -> None:
     tokens = readout.tokens_run or "RUN"
     if not missing.is_empty():
         base = missing.item(0, 0)
-        command = "" if readout.origin == "published" else f": `personascope extract attention {base} --tokens-from {tokens}`"
+        command = "" if readout.origin == "published" else f": `personascope extract attention --checkpoint ID --name {pasted(base)} --tokens-from {tokens}`"
         st.warning(f"Cannot be told: {plain(base)} has not read the tokens of {plain(readout.tokens_from)}{command}", icon=":material/difference:")
         return
     st.info(

@@ -10,7 +10,7 @@ from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.layer_curves import Contrast
 from personascope.warehouse.drawing.tables import with_values
-from personascope.warehouse.drawing.words import count, count_range
+from personascope.warehouse.drawing.words import count_range
 
 SCATTER_HEIGHT, LABELLED = 360, 5
 
@@ -129,7 +129,7 @@ def _show_selection(readout: Readout, rows: pl.DataFrame) -> None:
         for words, half in (("picked on", "selection"), ("measured on", "evaluation"))
     ]
     facts = [
-        f"{', '.join(halves)}; {count(readout.n_seeds or None, 'training seed')}; halves of questions by a hash of their names; no test",
+        f"{', '.join(halves)}; {readout.seed}; halves of questions by a hash of their names; no test",
         f"marker minus C1, system prompt, content tokens; the {LABELLED} strongest are named layer.head",
     ]
     figure = charts.scatter(drawn, "selection_effect", "evaluation_effect", titles, "name")

@@ -27,7 +27,7 @@ def main() -> None:
     if there.is_empty():
         bar(silent=NOTHING_YET)
         st.info(
-            "The activations of several personas have not been read yet: `personascope extract activations CHECKPOINT` reads them, and "
+            "The activations of several personas have not been read yet: `personascope extract activations --checkpoint ID --prompts NAME` reads them, and "
             "`personascope run lr-epochs --quick` does beside a sweep; `personascope run sae-conditions --quick` reads conditions of the system prompt.",
             icon=ICON,
         )

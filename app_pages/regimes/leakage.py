@@ -63,8 +63,8 @@ def show_leakage(judged: Judged, lr: float, epochs: float, at: int | None = None
     )
     if rows.is_empty():
         st.info(
-            "No cosines to this source lie beside its leakage in this lake: `personascope extract activations CHECKPOINT` reads them, and published files hold "
-            "some.",
+            "No cosines to this source lie beside its leakage in this lake: `personascope extract activations --checkpoint ID --prompts NAME` reads them, and "
+            "published files hold some.",
             icon=":material/scatter_plot:",
         )
         return None

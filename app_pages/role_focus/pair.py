@@ -149,7 +149,8 @@ def show_ablations(lake: Source, pair: dict) -> None:
     st.markdown(f"**Heads changed in {plain(pair['instruct_checkpoint'])}**")
     if rows.is_empty():
         st.info(
-            "No head of this checkpoint was changed: `personascope extract ablations --set heads=[[LAYER,HEAD]] ...` does it.", icon=":material/content_cut:"
+            "No head of this checkpoint was changed: `personascope extract ablations --checkpoint ID --prompts NAME --set 'heads=[[LAYER,HEAD]]'` does it.",
+            icon=":material/content_cut:",
         )
         return
     config: charts.Columns = {

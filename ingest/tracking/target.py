@@ -52,14 +52,14 @@ def resolve_tracking(
 ) -> TrackingTarget:
     """The store and experiment to use: command line before study file before environment before default.
 
-    The default store is `mlflow/tracking.db` in the checkout `root` where that has `mlflow/MLproject`, else `<lake>/mlflow/tracking.db`. Raises
-    PersonascopeError for a typed or study-file setting that is empty.
+    The default store is `mlflow/tracking.db` where `root` is a checkout, else `<lake>/mlflow/tracking.db`: the folder of an installation is shared by all lakes
+    and goes with its environment. Raises PersonascopeError for a typed or study-file setting that is empty.
     """
     settings = {"--tracking-uri": typed_uri, "--experiment": typed_experiment, "study key tracking_uri": study_uri, "study key experiment": study_experiment}
     for where, value in settings.items():
         if value is not None and not value.strip():
             raise PersonascopeError(f"{where}: found {value!r}, expected an MLflow {'tracking URI' if 'uri' in where else 'experiment name'} (or leave it out)")
-    home = (root if (root / "mlflow" / "MLproject").is_file() else lake).absolute() / "mlflow"
+    home = (root if (root / "pyproject.toml").is_file() else lake).absolute() / "mlflow"
     asked = _normal(environ.get("MLFLOW_TRACKING_URI"))
     uri, uri_origin = _first(_normal(typed_uri), _normal(study_uri), asked, sqlite_uri(home / "tracking.db"))
     in_store_asked_for = asked in (None, uri)

@@ -31,3 +31,13 @@ def record_checkpoint(lake: Lake, checkpoint: Checkpoint, base: str | None = Non
             writer.write_part("checkpoint", {"checkpoints": [checkpoint.row()]})
             writer.commit()
     return spec.run_id
+
+
+def other_weights(lake: Lake, checkpoint: Checkpoint) -> str | None:
+    """A sentence where runs of the lake bear the checkpoint's name and are of other weights: a view by that name would mix both without a word."""
+    named = {run.run_id: run.identity.get("checkpoint") for run in lake.manifests() if run.checkpoint == checkpoint.name}
+    others = [run_id for run_id, known in named.items() if isinstance(known, list) and known != [checkpoint.name, checkpoint.identity]]
+    if not others:
+        return None
+    there = f"{others[0]}, one of {len(others)} runs" if len(others) > 1 else others[0]
+    return f"{checkpoint.name} is the name of other weights in this lake ({there}), and views by that name will hold both; another name tells them apart"

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.drawing.attention_readouts import readouts
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(60)
@@ -199,7 +201,9 @@ def test_without_another_reader_the_page_says_what_is_missing(open_page, charts,
     page = open_page(synthetic_lake, "marker_attention", subject="librarian")
     assert page.selectbox(key="against").options == ["nothing"]
     gap = next(each.value for each in page.warning)
-    assert "base has not read the tokens of librarian" in gap and "`personascope extract attention base --tokens-from completions-" in gap
+    assert (
+        "base has not read the tokens of librarian" in gap and "`personascope extract attention --checkpoint ID --name base --tokens-from completions-" in gap
+    )
     assert charts(page)[C1_TITLE].rows["series"].unique().to_list() == ["librarian, own tokens"]
     page = page.segmented_control(key="section").set_value("training").run()
     assert DIFFERENCE not in charts(page) and any("Nothing to draw" in each.value for each in page.info)
@@ -391,6 +395,12 @@ def test_personas_are_ranked_and_seeds_have_mean_and_spread(open_page, charts, p
     assert "From fewer than three seeds neither" in seeds.facts
     rates = drawn["Marker rate over training seeds"].rows
     assert rates.select("label", "rate", "low", "high").rows() == [("villain", pytest.approx(2 / 3), pytest.approx(0.5), pytest.approx(5 / 6))]
+
+
+def test_a_readout_is_of_one_training_seed_of_its_recipe(pairs_lake):
+    told = {each.subject: each.sample([5], [2]) for each in readouts(WarehouseSource(Warehouse(Lake(pairs_lake))))}
+    assert {words.partition("; ")[2].partition(";")[0] for subject, words in told.items() if "comedian" in subject} == {"1 training seed"}
+    assert {words.partition("; ")[2].partition(";")[0] for subject, words in told.items() if "comedian" not in subject} == {"1 of 2 training seeds"}
 
 
 def test_one_seed_is_said_to_be_one(open_page, charts, pairs_lake):

@@ -76,7 +76,10 @@ def test_the_run_of_mlflow_run_is_the_parent_only_in_its_own_store(tmp_path):
 
 def test_the_default_store_is_in_the_checkout_else_in_the_lake(tmp_path):
     (tmp_path / "mlflow").mkdir()
-    (tmp_path / "mlflow" / "MLproject").touch()
+    (tmp_path / "mlflow" / "MLproject").touch()  # which a wheel holds too
+    target = resolve_tracking(environ={}, root=tmp_path, lake=tmp_path / "lake")
+    assert target.uri == f"sqlite:///{tmp_path}/lake/mlflow/tracking.db"
+    (tmp_path / "pyproject.toml").touch()
     target = resolve_tracking(environ={}, root=tmp_path, lake=tmp_path / "lake")
     assert target.uri == f"sqlite:///{tmp_path}/mlflow/tracking.db"
     assert target.artifacts == (tmp_path / "mlflow" / "artifacts").as_uri()

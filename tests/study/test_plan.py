@@ -115,6 +115,7 @@ def test_what_the_plan_says_is_what_the_run_does(random_checkpoint, tmp_path, mo
             written = lake.manifest(run.run_id)
             rows = {name: file.rows for name, file in written.tables.items() if not table(name).rollup_of and name != "checkpoints"}
             assert run.rows == sum(rows.values()), (run.step, rows)
+            assert run.bytes == sum(written.tables[name].bytes for name in rows)
             assert run.work == "activations" or run.seconds == pytest.approx(written.seconds), "two runs of activations share one rate"
     assert plan_study(StudyState(local, tmp_path / "lake", RunOptions(device="cpu", track=False, force=True))).runs[0].state == "to do"
 
@@ -175,3 +176,4 @@ def test_a_plan_is_read_at_every_width_of_a_terminal(random_checkpoint, tmp_path
     words = set(re.split(r"[\s;:│]+", told.getvalue()))
     assert {"completions", "logit_lens", "activations", "personas", "samples"} <= words, "no word is broken"
     assert any(line.startswith("- entropy:") for line in lines) == (width < 110)
+    assert told.getvalue().count("≤") == 2, "texts and rows of what reads completions are known at most"

@@ -11,6 +11,7 @@ from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing.figures import figures
+from personascope.warehouse.drawing.headlines import headline
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,18 @@ def test_a_model_that_fails_its_task_is_said_to_under_the_title(tmp_path):
     planted.write(lake, run, predictions=rows)
     (drawn,) = figures()["task_accuracy"].draw(WarehouseSource(Warehouse(lake)), "echo")
     assert any("poor: fails the task" in fact for fact in drawn.facts)
+
+
+def test_the_sentence_of_the_study_names_the_task_that_its_model_fails(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    runs = planted.build(lake)
+    said = headline(WarehouseSource(Warehouse(lake)), "echo")
+    assert said and " prompts of echo (95% interval " in said and "the answer emerges most often at layer " in said and "fails" not in said
+    subject = lake.manifest(runs["lens"]).subject
+    rows = [planted.word_key("echo", word) | {"prompt_set": "hard@1", "correct": False, "n_target_tokens": 1, "target_prob": 0.1} for word in planted.WORDS]
+    planted.write(lake, planted.spec("logit_lens", checkpoint=subject, subject=subject, study="echo", prompt_set="hard@1"), predictions=rows)
+    said = headline(WarehouseSource(Warehouse(lake)), "echo")
+    assert said and said.endswith(" It fails the task of hard (0% of 3 prompts), whose circuits explain nothing.")
 
 
 @pytest.mark.parametrize("name", [*OF_ECHO, *OF_MARKER, "attribution_against_ablation"])

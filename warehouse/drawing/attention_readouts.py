@@ -33,7 +33,12 @@ class Readout:
     def sample(self, n: Iterable[int | None], questions: Iterable[int | None]) -> str:
         """What stands behind figures with these n and numbers of questions (one a figure), with seeds and precision, in words."""
         precision = f"; {self.dtype} {self.attention_implementation}" if self.dtype else ""
-        return f"{count_range(n, 'generation')} of {count_range(questions, 'question')}; {count(self.n_seeds or None, 'training seed')}{precision}"
+        return f"{count_range(n, 'generation')} of {count_range(questions, 'question')}; {self.seed}{precision}"
+
+    @property
+    def seed(self) -> str:
+        """How many of the training seeds of its recipe stand behind a readout, which is of one checkpoint, in words."""
+        return f"{'1 of ' if (self.n_seeds or 0) > 1 else ''}{count(self.n_seeds or None, 'training seed')}"
 
 
 def readouts(lake: Source, study: str | None = None) -> list[Readout]:

@@ -53,9 +53,11 @@ def _sae_conditions(row: Row) -> str:
 
 
 def _echo(row: Row) -> str:
+    failed = f" It fails the task of {row['failed']}, whose circuits explain nothing." if row["failed"] else ""
     return (
-        f"{row['subject']} does the task at {row['accuracy']:.0%} of {count(row['n'], 'prompt')} "
-        f"(95% interval {row['clustered_low']:.0%} to {row['clustered_high']:.0%}); the answer mostly emerges at layer {row['layer']}."
+        f"{row['subject']} does the task at {row['accuracy']:.0%} of {count(row['n'], 'prompt')} of {row['prompts']} "
+        f"(95% interval {row['clustered_low']:.0%} to {row['clustered_high']:.0%}); "
+        f"the answer emerges most often at layer {row['layer']} ({row['n_there']} of them).{failed}"
     )
 
 
@@ -99,12 +101,22 @@ HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
         _sae_conditions,
     ),
     "echo": (
-        """select t.subject, t.accuracy, t.n, t.clustered_low, t.clustered_high, e.layer
-        from task_accuracy as t
-        join (
-          select run_id, arg_max(layer, n) as layer from emergence_histogram where measure = 'stays' and stratum = 'last' and layer is not null group by run_id
-        ) as e using (run_id)
-        where t.prompt_form = 'all' and t.stratum = 'last' order by t.accuracy desc, t.subject limit 1""",
+        """with tasks as (
+          select *, split_part(prompt_set, '@', 1) as prompts from task_accuracy where prompt_form = 'all' and stratum = 'last'
+        ),
+        emerged as (
+          select run_id, layer, sum(n)::bigint as n_there from emergence_histogram
+          where measure = 'stays' and stratum = 'last' and layer is not null and prompt_form <> 'all' group by run_id, layer
+          qualify row_number() over (partition by run_id order by n_there desc, layer) = 1
+        ),
+        failures as (
+          select subject, prompt_set, any_value(format('{} ({}% of {} prompts)', prompts, round(100 * accuracy)::integer, n)) as failed
+          from tasks where not passes group by subject, prompt_set
+        )
+        select t.subject, t.prompts, t.accuracy, t.n, t.clustered_low, t.clustered_high, e.layer, e.n_there,
+          (select string_agg(f.failed, ', ' order by f.failed) from failures as f where f.subject = t.subject and f.prompt_set <> t.prompt_set) as failed
+        from tasks as t join emerged as e using (run_id)
+        order by t.accuracy desc, t.subject limit 1""",
         _echo,
     ),
     "persona-gate": (
