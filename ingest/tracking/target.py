@@ -59,7 +59,8 @@ def resolve_tracking(
     for where, value in settings.items():
         if value is not None and not value.strip():
             raise PersonascopeError(f"{where}: found {value!r}, expected an MLflow {'tracking URI' if 'uri' in where else 'experiment name'} (or leave it out)")
-    home = (root if (root / "pyproject.toml").is_file() else lake).absolute() / "mlflow"
+    is_checkout = all((root / file).is_file() for file in ("pyproject.toml", "mlflow/MLproject"))
+    home = (root if is_checkout else lake).absolute() / "mlflow"
     asked = _normal(environ.get("MLFLOW_TRACKING_URI"))
     uri, uri_origin = _first(_normal(typed_uri), _normal(study_uri), asked, sqlite_uri(home / "tracking.db"))
     in_store_asked_for = asked in (None, uri)
