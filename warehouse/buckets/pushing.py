@@ -60,15 +60,14 @@ def plan_push(lake: Lake, bucket: Bucket, run_ids: Iterable[str], force: bool = 
         if state is not None and isinstance(state.said, Tombstone) and not force:
             plan.left[run_id] = f"was deleted from the bucket on {state.said.deleted:%Y-%m-%d}; --force brings it back"
             continue
+        objects = table_keys(manifest) if run_id in again else _to_send(manifest, state, there)
         if state is not None and state.manifest is not None:
             name = differing(manifest.hashes, state.manifest.hashes)
             if name is None:
-                if run_id in again:
-                    plan.moves.append(Move(manifest, state, table_keys(manifest)))
-                elif _is_whole(state.manifest, there):
+                if run_id not in again and _is_whole(state.manifest, there):
                     plan.known.append(run_id)
                 else:
-                    plan.moves.append(Move(manifest, state, _to_send(manifest, state, there)))
+                    plan.moves.append(Move(manifest, state, objects))
                 continue
             if not force and manifest.kind == "analysis" and manifest.finished <= state.manifest.finished:
                 plan.left[run_id] = "was repeated later by whoever pushed it; `lake pull` brings that"
@@ -78,7 +77,7 @@ def plan_push(lake: Lake, bucket: Bucket, run_ids: Iterable[str], force: bool = 
                     f"{bucket.address}: run {run_id} is there with other rows in {name}; nothing was pushed (`--force` puts those of {lake.root} in their "
                     "place for everybody, `personascope lake pull --force` takes those of the bucket)"
                 )
-        plan.moves.append(Move(manifest, state, _to_send(manifest, state, there)))
+        plan.moves.append(Move(manifest, state, objects))
     return plan
 
 
