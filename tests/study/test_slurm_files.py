@@ -13,7 +13,8 @@ from personascope.warehouse.home import HOME
 PLAYED = {
     "scontrol": 'echo "node1"; echo "node2"',
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
-    "ray": 'if [[ $1 == get-auth-token ]]; then echo secret; exit; fi; echo "ray $*" | sed "s/ -- .*//" >> "$TYPED"; while [[ $1 != -- ]]; do shift; done; shift; exec "$@"',
+    "ray": "if [[ $1 == get-auth-token ]]; then echo secret; exit; fi\n"
+    'echo "ray $*" | sed "s/ -- .*//" >> "$TYPED"; while [[ $1 != -- ]]; do shift; done; shift; exec "$@"',
     "personascope": 'echo "personascope $*" >> "$TYPED"; echo "RAY_ADDRESS=${RAY_ADDRESS:-}${RAY_AUTH_MODE:+ $RAY_AUTH_MODE $RAY_AUTH_TOKEN}" >> "$TYPED"',
 }
 SLURM = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_ARRAY_TASK_ID": "1"}
