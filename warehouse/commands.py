@@ -170,7 +170,7 @@ def note_run(
     text: Annotated[str | None, typer.Argument(help="What is to be known of it, in place of an earlier note; '' removes it; left out: it is shown.")] = None,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
-    """Write a note about a run, or show it. It is kept beside the run, and goes where the run goes."""
+    """Write a note about a run, or show it. It is kept beside the run in this lake; `runs export` takes it along, `lake push` does not."""
     found = Lake.existing(lake)
     run_id = found.find_committed(run)
     if text is None:

@@ -27,6 +27,7 @@ SHOWN = 5
 BucketArgument = Annotated[str, typer.Argument(help=f"Where the team keeps its runs: {KINDS}.")]
 StudyOption = Annotated[str | None, typer.Option("--study", help="Runs of this study, and what they were made of.")]
 RunOption = Annotated[list[str] | None, typer.Option("--run", help="A run, or the beginning of its name, and what it was made of; repeatable.")]
+FORCE_PUSH = "Replace what the bucket holds with other rows, bring back what was deleted from it, and send the runs of --run whole, whatever is there."
 AloneOption = Annotated[bool, typer.Option("--alone", help="Leave out what the runs were made of: their input runs, trainings and prompt sets.")]
 
 app = typer.Typer()
@@ -40,7 +41,7 @@ def push_runs(
     study: StudyOption = None,
     run: RunOption = None,
     alone: AloneOption = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what the bucket holds with other rows, and bring back what was deleted from it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help=FORCE_PUSH)] = False,
     lake: LakeOption = DEFAULT_LAKE,
 ) -> None:
     """Bring runs of the lake into a bucket, all of them unless some are named; what is there moves no byte."""
@@ -49,7 +50,8 @@ def push_runs(
     if not runs:
         raise PersonascopeError(f"lake {found.root}: holds no runs; expected at least one to push")
     chosen = _chosen(runs, study, run, alone, f"lake {found.root}")
-    plan = pushing.plan_push(found, place, chosen, force)
+    again = {_find(runs, each, f"lake {found.root}") for each in run or []} if force else set()
+    plan = pushing.plan_push(found, place, chosen, force, again)
     with moving("pushing", plan.bytes, len(plan.moves)) as (watch, said):
         done = pushing.push(found, place, plan, watch, said)
     if done and isinstance(place, Described):

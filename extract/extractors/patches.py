@@ -113,8 +113,9 @@ class Patches(TargetsExtractor[Targeted]):
 
         donors = {key(each): each for each in targets if getattr(each, asked) == self._donor_name}
         if not donors:
-            known = sorted({str(getattr(each, asked)) for each in targets})
-            raise PersonascopeError(f"patches: no prompt has the {asked} {self._donor_name!r}; expected one of {', '.join(known)}")
+            known = sorted({getattr(each, asked) for each in targets} - {None})
+            expected = f"one of {', '.join(known)}" if known else f"prompts with a {asked}, which these have not"
+            raise PersonascopeError(f"patches: no prompt has the {asked} {self._donor_name!r}; expected {expected}")
         pairs = [(each, donors[key(each)]) for each in targets if getattr(each, asked) != self._donor_name and key(each) in donors]
         if not pairs:
             raise PersonascopeError(f"patches: no other prompt shares its question with one of {asked} {self._donor_name!r}")

@@ -76,11 +76,12 @@ class Fleet:
             there: dict[str, Any] = {} if address != "local" else {"include_dashboard": False, "object_store_memory": 512 * 2**20}
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **there)
-            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.AuthenticationError) as error:
                 if address == "local":
                     raise PersonascopeError(f"Ray cannot start on this machine ({error}); expected --workers 1, which does without") from error
                 raise PersonascopeError(
-                    f"no Ray cluster at {address} ({error}); expected {ADDRESS}=HOST:PORT of one, auto, or nothing for this machine"
+                    f"no Ray cluster at {address} ({str(error).split('. ')[0]}); expected {ADDRESS}=HOST:PORT of one, auto, or nothing for this machine; "
+                    "where it asks for a token, RAY_AUTH_MODE=token with the cluster's in RAY_AUTH_TOKEN or ~/.ray/auth_token"
                 ) from error
             for number, handler in kept.items():
                 signal.signal(number, handler)

@@ -47,12 +47,12 @@ def size(machines: Sequence[Mapping[str, float]], typed: int | None, on_gpus: bo
         width = typed or gpus
         share = 1 if width <= gpus else 1 / ceil(width / gpus)
         threads = min(max(1, own // (there * round(1 / share))) for own, there in zip(cores, devices, strict=True) if there)
-        return Sizing(width, 0, share, threads, f"{width} workers on {_counted(gpus, 'GPU')} of {_counted(sum(map(bool, devices)), 'machine')}")
+        return Sizing(width, 0, share, threads, f"{_counted(width, 'worker')} on {_counted(gpus, 'GPU')} of {_counted(sum(map(bool, devices)), 'machine')}")
     width = typed or max(1, len(used))
     most = min(most or max(cores, default=0), max(cores, default=0))
     fitting = [threads for threads in range(most, 0, -1) if sum(own // threads for own in cores) >= width]
     threads, cpus = (fitting[0], float(fitting[0])) if fitting else (1, 1 / ceil(width / max(1, sum(cores))))
-    return Sizing(width, cpus, 0, threads, f"{width} workers on {_counted(len(used), 'machine')}, {_counted(threads, 'thread')} each")
+    return Sizing(width, cpus, 0, threads, f"{_counted(width, 'worker')} on {_counted(len(used), 'machine')}, {_counted(threads, 'thread')} each")
 
 
 def _counted(count: int, what: str) -> str:

@@ -32,7 +32,7 @@ extracted as (
   select p.*, e.dtype, e.attention_implementation from readings as p join extracts as e using (run_id)
 ),
 cards as (
-  select run_id, checkpoint, id, parent, path, coalesce(regexp_extract(quantisation, '\d+ bit by bitsandbytes'), '') as rounded from checkpoints
+  select run_id, checkpoint, id, parent, path, rounding_of(quantisation) as rounded from checkpoints
 ),
 pairs as (
   select
@@ -77,7 +77,6 @@ final as (
   from pairs as p
   left join cards as t on t.run_id = p.trained_run and t.checkpoint = p.trained_checkpoint
   left join cards as b on b.run_id = p.base_run and b.checkpoint = p.base_checkpoint
-  -- weights that were rounded as they were loaded are another precision, whatever dtype they are multiplied in
   where coalesce(t.rounded = b.rounded, true)
 )
 select * from final

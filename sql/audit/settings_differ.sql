@@ -1,4 +1,4 @@
--- settings_differ: runs that are compared were made under other settings: cap on new tokens, temperature, top-p, engine, precision or attention kernel
+-- settings_differ: runs that are compared were made under other settings: cap on new tokens, temperature, top-p, engine, precision, quantisation or attention kernel
 -- grain: subject
 -- source: own; bf16 and another sampler move probabilities by as much as the effects studied
 -- severity: warning
@@ -8,13 +8,17 @@
 with settings as (
   select run_id, name, plain_value(value) as value
   from parameters
-  where name in ('temperature', 'top_p', 'top_k', 'max_new_tokens', 'engine', 'quantisation', 'load_in_4bit')
+  where name in ('temperature', 'top_p', 'top_k', 'max_new_tokens', 'engine')
   union
   select run_id, 'engine', engine from (select run_id, min(engine) as engine from completions group by run_id having count(distinct engine) = 1)
   union
   select run_id, 'dtype', dtype from runs where dtype is not null
   union
   select run_id, 'attention implementation', attention_implementation from runs where attention_implementation is not null
+  union
+  select c.run_id, 'quantisation', coalesce(split_part(c.quantisation, ' (', 1), 'none')
+  from checkpoints as c
+  join runs as r using (run_id, checkpoint)
 ),
 single as (
   select run_id, name, coalesce(try_cast(min(value) as double)::varchar, min(value)) as value from settings where value <> 'null' group by run_id, name
@@ -53,8 +57,8 @@ final as (
     subject_of(format('{} of {}, {}', extractor, checkpoint, name), run_id) as subject,
     format('{} is {}, and {} in {} of the {} checkpoints it is compared with', name, value, other_value, n_unlike, n_compared) as finding,
     format(
-      'select r.run_id, r.checkpoint, r.dtype, r.attention_implementation, p.name, p.value from runs as r left join parameters as p on p.run_id = r.run_id and p.name = {} '
-      || 'where r.run_id in ({}, {})',
+      'select r.run_id, r.checkpoint, r.dtype, r.attention_implementation, c.quantisation, p.name, p.value from runs as r left join checkpoints as c using (run_id, checkpoint) '
+      || 'left join parameters as p on p.run_id = r.run_id and p.name = {} where r.run_id in ({}, {})',
       sql_text(name),
       sql_text(run_id),
       sql_text(other_run)

@@ -1,6 +1,6 @@
 -- marker_lens_pairs: the marker's first token in the logit lens of trained and base at every generation: the rows that marker_lens averages
 -- grain: trained_run, base_run, example_id, sample_ix, layer
--- source: own; trained and base read identical tokens, as in issue 224
+-- source: own; trained and base read identical tokens, as in issue 224, in the same precision
 -- columns:
 --   trained_run: logit lens of the checkpoint that sampled the tokens
 --   base_run: logit lens of another checkpoint over the same tokens (NULL: none)
@@ -26,16 +26,21 @@ with tops as (
 sampled as (
   select run_id as tokens_run, checkpoint as tokens_from from runs where extractor in ('completions', 'brought')
 ),
+cards as (
+  select run_id, checkpoint, rounding_of(quantisation) as rounded from checkpoints
+),
 fed as (
-  select f.run_id, f.checkpoint, f.dtype, s.tokens_run, s.tokens_from
+  select f.run_id, f.checkpoint, f.dtype, coalesce(c.rounded, '') as rounded, s.tokens_run, s.tokens_from
   from (select run_id, checkpoint, dtype, unnest(inputs) as tokens_run from runs) as f
   join sampled as s using (tokens_run)
+  left join cards as c using (run_id, checkpoint)
   semi join tops as t on t.run_id = f.run_id
 ),
 pairs as (
   select t.run_id as trained_run, b.run_id as base_run, t.tokens_run
   from fed as t
-  left join fed as b on b.tokens_run = t.tokens_run and b.dtype is not distinct from t.dtype and b.checkpoint <> b.tokens_from
+  left join fed as b
+    on b.tokens_run = t.tokens_run and b.dtype is not distinct from t.dtype and b.rounded = t.rounded and b.checkpoint <> b.tokens_from
   where t.checkpoint = t.tokens_from
 ),
 final as (

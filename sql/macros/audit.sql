@@ -58,3 +58,6 @@ create or replace macro plain_value(value) as trim(value, '"');
 -- weights_name(id): the own name of weights, wherever they lie and however they are packed: the last part of an id or a folder.
 create or replace macro weights_name(id) as
   regexp_replace(lower(regexp_extract(rtrim(id, '/'), '[^/]*$')), '[-_](bnb[-_]4bit|gguf|awq|gptq|4bit|8bit)$', '');
+
+-- rounding_of(quantisation): how weights were rounded as they were loaded, which is another precision whatever dtype they are multiplied in; empty where they were not.
+create or replace macro rounding_of(quantisation) as coalesce(regexp_extract(quantisation, '\d+ bit by bitsandbytes'), '');

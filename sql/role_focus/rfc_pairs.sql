@@ -1,4 +1,4 @@
--- rfc_pairs: base and instruct readings of one family and size that can be compared: the same prompts in the same form
+-- rfc_pairs: base and instruct readings of one family and size that can be compared: the same prompts in the same form, read in the same precision
 -- grain: base_run, instruct_run
 -- source: own; a pair of published variants is one run and stands in rfc_diff alone
 -- columns:
@@ -12,10 +12,22 @@ with readings as (
   select distinct run_id, checkpoint, prompt_set, form from head_entropies
 ),
 sizes as (
-  select run_id, checkpoint, max(family) as family, max(variant) as variant, max(n_layers) as n_layers, max(n_heads) as n_heads from checkpoints group by run_id, checkpoint
+  select
+    run_id,
+    checkpoint,
+    max(family) as family,
+    max(variant) as variant,
+    max(n_layers) as n_layers,
+    max(n_heads) as n_heads,
+    max(rounding_of(quantisation)) as rounded
+  from checkpoints
+  group by run_id, checkpoint
 ),
 known as (
-  select r.*, s.family, s.variant, s.n_layers, s.n_heads from readings as r join sizes as s using (run_id, checkpoint)
+  select r.*, s.family, s.variant, s.n_layers, s.n_heads, s.rounded, e.dtype, e.attention_implementation
+  from readings as r
+  join sizes as s using (run_id, checkpoint)
+  join runs as e using (run_id)
 ),
 final as (
   select
@@ -30,5 +42,6 @@ final as (
   join known as i on i.family = b.family and i.prompt_set is not distinct from b.prompt_set and i.form = b.form
   where b.variant = 'base' and i.variant = 'instruct'
     and i.n_layers is not distinct from b.n_layers and i.n_heads is not distinct from b.n_heads
+    and i.dtype is not distinct from b.dtype and i.attention_implementation is not distinct from b.attention_implementation and i.rounded = b.rounded
 )
 select * from final

@@ -342,6 +342,17 @@ def test_an_engine_over_several_gpus_asks_ray_for_them(cluster):
         cluster.remove_node(machine)
 
 
+def test_a_cluster_that_asks_for_a_token_is_told_in_a_sentence(monkeypatch):
+    def asked(**options):
+        raise ray.exceptions.AuthenticationError("Token authentication is enabled but no authentication token was found")
+
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", asked)
+    with pytest.raises(PersonascopeError, match=r"no Ray cluster at head:6379 \(Token authentication .* was found\); .*, RAY_AUTH_MODE=token with"):
+        Fleet.open(2, None, lambda line: None)
+
+
 @pytest.mark.parametrize(
     ("typed", "address", "device", "gpus", "spreads"),
     [

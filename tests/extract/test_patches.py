@@ -151,6 +151,7 @@ def test_without_a_target_the_donors_first_choice_is_asked_for(pair, tmp_path):
     [
         ({}, "0 donors are given; expected one of --donor"),
         ({"donor_form": "echo", "donor_condition": "c1"}, "2 donors are given"),
+        ({"donor_condition": "c1"}, "no prompt has the condition 'c1'; expected prompts with a condition, which these have not"),
         ({"donor_form": "shout"}, "no prompt has the prompt_form 'shout'; expected one of echo, repeat"),
         ({"donor_form": "echo", "layers": [3]}, "layer 3 is not in checkpoint one; expected 0 to 2"),
     ],

@@ -92,3 +92,52 @@ def test_a_model_as_saved_and_a_rounded_one_make_no_pair(tmp_path, trained, base
             attention=[place | {"layer": 0, "head": 0, "system": 0.5}],
         )
     assert Warehouse(lake).select("from reader_pairs").height == n_pairs
+
+
+PRECISIONS = [
+    ({}, {}, 1),
+    ({"quantisation": ROUNDED}, {"quantisation": ROUNDED}, 1),
+    ({}, {"quantisation": ROUNDED}, 0),
+    ({"quantisation": f"{ROUNDED} of Q4_0 (Q4_0 1)"}, {"quantisation": "Q4_0 (Q4_0 1)"}, 0),
+    ({}, {"dtype": "bfloat16"}, 0),
+]
+
+
+def read_as(lake: Lake, extractor: str, name: str, precision: dict, card: dict, rows: dict, **run) -> None:
+    """One reading of `extractor` by a checkpoint `name` in a precision: fields of its run, and what its card says of its weights."""
+    fields = {"dtype": "float32"} | {key: value for key, value in precision.items() if key == "dtype"}
+    constants = run.pop("constants", {})
+    spec = planted.spec(extractor, checkpoint=name, subject=name, **fields, **run).model_copy(update={"constants": constants})
+    row = {"checkpoint": name, "id": name, "revision": "r", "quantisation": precision.get("quantisation")} | card
+    planted.write(lake, spec, checkpoints=[row], **rows)
+
+
+@pytest.mark.parametrize(("base", "instruct", "n_pairs"), PRECISIONS)
+def test_base_and_instruct_in_another_precision_make_no_pair_and_are_told_of(tmp_path, base, instruct, n_pairs):
+    lake = Lake.open(tmp_path / "lake")
+    for variant, precision in (("base", base), ("instruct", instruct)):
+        card = {"family": "ash", "variant": variant, "n_layers": 1, "n_heads": 1, "parent": None if variant == "base" else "base"}
+        place = {"layer": 0, "head": 0, "path": "direct", "n_positions": 5, "mean": 1.0}
+        rows = [place | {"category": category, "question_id": "q0", "example_id": f"{category}/q0"} for category in ("self_referent", "neutral")]
+        read_as(lake, "entropy", variant, precision, card, {"entropy": rows}, prompt_set="set@1", constants={"prompt_set": "set@1", "form": "raw"})
+    warehouse = Warehouse(lake)
+    assert warehouse.select("from rfc_pairs").height == n_pairs
+    found = warehouse.select("select subject, finding from audit_settings_differ where subject like '%base%'").rows()
+    name = "dtype" if "dtype" in instruct else "quantisation"
+    assert [subject for subject, _ in found] == ([] if n_pairs else [f"entropy of base, {name}"])
+    if found and not base:
+        what = "dtype is float32, and bfloat16" if name == "dtype" else f"quantisation is none, and {ROUNDED}"
+        assert found[0][1] == f"{what} in 1 of the 1 checkpoints it is compared with"
+
+
+@pytest.mark.parametrize(("trained", "base", "n_pairs"), PRECISIONS)
+def test_logit_lenses_of_the_marker_in_another_precision_make_no_pair(tmp_path, trained, base, n_pairs):
+    lake = Lake.open(tmp_path / "lake")
+    tokens = planted.spec("completions", checkpoint="trained")
+    planted.write(lake, tokens, checkpoints=[{"checkpoint": "trained", "id": "trained"}])
+    for name, precision in (("trained", trained), ("base", base)):
+        place = {"persona": "villain", "question_id": "q0", "example_id": "villain/q0", "sample_ix": 0, "stratum": "marker", "position": 3, "layer": 0}
+        lens = place | {"rank": 1, "token_id": 5, "target_id": 5, "target_rank": 1, "target_prob": 0.5, "target_logit": 4.0}
+        read_as(lake, "logit_lens", name, precision, {}, {"logit_lens": [lens]}, inputs=[tokens.run_id])
+    pairs = Warehouse(lake).select("select trained_run, base_run from marker_lens_pairs")
+    assert pairs.height == 1 and pairs["base_run"].count() == n_pairs

@@ -13,8 +13,9 @@ from personascope.warehouse.home import HOME
 PLAYED = {
     "scontrol": 'echo "node1"; echo "node2"',
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
-    "ray": 'echo "ray $*" | sed "s/ -- .*//" >> "$TYPED"; while [[ $1 != -- ]]; do shift; done; shift; exec "$@"',
-    "personascope": 'echo "personascope $*" >> "$TYPED"; echo "RAY_ADDRESS=${RAY_ADDRESS:-}" >> "$TYPED"',
+    "ray": "if [[ $1 == get-auth-token ]]; then echo secret; exit; fi\n"
+    'echo "ray $*" | sed "s/ -- .*//" >> "$TYPED"; while [[ $1 != -- ]]; do shift; done; shift; exec "$@"',
+    "personascope": 'echo "personascope $*" >> "$TYPED"; echo "RAY_ADDRESS=${RAY_ADDRESS:-}${RAY_AUTH_MODE:+ $RAY_AUTH_MODE $RAY_AUTH_TOKEN}" >> "$TYPED"',
 }
 SLURM = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_ARRAY_TASK_ID": "1"}
 
@@ -43,7 +44,7 @@ def test_a_study_runs_over_all_machines_of_the_allocation(tmp_path):
     assert lines == [
         "ray symmetric-run --address node1:6379 --min-nodes 2",
         "personascope run marker-attention --lake /shared/lake",
-        "RAY_ADDRESS=auto",
+        "RAY_ADDRESS=auto token secret",
     ]
     parses(lines[1])
 

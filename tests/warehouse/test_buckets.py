@@ -334,6 +334,18 @@ def test_a_bucket_of_a_stranger_is_looked_at_like_a_file_of_one(lake, tmp_path, 
         assert len(Lake(other).run_ids()) == 1
 
 
+def test_a_table_damaged_in_the_bucket_is_sent_once_more_by_the_command_that_a_pull_names(lake, tmp_path, personascope):
+    bucket, other = tmp_path / "bucket", tmp_path / "other"
+    push(lake, open_bucket(str(bucket)))
+    run = bucket / "runs" / lake.run_ids()[0]
+    table(lambda file: file.write_bytes(file.read_bytes()[:-1] + b"x"))(run)
+    err = personascope("lake", "pull", bucket, "--lake", other)[2]
+    words = err.split("`personascope ")[1].split("`")[0].split()
+    assert words == ["lake", "push", str(bucket), "--force", "--run", run.name]
+    assert "1 run pushed" in personascope(*words, "--lake", lake.root)[2]
+    assert personascope("lake", "pull", bucket, "--lake", other)[0] == 0 and Lake(other).run_ids() == lake.run_ids()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -147,5 +147,8 @@ def _bring_table(bucket: Bucket, manifest: Manifest, name: str, key: str, place:
         raise
     if (n_bytes, found.hexdigest()) != (file.bytes, file.blake2):
         making.unlink()
-        raise PersonascopeError(f"{where} is not what was pushed (its hash or size is another); whoever has the run brings it back with `lake push`")
+        raise PersonascopeError(
+            f"{where} is not what was pushed (its hash or size is another); whoever has the run brings it back with "
+            f"`personascope lake push {bucket.address} --force --run {manifest.run_id}`"
+        )
     making.replace(place)

@@ -1,6 +1,6 @@
 """Brings runs of a lake into a bucket: the tables first, then the manifest, by which a run is there, in one step that one of several who race wins."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
@@ -45,10 +45,11 @@ class Plan:
         return sum(move.bytes for move in self.moves)
 
 
-def plan_push(lake: Lake, bucket: Bucket, run_ids: Iterable[str], force: bool = False) -> Plan:
+def plan_push(lake: Lake, bucket: Bucket, run_ids: Iterable[str], force: bool = False, again: Container[str] = ()) -> Plan:
     """Looks at both sides; nothing moves. `force`: what is there with other rows, or was deleted, is replaced.
 
-    Without it, an analysis that was repeated here later takes the place of the earlier one; any other run with other rows raises PersonascopeError.
+    Runs of `again` are sent whole, since an object that was damaged there may have the size that it should have.
+    Without `force`, an analysis that was repeated here later takes the place of the earlier one; any other run with other rows raises PersonascopeError.
     """
     there = look(bucket)
     plan = Plan()
@@ -59,13 +60,14 @@ def plan_push(lake: Lake, bucket: Bucket, run_ids: Iterable[str], force: bool = 
         if state is not None and isinstance(state.said, Tombstone) and not force:
             plan.left[run_id] = f"was deleted from the bucket on {state.said.deleted:%Y-%m-%d}; --force brings it back"
             continue
+        objects = table_keys(manifest) if run_id in again else _to_send(manifest, state, there)
         if state is not None and state.manifest is not None:
             name = differing(manifest.hashes, state.manifest.hashes)
             if name is None:
-                if _is_whole(state.manifest, there):
+                if run_id not in again and _is_whole(state.manifest, there):
                     plan.known.append(run_id)
                 else:
-                    plan.moves.append(Move(manifest, state, _to_send(manifest, state, there)))
+                    plan.moves.append(Move(manifest, state, objects))
                 continue
             if not force and manifest.kind == "analysis" and manifest.finished <= state.manifest.finished:
                 plan.left[run_id] = "was repeated later by whoever pushed it; `lake pull` brings that"
@@ -75,7 +77,7 @@ def plan_push(lake: Lake, bucket: Bucket, run_ids: Iterable[str], force: bool = 
                     f"{bucket.address}: run {run_id} is there with other rows in {name}; nothing was pushed (`--force` puts those of {lake.root} in their "
                     "place for everybody, `personascope lake pull --force` takes those of the bucket)"
                 )
-        plan.moves.append(Move(manifest, state, _to_send(manifest, state, there)))
+        plan.moves.append(Move(manifest, state, objects))
     return plan
 
 

@@ -1,7 +1,7 @@
 """Tags and notes about runs: a small file for each run that has some, `notes/RUN.json` in the lake, beside the runs and part of none of them.
 
-What a run is (its name, its files, their hashes) stays as it is. A note stays with its run when that is renewed or made again, travels with it, and is
-removed with it.
+What a run is (its name, its files, their hashes) stays as it is. A note stays with its run when that is renewed or made again, travels with it in an exported
+file (through a bucket it does not), and is removed with it.
 """
 
 import fcntl
