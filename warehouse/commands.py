@@ -33,6 +33,7 @@ from personascope.warehouse.planning.power import ALPHA, TARGET, Design
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store import notes
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import made_of
 from personascope.warehouse.store.renewal import renew
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.studies.reading import claims_path, study_names, study_path
@@ -201,6 +202,8 @@ def delete_run(
     """Remove a committed run from the lake, with its tags and its note."""
     found = Lake.existing(lake)
     full = found.find_run(run_id)
+    if made := made_of(found.manifests(), full):
+        print(f"{full} is an input of {made}: texts, questions or prompts that stand in it alone will be missing", file=sys.stderr)
     if not yes:
         typer.confirm(f"Delete {full} from {found.root}?", abort=True, err=True)
     gone = catalogue.uncompact(found, [full])

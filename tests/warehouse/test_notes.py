@@ -15,6 +15,7 @@ from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store import notes, transfer
 from personascope.warehouse.store.lake import Lake
+from personascope.warehouse.store.manifest import RunSpec
 from personascope.warehouse.store.renewal import renew
 
 HOSTILE = "<script>alert(1)</script>'; drop view runs; --"
@@ -159,3 +160,19 @@ def test_a_run_is_tagged_noted_listed_and_deleted_with_its_notes(personascope, l
     assert code != 0 and "expected a tag to add or to take away" in error
     assert personascope("runs", "delete", run_id, "--yes", *of)[0] == 0
     assert not Path(lake.root, "notes", f"{run_id}.json").exists() and len(notes.read(lake)) == 1
+
+
+@pytest.mark.slow(2)
+def test_a_run_that_others_were_made_of_is_missed(personascope, lake):
+    read, *_ = lake.run_ids()
+    for number in range(2):
+        with lake.start(RunSpec(kind="extract", extractor="attention", version=1, identity={"n": number}, checkpoint="base", inputs=[read])) as writer:
+            writer.write_part("rows", {"positions": [{"example_id": "e", "sample_ix": 0, "position": 1, "subject": "base"}]})
+            writer.commit()
+    of = ("--lake", str(lake.root))
+    assert not [each for each in examine(lake) if "input" in each.message]
+    first = next(run_id for run_id in lake.run_ids() if run_id.startswith("attention"))
+    assert f"{read} is an input of {first} and 1 more: texts" in personascope("runs", "delete", read, "--yes", *of)[2]
+    (found,) = [each for each in examine(lake) if "input" in each.message]
+    assert (found.level, found.subject) == ("note", read) and f"an input of {first} and 1 more" in found.message and read in found.remedy
+    assert "input" not in personascope("runs", "delete", first, "--yes", *of)[2]

@@ -22,7 +22,7 @@ from personascope.warehouse.store.compact import FOLDER, Compact
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.locks import is_locked
-from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, utc_now
+from personascope.warehouse.store.manifest import MADE_OF_THE_MANIFEST, Manifest, made_of, utc_now
 from personascope.warehouse.store.rollups import outdated
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.store.scratch import SCRATCH
@@ -57,6 +57,7 @@ def examine(lake: Lake, more: Iterable[Examination] = ()) -> Iterator[Finding]:
         yield from problems
         sound += not any(problem.level == "error" for problem in problems)
     yield Finding("ok", "runs", f"{sound} of {len(contents.runs)} runs are complete and unaltered")
+    yield from _inputs(contents)
     yield from _clock(contents)
     yield from _rollups(lake)
     yield from _compact_files(lake, contents)
@@ -103,6 +104,13 @@ def _parquet_state(path: object, rows: int | None) -> str:
     except (OSError, pa.ArrowException) as error:
         return f"not readable: {str(error).splitlines()[0]}"
     return "readable" if rows in (None, found) else f"{found} rows instead of {rows}"
+
+
+def _inputs(contents: Contents) -> Iterator[Finding]:
+    """Runs that others were made of and that are not here."""
+    for missing in sorted({each for manifest in contents.runs.values() for each in manifest.inputs} - contents.runs.keys()):
+        said = f"is not in this lake, and is an input of {made_of(contents.runs.values(), missing)}: texts, questions or prompts that stand in it alone are missing"
+        yield Finding("note", missing, said, f"personascope lake pull BUCKET --run {missing}, or make it again")
 
 
 def _clock(contents: Contents) -> Iterator[Finding]:

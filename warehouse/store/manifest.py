@@ -1,5 +1,6 @@
 """What is asked of a run (`RunSpec`) and what a committed run says of itself (`Manifest`, stored as run.json)."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -104,3 +105,9 @@ class Manifest(RunSpec):
 def utc_now() -> datetime:
     """The present moment, UTC, to the microsecond."""
     return datetime.now(UTC)
+
+
+def made_of(runs: Iterable[Manifest], run_id: str) -> str | None:
+    """The runs among `runs` that were made of one, in words: the first by name and how many others; None where there is none."""
+    names = sorted(run.run_id for run in runs if run_id in run.inputs)
+    return f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}" if names else None
