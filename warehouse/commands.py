@@ -203,7 +203,7 @@ def delete_run(
     found = Lake.existing(lake)
     full = found.find_run(run_id)
     if made := made_of(found.manifests(), full):
-        print(f"{full} is an input of {made}: texts, questions or prompts that stand in it alone will be missing", file=sys.stderr)
+        print(f"{full} is an input of {made}: what stands in it alone, texts and prompts say, will be missing", file=sys.stderr)
     if not yes:
         typer.confirm(f"Delete {full} from {found.root}?", abort=True, err=True)
     gone = catalogue.uncompact(found, [full])

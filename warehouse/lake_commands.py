@@ -84,8 +84,12 @@ def pull_runs(
     chosen = _chosen(there.runs, study, run, alone, place.address) if there.runs or study or run else []
     found = Lake.open(lake)
     plan = pulling.plan_pull(found, place, there, chosen, force)
-    with moving("pulling", plan.bytes, len(plan.states)) as (watch, said):
-        done = pulling.pull(found, place, plan, watch, said)
+    try:
+        with moving("pulling", plan.bytes, len(plan.states)) as (watch, said):
+            done = pulling.pull(found, place, plan, watch, said)
+    except pulling.DamagedError:
+        catalogue.build(found)
+        raise
     if delete:
         catalogue.uncompact(found, plan.deleted)
     for run_id in plan.deleted if delete else []:

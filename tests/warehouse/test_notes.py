@@ -172,7 +172,7 @@ def test_a_run_that_others_were_made_of_is_missed(personascope, lake):
     of = ("--lake", str(lake.root))
     assert not [each for each in examine(lake) if "input" in each.message]
     first = next(run_id for run_id in lake.run_ids() if run_id.startswith("attention"))
-    assert f"{read} is an input of {first} and 1 more: texts" in personascope("runs", "delete", read, "--yes", *of)[2]
+    assert f"{read} is an input of {first} and 1 more: what" in personascope("runs", "delete", read, "--yes", *of)[2]
     (found,) = [each for each in examine(lake) if "input" in each.message]
     assert (found.level, found.subject) == ("note", read) and f"an input of {first} and 1 more" in found.message and read in found.remedy
     assert "input" not in personascope("runs", "delete", first, "--yes", *of)[2]

@@ -109,7 +109,7 @@ def _parquet_state(path: object, rows: int | None) -> str:
 def _inputs(contents: Contents) -> Iterator[Finding]:
     """Runs that others were made of and that are not here."""
     for missing in sorted({each for manifest in contents.runs.values() for each in manifest.inputs} - contents.runs.keys()):
-        said = f"is not in this lake, and is an input of {made_of(contents.runs.values(), missing)}: texts, questions or prompts that stand in it alone are missing"
+        said = f"is not in this lake, and is an input of {made_of(contents.runs.values(), missing)}: what stands in it alone is missing"
         yield Finding("note", missing, said, f"personascope lake pull BUCKET --run {missing}, or make it again")
 
 

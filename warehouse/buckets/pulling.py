@@ -22,6 +22,11 @@ from personascope.warehouse.store.staging import discard, disk_errors, publish, 
 from personascope.warehouse.store.writer import describe
 
 PULLED = "pulled"
+SHOWN = 5  # damaged runs that are named
+
+
+class DamagedError(PersonascopeError):
+    """A run of the bucket that is not what was pushed."""
 
 
 @dataclass
@@ -77,20 +82,30 @@ def _was_deleted(state: State | None, mine: Manifest) -> bool:
 def pull(lake: Lake, bucket: Bucket, plan: Plan, watch: Watch, said: Callable[[str], None] = lambda run_id: None) -> list[str]:
     """Does what is planned, several runs side by side, and returns those that came; `said` is told of each.
 
-    What a killed pull has brought of a run is taken up again. Raises PersonascopeError for an object that is not what the manifest says, and for a run that
-    is not sound; whole runs that came before stay.
+    What a killed pull has brought of a run is taken up again. Raises DamagedError, when all others have come, for objects that are not what the manifest says
+    and for runs that are not sound, and PersonascopeError at once for whatever keeps all from coming; whole runs that came before stay.
     """
     if plan.bytes > (free := shutil.disk_usage(lake.root).free):
         raise PersonascopeError(f"{lake.root}: has {free:,} bytes free, and {plan.bytes:,} are to come; nothing was pulled (--study and --run bring less)")
     done: list[str] = []
+    damaged: dict[str, str] = {}
 
     def bring(state: State) -> None:
         assert state.manifest is not None
-        _bring(lake, bucket, state, state.manifest, watch)
-        done.append(state.manifest.run_id)
-        said(state.manifest.run_id)
+        run_id = state.manifest.run_id
+        try:
+            _bring(lake, bucket, state, state.manifest, watch)
+        except DamagedError as error:
+            damaged[run_id] = str(error)
+        else:
+            done.append(run_id)
+            said(run_id)
 
     side_by_side(bring, plan.states, bucket.at_once)
+    if damaged:
+        first, *more = sorted(damaged)
+        others = f"; nor are {', '.join(more[:SHOWN])}{' …' if len(more) > SHOWN else ''}" if more else ""
+        raise DamagedError(f"{damaged[first]}{others}; the other {len(done)} runs came" if done else f"{damaged[first]}{others}")
     return sorted(done)
 
 
@@ -117,7 +132,7 @@ def _bring(lake: Lake, bucket: Bucket, state: State, manifest: Manifest, watch: 
             reason = str(error)
         if reason is not None:
             shutil.rmtree(pulled)
-            raise PersonascopeError(f"{bucket.address}: run {manifest.run_id}: {reason}; it was not pulled")
+            raise DamagedError(f"{bucket.address}: run {manifest.run_id}: {reason}; it was not pulled")
         sync(pulled)
         lock.confirm()
         publish(pulled, lake.run_folder(manifest.run_id))
@@ -147,7 +162,7 @@ def _bring_table(bucket: Bucket, manifest: Manifest, name: str, key: str, place:
         raise
     if (n_bytes, found.hexdigest()) != (file.bytes, file.blake2):
         making.unlink()
-        raise PersonascopeError(
+        raise DamagedError(
             f"{where} is not what was pushed (its hash or size is another); whoever has the run brings it back with "
             f"`personascope lake push {bucket.address} --force --run {manifest.run_id}`"
         )
