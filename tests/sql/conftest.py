@@ -1,10 +1,12 @@
-"""Fixtures of the tests of views: the planted lake with its warehouse, a copy to write into, its readings in plain Python."""
+"""Fixtures of the tests of views: the macros of distributions, the planted lake with its warehouse, a copy to write into, its readings in plain Python."""
 
 import shutil
 from types import SimpleNamespace
 
+import duckdb
 import pytest
 from attention_readings import READERS, Reading, planted
+from distribution_macros import load
 
 from personascope.warehouse.asking.query import Warehouse
 
@@ -25,3 +27,10 @@ def copy(world, tmp_path):
 @pytest.fixture(scope="module")
 def readings(world):
     return {name: Reading(world, name) for name in READERS}
+
+
+@pytest.fixture(scope="module")
+def con():
+    with duckdb.connect() as connection:
+        load(connection)
+        yield connection
