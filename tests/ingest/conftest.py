@@ -1,9 +1,10 @@
-"""Fixtures of the loaders' tests: an empty lake, an empty folder, a tracking store."""
+"""Fixtures of the loaders' tests: an empty lake, an empty folder, a tracking store, a model and its adapter."""
 
 import shutil
 from pathlib import Path
 
 import pytest
+from checkpoint_folders import QWEN, write
 
 from personascope.ingest.tracking.target import resolve_tracking, sqlite_file, sqlite_uri
 from personascope.ingest.tracking.tracker import Tracker
@@ -43,3 +44,19 @@ def copied_store(store, client, tmp_path) -> Path:
     source = sqlite_file(store)
     assert source is not None
     return Path(shutil.copy(source, tmp_path / "mlflow.db"))
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def full(tmp_path) -> Path:
+    return write(tmp_path / "Small Model", {"config.json": QWEN, "model.safetensors": "weights", "tokenizer.json": "{}"})
+
+
+@pytest.fixture
+def lora(tmp_path, full) -> Path:
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(full), "r": 8}
+    return write(tmp_path / "villain", {"adapter_config.json": config, "adapter_model.safetensors": "update"})
