@@ -17,6 +17,7 @@ import pytest
 import streamlit
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest, local_script_runner
+from sweep_pages import CELLS, write_cell
 
 from personascope.app_pages.shared import open_in_sql
 from personascope.app_pages.shared.modules import settle
@@ -260,3 +261,12 @@ def linked_queries() -> Callable[[AppTest], list[str]]:
         return [open_in_sql.unpack(unquote_plus(link.partition("?sql=")[2])) for link in links]
 
     return of
+
+
+@pytest.fixture(scope="module")
+def sweep_lake(tmp_path_factory):
+    """A sweep of our own with a missing cell, and a second seed for one cell; do not write to it."""
+    lake = Lake.open(tmp_path_factory.mktemp("sweep") / "lake")
+    for (lr, epochs, seed), counts in CELLS.items():
+        write_cell(lake, lr, float(epochs), seed, counts)
+    return lake.root

@@ -15,7 +15,7 @@ from personascope.warehouse.store.manifest import RunSpec
 
 pytestmark = pytest.mark.slow(15)
 
-planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_audit.py")))
+planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "sql" / "planted_studies.py")))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from browsing import BUSY, MARKS, WAIT, button_called, open_by_link, opened, served, svg_text, waiting
+from sweep_pages import CELLS, write_cell
 
 from personascope.warehouse import analyses
 from personascope.warehouse.store.lake import Lake
@@ -21,7 +22,6 @@ PAGE = "[data-testid=stMain]"
 FIRST = "return [...document.querySelectorAll('{}')].find(each => each.textContent.{}) || null"
 TEXT = f"""return [document.querySelector('{PAGE}').innerText, document.querySelectorAll('{BUSY}').length]"""
 PLANTED = Path(__file__).parents[1] / "sql"
-CELLS = runpy.run_path(str(Path(__file__).with_name("test_regimes.py")))
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def lake(tmp_path_factory) -> Path:
     found = Lake.open(root)
     for name in ("planted_circuits.py", "planted_features.py"):
         runpy.run_path(str(PLANTED / name))["build"](found)
-    for (lr, epochs, seed), counts in CELLS["CELLS"].items():
-        CELLS["write_cell"](found, lr, float(epochs), seed, counts)
+    for (lr, epochs, seed), counts in CELLS.items():
+        write_cell(found, lr, float(epochs), seed, counts)
     analyses.refresh(found)
     return root
 

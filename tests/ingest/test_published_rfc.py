@@ -1,4 +1,4 @@
-"""Files of the role-focus study and of the transcribed SAE tables: other families, depths and names come in, damaged ones are named, nothing comes twice."""
+"""Files of the role-focus study and of the transcribed SAE tables: other families, depths and names are recognised, damaged ones are named."""
 
 import json
 import math
@@ -8,37 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from role_focus_files import CANDIDATES, COMPARISON, CORRELATION, DIFFERENCES, MATRIX, PATCHING, PROJECTIONS, SUMMARY, candidates, comparison
 
-from personascope.ingest.published import cross_model, ingest_published, patching, prompt_categories, registry, rfc_comparison, sae_tables
+from personascope.ingest.published import registry, rfc_comparison
 from personascope.ingest.published.cells import decimals
 from personascope.ingest.published.document import Document
 from personascope.ingest.published.record import Record
-from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import table
 from personascope.warehouse.store.writer import conform
 
-pytestmark = pytest.mark.slow(15)
-
-COMPARISON = rfc_comparison._COLUMNS
-CANDIDATES = (*patching._WHOLE, *patching._NUMBERS, patching._FAMILY)
-
-
-def csv_text(columns: tuple[str, ...], *rows: dict[str, Any], **fill: Any) -> str:
-    """A CSV file of these columns; a cell that no row gives is its position in the row plus a quarter, or `fill`."""
-    lines = [",".join(columns)]
-    for row in rows:
-        lines.append(",".join(str(row.get(column, fill.get(column, index + 0.25))) for index, column in enumerate(columns)))
-    return "\n".join(lines) + "\n"
-
-
-def comparison(*layers: dict[str, Any], columns: tuple[str, ...] = COMPARISON) -> str:
-    return csv_text(columns, *layers, n_heads_base=28, n_heads_instruct=28)
-
-
-def candidates(*heads: dict[str, Any], columns: tuple[str, ...] = CANDIDATES) -> str:
-    return csv_text(columns, *heads, n_self=30, n_neutral=30, rank=1, model_family="llama")
+pytestmark = pytest.mark.slow(10)
 
 
 def recognise(text: str | bytes, name: str = "folder/file.csv") -> Record | None:
@@ -54,9 +34,6 @@ def rows_of(record: Record | None, name: str) -> list[dict[str, Any]]:
     assert record is not None
     filled, _ = conform(table(name), record.rows[name], {})
     return filled.to_pylist()
-
-
-# ---- comparison tables ----------------------------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=40)
@@ -180,36 +157,6 @@ def test_tables_of_other_shapes_are_nobodys(text: str) -> None:
     assert recognise(text) is None
 
 
-# ---- JSON documents -------------------------------------------------------------------------------------------------------------------------------
-
-SUMMARY = {
-    "mean": 0.5,
-    "std": 0,
-    "min": math.nan,
-    "max": None,
-    "positive_count": 1,
-    "negative_count": 2,
-    "significant_positive": 3,
-    "significant_negative": 4,
-    "near_zero": 5,
-    "total_layers": 6,
-}
-CORRELATION = {"pearson_r": 0.5, "pearson_p": math.inf, "spearman_r": 1, "spearman_p": 0.0, "layers_compared": 7}
-PATCHING = {
-    "model_family": "phi",
-    "total_candidates": 3,
-    "mean_did_median": 1,
-    "std_did_median": math.nan,
-    "mean_log_ratio_median": 0.5,
-    "std_log_ratio_median": None,
-    "mean_consistency": 0.75,
-    "mean_composite_score": 2.5,
-    "layers_with_candidates": [3, 1],
-    "top_layer": 3,
-    "top_head": 0,
-}
-
-
 def test_families_and_pairs_of_a_cross_model_analysis_become_rows() -> None:
     analysis = {"summary_stats": {"phi": SUMMARY, "gemma-2": SUMMARY}, "correlations": {"phi_vs_gemma-2": CORRELATION}, "analysis_timestamp": "2025-10-20"}
     record = recognise(json.dumps(analysis), "any.json")
@@ -244,13 +191,6 @@ def test_a_damaged_document_is_refused_in_a_sentence(value: dict[str, Any], reas
     with pytest.raises(PersonascopeError) as error:
         recognise(json.dumps(value), "any.json")
     assert reason in str(error.value)
-
-
-# ---- names that carry meaning ---------------------------------------------------------------------------------------------------------------------
-
-MATRIX = "condition,a,b\na,1,0.5\nb,0.5,1\n"
-PROJECTIONS = "feature_id,description,projection,direction\n1,Odd,-0.50,C2>C1\n"
-DIFFERENCES = "layer,n_significant,feature_id,standardized_diff\n7,54,9444,-9.68\n"
 
 
 @pytest.mark.parametrize(
@@ -290,123 +230,3 @@ def test_conditions_of_differences_stand_in_the_file_name() -> None:
 @pytest.mark.parametrize(("cell", "expected"), [("0.120", 3), ("-9.68", 2), ("1", 0), ("1.5e-3", 4), ("2e2", 0), ("", 0), (" 0.50 ", 2)])
 def test_decimals_are_those_printed(cell: str, expected: int) -> None:
     assert decimals(cell) == expected
-
-
-# ---- the loader -----------------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """One file of every kind, in a folder `gemma`."""
-    root = tmp_path / "gemma"
-    root.mkdir()
-    files = {
-        "detailed_comparison.csv": comparison({"layer": 0}, {"layer": 1}),
-        "candidates.csv": candidates({"layer": 5, "head": 31}),
-        "cross.json": json.dumps({"summary_stats": {"phi": SUMMARY}, "correlations": {"phi_vs_olmo": CORRELATION}}),
-        "patching.json": json.dumps(PATCHING),
-        "prompts.csv": "category,prompt_index,prompt\na,0,Why?\n",
-        "similarity_layer3.csv": MATRIX,
-        "projections_layer3.csv": PROJECTIONS,
-        "c1_vs_c2.csv": DIFFERENCES,
-    }
-    for name, text in files.items():
-        (root / name).write_text(text)
-    return root
-
-
-def test_infinite_cells_are_named_by_row_and_column(tmp_path: Path) -> None:
-    (tmp_path / "gemma").mkdir()
-    columns = [{name: "inf" for name in COMPARISON if name.startswith("rfc_diff")} | {"layer": layer} for layer in range(4)]
-    (tmp_path / "gemma" / "detailed_comparison.csv").write_text(comparison(*columns))
-    (outcome,) = ingest_published(Lake.open(tmp_path / "lake"), [tmp_path / "gemma"]).files
-    first = "row 1, column rfc_diff is inf; row 1, column rfc_diff_ci_low is inf; row 1, column rfc_diff_ci_high is inf"
-    assert outcome.notes[-1] == f"infinite, stored as NULL: {first} and 9 more"
-
-
-def test_every_kind_is_loaded_once(folder: Path, tmp_path: Path) -> None:
-    lake = Lake.open(tmp_path / "lake")
-    report = ingest_published(lake, [folder])
-    assert report.counts == {"loaded": 8}, [outcome.reason for outcome in report.files]
-    assert report.nan_to_null == 3, "min, pearson_p and std_did_median"
-    copy = tmp_path / "elsewhere" / "gemma"
-    copy.parent.mkdir()
-    folder.rename(copy)
-    again = ingest_published(lake, [copy, copy])
-    assert again.counts == {"already there": 16}
-    tables = [name for name in table_names() if name.startswith(("published_rfc", "published_patching"))]
-    counts = {name: Warehouse(lake).select(f"select count(*) from {name}").item() for name in tables}
-    assert counts == {
-        "published_patching_candidates": 1,
-        "published_patching_summaries": 1,
-        "published_rfc_correlations": 1,
-        "published_rfc_diffs": 2,
-        "published_rfc_layers": 4,
-        "published_rfc_summaries": 1,
-    }
-
-
-def table_names() -> list[str]:
-    from personascope.warehouse.store.schema import tables
-
-    return sorted(tables())
-
-
-def test_the_same_table_under_another_family_or_layer_is_another_record(folder: Path, tmp_path: Path) -> None:
-    lake = Lake.open(tmp_path / "lake")
-    ingest_published(lake, [folder])
-    (tmp_path / "qwen").mkdir()
-    (folder / "detailed_comparison.csv").rename(tmp_path / "qwen" / "detailed_comparison.csv")
-    (folder / "similarity_layer3.csv").rename(tmp_path / "qwen" / "similarity_layer4.csv")
-    assert ingest_published(lake, [tmp_path / "qwen"]).counts == {"loaded": 2}
-    warehouse = Warehouse(lake)
-    assert warehouse.select("select distinct family from rfc_layer order by family").rows() == [("gemma",), ("qwen",)]
-    assert warehouse.select("select distinct layer from condition_similarity order by layer").rows() == [(3,), (4,)]
-
-
-def test_a_damaged_file_costs_that_file_only(folder: Path, tmp_path: Path) -> None:
-    (folder / "detailed_comparison.csv").write_text(comparison({"layer": 0, "rfc_diff": "x"}))
-    (folder / "prompts.csv").write_bytes("category,prompt_index,prompt\na,0,Warum nicht für immer?\n".encode("latin-1"))
-    lake = Lake.open(tmp_path / "lake")
-    report = ingest_published(lake, [folder])
-    assert report.failed and report.counts == {"loaded": 6, "failed": 2}
-    reasons = {Path(outcome.path).name: outcome.reason for outcome in report.of("failed")}
-    assert reasons["detailed_comparison.csv"] == "row 1: rfc_diff is 'x'; expected a number"
-    assert reasons["prompts.csv"] is not None and reasons["prompts.csv"].startswith("not UTF-8 text")
-    assert Warehouse(lake).select("select count(*) from rfc_layer").item() == 0
-
-
-def test_published_files_come_in_whole(published: Path, tmp_path: Path) -> None:
-    lake = Lake.open(tmp_path / "lake")
-    report = ingest_published(lake, [published / "rfc", published / "sae_127_transcribed"])
-    assert {Path(outcome.path).name for outcome in report.of("skipped")} == {"README.md"}
-    assert not report.failed and report.nan_to_null == 0
-    rows: dict[str, int] = {}
-    for outcome in report.of("loaded"):
-        for name, count in outcome.rows.items():
-            rows[name] = rows.get(name, 0) + count
-    assert rows == {
-        "published_rfc_correlations": 1,
-        "published_rfc_summaries": 3,
-        "published_rfc_diffs": 64,
-        "published_rfc_layers": 128,
-        "published_patching_candidates": 10,
-        "published_patching_summaries": 1,
-        "published_prompts": 120,
-        "published_similarities": 16,
-        "published_projections": 10,
-        "published_feature_differences": 6,
-    }
-
-
-def test_modules_claim_only_their_own_files() -> None:
-    samples = {
-        rfc_comparison: ("f/a.csv", comparison({"layer": 0})),
-        patching: ("a.csv", candidates({"layer": 0, "head": 0})),
-        cross_model: ("a.json", json.dumps({"summary_stats": {"phi": SUMMARY}, "correlations": {}})),
-        prompt_categories: ("a.csv", "category,prompt_index,prompt\na,0,Why?\n"),
-        sae_tables: ("a.csv", MATRIX),
-    }
-    for owner, (name, text) in samples.items():
-        document = Document(name, text.encode())
-        assert [module for module in registry.recognisers().values() if module.recognise(document)] == [owner]

@@ -70,7 +70,7 @@ KNOWN = [
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory) -> Lake:
-    return planted.clean(tmp_path_factory.mktemp("clean"))
+    return planted.studies.clean(tmp_path_factory.mktemp("clean"))
 
 
 @pytest.fixture(scope="module")
@@ -202,5 +202,5 @@ def test_the_command_says_so_where_nothing_was_found(clean):
 def test_runs_of_other_models_with_other_outliers_are_no_change_with_the_layer(tmp_path):
     lake = Lake.open(tmp_path)
     for name, outliers in (("one", {7: "even", 11: "even"}), ("other", {7: "odd", 11: "odd"})):
-        planted.similarities(lake, name, outliers)
+        planted.studies.similarities(lake, name, outliers)
     assert Warehouse(lake).select("from audit_outlier_not_everywhere").is_empty()

@@ -72,7 +72,7 @@ def test_personas_that_a_source_lacks_are_left_out():
 
 @pytest.mark.slow(2)
 def test_the_view_shows_it_where_sources_are_pooled(tmp_path):
-    planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_audit.py"))))
+    planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_studies.py"))))
     lake = Lake.open(tmp_path)
     rows = points()
     planted.publish(lake, "cosines", published_cosines=[row | {"record": "leakage_cosines", "layer": 3, "category": None} for row in rows.to_dicts()])

@@ -27,7 +27,7 @@ def planted(name: str) -> SimpleNamespace:
 def world(tmp_path_factory) -> SimpleNamespace:
     lake = Lake.open(tmp_path_factory.mktemp("families"))
     planted("planted_circuits").build(lake)
-    planted("planted_audit").study(lake, "villain", noisy=True)
+    planted("planted_studies").study(lake, "villain", noisy=True)
     before = Warehouse(lake).select("select count(adjusted_p) from attention_effects").item()
     analyses.refresh(lake, NAMES)
     return SimpleNamespace(lake=lake, warehouse=Warehouse(lake), before=before)

@@ -16,7 +16,7 @@ from personascope.warehouse.asking.query import Warehouse
 pytestmark = pytest.mark.slow
 
 pairs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_pairs.py"))))
-audit = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_audit.py"))))
+audit = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_studies.py"))))
 
 
 @pytest.fixture(scope="module")

@@ -1,76 +1,30 @@
 """A grid of trainings: one cell that fails is recorded while the others go on, in workers as in this process, and a second call does only what is missing."""
 
-import json
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import lakes
 import pytest
 import torch
+from grid_studies import SAMPLED, execute, hashes, study
 
-from fake_vllm import FakeLLM, adapters_of_calls, install
 from personascope.extract.workers import has_ray
 from personascope.ingest.training.grid import grid_cells
-from personascope.study.cell import CellWork, Phase, cells_of, fail, known_outcome, phases_of, whole, work_cell
-from personascope.study.grid import bundled, together_from, uneven
+from personascope.study.cell import cells_of, fail, known_outcome, work_cell
+from personascope.study.grid import together_from, uneven
 from personascope.study.options import RunOptions
 from personascope.study.plan import plan_study
 from personascope.study.run import StudyRun
-from personascope.study.spreading import Cells
 from personascope.study.state import StudyState
 from personascope.study.workbench import Workbench
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
-from personascope.warehouse.settings import Typed
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.studies.model import ExtractStep, GridStep, StudyFile
 from personascope.warehouse.studies.progress import runs_of_steps
 
 pytestmark = pytest.mark.slow(60)
-
-SAMPLED = {"samples": 1, "max_new_tokens": 16, "personas": ["villain", "librarian"]}
-
-
-def study(checkpoint, **axes):
-    grid = {"source_persona": ["villain"], "lr": [1e-4, 1e30], "epochs": [1, 2], "seed": [1]} | axes
-    return StudyFile.model_validate(
-        {
-            "name": "grid",
-            "title": "grid",
-            "about": "grid",
-            "prompts": "personas",
-            "checkpoints": {"base": {"id": str(checkpoint)}},
-            "steps": [
-                {"extract": "completions", "step": "data", "checkpoints": ["base"], "settings": SAMPLED},
-                {
-                    "grid": "marker-lora",
-                    "parent": "base",
-                    "tokens_step": "data",
-                    "axes": grid,
-                    "settings": {"r": 2, "n_positive": 8, "n_negative": 8, "batch_size": 4},
-                    "cells": [
-                        {"extract": "completions", "settings": SAMPLED | {"samples": 1, "max_new_tokens": 4}},
-                        {"extract": "capability", "settings": {"task": "tiny-world"}},
-                        {"extract": "attention"},
-                    ],
-                },
-            ],
-            "headline": "from regimes",
-            "views": ["regimes"],
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def talker(random_checkpoint, tmp_path_factory):
-    """A random model that ends its turns soon, since a sixth of its vocabulary ends one: its completions can be trained on."""
-    folder = tmp_path_factory.mktemp("talker") / "model"
-    shutil.copytree(random_checkpoint, folder)
-    ends = json.loads((folder / "config.json").read_text())["eos_token_id"]
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [ends, *range(300, 400)]}))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +39,6 @@ def swept(talker, tmp_path_factory):
         patch.setattr("personascope.study.grid.uneven", lambda cells, workers: True)
         first = execute(folder, study(talker))
         yield folder, first
-
-
-def execute(folder, file, **options):
-    run = StudyRun(file, folder / "lake", RunOptions(device="cpu", **({"tracking_uri": f"sqlite:///{folder / 'tracking.db'}"} | options)))
-    return run.run(), run.failures
 
 
 def answer(folder, query):
@@ -224,12 +173,6 @@ def test_a_cell_is_cut_in_two_where_whole_ones_leave_workers_idle_beside_the_las
     assert uneven(cells, workers) is expected
 
 
-def hashes(folder) -> dict[str, dict[str, str]]:
-    """The hash of every table of every run."""
-    lake = Lake.existing(folder / "lake")
-    return {run_id: {name: file.blake2 for name, file in lake.manifest(run_id).tables.items()} for run_id in lake.run_ids()}
-
-
 def test_a_second_call_trains_nothing_and_still_names_the_failures(swept, talker):
     folder, (runs, failures) = swept
     before = {run_id: Lake.existing(folder / "lake").manifest(run_id).finished for run_id in Lake.existing(folder / "lake").run_ids()}
@@ -264,127 +207,6 @@ def test_a_grid_without_any_usable_cell_ends_the_study_with_the_reason(swept, ta
     with pytest.raises(PersonascopeError, match=r"all 1 cells of the grid failed; .*source persona 'pirate' has no completion that ended by itself"):
         execute(folder, study(talker, source_persona=["pirate"], lr=[1e-4], epochs=[1]))
     assert answer(folder, "select kind from training_failures where source_persona = 'pirate'").item() == "other"
-
-
-@pytest.fixture
-def by_vllm(talker, tmp_path, monkeypatch):
-    """Runs three cells in a folder, sampled by what stands for vLLM, two at once and in several parts each; trainings are shared."""
-    file = study(talker, lr=[1e-4], epochs=[1, 2, 3])
-    grid = file.steps[1].model_copy(deep=True)
-    assert isinstance(grid, GridStep)
-    grid.cells[0].settings.update({"engine": "vllm", "adapters": 2, "personas": ["villain"]})
-    file = file.model_copy(update={"steps": [file.steps[0], grid]})
-    monkeypatch.setenv("PERSONASCOPE_CACHE", str(tmp_path / "cache"))
-
-    def made(name: str, **options: Any) -> tuple[Any, Any]:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        outcome = execute(folder, file, workers=1, batch_tokens=400, **options)
-        return outcome, hashes(folder)
-
-    install(monkeypatch)
-    return made
-
-
-VLLM_CELLS = [f"villain-lr0.0001-ep{epochs}-seed1" for epochs in (3, 2, 1)]
-
-
-def test_cells_are_sampled_together_by_one_engine_of_their_parent_and_are_the_runs_of_one_cell_after_the_other(by_vllm, tmp_path, monkeypatch):
-    together = by_vllm("together")
-    made, calls, groups = list(FakeLLM.made), adapters_of_calls(), grouped(tmp_path / "together")
-    monkeypatch.setattr("personascope.study.grid.phases_of", lambda step, typed: [whole(step)])
-    (tmp_path / "cache").rename(tmp_path / "other")
-    install(monkeypatch)
-    assert by_vllm("apart") == together and grouped(tmp_path / "apart") == groups
-    assert groups == {name: ["capability", "completions", "marker-lora"] for name in VLLM_CELLS}
-    assert (len(made), len(FakeLLM.made)) == (1, 3) and made[0].items() >= {"enable_lora": True, "max_lora_rank": 8, "max_loras": 2}.items()
-    first, second, last = VLLM_CELLS
-    parts = adapters_of_calls().count([first])
-    assert parts > 2 and adapters_of_calls() == [[name] for name in VLLM_CELLS for _ in range(parts)]
-    assert calls == [[first, second]] * parts + [[last]] * parts
-
-
-def test_a_cell_that_ends_the_engine_and_one_without_numbers_fail_alone(by_vllm, monkeypatch):
-    (runs, _), whole_lake = by_vllm("whole", track=False)
-    FakeLLM.deadly.append(VLLM_CELLS[0])
-    FakeLLM.endless.append(VLLM_CELLS[1])
-    (found, failures), lake = by_vllm("broken", track=False)
-    deadly, endless = sorted(failures, reverse=True)
-    assert deadly.startswith(VLLM_CELLS[0]) and f"engine vllm broke off over {VLLM_CELLS[0]}: EngineCore encountered an issue" in deadly
-    assert endless.startswith(VLLM_CELLS[1]) and "logits that are not finite" in endless
-    assert set(found) < set(runs) and {run_id: whole_lake[run_id] for run_id in found} == {run_id: lake[run_id] for run_id in found}
-
-
-def test_a_command_that_ends_while_cells_are_sampled_together_goes_on_from_the_parts_that_were_done(by_vllm, monkeypatch):
-    expected = by_vllm("whole", track=False)
-    asked, generate = [len(call) for call in FakeLLM.calls], FakeLLM.generate
-
-    def ending(self: FakeLLM, prompts: Any, *rest: Any, **more: Any) -> Any:
-        if len(FakeLLM.calls) == 2:
-            raise KeyboardInterrupt
-        return generate(self, prompts, *rest, **more)
-
-    FakeLLM.calls.clear()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(FakeLLM, "generate", ending)
-        by_vllm("ended", track=False)
-    assert [len(call) for call in FakeLLM.calls] == asked[:2]
-    assert by_vllm("ended", track=False) == expected and [len(call) for call in FakeLLM.calls] == asked
-
-
-def test_an_engine_that_is_typed_decides_the_phases_too(talker):
-    step = study(talker).steps[1]
-    assert isinstance(step, GridStep)
-    assert [phase.title for phase in phases_of(step, {"engine": Typed("vllm")})] == ["trained", "sampled by vLLM", "read"]
-    assert phases_of(step, {}) == [whole(step)]
-
-
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [
-        ({}, [(None, 0, 1, 1), (0, 2, 3, 1), (2, 4, 1, 1)]),
-        ({"adapters": Typed("2")}, [(None, 0, 1, 1), (0, 2, 2, 1), (2, 4, 1, 1)]),
-        ({"engine": Typed("hf"), "adapters": Typed("8")}, [(None, 4, 1, 1)]),
-        ({"tensor_parallel": Typed("2"), "pipeline_parallel": Typed("2")}, [(None, 0, 1, 1), (0, 2, 3, 4), (2, 4, 1, 4)]),
-    ],
-)
-def test_what_vllm_samples_of_a_cell_and_of_what_it_kept_is_one_phase(talker, typed, expected):
-    by_vllm: dict[str, Any] = {"extract": "completions", "settings": {"engine": "vllm"}}
-    fewer = by_vllm | {"step": "on-the-way", "reader": "kept", "settings": {"engine": "vllm", "adapters": 3}}
-    rest = [{"extract": "attention"}, by_vllm | {"step": "parent", "reader": "parent"}]
-    step = study(talker).steps[1].model_dump() | {"cells": [by_vllm, fewer, *rest]}
-    found = GridStep.model_validate(step)
-    assert [(*phase[:2], phase.at_once, phase.gpus) for phase in phases_of(found, typed)] == expected
-    assert whole(found, typed).gpus == max(gpus for *_, gpus in expected)
-
-
-@pytest.mark.parametrize(
-    ("ranks", "at_once", "workers", "sizes"),
-    [([4] * 5, 8, 2, [3, 2]), ([4] * 20, 8, 1, [8, 8, 4]), ([4, 4, 16, 16, 16], 8, 2, [1, 1, 2, 1]), ([4] * 3, 8, 4, [1, 1, 1]), ([4] * 3, 1, 2, [])],
-)
-def test_workers_are_given_cells_that_one_engine_samples_and_none_is_left_without_any(ranks, at_once, workers, sizes):
-    crew: Any = SimpleNamespace(fleet=SimpleNamespace(sizing=SimpleNamespace(width=workers)))
-    setup: Any = SimpleNamespace()
-    cells = grid_cells({"source_persona": ["villain"], "seed": list(range(len(ranks)))}, {})
-    ranked = [replace(cell, settings=cell.settings.model_copy(update={"r": r})) for cell, r in zip(cells, ranks, strict=True)]
-    works = [CellWork(setup, cell, Phase(0, 1)) for cell in ranked]
-    bundles = bundled(works, at_once, crew)
-    given = [work for each in bundles for work in (each.works if isinstance(each, Cells) else [each])]
-    assert given == works and [len(each.works) for each in bundles if isinstance(each, Cells)] == sizes
-    assert all(len({work.engine_rank for work in each.works}) == 1 for each in bundles if isinstance(each, Cells))
-
-
-def grouped(folder) -> dict[str, list[str]]:
-    """The extractors under every MLflow run of a cell, one of each name and all of them finished."""
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder / 'tracking.db'}")
-    experiment: Any = client.get_experiment_by_name("personascope")
-    runs = client.search_runs([experiment.experiment_id])
-    groups = {run.info.run_id: run.info.run_name for run in runs if run.data.tags.get("kind") == "group" and run.info.run_name != "grid"}
-    assert len(set(groups.values())) == len(groups) and {run.info.status for run in runs} == {"FINISHED"}
-    inside = [(groups[parent], run.data.tags["extractor"]) for run in runs if (parent := run.data.tags.get("mlflow.parentRunId")) in groups]
-    return {name: sorted(extractor for group, extractor in inside if group == name) for name in groups.values()}
 
 
 def test_a_disk_too_full_for_the_reason_still_names_both(swept, talker, monkeypatch):

@@ -1,26 +1,17 @@
-"""A lake for a team: runs come out of a bucket as they went in, one of several who race wins, nothing half-moved shows, a stranger's bucket is checked."""
+"""A lake for a team: runs come out of a bucket as they went in, one of several who race wins, and nothing half-moved shows."""
 
-import json
-import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import Iterator
 
 import gcs_server
 import pytest
 import yaml
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from lakes import count, of_completions, write
+from bucket_moves import pull, push
+from lakes import count, write
 
 import s3_server
 from fake_hub import FakeHub
-from personascope.warehouse.buckets import gcs, pulling, pushing, s3, signing
-from personascope.warehouse.buckets.bucket import Bucket, Change
+from personascope.warehouse.buckets import gcs, pulling, pushing, s3
 from personascope.warehouse.buckets.opening import open_bucket
 from personascope.warehouse.buckets.states import look
 from personascope.warehouse.errors import PersonascopeError
@@ -28,7 +19,6 @@ from personascope.warehouse.store import notes
 from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-from personascope.warehouse.store.transfer import inputs_first
 
 pytestmark = pytest.mark.slow(45)
 
@@ -76,20 +66,6 @@ def address(request, tmp_path, monkeypatch, s3_keys) -> str:
         return f"gs://{gcs_server.BUCKET}/{tmp_path.name}/team"
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("server"))
     return f"s3://{s3_server.BUCKET}/{tmp_path.name}/team"
-
-
-@pytest.fixture
-def lake(tmp_path, tmp_path_factory) -> Lake:
-    return of_completions(tmp_path_factory, tmp_path / "lake", {"one": 2, "two": 3})
-
-
-def push(lake: Lake, bucket: Bucket, force: bool = False, watch: Callable[[int], None] = lambda count: None) -> list[str]:
-    return pushing.push(lake, bucket, pushing.plan_push(lake, bucket, lake.run_ids(), force), watch)
-
-
-def pull(lake: Lake, bucket: Bucket, force: bool = False, watch: Callable[[int], None] = lambda count: None) -> list[str]:
-    there = look(bucket)
-    return pulling.pull(lake, bucket, pulling.plan_pull(lake, bucket, there, inputs_first(there.runs, there.runs), force), watch)
 
 
 def analysis(lake: Lake, rows: list[dict], force: bool = True) -> str:
@@ -264,88 +240,6 @@ def test_a_damaged_run_is_not_pushed(lake, address):
     assert lake.run_ids()[0] not in look(open_bucket(address)).runs
 
 
-def manifest(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    def plant(run: Path) -> None:
-        document = json.loads((run / "run.json").read_text())
-        change(document)
-        (run / "run.json").write_text(json.dumps(document))
-
-    return plant
-
-
-def table(change: Callable[[Path], object]) -> Callable[[Path], object]:
-    return lambda run: change(next(run.glob("completions-*")))
-
-
-def linked(file: Path) -> None:
-    file.unlink()
-    file.symlink_to("/etc/passwd")
-
-
-def piped(file: Path) -> None:
-    file.unlink()
-    os.mkfifo(file)
-
-
-def renamed(run: Path) -> None:
-    run.rename(run.with_name("completions-000000000000"))
-
-
-def of_another_run(run: Path) -> None:
-    other = next(each for each in run.parent.iterdir() if each != run)
-    file = next(other.glob("completions-*"))
-    shutil.copy(file, run / file.name)
-    tables = json.loads((other / "run.json").read_text())["tables"]
-    manifest(lambda document: document.update(tables=document["tables"] | {"completions": tables["completions"]}))(run)
-
-
-@pytest.mark.parametrize(
-    ("plant", "words", "is_left_out"),
-    [
-        (manifest(lambda it: it["tables"].update({"../../x": it["tables"]["completions"]})), "lists a table '../../x'", True),
-        (manifest(lambda it: it["tables"]["completions"].update(blake2="../../../../etc/passwd")), "lists a table 'completions'", True),
-        (manifest(lambda it: it["tables"]["completions"].update(bytes=-1)), "lists a table 'completions'", True),
-        (manifest(lambda it: it.update(kind="magic")), "is damaged", True),
-        (manifest(lambda it: it.pop("identity")), "is damaged", True),
-        (lambda run: (run / "run.json").write_bytes(b"\xff"), "is damaged", True),
-        (lambda run: (run / "run.json").write_bytes(b" " * (17 << 20)), "takes more than", True),
-        (renamed, "is that of", True),
-        (manifest(lambda it: it["tables"]["completions"].update(bytes=1 << 50)), "bytes free", False),
-        (manifest(lambda it: it["tables"]["completions"].update(bytes=5)), "hash or size is another", False),
-        (table(lambda file: file.write_bytes(file.read_bytes()[:-1] + b"x")), "hash or size is another", False),
-        (table(lambda file: file.unlink()), "is not there", False),
-        (table(linked), "cannot be read", False),
-        (table(piped), "no regular file", False),
-        (of_another_run, "holds rows of another run", False),
-        (manifest(lambda it: it["tables"]["completions"]["columns"].append("mine")), "lacks the column mine", False),
-        (manifest(lambda it: it.update(constants={"n_rows": "many", "seed": {"a": 1}}, seed=1 << 70)), "damaged", False),
-    ],
-)
-def test_a_bucket_of_a_stranger_is_looked_at_like_a_file_of_one(lake, tmp_path, plant, words, is_left_out, personascope):
-    bucket, other = tmp_path / "bucket", tmp_path / "other"
-    push(lake, open_bucket(str(bucket)))
-    run = bucket / "runs" / lake.run_ids()[0]
-    plant(run)
-    before = set(tmp_path.iterdir()) | {other}
-    code, _, err = personascope("lake", "pull", bucket, "--lake", other)
-    assert words in err and "Traceback" not in err and code == (0 if is_left_out else 1)
-    assert run.name not in Lake(other).run_ids() and set(tmp_path.iterdir()) == before
-    if is_left_out:
-        assert len(Lake(other).run_ids()) == 1
-
-
-def test_a_table_damaged_in_the_bucket_is_sent_once_more_by_the_command_that_a_pull_names(lake, tmp_path, personascope):
-    bucket, other = tmp_path / "bucket", tmp_path / "other"
-    push(lake, open_bucket(str(bucket)))
-    run = bucket / "runs" / lake.run_ids()[0]
-    table(lambda file: file.write_bytes(file.read_bytes()[:-1] + b"x"))(run)
-    err = personascope("lake", "pull", bucket, "--lake", other)[2]
-    words = err.split("`personascope ")[1].split("`")[0].split()
-    assert words == ["lake", "push", str(bucket), "--force", "--run", run.name]
-    assert "1 run pushed" in personascope(*words, "--lake", lake.root)[2]
-    assert personascope("lake", "pull", bucket, "--lake", other)[0] == 0 and Lake(other).run_ids() == lake.run_ids()
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -427,76 +321,3 @@ def test_a_bucket_of_google_that_is_not_there_or_does_not_answer_is_a_sentence(l
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
         code, _, err = personascope("lake", "push", "gs://nowhere/team", "--lake", lake.root)
         assert code == 1 and words in err and "GOOGLE_APPLICATION_CREDENTIALS" in err and err.count("\n") == 1, err
-
-
-class _Google(BaseHTTPRequestHandler):
-    """Gives a token for what a service account signed, and an object to who bears it; makes an object as often as it is asked, whatever the conditions."""
-
-    asked: ClassVar[list[tuple[str, str | None]]] = []
-
-    def do_POST(self) -> None:
-        self._answer(b'{"access_token": "secret", "expires_in": 3600, "token_type": "Bearer"}')
-
-    def do_GET(self) -> None:
-        self._answer(b"{}")
-
-    def _answer(self, content: bytes) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.asked.append((self.path, self.headers.get("authorization")))
-        self.send_response(200)
-        self.send_header("x-goog-generation", "7")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_requests_to_google_bear_the_token_of_its_credentials_and_a_server_that_heeds_no_condition_is_refused(tmp_path, monkeypatch):
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Google) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        account = {"type": "service_account", "client_email": "a@b", "private_key": secret, "token_uri": f"{address}/token", "project_id": "p"}
-        (tmp_path / "account.json").write_text(json.dumps(account))
-        monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
-        bucket = gcs.GcsBucket("gs://lakes/team")
-        bucket._server = address
-        assert bucket.read("runs/a b/run.json", 10) == (b"{}", "7")
-        assert _Google.asked == [("/token", None), ("/storage/v1/b/lakes/o/team%2Fruns%2Fa%20b%2Frun.json?alt=media", "Bearer secret")]
-        with pytest.raises(PersonascopeError, match="takes more than 1 bytes"):
-            bucket.read("runs/a/run.json", 1)
-        with pytest.raises(PersonascopeError, match="made one object twice; expected a server that heeds ifGenerationMatch"):
-            bucket.commit([Change("runs/a/run.json", b"{}", None)])
-        server.shutdown()
-    (tmp_path / "account.json").write_text("{}")
-    with pytest.raises(PersonascopeError, match="credentials of GOOGLE_APPLICATION_CREDENTIALS cannot be used"):
-        gcs.GcsBucket("gs://lakes/team")
-
-
-def test_the_signature_is_the_one_that_amazon_gives_as_an_example():
-    """PUT Object in "Signature Calculations for the Authorization Header" of the S3 API reference."""
-    keys = signing.Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-    headers = {"Date": "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "REDUCED_REDUNDANCY"}
-    now = datetime(2013, 5, 24, tzinfo=UTC)
-    found = signing.signed("PUT", "examplebucket.s3.amazonaws.com", "/test$file.text", headers, b"Welcome to Amazon S3.", keys, "us-east-1", now)
-    assert found["authorization"].endswith("Signature=98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd")
-
-
-def test_keys_come_from_the_environment_else_from_the_files_of_the_command_line(monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    assert signing.credentials() is None
-    (tmp_path / "config").write_text("[profile team]\naws_access_key_id = c\naws_secret_access_key = %d\naws_session_token = t\n")
-    monkeypatch.setenv("AWS_PROFILE", "team")
-    assert signing.credentials() == signing.Credentials("c", "%d", "t")
-    (tmp_path / "credentials").write_text("[team]\naws_access_key_id = a\naws_secret_access_key = b\n")
-    assert signing.credentials() == signing.Credentials("a", "b")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "e")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "f")
-    assert signing.credentials() == signing.Credentials("e", "f")

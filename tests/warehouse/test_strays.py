@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from lakes import count, of_completions, write
+from lakes import count, write
 from typer.testing import CliRunner
 
 from personascope.cli import app
@@ -28,11 +28,6 @@ from personascope.warehouse.store.locks import take_lock
 from personascope.warehouse.store.scratch import SCRATCH, scratch
 
 pytestmark = pytest.mark.slow(15)
-
-
-@pytest.fixture
-def lake(tmp_path, tmp_path_factory) -> Lake:
-    return of_completions(tmp_path_factory, tmp_path / "lake", {"one": 2, "two": 3})
 
 
 def _copy(lake: Lake, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lakes import count, of_completions, write
+from lakes import count, write
 from typer.testing import CliRunner
 
 from personascope.cli import app
@@ -19,11 +19,6 @@ from personascope.warehouse.store.hashing import file_hash
 from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
-
-
-@pytest.fixture
-def lake(tmp_path, tmp_path_factory) -> Lake:
-    return of_completions(tmp_path_factory, tmp_path / "lake", {"one": 2, "two": 3})
 
 
 @pytest.fixture
