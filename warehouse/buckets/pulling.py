@@ -104,8 +104,8 @@ def pull(lake: Lake, bucket: Bucket, plan: Plan, watch: Watch, said: Callable[[s
     side_by_side(bring, plan.states, bucket.at_once)
     if damaged:
         first, *more = sorted(damaged)
-        others = f"; nor are {', '.join(more[:SHOWN])}{' …' if len(more) > SHOWN else ''}" if more else ""
-        raise DamagedError(f"{damaged[first]}{others}; the other {len(done)} runs came" if done else f"{damaged[first]}{others}")
+        others = f"; damaged too: {', '.join(more[:SHOWN])}{f' and {len(more) - SHOWN} more' if len(more) > SHOWN else ''}" if more else ""
+        raise DamagedError(f"{damaged[first]}{others}; {f'all others came ({len(done)})' if done else 'no other was to come'}")
     return sorted(done)
 
 
