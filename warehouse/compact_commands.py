@@ -12,7 +12,7 @@ from rich.progress import track
 from personascope.warehouse.asking import catalogue
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption, runs_app
 from personascope.warehouse.drawing.words import count
-from personascope.warehouse.errors import PersonascopeError
+from personascope.warehouse.errors import PersonascopeError, pasted
 from personascope.warehouse.settings import nearest
 from personascope.warehouse.store import compaction
 from personascope.warehouse.store.lake import Lake
@@ -44,7 +44,7 @@ def compact_runs(
         made = compaction.compact(found, run_ids, name, partial(track, description=f"compacting runs {of}", console=Console(stderr=True)))
         print(f"{count(len(made.runs), 'run')} {of} in {count(len(made.tables), 'file')} ({made.bytes:,} bytes more)", file=sys.stderr)
     catalogue.build(found)
-    print("the runs stay as they are; `personascope runs compact --undo` removes the compact files", file=sys.stderr)
+    print(f"the runs stay as they are; `personascope runs compact --undo --lake {pasted(lake)}` removes the compact files", file=sys.stderr)
 
 
 def _of_studies(runs: Mapping[str, Manifest], study: str | None, where: str) -> dict[str | None, list[str]]:

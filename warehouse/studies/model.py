@@ -157,7 +157,7 @@ class StudyFile(Strict):
     checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict, description="by the names that steps use")
     prompts: str = Field(default="", description="prompt set: shipped name, name in the lake, or FILE.csv")
     steps: list[Step] = Field(default_factory=list, description="what is done, in order")
-    headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done")
+    headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done; needed where it has steps")
     views: list[str] = Field(description="views that hold the answer: the report shows their first rows")
     figures: list[str] = Field(default_factory=list, description="figures of the report, in its order: modules of personascope.warehouse.drawing.figures")
     samples: bool = Field(default=False, description="the report shows generations with the positions that were read")
