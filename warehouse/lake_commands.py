@@ -119,7 +119,7 @@ def delete_runs(
         typer.confirm(f"Delete {', '.join(chosen)} from {place.address} for everybody?", abort=True, err=True)
     done = pushing.delete(place, chosen)
     said = f"deleted {', '.join(done)}" if done else f"{', '.join(chosen)} had been deleted before; what was left of it is gone"
-    print(f"{said}: {place.address}; next: personascope lake pull {pasted(place.address)} --delete (--lake LAKE for another than {DEFAULT_LAKE})", file=sys.stderr)
+    print(f"{said}: {place.address}; next, in each lake: personascope lake pull {pasted(place.address)} --delete --lake LAKE", file=sys.stderr)
 
 
 def _chosen(runs: Mapping[str, Manifest], study: str | None, named: list[str] | None, alone: bool, where: str) -> list[str]:
