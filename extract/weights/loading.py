@@ -124,6 +124,11 @@ def _load(checkpoint: Checkpoint, placed: Placement, dtype: str, attention: str,
             generation_config=GenerationConfig(),  # what its own says of sampling is nobody's choice here
         )
     except (ValueError, ImportError, KeyError, OSError) as error:
+        if checkpoint.bits and "dispatched on the CPU or the disk" in str(error):
+            raise PersonascopeError(
+                f"{checkpoint.name}: rounded weights do not fit the room that --shard-model leaves, and bitsandbytes takes none from the CPU or the disk; "
+                "expected more room, or the weights as they are stored"
+            ) from error
         if attention == "sdpa" and ("scaled_dot_product_attention" in str(error) or "sdpa" in str(error).lower()):
             raise PersonascopeError(
                 f"{checkpoint.id} is of the family {checkpoint.family}, for which transformers has no SDPA attention: type --attention eager."

@@ -15,6 +15,7 @@ from personascope.extract.registry import extractor, resolve_settings
 from personascope.extract.weights.engines import open_engine
 from personascope.extract.weights.on_device import Models
 from personascope.extract.weights.rounding import make_exact
+from personascope.extract.weights.sharding import parse_sharding
 from personascope.ingest.training.marker_lora import LoraSettings, TrainingRow, train_marker_lora
 from personascope.ingest.weights.checkpoints import resolve
 from personascope.warehouse.errors import PersonascopeError
@@ -168,6 +169,11 @@ def test_without_bitsandbytes_a_sentence_says_what_to_install(random_checkpoint,
     monkeypatch.setattr("personascope.extract.weights.rounding.find_spec", lambda name: None)
     with pytest.raises(PersonascopeError, match=r"pip install 'personascope\[bits\]'"):
         Models("cpu").load(resolve(random_checkpoint).in_bits("4bit"))
+
+
+def test_rounded_weights_that_would_lie_on_the_disk_are_refused_in_a_sentence(checkpoint):
+    with pytest.raises(PersonascopeError, match="do not fit the room that --shard-model leaves"):
+        Models("cpu", sharding=parse_sharding("cpu=200KB")).load(resolve(checkpoint).in_bits("4bit"))
 
 
 def test_a_study_loads_a_checkpoint_in_bits_and_trains_no_such_one():
