@@ -10,7 +10,7 @@ from personascope.warehouse.asking import catalogue
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.buckets import pulling, pushing
-from personascope.warehouse.buckets.bucket import Described
+from personascope.warehouse.buckets.bucket import DamagedError, Described
 from personascope.warehouse.buckets.opening import KINDS, open_bucket
 from personascope.warehouse.buckets.progress import moving
 from personascope.warehouse.buckets.states import look
@@ -87,7 +87,7 @@ def pull_runs(
     try:
         with moving("pulling", plan.bytes, len(plan.states)) as (watch, said):
             done = pulling.pull(found, place, plan, watch, said)
-    except pulling.DamagedError:
+    except DamagedError:
         catalogue.build(found)
         raise
     if delete:

@@ -180,7 +180,7 @@ def test_the_files_of_one_run_are_opened_for_one_run_and_the_answer_is_that_of_a
     shown = texts(source, names)
     assert shown.height == names.height and set(shown["run_id"]) == {run}
     for query, parameters in ((asked[0], everything.run_values | {"run": run}), (asked[2], None)):
-        script = warehouse._narrowing.script(query, parameters)
+        script = warehouse._narrowing.script(query, parameters, kept=frozenset(SHARED))
         for table in ("completions", "marker_flags", "marker_places"):
             (files,) = [text for text in script if text.startswith(f"set variable files_of_{table} ")]
             assert files.count(".parquet") == 1 and run in files

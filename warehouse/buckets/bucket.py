@@ -5,8 +5,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from personascope.warehouse.errors import PersonascopeError
+
 MARK = b'{"format": 1}\n'  # the object at the root of a bucket by which it is known
 Watch = Callable[[int], None]  # told of every block, its bytes; raises to stop what moves
+
+
+class DamagedError(PersonascopeError):
+    """What lies in the bucket is not what was pushed; other runs are."""
 
 
 @dataclass(frozen=True)

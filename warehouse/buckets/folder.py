@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from personascope.warehouse.buckets.bucket import MARK, Change, Watch
+from personascope.warehouse.buckets.bucket import MARK, Change, DamagedError, Watch
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import BUCKET_MARK
 from personascope.warehouse.store.staging import is_disk_full
@@ -132,16 +132,16 @@ class FolderBucket:
 
 @contextmanager
 def open_itself(path: Path, what: str) -> Iterator[BinaryIO]:
-    """A regular file to read, and not what a link of its name leads to. Raises FileNotFoundError, and PersonascopeError for anything else."""
+    """A regular file to read, and not what a link of its name leads to. Raises FileNotFoundError, and DamagedError for anything else."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise PersonascopeError(f"{what} cannot be read ({error.strerror})") from error
+        raise DamagedError(f"{what} cannot be read ({error.strerror})") from error
     with os.fdopen(handle, "rb") as source:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise PersonascopeError(f"{what} is no regular file")
+            raise DamagedError(f"{what} is no regular file")
         yield source
 
 

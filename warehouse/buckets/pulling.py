@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from personascope.warehouse.buckets.bucket import Bucket, Watch
+from personascope.warehouse.buckets.bucket import Bucket, DamagedError, Watch
 from personascope.warehouse.buckets.pushing import side_by_side
 from personascope.warehouse.buckets.states import Look, State, Tombstone, table_keys
 from personascope.warehouse.errors import PersonascopeError, one_line
@@ -23,10 +23,6 @@ from personascope.warehouse.store.writer import describe
 
 PULLED = "pulled"
 SHOWN = 5  # damaged runs that are named
-
-
-class DamagedError(PersonascopeError):
-    """A run of the bucket that is not what was pushed."""
 
 
 @dataclass
@@ -158,7 +154,7 @@ def _bring_table(bucket: Bucket, manifest: Manifest, name: str, key: str, place:
                 watch(len(block))
     except FileNotFoundError:
         if making.parent.is_dir():
-            raise PersonascopeError(f"{where} is not there; was the run deleted or replaced meanwhile? `lake pull` again, or `lake push` where it is") from None
+            raise DamagedError(f"{where} is not there; was the run deleted or replaced meanwhile? `lake pull` again, or `lake push` where it is") from None
         raise
     if (n_bytes, found.hexdigest()) != (file.bytes, file.blake2):
         making.unlink()
