@@ -122,6 +122,11 @@ def test_base_and_instruct_in_another_precision_make_no_pair_and_are_told_of(tmp
         read_as(lake, "entropy", variant, precision, card, {"entropy": rows}, prompt_set="set@1", constants={"prompt_set": "set@1", "form": "raw"})
     warehouse = Warehouse(lake)
     assert warehouse.select("from rfc_pairs").height == n_pairs
+    missing = warehouse.select("select subject, finding, evidence from audit_missing_variant").rows()
+    assert [subject for subject, *_ in missing] == ([] if n_pairs else [missing[0][0]]) and all(
+        "no difference between instruct and base" in row[1] for row in missing
+    )
+    assert all(row[0].startswith("instruct") and warehouse.select(row[2]).height == 2 for row in missing)
     found = warehouse.select("select subject, finding from audit_settings_differ where subject like '%base%'").rows()
     name = "dtype" if "dtype" in instruct else "quantisation"
     assert [subject for subject, _ in found] == ([] if n_pairs else [f"entropy of base, {name}"])
