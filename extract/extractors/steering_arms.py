@@ -15,7 +15,7 @@ from personascope.warehouse.errors import PersonascopeError
 
 Mode = Literal["add", "project_out", "cap"]
 NEWEST = "newest"
-NO_DISTANCE = "steering: unit=distance needs answers of two personas or more to measure the distance between; expected unit=norm"
+NO_DISTANCE = "steering: unit=distance needs answers of two personas or more to measure the distance between; expected another of them, or unit=norm"
 
 
 class SteeringSettings(Settings):
