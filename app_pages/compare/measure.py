@@ -71,11 +71,10 @@ def show_heads(of: dict[str, pl.DataFrame], name: str, sides: Sides, layer: int 
     st.caption("A head with the same figure in both lies on the rising diagonal. There is no difference of single heads with an interval here.")
 
 
-def show_tokens(of: dict[str, pl.DataFrame], sides: Sides) -> None:
-    """Whose figures are over the tokens of the other."""
-    for one, other in (sides, sides[::-1]):
-        if of[one.name]["other"].unique().to_list() == [f"tokens of {other.checkpoint}"]:
-            st.caption(f"{plain(one.name)} over the tokens of {plain(other.checkpoint)}, which both read.")
+def show_tokens(rows: pl.DataFrame, side: Side) -> None:
+    """Over whose tokens both are compared, where these rows are of attention."""
+    if side.tokens_of and rows["topic"].is_in(["attention", "heads"]).any():
+        st.caption(f"Over the tokens of {plain(', '.join(side.tokens_of))}, which both read.")
 
 
 def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:

@@ -80,7 +80,7 @@ def _show_measure(sides: tuple[Side, Side], measures: pl.DataFrame, layer: int |
         )
         for side in sides
     }
-    show_tokens(of, sides)
+    show_tokens(of[sides[0].name], sides[0])
     if measure["by_head"]:
         show_heads(of, names[chosen], sides, layer)
     elif measure["by_layer"]:

@@ -28,12 +28,14 @@ OF_EXTRACTOR = """select b.run_id, b.checkpoint from runs as a
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its name in charts, the checkpoint, the run where runs are compared, and its rows of the views of a slice."""
+    """One of the two: its name in charts, the checkpoint, the run where runs are compared, its rows of the views of a slice, and the checkpoints over whose
+    tokens attention is compared, where both read the same."""
 
     name: str
     checkpoint: str
     run_id: str | None
     rows: pl.DataFrame
+    tokens_of: tuple[str, ...] = ()
 
     def minus(self, other: "Side") -> pl.DataFrame:
         """Rows that are a paired difference of this one minus the other."""
@@ -64,8 +66,20 @@ def choose(lake: Source, checkpoint: str, checkpoints: Sequence[str], persona: s
             )
             return None
     beside = address.select("Beside", others, "beside", labels=labels, where=where)
-    first, second = (Side(name, name, None, _figures(lake, name, persona, other)) for name, other in ((checkpoint, beside), (beside, checkpoint)))
+    same = _same_tokens(lake, checkpoint, beside)
+    first, second = (Side(name, name, None, _figures(lake, name, persona, same), same) for name in (checkpoint, beside))
     return first, second
+
+
+def _same_tokens(lake: Source, first: str, second: str) -> tuple[str, ...]:
+    """The checkpoints whose tokens both read."""
+    found = lake.select(
+        """select tokens_from from subjects where checkpoint = $first
+        intersect select tokens_from from subjects where checkpoint = $second order by tokens_from""",
+        first=first,
+        second=second,
+    )
+    return tuple(found["tokens_from"])
 
 
 def _two_runs(lake: Source, checkpoint: str, persona: str | None, where: DeltaGenerator) -> tuple[Side, Side] | None:
@@ -106,7 +120,7 @@ def _near_first(lake: Source, first: str, checkpoints: Sequence[str]) -> list[st
     return [*(name for name in near if name in others), *(name for name in others if name not in near)]
 
 
-def _figures(lake: Source, checkpoint: str, persona: str | None, beside: str | None = None) -> pl.DataFrame:
-    """Everything known of a checkpoint, of every layer; over the tokens of the one beside it, where it read those."""
+def _figures(lake: Source, checkpoint: str, persona: str | None, tokens_of: Sequence[str] = ()) -> pl.DataFrame:
+    """Everything known of a checkpoint, of every layer; of attention what it read of these tokens, if it did."""
     every = ["layer"] if persona is not None else ["layer", "persona"]
-    return with_run_words(lake, collect(lake, checkpoint, persona, None, every, beside))
+    return with_run_words(lake, collect(lake, checkpoint, persona, None, every, tokens_of))

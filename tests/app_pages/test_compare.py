@@ -1,11 +1,16 @@
 """The compare page: curves of both checkpoints, the paired difference where a view has one, head against head, and what they differ in."""
 
 import shutil
+from types import SimpleNamespace
+from typing import Any
 
+import duckdb
 import lakes
+import polars as pl
 import pytest
 
 from personascope.app_pages.compare.settings import _short
+from personascope.app_pages.compare.sides import _same_tokens
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
@@ -28,12 +33,25 @@ def test_curves_of_both_and_their_paired_difference_are_those_of_the_views(open_
     drawn, warehouse = charts(page), Warehouse(Lake.existing(synthetic_lake))
     curves = drawn["Attention to the system prompt at the marker, minus C1 random"]
     assert set(curves.rows["series"]) == {"villain", "base"} and set(curves.rows["layer"]) == {0, 1, 2, 3}
-    assert "8 generations of 4 questions" in curves.facts and "base over the tokens of villain, which both read." in words(page)
+    assert "8 generations of 4 questions" in curves.facts and "Over the tokens of villain, which both read." in words(page)
     (title,) = [title for title in drawn if title.startswith("Attention at the marker minus C1 random, trained minus untrained: villain minus base")]
     expected = warehouse.select("select diff_of_diffs, clustered_low, clustered_high from diff_of_diffs where trained_subject = 'villain' order by layer")
     assert drawn[title].rows.select("mean", "low", "high").rows() == expected.rows()
     largest = max(expected["diff_of_diffs"], key=abs)
     assert f"**{largest:+.4f}** at layer 2, the largest" in words(page)
+
+
+def test_two_are_compared_over_the_tokens_that_both_read():
+    read = {"a": ["a", "b", "c"], "b": ["d", "a", "b"], "e": ["e"]}
+    subjects = pl.DataFrame([(name, each) for name, of in read.items() for each in of], schema=["checkpoint", "tokens_from"], orient="row")
+
+    def select(query, **parameters):
+        with duckdb.connect() as connection:
+            rows = connection.register("subjects", subjects).execute(query, parameters).fetchall()
+        return pl.DataFrame(rows, schema={"tokens_from": pl.String}, orient="row")
+
+    lake: Any = SimpleNamespace(select=select)
+    assert _same_tokens(lake, "a", "b") == _same_tokens(lake, "b", "a") == ("a", "b") and _same_tokens(lake, "a", "e") == ()
 
 
 @pytest.mark.slow(2)
@@ -47,6 +65,7 @@ def test_without_a_paired_difference_it_says_so(open_page, charts, synthetic_lak
     page = open_page(synthetic_lake, "compare", checkpoint="villain", beside="librarian", compared=ATTENTION)
     assert "no paired difference" in words(page)
     assert set(charts(page)["Attention to the system prompt at the marker, minus C1 random"].rows["series"]) == {"villain", "librarian"}
+    assert "which both read" not in words(page)
 
 
 @pytest.mark.slow(2)

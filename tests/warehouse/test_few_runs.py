@@ -105,8 +105,9 @@ def test_of_two_checkpoints_the_readouts_of_the_same_tokens_are_compared(planted
             return rows.with_columns(tokens_from=pl.when(last).then(pl.lit("comedian")).otherwise("tokens_from")) if "from subjects" in query else rows
 
     source = OfOthers(Warehouse(planted_lake.lake))
-    rows = {of: collect(source, "base", None, None, ("persona", "layer"), of) for of in (None, "villain", "comedian", "nobody")}
+    rows = {of: collect(source, "base", None, None, ("persona", "layer"), () if of is None else (of,)) for of in (None, "villain", "comedian", "nobody")}
     read = {of: set(each.filter(topic="attention")["run_id"]) for of, each in rows.items()}
     assert len(read["villain"]) == len(read["comedian"]) == 1 and read["villain"] | read["comedian"] == read[None]
     others = [each.filter(pl.col("topic").is_in(["attention", "heads"]).not_()) for each in rows.values()]
+    assert collect(source, "base", None, None, ("persona", "layer"), ("villain", "comedian")).equals(rows[None])
     assert others[0].height and others[0].equals(others[1]) and rows[None].equals(rows["nobody"])

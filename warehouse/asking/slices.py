@@ -43,10 +43,12 @@ def parts() -> list[str]:
     return [*(name for name in ORDER if name in found), *sorted(found - set(ORDER))]
 
 
-def collect(source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = (), tokens_of: str | None = None) -> pl.DataFrame:
+def collect(
+    source: Source, checkpoint: str, persona: str | None, layer: int | None, every: Collection[str] = (), tokens_of: Collection[str] = ()
+) -> pl.DataFrame:
     """The figures of one checkpoint: those of the persona and of none, of the layer and of the whole model; of every persona or layer that `every` names.
 
-    `tokens_of`: where it read the tokens of that checkpoint, the figures of those readouts and of no other, so that both are compared over the same tokens.
+    `tokens_of`: where it read the tokens of these checkpoints, the figures of those readouts and of no other.
 
     Each part is asked by itself, since DuckDB takes longer to plan and run their union, and for the whole checkpoint, so that another persona asks nothing.
     """
@@ -54,8 +56,8 @@ def collect(source: Source, checkpoint: str, persona: str | None, layer: int | N
         "select run_id, base_run, tokens_from from subjects left join subject_pairs on trained_run = run_id where checkpoint = $checkpoint",
         checkpoint=checkpoint,
     )
-    if tokens_of is not None and tokens_of in readouts["tokens_from"]:
-        readouts = readouts.filter(tokens_from=tokens_of)
+    if (of_these := readouts.filter(pl.col("tokens_from").is_in(list(tokens_of)))).height:
+        readouts = of_these
     found = []
     for part in parts():
         rows = _rows(source, part, checkpoint, readouts)
