@@ -8,36 +8,17 @@
 with variants as (
   select origin, family, min(variant) as variant, count(distinct variant) as n from rfc_layer group by origin, family
 ),
-readings as (
-  select distinct
-    e.run_id,
-    e.checkpoint,
-    e.form,
-    e.prompt_set,
-    c.family,
-    c.variant,
-    c.n_layers,
-    c.n_heads,
-    concat_ws(' ', r.dtype, r.attention_implementation, nullif(rounding_of(c.quantisation), '')) as precision
-  from head_entropies as e
-  join checkpoints as c using (run_id, checkpoint)
-  join runs as r using (run_id)
-),
 unpaired as (
   select
-    i.checkpoint,
-    i.run_id,
-    any_value(i.precision) as precision,
-    min(b.run_id) as base_run,
-    arg_min(b.checkpoint, b.run_id) as base_checkpoint,
-    arg_min(b.precision, b.run_id) as base_precision
-  from readings as i
-  join readings as b
-    on b.family = i.family and b.form = i.form and b.prompt_set is not distinct from i.prompt_set
-    and b.n_layers is not distinct from i.n_layers and b.n_heads is not distinct from i.n_heads and b.precision <> i.precision
-  anti join rfc_pairs as p on p.instruct_run = i.run_id
-  where b.variant = 'base' and i.variant = 'instruct'
-  group by i.checkpoint, i.run_id
+    c.instruct_checkpoint as checkpoint,
+    c.instruct_run as run_id,
+    any_value(c.instruct_precision) as precision,
+    min(c.base_run) as base_run,
+    arg_min(c.base_checkpoint, c.base_run) as base_checkpoint,
+    arg_min(c.base_precision, c.base_run) as base_precision
+  from rfc_candidates as c
+  anti join rfc_pairs as p on p.instruct_run = c.instruct_run
+  group by c.instruct_checkpoint, c.instruct_run
 ),
 final as (
   select

@@ -7,41 +7,8 @@
 --   family: architecture of both
 --   base_checkpoint: checkpoint of base_run
 --   instruct_checkpoint: checkpoint of instruct_run
+--   prompt_set: name and version of the prompt set
 --   form: raw or chat, of both
-with readings as (
-  select distinct run_id, checkpoint, prompt_set, form from head_entropies
-),
-sizes as (
-  select
-    run_id,
-    checkpoint,
-    max(family) as family,
-    max(variant) as variant,
-    max(n_layers) as n_layers,
-    max(n_heads) as n_heads,
-    max(rounding_of(quantisation)) as rounded
-  from checkpoints
-  group by run_id, checkpoint
-),
-known as (
-  select r.*, s.family, s.variant, s.n_layers, s.n_heads, s.rounded, e.dtype, e.attention_implementation
-  from readings as r
-  join sizes as s using (run_id, checkpoint)
-  join runs as e using (run_id)
-),
-final as (
-  select
-    b.run_id as base_run,
-    i.run_id as instruct_run,
-    b.family,
-    b.checkpoint as base_checkpoint,
-    i.checkpoint as instruct_checkpoint,
-    b.prompt_set,
-    b.form
-  from known as b
-  join known as i on i.family = b.family and i.prompt_set is not distinct from b.prompt_set and i.form = b.form
-  where b.variant = 'base' and i.variant = 'instruct'
-    and i.n_layers is not distinct from b.n_layers and i.n_heads is not distinct from b.n_heads
-    and i.dtype is not distinct from b.dtype and i.attention_implementation is not distinct from b.attention_implementation and i.rounded = b.rounded
-)
-select * from final
+select base_run, instruct_run, family, base_checkpoint, instruct_checkpoint, prompt_set, form
+from rfc_candidates
+where base_precision = instruct_precision
