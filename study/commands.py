@@ -144,12 +144,13 @@ def list_studies() -> None:
     from personascope.warehouse.studies.reading import claims_path, read_study, study_names
 
     listing = Table(title="studies", title_justify="left")
-    for column in ("name", "question", "checkpoints", "steps", "with --quick", "with --small", "claims"):
-        listing.add_column(column, overflow="fold")
+    for column in ("name", "question", "checkpoints", "steps/\nquick/\nsmall", "claims"):
+        listing.add_column(column, overflow="fold", no_wrap=column in ("name", "checkpoints"))
     for name in study_names():
         full, quick, small = read_study(name), read_study(name, "quick"), read_study(name, "small")
         claims = len(read_claims(claims_path(name)))
-        listing.add_row(name, full.title, ", ".join(full.checkpoints), str(len(full.steps)), str(len(quick.steps)), str(len(small.steps)), str(claims))
+        steps = f"{len(full.steps)}/{len(quick.steps)}/{len(small.steps)}"
+        listing.add_row(name, full.title, "\n".join(full.checkpoints), steps, str(claims))
     Console().print(listing)
 
 

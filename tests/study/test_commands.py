@@ -9,13 +9,14 @@ from jsonschema import Draft202012Validator
 from personascope.warehouse.claims.reading import read_claims
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
-from personascope.warehouse.studies.reading import claims_path, study_names
+from personascope.warehouse.studies.reading import claims_path, read_study, study_names
 
 
-def test_every_study_is_listed(personascope, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_every_study_is_listed_and_no_word_breaks_in_a_narrow_terminal(personascope, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = personascope("studies", "list")
-    assert code == 0 and all(name in out for name in study_names())
+    words = [word for name in study_names() for word in (name, *read_study(name).checkpoints, *read_study(name).title.split())]
+    assert code == 0 and set(words) <= set(out.split())
 
 
 @pytest.mark.parametrize("name", study_names())
