@@ -141,6 +141,15 @@ def test_a_damaged_file_is_named_and_found_by_the_doctor(lake):
     assert any(finding.subject == run_id and "attention.parquet" in finding.message and run_id in finding.remedy for finding in errors)
 
 
+def test_torn_bytes_that_duckdb_names_no_file_for_lead_to_the_doctor_who_does(lake):
+    path = lake.run_folder(lake.run_ids()[0]) / "attention.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\x1f" * 8 + whole[12:])  # the header of the first page
+    with pytest.raises(PersonascopeError, match=r"meets a file that is not readable \([^\n]+\); `personascope doctor` says which"):
+        Warehouse(lake).select("from attention")
+    assert any("attention.parquet" in finding.message for finding in examine(lake) if finding.level == "error")
+
+
 def test_a_damaged_manifest_is_named_and_found_by_the_doctor(lake):
     run_id = lake.run_ids()[0]
     (lake.run_folder(run_id) / "run.json").write_text("{")

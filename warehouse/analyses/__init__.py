@@ -6,7 +6,7 @@ from functools import cache
 import duckdb
 
 from personascope.warehouse.analyses.base import Analysis, Asking, refresh_one
-from personascope.warehouse.asking.catalogue import UnreadableError, unreadable
+from personascope.warehouse.asking.catalogue import UnreadableError, is_of_a_file, unreadable
 from personascope.warehouse.asking.query import TRIED
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.modules import offering
@@ -37,7 +37,9 @@ def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
                 for name in wanted:
                     written += refresh_one(asking, known[name])
             return written
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        except duckdb.Error as error:
+            if not is_of_a_file(error):
+                raise
             if not left or not lake.is_changed(before):
                 raise unreadable(error) from error
         except UnreadableError:

@@ -335,7 +335,7 @@ def _execute(connection: duckdb.DuckDBPyConnection, script: list[str]) -> None:
     except duckdb.Error as error:
         with suppress(duckdb.TransactionException):  # where the script had begun one
             connection.rollback()
-        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
+        if is_of_a_file(error):
             raise unreadable(error) from error
         raise
 
@@ -344,13 +344,21 @@ class UnreadableError(PersonascopeError):
     """A file of a run that cannot be read: damaged, or gone with its run since the query began."""
 
 
+def is_of_a_file(error: duckdb.Error) -> bool:
+    """Whether DuckDB may have met a file that cannot be read; what its decoder of Parquet says of torn bytes has no kind and names no file."""
+    return isinstance(error, duckdb.IOException | duckdb.InvalidInputException) or type(error) is duckdb.Error
+
+
 def unreadable(error: duckdb.Error) -> PersonascopeError:
-    """A Parquet file that cannot be read as one sentence that names the run."""
+    """A Parquet file that cannot be read as one sentence that names the run, where the error does."""
     if match := re.search(rf"/{FOLDER}/([^/'\"]+)/(\w+\.parquet)", str(error)):
         return UnreadableError(
             f"compact files {match[1]}: {match[2]} is not readable; `personascope runs compact --undo` has the runs read from their own files"
         )
     match = re.search(r"/runs/([^/'\"]+)/(\w+\.parquet)", str(error))
+    if match is None and type(error) is duckdb.Error:
+        reason = printable(str(error).splitlines()[0].rstrip(": "))
+        return UnreadableError(f"the query meets a file that is not readable ({reason}); `personascope doctor` says which")
     if match is None:
         return PersonascopeError(f"the query failed: {str(error).splitlines()[0]}")
     run_id, file = match.groups()

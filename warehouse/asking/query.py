@@ -10,7 +10,7 @@ import polars as pl
 
 from personascope.warehouse.asking.answers import Parameters, rows
 from personascope.warehouse.asking.blank import blank_files
-from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, keep, unreadable
+from personascope.warehouse.asking.catalogue import Foundation, UnreadableError, is_of_a_file, keep, unreadable
 from personascope.warehouse.asking.guard import GIB, Limits, Stopped, watched
 from personascope.warehouse.asking.narrowing import PIVOT, Narrowing
 from personascope.warehouse.asking.stored import NOTES, escaped
@@ -117,11 +117,11 @@ class Warehouse:
         except duckdb.OutOfMemoryException as error:
             least = f"{self._limits.bytes / GIB:.3g} GiB"
             raise PersonascopeError(f"the query does not fit the {least} of memory it may take; ask for less of it, or allow it more (--memory)") from error
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise unreadable(error) from error
         except UnicodeDecodeError as error:
             raise PersonascopeError("the query meets a text that is not UTF-8, in a damaged file; `personascope doctor` says which") from error
         except duckdb.Error as error:
+            if is_of_a_file(error):
+                raise unreadable(error) from error
             reason = str(error).partition("\n\nLINE ")[0].strip()  # behind it the statement is quoted, with an arrow under the place
             raise PersonascopeError(f"the query failed: {reason}") from error
         finally:
