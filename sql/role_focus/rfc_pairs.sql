@@ -1,4 +1,5 @@
--- rfc_pairs: base and instruct readings of one family and size that can be compared: the same prompts in the same form, read in the same precision
+-- rfc_pairs: base and instruct readings of one family and size that can be compared: the same prompts in the same form, read in the same precision;
+--   of several readings of the same weights the newest
 -- grain: base_run, instruct_run
 -- source: own; a pair of published variants is one run and stands in rfc_diff alone
 -- columns:
@@ -15,6 +16,8 @@ sizes as (
   select
     run_id,
     checkpoint,
+    max(id) as id,
+    max(revision) as revision,
     max(family) as family,
     max(variant) as variant,
     max(n_layers) as n_layers,
@@ -28,6 +31,11 @@ known as (
   from readings as r
   join sizes as s using (run_id, checkpoint)
   join runs as e using (run_id)
+  qualify
+    row_number() over (
+      partition by r.checkpoint, s.id, s.revision, r.prompt_set, r.form, s.rounded, e.dtype, e.attention_implementation
+      order by e.finished desc, r.run_id
+    ) = 1
 ),
 final as (
   select

@@ -112,7 +112,7 @@ HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
         ),
         told as (
           select s.family, s.mean, s.n_layers, s.n_fdr, d.rfc_diff_low as low, d.rfc_diff_high as high, d.n_prompts, l.n_sure, l.margin,
-            count(*) over () as n_families,
+            count(distinct s.family) over () as n_families,
             movement_of(greatest(-d.rfc_diff_low, d.rfc_diff_high) < l.margin, d.rfc_diff_low > 0 or d.rfc_diff_high < 0) as movement
           from rfc_summary as s
           left join drawn as d using (base_run, instruct_run)
@@ -143,7 +143,7 @@ HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
         )
         select t.subject, t.prompts, t.accuracy, t.n, t.clustered_low, t.clustered_high, e.layer, e.n_there,
           (select string_agg(f.failed, ', ' order by f.failed) from failures as f where f.subject = t.subject and f.prompt_set <> t.prompt_set) as failed
-        from tasks as t join emerged as e using (run_id)
+        from tasks as t join emerged as e using (run_id) join (select distinct lens_run as run_id from circuit_runs) as newest using (run_id)
         order by t.accuracy desc, t.subject limit 1""",
         _echo,
     ),
