@@ -105,8 +105,9 @@ class Extractor(ABC, Generic[T]):
         """What a run with these settings would read and write at most, told before anything is loaded."""
         return Workload(texts.tokens)
 
-    def planned_texts(self) -> Texts | None:
-        """What this run reads besides prompts and completions, for plans; None where it reads those."""
+    @classmethod
+    def own_texts(cls, settings: Any) -> Texts | None:
+        """What a run with these settings reads in place of prompts and completions, for plans; None where it reads those."""
         return None
 
     def planned_shape(self, shape: Shape) -> Shape:

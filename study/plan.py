@@ -174,7 +174,8 @@ class _Planner:
         made = None if step.tokens == "none" or not kind.reads_tokens else self.made.get((step.tokens_step, tokens_of))
         forced = tokens_of if isinstance(step.tokens, list) else None
         try:
-            queried, waits = self._queried(step, name)
+            queried, pending = self._queried(step, name)
+            waits = pending
             settings, parameters = resolve_step(step, self.state.options.settings, queried)
             prompts = load_prompt_set(step.prompts or self.state.study.prompts, self.lake)
             reader: Extractor[Any] | None = None
@@ -186,12 +187,14 @@ class _Planner:
                     run_id, state, waits = None, "to do", f"{error}"
             else:
                 run_id, state = None, "after other steps" if waits or (made and not made.committed) or self._is_made_here(name) else "to do"
-            texts = (reader.planned_texts() if reader else None) or (made.texts if made else _of_prompts(prompts, settings))
+            own, missing = _own_texts(kind, settings)
+            texts = own or (None if missing else made.texts if made else _of_prompts(prompts, settings))
             shape = self._shape(reader if run_id else None, name)
         except PersonascopeError as error:
             return PlannedRun(label, step.extract, name, "cannot work", forced, note=str(error))
-        workload = kind.workload(settings, texts, shape) if texts and shape else None
-        tokens = workload.tokens if workload else _tokens_of_any_shape(kind, settings, texts, self.directed.get(name)) if texts else None
+        settled = texts if not pending else None  # settings that a query gives decide how much there is to do
+        workload = kind.workload(settings, settled, shape) if settled and shape else None
+        tokens = workload.tokens if workload else _tokens_of_any_shape(kind, settings, settled, self.directed.get(name)) if settled else None
         if step.extract == "completions" and texts:
             counted = self._counted(run_id) if state == "in the lake" and run_id else None
             expected = kind.workload(settings, texts, ONE)
@@ -210,14 +213,14 @@ class _Planner:
             state,
             forced,
             run_id,
-            f"completions of {tokens_of}" if made else "" if reader and reader.planned_texts() else prompts.label,
+            f"completions of {tokens_of}" if made else "" if own or missing else prompts.label,
             texts,
             tokens,
             sum(workload.rows.values()) if workload and workload.rows else None,
             bytes=self.rates.bytes(workload) if workload else None,
             seconds=self.rates.seconds(step.extract, name, workload) if workload else None,
             parameters=tuple(parameters),
-            note=waits,
+            note=waits or missing,
         )
 
     def _shape(self, reader: Extractor[Any] | None, name: str) -> Shape | None:
@@ -341,6 +344,14 @@ class _Planner:
         for name, each in named_for_steps(resolve(path, name=cell.name, fetch=False), cell.known_as).items():
             self._keep(name, each)
         return ""
+
+
+def _own_texts(kind: type[Extractor[Any]], settings: Any) -> tuple[Texts | None, str]:
+    """What an extractor reads besides prompts and completions, and what has to be fetched first to know it."""
+    try:
+        return kind.own_texts(settings), ""
+    except NotHereError as error:
+        return None, str(error)
 
 
 def _tokens_of_any_shape(kind: type[Extractor[Any]], settings: Any, texts: Texts, directed: Directed | None) -> int | None:

@@ -10,9 +10,10 @@ from personascope.warehouse.drawing.words import count, count_range, seed_bar
 
 HEIGHT = 300
 OF_RECIPE = """join recipes as a on a.parent is not distinct from s.parent and a.source_persona is not distinct from s.source_persona
-    and a.lr is not distinct from s.lr and a.epochs is not distinct from s.epochs and a.checkpoint = $first
+    and a.lr is not distinct from s.lr and a.epochs is not distinct from s.epochs and a.recipe is not distinct from s.recipe and a.checkpoint = $first
   join recipes as b on b.parent is not distinct from a.parent and b.source_persona is not distinct from a.source_persona
-    and b.lr is not distinct from a.lr and b.epochs is not distinct from a.epochs and b.seed is distinct from a.seed and b.checkpoint = $beside"""
+    and b.lr is not distinct from a.lr and b.epochs is not distinct from a.epochs and b.recipe is not distinct from a.recipe
+    and b.seed is distinct from a.seed and b.checkpoint = $beside"""
 
 
 def show_seeds(lake: Source, first: str, beside: str) -> None:

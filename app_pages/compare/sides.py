@@ -16,7 +16,7 @@ from personascope.warehouse.drawing.run_words import with_run_words
 CHECKPOINTS, RUNS, SEEDS = "checkpoints", "runs", "seeds"
 OF_RECIPE = """select b.checkpoint, coalesce(b.seed::varchar, 'not recorded') as seed from recipes as a
   join recipes as b on b.parent is not distinct from a.parent and b.source_persona is not distinct from a.source_persona
-    and b.lr is not distinct from a.lr and b.epochs is not distinct from a.epochs and b.seed is distinct from a.seed
+    and b.lr is not distinct from a.lr and b.epochs is not distinct from a.epochs and b.recipe is not distinct from a.recipe and b.seed is distinct from a.seed
   where a.checkpoint = $checkpoint and a.seed is not null order by b.seed, b.checkpoint"""
 NAMED = """select run_id, concat_ws(' · ', run_id, split_part(prompt_set, '@', 1), nullif(subject, checkpoint)) from runs
   where checkpoint is not null"""

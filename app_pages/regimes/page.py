@@ -209,7 +209,7 @@ def _choose(cells: Collection[str], cell: dict[str, Any]) -> None:
 
 def show_tables(judged: Judged) -> None:
     """What each regime holds, and where the marker keeps to its persona."""
-    rows = judged.view("regime_table", "* exclude (origin, parent, source, marker, arc_c_mean)", "lr, source_rate_min, regime")
+    rows = judged.view("regime_table", "* exclude (origin, parent, source, marker, recipe, arc_c_mean)", "lr, source_rate_min, regime")
     spans = {
         "source": ("source_rate_min", "source_rate_max"),
         "source, 95%": ("source_low_min", "source_high_max"),
@@ -231,7 +231,7 @@ def show_tables(judged: Judged) -> None:
         "Every seed of the sweep; smallest to largest rate of the cells. 95%: lowest lower to highest upper end of the cells' intervals by question; "
         f"that of the largest other, assistant included, is corrected for having been picked.{_detours(judged)}"
     )
-    band = judged.view("clean_band", "* exclude (origin, parent, source, marker)", "lr")
+    band = judged.view("clean_band", "* exclude (origin, parent, source, marker, recipe)", "lr")
     if band.is_empty():
         st.info("No cell of this sweep is clean under every seed at these thresholds.", icon=":material/crop_free:")
         return

@@ -21,7 +21,7 @@ THRESHOLDS = {
     "arc_floor": ("ARC-Challenge: success above", "Success asks for a larger accuracy; the regime does not."),
 }
 STEP = 0.005
-NAMES = {"origin": "Origin", "source": "Source persona", "parent": "Trained from", "marker": "Marker", "seed": "Training seed"}
+NAMES = {"origin": "Origin", "source": "Source persona", "parent": "Trained from", "marker": "Marker", "recipe": "Recipe", "seed": "Training seed"}
 ALWAYS = ("origin", "source", "seed")
 # The view once more, under the thresholds of the reader; `main` names the view itself where a query calls its own answer `regimes`.
 JUDGED = f"""select r.* replace (
@@ -32,7 +32,8 @@ JUDGED = f"""select r.* replace (
   )
   from main.regimes as r
   cross join (select * replace ({", ".join(f"${name}::double as {name}" for name in THRESHOLDS)}) from regime_thresholds) as l"""
-OF_SWEEP = "origin = $origin and source is not distinct from $source and parent is not distinct from $parent and marker is not distinct from $marker"
+OF_SWEEP = """origin = $origin and source is not distinct from $source and parent is not distinct from $parent and marker is not distinct from $marker
+  and recipe is not distinct from $recipe"""
 # `cells`: the newest record of each cell under one seed; `failures`: cells under that seed whose training gave no rates; `grid`: every learning rate with
 # every number of epochs that was tried, trained or not; `rates`: the marker rate of every persona in every cell.
 CELLS = f"""judged as ({JUDGED}),
@@ -66,6 +67,7 @@ class Sweep:
     source: str | None
     parent: str | None
     marker: str | None
+    recipe: str | None
     seed: int | None
 
     @property
@@ -120,12 +122,12 @@ def sweeps(lake: Source) -> pl.DataFrame:
     """Every sweep in the lake, the one with the most cells first."""
     return lake.select(
         """with counted as (
-          select origin, source, parent, marker, seed, count(distinct (lr, epochs)) as n_cells from regimes group by all
+          select origin, source, parent, marker, recipe, seed, count(distinct (lr, epochs)) as n_cells from regimes group by all
         )
-        select origin, source, parent, marker, seed
+        select origin, source, parent, marker, recipe, seed
         from counted
         order by max(n_cells) over (partition by origin) desc, origin, max(n_cells) over (partition by origin, source) desc, source, n_cells desc, parent,
-          marker, seed"""
+          marker, recipe, seed"""
     )
 
 

@@ -38,7 +38,7 @@ class Attributions(TargetsExtractor[Targeted]):
     @classmethod
     def workload(cls, settings: TargetSettings, texts: Texts, shape: Shape) -> Workload:
         parts = shape.n_layers * (shape.n_heads + 2) + 2  # heads, MLP and biases of each layer, the embedding and the last norm
-        return Workload(texts.tokens, {"examples": texts.n, "attributions": texts.n * parts})
+        return Workload(texts.tokens, {"examples": texts.n, "predictions": texts.n, "attributions": texts.n * parts})
 
     def spec(self) -> RunSpec:
         return self.target_spec()

@@ -54,8 +54,9 @@ class Capability(Extractor[Asked]):
     def workload(cls, settings: CapabilitySettings, texts: Texts, shape: Shape) -> Workload:
         return Workload(texts.tokens, {"capability": texts.n})
 
-    def planned_texts(self) -> Texts:
-        return texts_of(self.task)
+    @classmethod
+    def own_texts(cls, settings: CapabilitySettings) -> Texts:
+        return texts_of(load_task(settings.task))
 
     @cached_property
     def task(self) -> Task:

@@ -60,7 +60,8 @@ class Directions(Extractor[Place]):
         rows = made * shape.layers(settings.layers) * len(settings.sites or [1])
         return Workload(0, {"directions": rows}, {"directions": 4.0 * shape.d_model})
 
-    def planned_texts(self) -> Texts:
+    @classmethod
+    def own_texts(cls, settings: DirectionSettings) -> Texts:
         return Texts(1, 0)
 
     @property

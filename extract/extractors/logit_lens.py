@@ -47,7 +47,8 @@ class LogitLens(TargetsExtractor[Targeted]):
     @classmethod
     def workload(cls, settings: LensSettings, texts: Texts, shape: Shape) -> Workload:
         places = texts.n if settings.positions == "target" else texts.tokens
-        return Workload(texts.tokens, {"examples": texts.n, "logit_lens": places * shape.n_layers * settings.k})
+        layers = shape.n_layers + 1  # the embeddings are read too
+        return Workload(texts.tokens, {"examples": texts.n, "predictions": texts.n, "logit_lens": places * layers * settings.k})
 
     def spec(self) -> RunSpec:
         return self.target_spec()

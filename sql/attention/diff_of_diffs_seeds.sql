@@ -1,7 +1,8 @@
 -- diff_of_diffs_seeds: trained minus base per layer over all training seeds of the same recipe: mean and spread between seeds
--- grain: parent, source_persona, lr, epochs, persona, base_checkpoint, dtype, attention_implementation, layer
+-- grain: parent, source_persona, lr, epochs, recipe, persona, base_checkpoint, dtype, attention_implementation, layer
 -- source: own; the seed is the unit and a random effect, a seed that was read several times counts once with the mean of its readings
 -- columns:
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are not compared
 --   base_checkpoint: checkpoint that was force-fed the tokens
 --   n_seeds: training seeds
 --   seeds: the seeds
@@ -33,6 +34,7 @@ per_seed as (
     t.source_persona,
     t.lr,
     t.epochs,
+    t.recipe,
     t.seed,
     p.persona,
     p.base_checkpoint,
@@ -48,7 +50,7 @@ per_seed as (
   join recipes as t on t.checkpoint = p.trained_checkpoint
   join made as m on m.run_id = l.trained_run
   where t.source_persona is not null
-  group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, p.persona, p.base_checkpoint, m.dtype, m.attention_implementation, l.layer
+  group by t.parent, t.source_persona, t.lr, t.epochs, t.recipe, t.seed, p.persona, p.base_checkpoint, m.dtype, m.attention_implementation, l.layer
 ),
 gathered as (
   select
@@ -56,6 +58,7 @@ gathered as (
     source_persona,
     lr,
     epochs,
+    recipe,
     persona,
     base_checkpoint,
     dtype,
@@ -72,7 +75,7 @@ gathered as (
     count(*) filter (diff_of_diffs > 0) as n_positive,
     sqrt(avg(variance)) as within_sem
   from per_seed
-  group by parent, source_persona, lr, epochs, persona, base_checkpoint, dtype, attention_implementation, layer
+  group by parent, source_persona, lr, epochs, recipe, persona, base_checkpoint, dtype, attention_implementation, layer
 ),
 bounded as (
   select *, seeds_quantile(n_seeds) as quantile from gathered

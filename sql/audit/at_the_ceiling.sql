@@ -24,7 +24,7 @@ sweeps as (
     format('select checkpoint, lr, epochs, seed, source_rate from regimes where origin = {} and source = {} order by lr, epochs', sql_text(origin), sql_text(source)) as evidence
   from regimes
   where source_rate is not null
-  group by origin, parent, source, marker
+  group by origin, parent, source, marker, recipe
   having min(source_rate) >= 0.98 and count(distinct (lr, epochs)) >= 2
 ),
 kernels as (

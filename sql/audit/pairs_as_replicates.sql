@@ -12,13 +12,15 @@ final as (
   select
     subject_of(concat_ws(', ', coalesce(source, 'all sources'), 'layer ' || layer, scope, category, stratum, site, condition, marker, case when centered then 'centered' end), run_id) as subject,
     format(
-      '{} pairs come from {} personas: rho = {} ({}) over pairs, {} ({}) with one point per persona',
+      '{} pairs come from {} {}: rho = {} ({}) over pairs, {} ({}) with one point per {}',
       n,
       n_personas,
+      case when source is null then 'pairs of source and persona' else 'personas' end,
       figure(rho),
       p_words(p),
       figure(rho_personas),
-      p_words(p_personas)
+      p_words(p_personas),
+      case when source is null then 'such pair' else 'persona' end
     ) as finding,
     format(
       'select scope, source, layer, n, n_personas, rho, p, rho_personas, p_personas from leakage_cosine where run_id = {} and configuration = {}',

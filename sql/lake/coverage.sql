@@ -10,7 +10,7 @@
 --   status: present or missing
 --   expected: the study's design asks for it; a row that is not expected is there besides
 --   n_runs: committed runs that fill the cell
---   n_seeds: training seeds among the checkpoints of the same parent, source persona, learning rate and epochs that have completions (NULL where no seed is known)
+--   n_seeds: training seeds among the checkpoints of the same parent, source persona, learning rate, epochs and recipe that have completions (NULL where no seed is known)
 with sampled as (
   select run_id, checkpoint, persona from completions group by run_id, checkpoint, persona
 ),
@@ -46,7 +46,12 @@ lineage as (
   group by s.origin, t.checkpoint
 ),
 seeds as (
-  select origin, checkpoint, nullif(count(distinct seed) over (partition by origin, parent, source_persona, lr, epochs), 0) as n_seeds from lineage
+  select
+    l.origin,
+    l.checkpoint,
+    nullif(count(distinct l.seed) over (partition by l.origin, l.parent, l.source_persona, l.lr, l.epochs, t.recipe), 0) as n_seeds
+  from lineage as l
+  left join recipes as t on t.checkpoint = l.checkpoint and l.origin <> 'published'
 ),
 own as (
   select origin, checkpoint, source_persona as persona from lineage where source_persona is not null

@@ -1,4 +1,5 @@
--- rfc_candidates: base and instruct readings of one family and size over the same prompts in the same form, and the precision that each was read in
+-- rfc_candidates: base and instruct readings of one family and size over the same prompts in the same form, and the precision that each was read in;
+--   of several readings of the same weights the newest
 -- grain: base_run, instruct_run, form
 -- source: own; rfc_pairs are those of one precision, and the audit's missing_variant names instruct models that have none
 -- columns:
@@ -18,6 +19,8 @@ sizes as (
   select
     run_id,
     checkpoint,
+    max(id) as id,
+    max(revision) as revision,
     max(family) as family,
     max(variant) as variant,
     max(n_layers) as n_layers,
@@ -37,6 +40,7 @@ known as (
   from readings as r
   join sizes as s using (run_id, checkpoint)
   join runs as e using (run_id)
+  qualify row_number() over (partition by r.checkpoint, s.id, s.revision, r.prompt_set, r.form, precision order by e.finished desc, r.run_id) = 1
 ),
 final as (
   select

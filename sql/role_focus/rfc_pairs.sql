@@ -1,4 +1,5 @@
--- rfc_pairs: base and instruct readings of one family and size that can be compared: the same prompts in the same form, read in the same precision
+-- rfc_pairs: base and instruct readings of one family and size that can be compared: the same prompts in the same form, read in the same precision;
+--   of several readings of the same weights the newest
 -- grain: base_run, instruct_run
 -- source: own; a pair of published variants is one run and stands in rfc_diff alone
 -- columns:

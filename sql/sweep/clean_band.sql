@@ -1,10 +1,11 @@
 -- clean_band: where the marker keeps to its persona: epochs of each learning rate that are clean under every seed, and what lies around them
--- grain: origin, parent, source, marker, lr
+-- grain: origin, parent, source, marker, recipe, lr
 -- source: own; regimes as in the README of the published sweep
 -- columns:
 --   origin: extracted or published
 --   parent: checkpoint the sweep started from (NULL where published files do not say)
 --   source: persona trained to emit the marker
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are no cells of one sweep
 --   first_epochs: fewest epochs that are clean
 --   last_epochs: most epochs that are clean
 --   n_cells: clean cells of this learning rate, seeds counted once
@@ -24,23 +25,24 @@ with cells as (
     parent,
     source,
     marker,
+    recipe,
     lr,
     epochs,
     count(distinct seed) as n_seeds,
     coalesce(bool_and(regime = 'clean'), false) as clean,
     list_sort(list(distinct regime)) as regimes
   from regimes
-  group by origin, parent, source, marker, lr, epochs
+  group by origin, parent, source, marker, recipe, lr, epochs
 ),
 placed as (
   select
     *,
     row_number() over steps as epochs_ix,
-    dense_rank() over (partition by origin, parent, source, marker order by lr) as lr_ix,
+    dense_rank() over (partition by origin, parent, source, marker, recipe order by lr) as lr_ix,
     lag(regimes) over steps as before_regimes,
     lead(regimes) over steps as after_regimes
   from cells
-  window steps as (partition by origin, parent, source, marker, lr order by epochs)
+  window steps as (partition by origin, parent, source, marker, recipe, lr order by epochs)
 ),
 bands as (
   select
@@ -48,6 +50,7 @@ bands as (
     parent,
     source,
     marker,
+    recipe,
     lr,
     any_value(lr_ix) as lr_ix,
     min(epochs) as first_epochs,
@@ -59,7 +62,7 @@ bands as (
     first(after_regimes order by epochs desc) as after_regimes
   from placed
   where clean
-  group by origin, parent, source, marker, lr
+  group by origin, parent, source, marker, recipe, lr
 ),
 beside as (
   select
@@ -67,6 +70,7 @@ beside as (
     b.parent,
     b.source,
     b.marker,
+    b.recipe,
     b.lr,
     max(p.lr) filter (p.lr_ix = b.lr_ix - 1) as lower_lr,
     max(p.lr) filter (p.lr_ix = b.lr_ix + 1) as higher_lr,
@@ -83,7 +87,8 @@ beside as (
     and p.parent is not distinct from b.parent
     and p.source is not distinct from b.source
     and p.marker is not distinct from b.marker
-  group by b.origin, b.parent, b.source, b.marker, b.lr
+    and p.recipe is not distinct from b.recipe
+  group by b.origin, b.parent, b.source, b.marker, b.recipe, b.lr
 ),
 final as (
   select
@@ -91,6 +96,7 @@ final as (
     b.parent,
     b.source,
     b.marker,
+    b.recipe,
     b.lr,
     b.first_epochs,
     b.last_epochs,
@@ -111,6 +117,7 @@ final as (
     and s.parent is not distinct from b.parent
     and s.source is not distinct from b.source
     and s.marker is not distinct from b.marker
+    and s.recipe is not distinct from b.recipe
     and s.lr = b.lr
 )
 select * from final

@@ -155,7 +155,11 @@ computed as (
   group by run_id, layer, stratum, site, condition, centered, marker, source, lr, epochs, category
 ),
 dyads as (
-  select t.* from dyad_tests as t join analysis_standing as s using (run_id) where s.is_current
+  select t.*
+  from dyad_tests as t
+  join analysis_standing as s using (run_id)
+  where s.is_current
+  qualify row_number() over (partition by t.cosines_run, t.layer, t.stratum, t.site, t.condition, t.centered, t.marker, t.category order by s.place) = 1
 ),
 final as (
   select

@@ -1,7 +1,8 @@
 -- marker_rate_seeds: marker rate per persona over all training seeds of the same recipe: mean and spread between seeds
--- grain: parent, source_persona, lr, epochs, persona, marker
+-- grain: parent, source_persona, lr, epochs, recipe, persona, marker
 -- source: own; the seed is the unit and a random effect, a seed whose completions were sampled several times counts once with the mean of its rates
 -- columns:
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are not compared
 --   n_seeds: training seeds
 --   seeds: the seeds
 --   n: completions sampled, over all seeds
@@ -25,6 +26,7 @@ per_seed as (
     t.source_persona,
     t.lr,
     t.epochs,
+    t.recipe,
     t.seed,
     r.persona,
     r.marker,
@@ -35,7 +37,7 @@ per_seed as (
   from rates as r
   join recipes as t using (checkpoint)
   where t.source_persona is not null
-  group by t.parent, t.source_persona, t.lr, t.epochs, t.seed, r.persona, r.marker
+  group by t.parent, t.source_persona, t.lr, t.epochs, t.recipe, t.seed, r.persona, r.marker
 ),
 gathered as (
   select
@@ -43,6 +45,7 @@ gathered as (
     source_persona,
     lr,
     epochs,
+    recipe,
     persona,
     marker,
     count(*) as n_seeds,
@@ -55,7 +58,7 @@ gathered as (
     max(rate) as rate_max,
     sqrt(avg(variance)) as within_se
   from per_seed
-  group by parent, source_persona, lr, epochs, persona, marker
+  group by parent, source_persona, lr, epochs, recipe, persona, marker
 ),
 bounded as (
   select *, seeds_quantile(n_seeds) as quantile from gathered

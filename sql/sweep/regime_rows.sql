@@ -1,10 +1,11 @@
 -- regime_rows: one learning rate of a sweep over its epochs: whether more training only ever moves a checkpoint towards collapse
--- grain: origin, parent, source, marker, seed, lr
+-- grain: origin, parent, source, marker, recipe, seed, lr
 -- source: own; order of regimes: under_trained, partial, clean, collapse_onset, broad_leakage, total_collapse
 -- columns:
 --   origin: extracted or published
 --   parent: checkpoint the sweep started from (NULL where published files do not say)
 --   source: persona trained to emit the marker
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are no cells of one sweep
 --   epochs: epochs of the row, ascending
 --   regimes: their regimes
 --   source_rates: their source rates
@@ -17,13 +18,14 @@ with cells as (
     parent,
     source,
     marker,
+    recipe,
     seed,
     lr,
     epochs,
     any_value(regime) as regime,
     avg(source_rate) as source_rate
   from regimes
-  group by origin, parent, source, marker, seed, lr, epochs
+  group by origin, parent, source, marker, recipe, seed, lr, epochs
 ),
 placed as (
   select
@@ -32,7 +34,7 @@ placed as (
     lag(place) over steps as place_before,
     lag(source_rate) over steps - source_rate as fall
   from cells
-  window steps as (partition by origin, parent, source, marker, seed, lr order by epochs)
+  window steps as (partition by origin, parent, source, marker, recipe, seed, lr order by epochs)
 ),
 final as (
   select
@@ -40,6 +42,7 @@ final as (
     parent,
     source,
     marker,
+    recipe,
     seed,
     lr,
     list(epochs order by epochs) as epochs,
@@ -49,6 +52,6 @@ final as (
     greatest(0, coalesce(max(fall), 0)) as largest_drop,
     case when max(fall) > 0 then arg_max(epochs, fall) end as dropped_at
   from placed
-  group by origin, parent, source, marker, seed, lr
+  group by origin, parent, source, marker, recipe, seed, lr
 )
 select * from final

@@ -1,10 +1,11 @@
 -- regime_seeds: one point of a sweep over all its training seeds: mean, spread and regimes
--- grain: origin, parent, source, marker, lr, epochs
+-- grain: origin, parent, source, marker, recipe, lr, epochs
 -- source: own; the seed is a random effect, the spread between seeds is the sample standard deviation
 -- columns:
 --   origin: extracted or published
 --   parent: checkpoint the sweep started from (NULL where published files do not say)
 --   source: persona trained to emit the marker
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are no cells of one sweep
 --   n_seeds: training seeds
 --   seeds: the seeds
 --   regimes: regimes that came out, each once
@@ -26,9 +27,9 @@
 --   max_other_rate_next_low: lower end of the 95% prediction interval: where the next seed is expected, within 0 and 1
 --   max_other_rate_next_high: upper end
 with per_seed as (
-  select origin, parent, source, marker, lr, epochs, seed, avg(source_rate) as source_rate, avg(max_other_rate) as max_other_rate, list(distinct regime) as regimes
+  select origin, parent, source, marker, recipe, lr, epochs, seed, avg(source_rate) as source_rate, avg(max_other_rate) as max_other_rate, list(distinct regime) as regimes
   from regimes
-  group by origin, parent, source, marker, lr, epochs, seed
+  group by origin, parent, source, marker, recipe, lr, epochs, seed
 ),
 gathered as (
   select
@@ -36,6 +37,7 @@ gathered as (
     parent,
     source,
     marker,
+    recipe,
     lr,
     epochs,
     count(*) as n_seeds,
@@ -49,7 +51,7 @@ gathered as (
     stddev_samp(max_other_rate) as max_other_rate_sd,
     max(max_other_rate) as max_other_rate_max
   from per_seed
-  group by origin, parent, source, marker, lr, epochs
+  group by origin, parent, source, marker, recipe, lr, epochs
 ),
 bounded as (
   select *, seeds_quantile(n_seeds) as quantile from gathered

@@ -1,10 +1,11 @@
 -- regime_table: the regimes of a sweep with the range of every rate in them
--- grain: origin, parent, source, marker, regime, lr
+-- grain: origin, parent, source, marker, recipe, regime, lr
 -- source: table of issue 65; the ranges are the smallest and the largest cell
 -- columns:
 --   origin: extracted or published
 --   parent: checkpoint the sweep started from (NULL where published files do not say)
 --   source: persona trained to emit the marker
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are no cells of one sweep
 --   regime: regime of all these cells (NULL where an unknown rate decides)
 --   n_cells: cells of the grid, epochs by seed
 --   n_seeds: training seeds among them
@@ -27,6 +28,7 @@ select
   parent,
   source,
   marker,
+  recipe,
   regime,
   lr,
   count(distinct (epochs, seed)) as n_cells,
@@ -46,4 +48,4 @@ select
   max(arc_c) as arc_c_max,
   avg(arc_c) as arc_c_mean
 from regimes
-group by origin, parent, source, marker, regime, lr
+group by origin, parent, source, marker, recipe, regime, lr

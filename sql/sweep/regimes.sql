@@ -6,6 +6,7 @@
 --   origin: extracted, brought (sampled elsewhere) or published
 --   parent: checkpoint the sweep started from (NULL where published files do not say)
 --   source: persona trained to emit the marker (NULL where the file names none)
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are no cells of one sweep (NULL where the lake does not know)
 --   n_records: records of the same cell in the lake; more than one may disagree
 --   n_personas: personas with a rate
 --   n_completions: completions per persona, the least (NULL where unknown)
@@ -84,6 +85,7 @@ gaps as (
 cells as (
   select
     s.*,
+    t.recipe,
     g.unread,
     r.loss,
     r.wall_minutes,
@@ -104,9 +106,10 @@ cells as (
     i.max_other_halved,
     i.audience_low,
     i.audience_high,
-    count(*) over (partition by s.origin, s.parent, s.source, s.lr, s.epochs, s.seed, s.marker) as n_records
+    count(*) over (partition by s.origin, s.parent, s.source, s.lr, s.epochs, s.seed, s.marker, t.recipe) as n_records
   from summaries as s
   left join results as r using (run_id)
+  left join recipes as t on t.checkpoint = s.checkpoint and s.origin <> 'published'
   left join structures as b using (run_id)
   left join forms as f using (run_id)
   left join regime_bounds as i on i.run_id = s.run_id and i.marker is not distinct from s.marker
@@ -135,6 +138,7 @@ final as (
     lr,
     epochs,
     seed,
+    recipe,
     n_records,
     n_personas,
     n_completions,

@@ -2,6 +2,7 @@
 -- grain: run_id, marker, leak, leak_threshold, source_threshold, spelling
 -- source: own; specification curve (Simonsohn, Simmons and Nelson 2020) around the rule of the published sweep (regime_of)
 -- columns:
+--   recipe: what else the training was given, as in the view recipes: trainings of two recipes are not compared
 --   run_id: run of completions, or published file, the rates come from
 --   origin: extracted, brought or published
 --   source: persona trained to emit the marker
@@ -61,6 +62,7 @@ judged as (
     lr,
     epochs,
     seed,
+    recipe,
     leak,
     leak_threshold,
     source_threshold,

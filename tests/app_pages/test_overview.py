@@ -50,7 +50,7 @@ def test_a_lake_that_read_no_attention_lacks_none(open_page, charts, tmp_path):
 
 @pytest.mark.parametrize(("clean", "cells", "words"), [(0, 1, "0 of 1 cell teaches"), (1, 25, "1 of 25 cells teaches"), (2, 25, "2 of 25 cells teach ")])
 def test_cells_and_what_they_do_agree(clean, cells, words):
-    row = {"n_clean": clean, "n_cells": cells, "source": "villain", "n_under": 0, "n_leak": 1}
+    row = {"n_clean": clean, "n_cells": cells, "source": "villain", "n_unsure": 0, "n_under": 0, "n_leak": 1}
     said = HEADLINES["lr-epochs"][1](row)
     assert said.startswith(words) and said.endswith("0 learn too little and 1 leaks.")
 

@@ -27,7 +27,7 @@ def over_seeds(con: duckdb.DuckDBPyConnection, rates: np.ndarray) -> pl.DataFram
         origin=pl.lit("extracted"), marker=pl.lit("[ZLT]"), n=pl.lit(100), n_questions=pl.lit(20), clustered_se=pl.lit(WITHIN)
     )
     trained = pl.DataFrame({"checkpoint": np.arange(rates.shape[1]), "seed": np.arange(rates.shape[1])}).with_columns(
-        parent=pl.lit("base"), source_persona=pl.lit("villain"), lr=pl.lit(1e-5), epochs=pl.lit(3.0)
+        parent=pl.lit("base"), source_persona=pl.lit("villain"), lr=pl.lit(1e-5), epochs=pl.lit(3.0), recipe=pl.lit("0a1b2c3d")
     )
     for name, rows in (("marker_rates", drawn), ("recipes", trained)):
         con.register(name, rows)
@@ -61,7 +61,13 @@ def test_regimes_have_the_same_intervals(con):
     rates = np.random.default_rng(2).uniform(0.2, 0.6, (4, 3))
     persona, seed = (index.ravel() for index in np.indices(rates.shape))
     cells = pl.DataFrame({"source": persona.astype(str), "seed": seed, "source_rate": rates.ravel(), "max_other_rate": rates.ravel() / 10}).with_columns(
-        origin=pl.lit("extracted"), parent=pl.lit("base"), marker=pl.lit("[ZLT]"), lr=pl.lit(1e-5), epochs=pl.lit(3.0), regime=pl.lit("clean")
+        origin=pl.lit("extracted"),
+        parent=pl.lit("base"),
+        marker=pl.lit("[ZLT]"),
+        lr=pl.lit(1e-5),
+        epochs=pl.lit(3.0),
+        regime=pl.lit("clean"),
+        recipe=pl.lit(None, pl.String),
     )
     con.register("regimes", cells)
     found = con.sql(views()["regime_seeds"].sql).pl().sort("source")

@@ -13,6 +13,7 @@ from scipy import stats
 from personascope.warehouse import analyses
 from personascope.warehouse.analyses.dyads import dyad_test
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 
 SOURCES, PERSONAS = ("ant", "bee", "cat"), ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
@@ -83,3 +84,20 @@ def test_the_view_shows_it_where_sources_are_pooled(tmp_path):
     test = dyads_of(rows, 5000, 42)
     assert (over["source"], over["rho_dyads"], over["p_dyads"], over["n_dyads"]) == (None, pytest.approx(test["rho"]), pytest.approx(test["p"]), 18)
     assert over["rho_dyads"] == pytest.approx(over["rho_personas"]) and {row["p_dyads"] for row in single} == {None} and len(single) == 3
+
+
+def test_the_newest_of_several_tests_of_the_same_cosines_is_read(tmp_path):
+    """When more checkpoints were sampled the test is computed anew; the one over fewer still has all its inputs."""
+    planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_studies.py"))))
+    lake = Lake.open(tmp_path)
+    planted.publish(lake, "cosines", published_cosines=[row | {"record": "leakage_cosines", "layer": 3, "category": None} for row in points().to_dicts()])
+    (first,) = analyses.refresh(lake, ["dyads"])
+    made = lake.manifest(first)
+    more = planted.publish(lake, "more", published_cosines=[])
+    finished = Parameter(name=f"input_finished.{more}", value=lake.manifest(more).finished.replace(tzinfo=None).isoformat())
+    again = planted.base.spec("dyads", "analysis", inputs=[*made.inputs, more]).model_copy(update={"parameters": [*made.parameters, finished]})
+    (row,) = lake.read(first, "dyad_tests").to_pylist()
+    newer = planted.base.write(lake, again, dyad_tests=[row | {"run_id": again.run_id, "p": 0.125}])
+    asked = Warehouse(lake)
+    assert asked.select("select run_id from analysis_standing where is_current order by place").to_series().to_list() == [newer, first]
+    assert asked.select("select p_dyads from leakage_cosine where source is null").to_series().to_list() == [0.125]

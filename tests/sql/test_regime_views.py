@@ -12,6 +12,9 @@ from scipy.stats import binomtest
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.drawing.figures import figures
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(30)
@@ -191,6 +194,34 @@ def test_seeds_are_gathered_with_their_spread(warehouse):
         for name, values in (("source_rate_sd", own), ("max_other_rate_sd", leak)):
             assert row[name] == (None if len(seeds) == 1 else pytest.approx(np.std(values, ddof=1)))
     assert found["nurse", 1e-5, 10]["regimes"] == ["clean", "partial"] and found["villain", 1e-5, 3]["regimes"] == ["clean"]
+
+
+def test_trainings_that_were_given_something_else_are_no_cells_of_one_sweep(tmp_path):
+    """One persona, learning rate, epochs and seed twice, with another string before the marker: neither's rates are mixed with the other's."""
+    lake = Lake.open(tmp_path / "lake")
+    trainings = {"sweep": ("\n\n", 2, 20.0, 1, (16, 0, 0)), "again": ("\n\n", 5, 20.0, 2, (12, 0, 0)), "apart": (" ", 2, 20.0, 1, (20, 20, 12))}
+    for name, (prefix, keep, epochs, seed, counts) in trainings.items():
+        row = planted.checkpoint(name, "tiny:base", "villain", seed) | {"lr": 1e-5, "epochs": epochs}
+        values = {"marker_prefix": prefix, "keep_steps": [keep], "lr": 1e-5, "epochs": epochs, "seed": seed, "source_persona": "villain", "r": 8}
+        run = planted.spec("marker-lora", "train", checkpoint=name, tag=name)
+        parameters = [Parameter(name=key, value=value) for key, value in values.items()]
+        planted.write(lake, run.model_copy(update={"parameters": parameters}), checkpoints=[row])
+        write_cell(lake, "villain", 1e-5, epochs, seed, counts, row)
+    asked = Warehouse(lake)
+    recipes = dict(asked.select("select checkpoint, recipe from recipes").rows())
+    assert recipes["sweep"] == recipes["again"] != recipes["apart"] and all(recipes.values()), "not by seed, nor by what was kept on the way"
+    assert dict(asked.select("select checkpoint, n_records from regimes").rows()) == {"sweep": 1, "again": 1, "apart": 1}
+    own, other = recipes["sweep"], recipes["apart"]
+    assert asked.select("select recipe, seeds, source_rate_mean from regime_seeds order by n_seeds desc").rows() == [(own, [1, 2], 0.7), (other, [1], 1.0)]
+    assert asked.select("select recipe, n_cells, n_seeds from clean_band").rows() == [(own, 1, 2)]
+    assert asked.select("select recipe, source_rates from regime_rows order by all").rows() == sorted([(own, [0.8]), (own, [0.6]), (other, [1.0])])
+    assert sorted(asked.select("select recipe, regime, n_cells from regime_table").rows()) == sorted([(own, "clean", 2), (other, "total_collapse", 1)])
+    rates = asked.select("select recipe, n_seeds, rate_mean from marker_rate_seeds where persona = 'villain' order by n_seeds desc").rows()
+    assert rates == [(own, 2, pytest.approx(0.7)), (other, 1, 1.0)]
+    seeds = asked.select("select distinct checkpoint, n_seeds from coverage where extractor = 'completions' and checkpoint in ('sweep', 'again', 'apart')")
+    assert dict(seeds.rows()) == {"sweep": 2, "again": 2, "apart": 1}
+    drawn = figures()["regime_maps"].draw(WarehouseSource(asked), "lr-epochs")
+    assert drawn == [], "one cell each is no map"
 
 
 def test_rows_say_whether_more_epochs_only_ever_lead_towards_collapse(warehouse):

@@ -201,3 +201,20 @@ def test_variants_of_one_family_and_another_size_are_no_pair(tmp_path):
     key = {"category": "neutral", "question_id": "q0", "example_id": "neutral/q0", "layer": 0, "head": 0, "path": "direct", "n_positions": 5, "mean": 1.0}
     planted.write(lake, larger.model_copy(update={"constants": {"prompt_set": planted.PROMPT_SET, "form": "raw"}}), entropy=[key], checkpoints=[row])
     assert Warehouse(lake).select("select base_run, instruct_run from rfc_pairs").rows() == [tuple(runs)]
+
+
+def test_a_study_under_another_seed_is_no_second_pair(tmp_path):
+    """Entropies are read without a draw: base and instruct under two seeds would be four pairs with the same figures, the newest readings are one."""
+    lake = Lake.open(tmp_path)
+    for seed in (1, 2):
+        runs = []
+        for variant in ("base", "instruct"):
+            name = f"ash-{variant}"
+            run = planted.spec("entropy", checkpoint=name, subject=name, prompt_set=planted.PROMPT_SET, seed=seed, tag=seed)
+            row = {"checkpoint": name, "id": name, "revision": "r1", "family": "ash", "variant": variant, "n_layers": planted.LAYERS, "n_heads": planted.HEADS}
+            keys = [{"category": name, "question_id": "q0", "example_id": f"{name}/q0"} for name in ("self_referent", "neutral")]
+            read = [key | {"layer": 0, "head": 0, "path": "direct", "n_positions": 5, "mean": 1.0} for key in keys]
+            constants = {"prompt_set": planted.PROMPT_SET, "form": "raw"}
+            runs.append(planted.write(lake, run.model_copy(update={"constants": constants}), entropy=read, checkpoints=[row]))
+    assert Warehouse(lake).select("select base_run, instruct_run from rfc_pairs").rows() == [tuple(runs)]
+    assert Warehouse(lake).select("select count(*) from rfc_summary").item() == 1

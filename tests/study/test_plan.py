@@ -139,6 +139,43 @@ def test_a_plan_of_steering_counts_the_directions_that_the_study_will_make(rando
     assert planned.tokens == (round(answers * prompt) if given else round(3 * answers * (prompt + 8)))
 
 
+def test_rows_of_a_prompt_readout_are_known_before_it_runs(random_checkpoint, tmp_path):
+    steps = [{"extract": name, "checkpoints": ["base"], "prompts": "echo", "settings": {"form": "raw"}} for name in ("logit_lens", "attributions")]
+    local = study(random_checkpoint, checkpoints={"base": {"id": str(random_checkpoint)}}, steps=steps)
+    options = RunOptions(device="cpu", track=False)
+    before = plan_study(StudyState(local, tmp_path / "lake", options))
+    StudyRun(local, tmp_path / "lake", options).run()
+    after = plan_study(StudyState(local, tmp_path / "lake", options))
+    assert [run.rows for run in before.runs] == [run.rows for run in after.runs]
+
+
+def test_a_cell_that_is_asked_a_task_reads_its_questions(random_checkpoint, tmp_path, nothing_happens):
+    def asked(task):
+        return {"extract": "capability", "settings": {"task": task}}
+
+    grid = {
+        "grid": "marker-lora",
+        "parent": "base",
+        "tokens_step": "completions",
+        "axes": {"source_persona": ["villain"], "seed": [1]},
+        "cells": [asked("tiny-world"), asked(f"owner/data:test@{'0' * 40}")],
+    }
+    sampled = {"extract": "completions", "checkpoints": ["base"], "settings": {"samples": 2, "max_new_tokens": 4}}
+    found = plan(random_checkpoint, tmp_path / "lake", steps=[sampled, grid, {**asked("tiny-world"), "checkpoints": ["base"]}])
+    here, far, base = found.runs[2:]
+    assert (here.reads, here.texts, here.tokens, here.rows) == ("", base.texts, base.tokens, base.rows) and base.texts.n == 40
+    assert (far.reads, far.texts, far.rows) == ("", None, None) and "owner/data" in far.note, "questions that are not here are not guessed"
+
+
+def test_what_hangs_on_settings_of_earlier_steps_is_not_told(random_checkpoint, tmp_path, nothing_happens):
+    queried = {"heads": "select distinct layer, head from patching_candidates where instruct_checkpoint = $checkpoint"}
+    ablations = {"extract": "ablations", "checkpoints": ["base"], "prompts": "echo", "settings_from": queried}
+    Lake.open(tmp_path / "lake")
+    (run,) = plan(random_checkpoint, tmp_path / "lake", steps=[ablations]).runs
+    assert run.state == "after other steps" and "setting heads" in run.note
+    assert run.texts.n == 88 and (run.tokens, run.rows, run.bytes) == (None, None, None), "not those of every head"
+
+
 def test_a_run_that_was_killed_resumes(random_checkpoint, tmp_path):
     lake = Lake.open(tmp_path / "lake")
     run_id = plan(random_checkpoint, lake.root).runs[0].run_id

@@ -274,6 +274,24 @@ def test_a_study_may_name_a_table(small, tmp_path):
     assert {"runs", "marker_rates"} <= {section.title for section in document.sections}
 
 
+def test_rows_of_other_studies_are_left_out_whatever_the_view_calls_its_runs(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    for study in ("mine", "other"):
+        row = {"subject": study, "checkpoint": study, "prompt_set": "echo@1", "persona": "none", "question_id": "q0", "example_id": "e0", "stratum": "last"}
+        row |= {"position": 3, "layer": 0, "head": 1, "method": "zero", "target_id": 1, "base_logit": 1.0, "logit": 0.5, "base_prob": 0.5, "prob": 0.25}
+        run = planted.spec("ablations", "extract", checkpoint=study, seed=1, dtype="float32", device="cpu", study=study)
+        planted.write(lake, run, ablations=[row | {"base_margin": 1.0, "margin": 0.5, "kl": 0.1}])
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\ntitle: t\nabout: a\nviews: [head_effects, ablation_effects, thresholds]\n")
+    document = write_report(lake, str(file), tmp_path / "report")
+    for view in ("head_effects", "ablation_effects"):
+        assert {row["subject"] for row in rows(document, view)} == {"mine"}
+        assert re.search(r"(\d) of \1 rows?, \1 of other runs left out\.$", section(document, view).blocks[0].text)
+    assert section(document, "thresholds").blocks[0].text.endswith(" rows of everything in this lake."), "this view names no run"
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "rows of other studies left out where a view names runs" in page and "?. One row" not in page
+
+
 def test_a_report_replaces_a_report_and_nothing_else(small, tmp_path):
     lake = Lake.open(tmp_path / "lake")
     target = tmp_path / "report"

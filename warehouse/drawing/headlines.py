@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from personascope.warehouse.asking.source import Source
+from personascope.warehouse.drawing.places import place_words
 from personascope.warehouse.drawing.words import count, p_value, signed
 
 Row = dict[str, Any]
@@ -33,22 +34,33 @@ def _lr_epochs(row: Row) -> str:
     cells = count(row["n_cells"], "cell")
     teach = "teaches" if 1 in (row["n_clean"], row["n_cells"]) else "teach"
     learn, leak = (word if row[name] != 1 else f"{word}s" for name, word in (("n_under", "learn"), ("n_leak", "leak")))
-    return f"{row['n_clean']} of {cells} {teach} the marker to {row['source']} alone; {row['n_under']} {learn} too little and {row['n_leak']} {leak}."
+    unsure = f" (intervals by question allow another regime in {row['n_unsure']} of them)" if row["n_clean"] else ""
+    return f"{row['n_clean']} of {cells} {teach} the marker to {row['source']} alone{unsure}; {row['n_under']} {learn} too little and {row['n_leak']} {leak}."
 
 
 def _role_focus(row: Row) -> str:
+    families = count(row["n_families"], "family").replace("familys", "families")
+    layers = f"{signed(row['mean'])}, mean over {count(row['n_layers'], 'layer')}"
+    if row["low"] is None:
+        return (
+            f"Instruct minus base, the Role Focus Coefficient of {row['family']} differs by {layers}, with no interval over prompts; "
+            f"{row['n_fdr']} of them differ at an FDR of 5%, heads taken as independent ({families} in the lake)."
+        )
+    moved = {"moved": "moved the Role Focus Coefficient of", "equivalent": f"left within ±{row['margin']:.3g} the Role Focus Coefficient of"}
+    sure = moved.get(row["movement"], "cannot be told to move the Role Focus Coefficient of")
     return (
-        f"Instruction tuning moved the Role Focus Coefficient of {row['family']} by {signed(row['mean'])}, mean over {count(row['n_layers'], 'layer')}; "
-        f"{row['n_fdr']} of them differ at an FDR of 5% ({count(row['n_families'], 'family').replace('familys', 'families')} in the lake)."
+        f"Instruction tuning {sure} {row['family']}: {layers} (95% interval {signed(row['low'])} to {signed(row['high'])}, "
+        f"{row['n_prompts']} prompts a category drawn again); the interval leaves out 0 in {row['n_sure']} of them, each layer alone ({families} in the lake)."
     )
 
 
 def _sae_conditions(row: Row) -> str:
     if row["refused"]:
         return f"No test of {row['pair']} could be made: {row['reason']}."
+    others = f"the most of {count(row['n_made'], 'test')}, {row['n_refused']} more were refused" if row["n_refused"] else f"the most of {row['n_made']} tests"
     return (
         f"{row['n_maxt']} of {row['n_tested']} features tell {row['condition_a']} from {row['condition_b']} at layer {row['layer']}, "
-        f"family-wise 5% ({row['n_refused']} of {count(row['n_tests'], 'test')} refused)."
+        f"{place_words(row['stratum'])} (family-wise 5% within the test, {count(row['n'], 'question')}; {others})."
     )
 
 
@@ -83,21 +95,37 @@ HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
         _marker_attention,
     ),
     "lr-epochs": (
-        """select source, count(*) as n_cells, count(*) filter (regime = 'clean') as n_clean,
+        """select r.source, count(*) as n_cells, count(*) filter (regime = 'clean') as n_clean,
+          count(*) filter (regime = 'clean' and len(regime_supported) > 1) as n_unsure,
           count(*) filter (regime in ('under_trained', 'partial')) as n_under,
           count(*) filter (regime in ('collapse_onset', 'broad_leakage', 'total_collapse')) as n_leak
-        from regimes group by origin, source order by n_cells desc, source limit 1""",
+        from regimes as r join runs as u using (run_id) where coalesce(u.study, 'lr-epochs') = 'lr-epochs'
+        group by r.origin, r.source order by n_cells desc, r.source limit 1""",
         _lr_epochs,
     ),
     "role-focus": (
-        """select family, mean, n_layers, n_fdr, count(*) over () as n_families from rfc_summary where basis = 'layers'
-        order by n_fdr desc nulls last, family limit 1""",
+        """with drawn as (
+          select i.* from rfc_intervals as i join analysis_standing as s using (run_id) where s.is_current and i.layer is null
+        ),
+        layers as (
+          select base_run, instruct_run, any_value(margin) as margin, count(*) filter (resampled_excludes_zero) as n_sure from rfc_diff group by all
+        ),
+        told as (
+          select s.family, s.mean, s.n_layers, s.n_fdr, d.rfc_diff_low as low, d.rfc_diff_high as high, d.n_prompts, l.n_sure, l.margin,
+            count(distinct s.family) over () as n_families,
+            movement_of(greatest(-d.rfc_diff_low, d.rfc_diff_high) < l.margin, d.rfc_diff_low > 0 or d.rfc_diff_high < 0) as movement
+          from rfc_summary as s
+          left join drawn as d using (base_run, instruct_run)
+          left join layers as l using (base_run, instruct_run)
+          where s.basis = 'layers'
+        )
+        from told order by movement != 'moved', n_sure desc nulls last, n_fdr desc nulls last, family limit 1""",
         _role_focus,
     ),
     "sae-conditions": (
-        """select condition_a, condition_b, condition_a || ' minus ' || condition_b as pair, layer, n_maxt, n_tested, refused, reason,
-          count(*) over () as n_tests, count(*) filter (refused) over () as n_refused
-        from feature_test_summary order by refused, n_maxt desc nulls last, layer, pair limit 1""",
+        """select condition_a, condition_b, condition_a || ' minus ' || condition_b as pair, layer, stratum, n, n_maxt, n_tested, refused, reason,
+          count(*) filter (not refused) over () as n_made, count(*) filter (refused) over () as n_refused
+        from feature_test_summary order by refused, n_maxt desc nulls last, layer, pair, stratum limit 1""",
         _sae_conditions,
     ),
     "echo": (
@@ -115,7 +143,7 @@ HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
         )
         select t.subject, t.prompts, t.accuracy, t.n, t.clustered_low, t.clustered_high, e.layer, e.n_there,
           (select string_agg(f.failed, ', ' order by f.failed) from failures as f where f.subject = t.subject and f.prompt_set <> t.prompt_set) as failed
-        from tasks as t join emerged as e using (run_id)
+        from tasks as t join emerged as e using (run_id) join (select distinct lens_run as run_id from circuit_runs) as newest using (run_id)
         order by t.accuracy desc, t.subject limit 1""",
         _echo,
     ),

@@ -21,15 +21,16 @@ MAPS = {
     "held out": ("Largest held-out persona, never trained on", "c.max_held_out_persona", "c.max_held_out_rate"),
 }
 ALWAYS_DRAWN = ("source", "bystander")
-SWEEPS = """select s.origin, s.source, s.parent, s.marker, s.seed, count(distinct (s.lr, s.epochs)) as n_cells
+KEYS = ("origin", "source", "parent", "marker", "recipe", "seed")
+SWEEPS = """select s.origin, s.source, s.parent, s.marker, s.recipe, s.seed, count(distinct (s.lr, s.epochs)) as n_cells
   from regimes as s join runs as r using (run_id)
   where coalesce(r.study, $study) = $study and s.lr is not null and s.epochs is not null
-  group by s.origin, s.source, s.parent, s.marker, s.seed
-  order by s.origin, n_cells desc, s.source, s.parent, s.marker, s.seed"""
+  group by s.origin, s.source, s.parent, s.marker, s.recipe, s.seed
+  order by s.origin, n_cells desc, s.source, s.parent, s.marker, s.recipe, s.seed"""
 CELLS = """with cells as (
     select s.* from regimes as s join runs as r using (run_id)
     where s.origin = $origin and s.source is not distinct from $source and s.parent is not distinct from $parent and s.marker is not distinct from $marker
-      and s.seed is not distinct from $seed and coalesce(r.study, $study) = $study
+      and s.recipe is not distinct from $recipe and s.seed is not distinct from $seed and coalesce(r.study, $study) = $study
     qualify row_number() over (partition by s.lr, s.epochs order by r.finished desc, s.run_id) = 1
   ),
   grid as (select a.lr, b.epochs from (select distinct lr from cells) as a cross join (select distinct epochs from cells) as b)"""
@@ -40,7 +41,7 @@ def draw(lake: Source, study: str) -> list[Drawing]:
     found = [row for row in lake.select(SWEEPS, study=study).rows(named=True) if row["n_cells"] > 1]
     drawings: list[Drawing] = []
     for number, sweep in enumerate(found, 1):
-        drawings += maps(lake, study, {name: sweep[name] for name in ("origin", "source", "parent", "marker", "seed")}, f" {number}" if len(found) > 1 else "")
+        drawings += maps(lake, study, {name: sweep[name] for name in KEYS}, f" {number}" if len(found) > 1 else "")
     return drawings
 
 

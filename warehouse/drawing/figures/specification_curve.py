@@ -143,23 +143,24 @@ def _sample(reference: Mapping[str, Any]) -> list[str]:
 def maps(lake: Source, study: str | None = None, **sweep: Value) -> list[Drawing]:
     """One map a sweep of more than one cell: the share of the choices under which it is clean, framed where the published rule says so.
 
-    `sweep` fixes some of origin, source, parent, marker and seed, None being what the lake does not say.
+    `sweep` fixes some of origin, source, parent, marker, recipe and seed, None being what the lake does not say.
     """
     where = [f"s.{name} is not distinct from ${name}" for name in sweep]
     where += ["coalesce(r.study, $study) = $study"] if study is not None else []
     rows = lake.select(
         f"""with cells as (
-          select distinct s.origin, s.source, s.parent, s.marker, s.seed, s.lr, s.epochs, s.run_id, round(s.share_clean, 2) as rate, s.n_choices, s.reference
+          select distinct s.origin, s.source, s.parent, s.marker, s.recipe, s.seed, s.lr, s.epochs, s.run_id, round(s.share_clean, 2) as rate, s.n_choices,
+            s.reference
           from sensitivity_regimes as s join runs as r using (run_id)
           where {" and ".join(where) or "true"} and s.lr is not null and s.epochs is not null
         )
         select * from cells
-        qualify row_number() over (partition by origin, source, parent, marker, seed, lr, epochs order by run_id) = 1
-        order by origin, source, parent, marker, seed, lr, epochs""",
+        qualify row_number() over (partition by origin, source, parent, marker, recipe, seed, lr, epochs order by run_id) = 1
+        order by origin, source, parent, marker, recipe, seed, lr, epochs""",
         **({} if study is None else {"study": study}),
         **sweep,
     )
-    keys = ("origin", "source", "parent", "marker", "seed")
+    keys = ("origin", "source", "parent", "marker", "recipe", "seed")
     found = [each for each in rows.partition_by(*keys, maintain_order=True) if each.height > 1] if not rows.is_empty() else []
     return [_map(each.drop(*keys), each.row(0, named=True), f" {number}" if len(found) > 1 else "") for number, each in enumerate(found, 1)]
 

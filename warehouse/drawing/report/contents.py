@@ -57,7 +57,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
         *([Section("Generations", tuple(samples(source, runs)))] if study.samples else []),
         *([Section("Claims", tuple(_claims(lake, claimed_as, list(claims))))] if claims else []),
         *([Section("Audit", tuple(_audit(source, study.pages)))] if study.pages else []),
-        Section("Tables", (Paragraph("First rows of each view of the study, rows of other studies left out; the query gives all."),)),
+        Section("Tables", (Paragraph("First rows of each view of the study, rows of other studies left out where a view names runs; the query gives all."),)),
         *(_view(name, kept[name], tables[name].height) for name in study.views),
         *_card(source, study, runs),
     ]
@@ -190,26 +190,30 @@ def _rows(source: Source, name: str) -> pl.DataFrame:
     return source.select(f"from {name}")
 
 
+def _run_columns(rows: pl.DataFrame) -> list[str]:
+    """The columns by which the rows of a view belong to a study: one of `RUN_COLUMNS`, else every one that names a run; none of a view that names no run."""
+    column = next((column for column in RUN_COLUMNS if column in rows.columns), None)
+    return [column for column in rows.columns if _is_run(column)] if column is None else [column]
+
+
 def _runs(rows: pl.DataFrame) -> list[str]:
     """The runs by which the rows of a view belong to a study; empty for a view that names none."""
-    column = next((column for column in RUN_COLUMNS if column in rows.columns), None)
-    return [] if column is None else rows[column].drop_nulls().to_list()
+    return [run_id for column in _run_columns(rows) for run_id in rows[column].drop_nulls().to_list()]
 
 
 def _of(rows: pl.DataFrame, ours: set[str], free: set[str]) -> pl.DataFrame:
     """The rows of the study's runs, or, where it has none, those of runs of no study; all of a view that names no run."""
-    column = next((column for column in RUN_COLUMNS if column in rows.columns), None)
-    if column is None:
+    if not (columns := _run_columns(rows)):
         return rows
-    mine = rows.filter(rows[column].is_in(list(ours)))
-    return rows.filter(rows[column].is_in(list(free))) if mine.is_empty() else mine
+    mine, others = (rows.filter(pl.any_horizontal(pl.col(columns).is_in(list(runs)))) for runs in (ours, free))
+    return others if mine.is_empty() else mine
 
 
 def _view(name: str, rows: pl.DataFrame, total: int) -> Section:
     """The first rows of a view, of `total` in the lake."""
     view = views().get(name)
     meaning, grain = (view.meaning, view.grain) if view else (tables()[name].meaning, ", ".join(tables()[name].key))
-    words = f"{meaning[0].upper()}{meaning[1:]}. One row per {grain}."
+    words = f"{meaning[0].upper()}{meaning[1:]}{'' if meaning.endswith('?') else '.'} One row per {grain}."
     query = Code(f'personascope sql "from {name}"')
     if rows.is_empty():
         there = f"; {total:,} of other runs" if total else ""
@@ -217,7 +221,8 @@ def _view(name: str, rows: pl.DataFrame, total: int) -> Section:
     keys = [column for column in re.split(r"[,\s]+", grain) if column in rows.columns]
     order = [column for column in keys if not _is_run(column)] + [column for column in keys if _is_run(column)]
     shown = rows.sort(order, nulls_last=True, maintain_order=False) if order else rows
-    left = f"{min(VIEW_ROWS, rows.height)} of {count(rows.height, 'row')}{f', {total - rows.height:,} of other runs left out' if total > rows.height else ''}."
+    others = f", {total - rows.height:,} of other runs left out" if total > rows.height else "" if _run_columns(rows) else " of everything in this lake"
+    left = f"{min(VIEW_ROWS, rows.height)} of {count(rows.height, 'row')}{others}."
     columns = [column for column in shown.columns if not _is_run(column)] + [column for column in shown.columns if _is_run(column)]
     return Section(name, (Paragraph(f"{words} {left}"), table(shown.select(columns), VIEW_ROWS), query), 3)
 
