@@ -27,14 +27,10 @@ shared as (
 ),
 drawn as (
   select r.run_id, r.seed, any_value(c.id) as id, any_value(c.revision) as revision
-  from runs as r
+  from sizes
+  join runs as r using (run_id)
   join checkpoints as c on c.run_id = r.run_id and c.checkpoint = r.checkpoint
   group by r.run_id, r.seed
-),
-again as (
-  select a.run_id, b.run_id as other_run
-  from drawn as a
-  join drawn as b on b.seed = a.seed and b.id = a.id and b.revision = a.revision and a.run_id < b.run_id
 ),
 final as (
   select
@@ -49,8 +45,10 @@ final as (
   from shared as s
   join sizes as a using (run_id)
   join sizes as b on b.run_id = s.other_run
-  where (s.run_id, s.other_run) not in (from again)
-    and s.n_texts >= 5
+  left join drawn as x on x.run_id = s.run_id
+  left join drawn as y on y.run_id = s.other_run
+  where s.n_texts >= 5
     and s.n >= 0.9 * least(a.n, b.n)
+    and not coalesce(x.seed = y.seed and x.id = y.id and x.revision = y.revision, false)
 )
 select * from final
