@@ -337,6 +337,7 @@ def report(
 ) -> None:
     """Write a study's report into the lake: one HTML page that needs no network, Markdown with figures as PNG, SVG and PDF beside it."""
     from personascope.warehouse.drawing.report.folder import PAGE, TEXT, report_folder, write_report
+    from personascope.warehouse.drawing.words import count
 
     found = Lake.existing(lake)
     folder = output or report_folder(found, study)
@@ -344,7 +345,7 @@ def report(
     for words in written.missing():
         print(f"missing: {words}", file=sys.stderr)
     beside = f", {len(written.others())} more in more/" if written.others() else ""
-    print(f"the report is in {folder}: {PAGE} (everything in one file), {TEXT} and {len(written.pictures())} figures{beside}")
+    print(f"the report is in {folder}: {PAGE} (everything in one file), {TEXT} and {count(len(written.pictures()), 'figure')}{beside}")
 
 
 @app.command()

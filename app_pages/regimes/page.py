@@ -20,6 +20,7 @@ from personascope.app_pages.regimes.sweep import (
     cell_words,
     choose_limits,
     choose_sweep,
+    recipe_words,
     rule,
     sample,
     sweeps,
@@ -29,6 +30,7 @@ from personascope.app_pages.shared.bar import NOTHING_YET, Place, bar
 from personascope.app_pages.shared.choices import show_clean_choices
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, source
+from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.tables import with_values
 from personascope.warehouse.drawing.words import count, known, learning_rate
 
@@ -65,6 +67,8 @@ def main() -> None:
     place = choose_place(lake)
     with st.container(border=True):
         sweep = choose_sweep(found)
+        if words := recipe_words(lake, sweep.recipe):
+            st.caption(f"Recipe {plain(str(sweep.recipe))}, unlike others in this lake: {plain(words)}.")
         cell_place = st.container()
         judged = Judged(lake, sweep, choose_limits(lake))
         show_moved(judged)

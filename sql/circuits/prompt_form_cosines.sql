@@ -11,7 +11,7 @@
 --   is_skewed: the questions' means are so skewed that an interval is too short on one side (skewness at least 1 and beyond twice its standard error)
 --   n_same_input: pairs that read the same tokens up to this place; their cosine is 1 by construction
 --   cosine: mean over the pairs
---   cosine_low: lower end of its 95% interval, Student t, clustered by question (CR2; NULL where the questions do not differ)
+--   cosine_low: lower end of its 95% interval, Student t, clustered by question, within -1 and 1 (CR2; NULL where the questions do not differ)
 --   cosine_high: upper end
 --   lowest: smallest cosine of a pair
 --   highest: largest
@@ -101,8 +101,8 @@ bounded as (
 final as (
   select
     * exclude (sem, lowest, highest, half_width),
-    cosine - half_width as cosine_low,
-    cosine + half_width as cosine_high,
+    case when half_width is not null then greatest(-1, cosine - half_width) end as cosine_low,
+    case when half_width is not null then least(1, cosine + half_width) end as cosine_high,
     lowest,
     highest
   from bounded

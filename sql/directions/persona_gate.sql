@@ -150,7 +150,7 @@ final as (
         when persona = 'all' then ''
         else ' under ' || persona
       end,
-      case movement when 'equivalent' then 'stays' when 'moved' then case when difference > 0 then 'rises' else 'falls' end else 'cannot be told to move' end,
+      case movement when 'equivalent' then format('stays within {:.3g}', margin::double) when 'moved' then case when difference > 0 then 'rises' else 'falls' end else 'cannot be told to move' end,
       change_words(difference),
       case
         when low is null then format('no interval, {} questions', n_clusters)

@@ -8,6 +8,7 @@ from sweep_pages import MARKER, SOURCE, checkpoint_row, grid, table, texts, ways
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Kind, RunSpec
 
@@ -129,6 +130,24 @@ def test_a_cell_that_failed_is_crossed_in_the_maps_and_listed_with_its_reason(op
     assert all("failure" in [tip["field"] for tip in layer["encoding"]["tooltip"]] for layer in crossed)
     assert table(page, "kind", "reason").select("lr", "epochs", "kind", "step", "reason").rows() == [(1e-4, 1.0, "diverged", 17, "the loss is nan")]
     assert table(open_page(trained_lake, "regimes", sweep_seed="8"), "kind", "reason")["reason"].to_list() == ["of seed 8"]
+
+
+def test_sweeps_of_two_recipes_are_chosen_between_and_told_apart(open_page, charts, tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    for epochs, prefix in ((1, "\n"), (10, "\n"), (3, "--")):
+        row = checkpoint_row(1e-5, epochs, 7)
+        write_cell(lake, 1e-5, epochs, 7, (14, 0, 0))
+        settings = [Parameter(name=name, value=value) for name, value in {"marker_prefix": prefix, "r": 8, "epochs": epochs}.items()]
+        spec = RunSpec(kind="train", extractor="marker-lora", version=1, identity={"of": row["checkpoint"]}, checkpoint=row["checkpoint"], parameters=settings)
+        writer = lake.start(spec, force=True)
+        writer.write_part("all", {"checkpoints": [row]})
+        writer.commit()
+    recipes = dict(Warehouse(lake).select("select epochs, recipe from recipes").rows())
+    page = open_page(lake.root, "regimes")
+    assert set(grid(charts(page)[SOURCE])) == {(1e-5, 1), (1e-5, 10)}
+    assert f"Recipe {recipes[1]}, unlike others in this lake" in texts(page) and "marker" in texts(page) and "-- " not in texts(page)
+    other = open_page(lake.root, "regimes", sweep_recipe=recipes[3])
+    assert set(grid(charts(other)[SOURCE])) == {(1e-5, 3)}
 
 
 def test_a_row_that_turns_back_is_named_under_the_regimes(open_page, trained_lake, sweep_lake):

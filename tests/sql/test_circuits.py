@@ -100,6 +100,9 @@ def test_accuracy_is_said_per_phrasing_with_targets_of_several_tokens(select):
 def test_phrasings_are_compared_word_by_word(select):
     columns = "form_a, form_b, n, n_clusters, n_same_input, cosine, lowest, highest"
     assert select(f"select {columns} from prompt_form_cosines where site = 'resid_post'").rows() == [("echo", "repeat", 2, 2, 0, 0.5, 0.0, 1.0)]
+    ends = select("select cosine_low, cosine_high from prompt_form_cosines where site = 'resid_post'").row(0)
+    assert ends == (-1, 1), "an interval of two words is wider than what a cosine can be"
+    assert select("select min(target_prob_low) from logit_lens_layers").item() == 0, "and than a probability"
     row = select(f"select {columns}, cosine_low from prompt_form_cosines where site = 'resid_pre'").row(0)
     assert row[2:5] == (2, 2, 2) and row[5] == pytest.approx(1) and row[8] is None
 

@@ -117,7 +117,7 @@ def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whol
     assert "10 questions), its rate is 0.60 instead of 0.10" in gated["verdict"] and gated["verdict"].endswith(end)
     assert (found["closed"]["movement"], found["noisy"]["movement"]) == ("equivalent", "cannot tell") and found["closed"]["equivalence_p"] < 0.05
     assert "-0.00" not in found["closed"]["verdict"] and "+0.00" not in found["closed"]["verdict"] and "0.00" in found["closed"]["verdict"]
-    assert "stays" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
+    assert "stays within 0.1 (" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
 
 
 def test_two_runs_of_one_step_have_one_newest_verdict(tmp_path):

@@ -143,6 +143,15 @@ def test_a_report_speaks_of_its_runs_and_of_what_they_were_made_from(lake):
     assert {manifests[run_id].extractor for run_id in trainings} == {"marker-lora"}
 
 
+def test_what_an_analysis_over_the_whole_lake_read_is_not_the_study_s_own(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    mine, other = (planted.write(lake, planted.spec("completions", checkpoint=study, study=study)) for study in ("mine", "other"))
+    over_all = planted.write(lake, planted.spec("dyads", "analysis", inputs=[mine, other], study="mine"))
+    manifests = list(lake.manifests())
+    assert {each.run_id for each in runs_of("mine", [], manifests)} == {mine, other, over_all}, "the card says of what the report was made"
+    assert {each.run_id for each in runs_of("mine", [], manifests, past_analyses=False)} == {mine, over_all}
+
+
 @pytest.mark.slow
 def test_the_same_lake_gives_the_same_bytes(lake, written, tmp_path):
     _, folder = written

@@ -47,7 +47,7 @@ def contents(lake: Lake, study: StudyFile, claims: Sequence[Claim], claimed_as: 
     drawn = {run_id for found in drawings.values() for each in found for run_id in each.runs}
     runs = runs_of(study.name, drawn, manifests)
     tables = {name: _rows(source, name) for name in study.views}
-    ours = {each.run_id for each in runs}
+    ours = {each.run_id for each in runs_of(study.name, drawn, manifests, past_analyses=False)}
     free = {each.run_id for each in manifests if each.study is None}
     kept = {name: _of(rows, ours, free) for name, rows in tables.items()}
     runs = runs_of(study.name, drawn | {run_id for rows in kept.values() for run_id in _runs(rows) if run_id in free}, manifests)

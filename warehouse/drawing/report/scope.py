@@ -6,10 +6,11 @@ from personascope.warehouse.claims.checking import EXTRACTOR as CLAIMS
 from personascope.warehouse.store.manifest import Manifest
 
 
-def runs_of(study: str, drawn: Iterable[str], manifests: Iterable[Manifest]) -> list[Manifest]:
+def runs_of(study: str, drawn: Iterable[str], manifests: Iterable[Manifest], past_analyses: bool = True) -> list[Manifest]:
     """Manifests of the study, of the runs `drawn`, of all that these read (also in turn), of trainings and analyses of theirs; oldest first, by name at ties.
 
-    Checks of claims are no part of a study's making and stay out.
+    Checks of claims are no part of a study's making and stay out. An analysis may span the whole lake: with `past_analyses` what it read counts as read,
+    without it the runs are those that are the study's own.
     """
     known = {each.run_id: each for each in manifests if each.extractor != CLAIMS}
     wanted = {run_id for run_id, each in known.items() if each.study == study} | (known.keys() & set(drawn))
@@ -17,7 +18,8 @@ def runs_of(study: str, drawn: Iterable[str], manifests: Iterable[Manifest]) -> 
     wanted |= {run_id for run_id, each in known.items() if each.kind == "train" and each.study in (None, study) and each.checkpoint in models}
     waiting = list(wanted)
     while waiting:
-        found = (known.keys() & set(known[waiting.pop()].inputs)) - wanted
+        reader = known[waiting.pop()]
+        found = set() if reader.kind == "analysis" and not past_analyses else (known.keys() & set(reader.inputs)) - wanted
         wanted |= found
         waiting += found
     wanted |= {run_id for run_id, each in known.items() if each.kind == "analysis" and each.inputs and wanted >= set(each.inputs)}
