@@ -186,12 +186,13 @@ class TrainSae(Extractor[tuple[int, ...]]):
         figures = reconstruction(trained.sae, pool.part(held_out), pool.part(~held_out))
         if not all(torch.tensor(list(figures.values())).isfinite()):
             raise PersonascopeError(f"{self.name}: layer {layer} gives no finite reconstruction (lr {self.settings.lr:g}); expected a smaller lr")
-        if n_massive := int((massive := massive_tokens(pool)).sum()):
-            ordinary = reconstruction(trained.sae, pool.part(held_out & ~massive), pool.part(~held_out & ~massive))["explained_variance"]
+        if n_massive := int((massive := held_out & massive_tokens(pool)).sum()):
+            ordinary = reconstruction(trained.sae, pool.part(held_out & ~massive), pool.part(~held_out))["explained_variance"]
             self._seconds |= {f"n_massive.{layer}": n_massive, f"explained_variance_ordinary.{layer}": ordinary}
             self.job.say(
-                f"{self.name}: layer {layer}: {n_massive} of {n} tokens are more than {MASSIVE} times as long as the median one (massive activations, "
-                f"as the first of a text often has), so explained_variance is mostly theirs: {figures['explained_variance']:.3f}, and {ordinary:.3f} without them"
+                f"{self.name}: layer {layer}: {n_massive} of {int(held_out.sum())} tokens held out are more than {MASSIVE} times as long as the median one (massive "
+                f"activations, as the first of a text often has), so explained_variance is mostly theirs: "
+                f"{figures['explained_variance']:.3f}, and {ordinary:.3f} without them"
             )
         sae = Sae(**{**trained.sae.__dict__, "layer": layer, "site": self.settings.site, "figures": figures})
         first, last = trained.losses
