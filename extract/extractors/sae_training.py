@@ -190,8 +190,8 @@ class TrainSae(Extractor[tuple[int, ...]]):
             ordinary = reconstruction(trained.sae, pool.part(held_out & ~massive), pool.part(~held_out))["explained_variance"]
             self._seconds |= {f"n_massive.{layer}": n_massive, f"explained_variance_ordinary.{layer}": ordinary}
             self.job.say(
-                f"{self.name}: layer {layer}: {n_massive} of {int(held_out.sum())} tokens held out are more than {MASSIVE} times as long as the median one (massive "
-                f"activations, as the first of a text often has), so explained_variance is mostly theirs: "
+                f"{self.name}: layer {layer}: {n_massive} of {int(held_out.sum())} tokens held out are more than {MASSIVE} times as long as the median one "
+                "(massive activations, as the first of a text often has), so explained_variance is mostly theirs: "
                 f"{figures['explained_variance']:.3f}, and {ordinary:.3f} without them"
             )
         sae = Sae(**{**trained.sae.__dict__, "layer": layer, "site": self.settings.site, "figures": figures})
