@@ -154,6 +154,28 @@ def _push(arm: Arm, vector: Direction, settings: SteeringSettings, size: Lengths
     return Push(vector.layer, vector.site, vector.unit, share=arm.dose, low=low, high=high), row | {"low": low, "high": high}
 
 
+def beyond_range(arms: Sequence[Dosed], directions: Sequence[Direction], sizes: Mapping[Place, Lengths]) -> Iterator[str]:
+    """A line for every direction, no control, whose cap also moves tokens of prompts, which lie beyond the range of ordinary answers.
+
+    The first token of a text often has massive activations, far out along any direction, and later ones attend to it: a cap there does more than of answers.
+    """
+    said = set()
+    for each in arms:
+        if each.arm.mode != "cap" or each.arm.is_control or each.steer.where not in ("all", "prompt"):
+            continue
+        for push in each.steer.pushes:
+            place = push.layer, push.site
+            here = [other.id for other in directions if (other.layer, other.site) == place]
+            low, high = (float(end) for end in sizes[place].before[here.index(each.arm.direction)])
+            if (each.arm.direction, place) not in said and (low < push.low or high > push.high):
+                said.add((each.arm.direction, place))
+                yield (
+                    f"steering: cap at layer {push.layer}: tokens of prompts lie along {each.arm.direction} from {low:.4g} to {high:.4g}; the range of "
+                    f"ordinary answers is {push.low:.4g} to {push.high:.4g}, and where={each.steer.where} moves both. A cap of the first token alone "
+                    "can change every answer; where=answer caps answers alone"
+                )
+
+
 TOGETHER = ("all", "others", "task")
 """What the views of steering write in place of a persona."""
 
