@@ -259,6 +259,15 @@ def test_a_cap_that_moves_prompts_too_says_so(world):
             assert f"from {low:.4g} to {high:.4g}; the range of ordinary answers is {row[0]:.4g} to {row[1]:.4g}" in lines[0]
 
 
+@pytest.mark.parametrize(("far", "told"), [(10, 0), (0.01, 1)])
+def test_projecting_far_more_out_of_prompts_than_out_of_answers_is_said(world, monkeypatch, far, told):
+    monkeypatch.setattr("personascope.extract.extractors.steering_arms.FAR", far)
+    made = steered(world, modes=["project_out"], shares=[0.5 + far / 100], ids=["pirate-baker"], **GREEDY)
+    made.job.say = (said := []).append
+    run(made)
+    assert sum("project_out at layer 1: tokens of prompts lie along pirate-baker" in line for line in said) == told
+
+
 @pytest.mark.parametrize(
     ("half", "settings", "message"),
     [
