@@ -67,7 +67,9 @@ class FeatureSettings(PlaceSettings):
 class Features(PlacesExtractor):
     """`features`: the sparse-autoencoder features that fire at chosen places, one autoencoder a layer.
 
-    Places with the same input (the last token of a system block is the same for every question) are encoded once, so that they agree to the last bit.
+    Places with the same input (the last token of a system block is the same for every question) are encoded once, so that they agree to the last bit. Of
+    answer_mean the mean activation is encoded, a vector that no token has and autoencoders are not trained on: what fires there is not the mean of what fires
+    at the tokens.
     """
 
     name = "features"
@@ -108,6 +110,8 @@ class Features(PlacesExtractor):
         for source, sae, *_ in saes.values():
             if sae.site is None:
                 self.job.say(f"features: the files of {source.sae_id} do not say where they read; resid_post is taken")
+        if "answer_mean" in self.strata:
+            self.job.say("features: answer_mean encodes the mean activation of an answer, which is not the mean of the features that fire at its tokens")
         texts, known = self.texts()
         known["sae"] = [_sae_row(*each, self.settings.neuronpedia) for each in saes.values()]
         self._rules = {layer: rule for layer, (_, _, rule, _) in saes.items()}

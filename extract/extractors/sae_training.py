@@ -37,6 +37,7 @@ from personascope.warehouse.store.writer import Rows, RunWriter
 HELD_OUT = 10  # one token in so many is kept from training, to be reconstructed at the end
 AUXILIARY_WEIGHT = 1 / 32
 DEAD_AFTER = 40  # optimiser steps without firing
+MASSIVE = 10  # times the median length, beyond which a token is an outlier that outweighs the others in any sum of squares
 EXPANSION = 4  # features for every dimension, where their number is not typed
 
 
@@ -185,6 +186,14 @@ class TrainSae(Extractor[tuple[int, ...]]):
         figures = reconstruction(trained.sae, pool.part(held_out), pool.part(~held_out))
         if not all(torch.tensor(list(figures.values())).isfinite()):
             raise PersonascopeError(f"{self.name}: layer {layer} gives no finite reconstruction (lr {self.settings.lr:g}); expected a smaller lr")
+        if n_massive := int((massive := held_out & massive_tokens(pool)).sum()):
+            ordinary = reconstruction(trained.sae, pool.part(held_out & ~massive), pool.part(~held_out))["explained_variance"]
+            self._seconds |= {f"n_massive.{layer}": n_massive, f"explained_variance_ordinary.{layer}": ordinary}
+            self.job.say(
+                f"{self.name}: layer {layer}: {n_massive} of {int(held_out.sum())} tokens held out are more than {MASSIVE} times as long as the median one "
+                "(massive activations, as the first of a text often has), so explained_variance is mostly theirs: "
+                f"{figures['explained_variance']:.3f}, and {ordinary:.3f} without them"
+            )
         sae = Sae(**{**trained.sae.__dict__, "layer": layer, "site": self.settings.site, "figures": figures})
         first, last = trained.losses
         save_sae(folder, sae, checkpoint=self.job.checkpoint.id, checkpoint_revision=self.job.checkpoint.revision, first_loss=first, last_loss=last)
@@ -310,6 +319,12 @@ def train(activations: Pool, settings: SaeSettings, seed: int, device: str, titl
         k=settings.k,
     )
     return Trained(sae, (losses[0], losses[-1]))
+
+
+def massive_tokens(pool: Pool) -> Tensor:
+    """Which rows of a pool are longer than MASSIVE times the median one, boolean [n]. Sun et al. 2024, Massive Activations in Large Language Models."""
+    lengths = torch.cat([block.double().norm(dim=1) for block in pool.blocks()])
+    return lengths > MASSIVE * lengths.median()
 
 
 def _left_over(target: Tensor, pre: Tensor, decoder: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import polars as pl
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import request_of
 from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers, runs_of
-from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, columns_of, dosed, expect_personas, units_of
+from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, beyond_range, columns_of, dosed, expect_personas, units_of
 from personascope.extract.extractors.steering_workload import planned_workload
 from personascope.extract.instruments.answer_scores import Lengths, Place, lengths
 from personascope.extract.instruments.branching import Branching
@@ -243,7 +243,10 @@ class Steering(ReadingExtractor[Work]):
         if number > 1:
             return []
         directions = self.directions
-        arms = list(dosed(arms_of(self.settings, directions), self.settings, directions, self._sizes(writer)))
+        sizes = self._sizes(writer)
+        arms = list(dosed(arms_of(self.settings, directions), self.settings, directions, sizes))
+        for line in beyond_range(arms, directions, sizes):
+            self.job.say(line)
         return self._items(arms)
 
     def _sizes(self, writer: RunWriter) -> dict[Place, Lengths]:

@@ -154,6 +154,36 @@ def _push(arm: Arm, vector: Direction, settings: SteeringSettings, size: Lengths
     return Push(vector.layer, vector.site, vector.unit, share=arm.dose, low=low, high=high), row | {"low": low, "high": high}
 
 
+FAR = 10  # times the largest projection of an ordinary answer, beyond which a token of a prompt loses more than answers do
+
+
+def beyond_range(arms: Sequence[Dosed], directions: Sequence[Direction], sizes: Mapping[Place, Lengths]) -> Iterator[str]:
+    """A line for every direction, no control, and mode that takes far more from tokens of prompts than from ordinary answers.
+
+    The first token of a text often has massive activations, far out along any direction, and later ones attend to it: a cap there does more than of answers.
+    """
+    said = set()
+    for each in arms:
+        if each.arm.mode == "add" or each.arm.is_control or each.steer.where not in ("all", "prompt"):
+            continue
+        for push in each.steer.pushes:
+            place = push.layer, push.site
+            number = [other.id for other in directions if (other.layer, other.site) == place].index(each.arm.direction)
+            low, high = (float(end) for end in sizes[place].before[number])
+            along = sizes[place].along[number]
+            if each.arm.mode == "cap":
+                bounds, what = (push.low, push.high), f"the range of ordinary answers is {push.low:.4g} to {push.high:.4g}"
+            else:
+                reach = FAR * float(np.abs(along).max(initial=0))
+                bounds, what = (-reach, reach), f"ordinary answers from {along.min(initial=0):.4g} to {along.max(initial=0):.4g}"
+            if (each.arm.direction, each.arm.mode, place) not in said and (low < bounds[0] or high > bounds[1]):
+                said.add((each.arm.direction, each.arm.mode, place))
+                yield (
+                    f"steering: {each.arm.mode} at layer {push.layer}: tokens of prompts lie along {each.arm.direction} from {low:.4g} to {high:.4g}; {what}, "
+                    f"and where={each.steer.where} moves both. To move the first token alone can change every answer; where=answer moves answers alone"
+                )
+
+
 TOGETHER = ("all", "others", "task")
 """What the views of steering write in place of a persona."""
 

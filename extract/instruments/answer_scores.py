@@ -120,13 +120,15 @@ class Lengths:
     """Sizes of the residual stream at one place over the tokens of ordinary answers.
 
     norm: their mean length; largest: the largest number in them; distance: mean over pairs of groups of the distance of their mean vectors, None with one
-    group; along [K, n]: the projections of every token on K units, without those of groups that were left out.
+    group; along [K, n]: the projections of every token on K units, without those of groups that were left out; before [K, 2]: the least and the largest of
+    those of the tokens before the answers.
     """
 
     norm: float
     largest: float
     distance: float | None
     along: np.ndarray
+    before: np.ndarray
 
 
 @torch.inference_mode()
@@ -140,6 +142,7 @@ def lengths(
     """What the residual stream is like at each place of `units` [K, d]: over batches of (tokens, which of them belong to the answer, group)."""
     norms: dict[Place, list[Tensor]] = {place: [] for place in units}
     along: dict[Place, list[Tensor]] = {place: [] for place in units}
+    before: dict[Place, list[Tensor]] = {place: [] for place in units}
     largest = dict.fromkeys(units, 0.0)
     means: dict[Place, dict[str, list[Tensor]]] = {place: {} for place in units}
     for batch in batches:
@@ -153,6 +156,7 @@ def lengths(
                     norms[place].append(own.norm(dim=-1).cpu())
                     largest[place] = max(largest[place], float(own.abs().max()))
                     means[place].setdefault(group, []).append(own.mean(0).double().cpu())
+                    before[place].append((hidden[row, : counted.start].float() @ along_of.to(own).T).aminmax(dim=0))
                     if ranged(group):
                         along[place].append((own @ along_of.to(own).T).T.cpu())
                 return hidden
@@ -170,5 +174,8 @@ def lengths(
             largest[place],
             float(np.mean(apart)) if apart else None,
             torch.cat(along[place], dim=1).numpy() if along[place] else np.zeros((len(units[place]), 0), dtype=np.float32),
+            torch.stack([torch.stack([each.min for each in before[place]]).amin(0), torch.stack([each.max for each in before[place]]).amax(0)], dim=1)
+            .cpu()
+            .numpy(),
         )
     return found

@@ -15,7 +15,7 @@
 --   equivalence_p: p of two one-sided t tests, clustered by question, that log_prob_change lies within the margin (Schuirmann 1987)
 --   movement: equivalent (equivalence_p below 0.05: shown to lie within the margin), else moved (the interval leaves out 0; this head alone), else cannot tell
 --   logit_change: mean change of the target's logit
---   kl: mean Kullback-Leibler divergence of the changed next-token distribution from the unchanged one, nats
+--   kl: mean Kullback-Leibler divergence of the changed next-token distribution from the unchanged one: KL(unchanged ‖ changed), nats
 --   share_flipped: share of prompts whose most likely token changes
 --   n_generations: continuations compared (NULL where none were made)
 --   share_same: share of continuations that stay the same token for token

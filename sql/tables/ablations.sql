@@ -27,7 +27,7 @@ create table ablations (
   prob real, -- with it
   base_margin real, -- the target's logit minus that of the likeliest other token, without the ablation (NULL of runs that did not keep it)
   margin real, -- the same with it, the likeliest other token being that of the ablated model
-  kl real, -- Kullback-Leibler divergence of the ablated next-token distribution from the unchanged one: KL(unchanged || ablated), nats
+  kl real, -- Kullback-Leibler divergence of the ablated next-token distribution from the unchanged one: KL(unchanged ‖ ablated), nats
   base_top1_id integer, -- the most likely token without the ablation
   base_top1 varchar, -- as text
   top1_id integer, -- with it

@@ -12,7 +12,7 @@ create table feature_examples (
   question_id varchar, -- the question: the unit of replication
   example_id varchar, -- <persona>/<condition>/<question_id>, unique within the prompt set
   sample_ix integer, -- number of the repeat of one example (NULL for a place in the prompt, which all repeats share)
-  stratum varchar, -- last, last_system, marker or answer_mean, as in table activations
+  stratum varchar, -- last, last_system, marker or answer_mean (the mean activation encoded, not the mean of what its tokens fire), as in table activations
   position integer, -- absolute token index, from 0 (NULL for a mean)
   input_hash varchar, -- hash of the tokens the activation is computed from; equal inputs give equal features
   sae_id varchar, -- the sparse autoencoder (table sae)

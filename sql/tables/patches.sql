@@ -29,7 +29,7 @@ create table patches (
   logit real, -- its logit under the patch
   prob real, -- its probability under the patch
   restored real, -- share of the way to the donor: (logit - base_logit) / (donor_logit - base_logit); NULL where the two do not differ
-  kl real, -- Kullback-Leibler divergence of the patched next-token distribution from the donor's, nats
+  kl real, -- Kullback-Leibler divergence of the patched next-token distribution from the donor's: KL(donor ‖ patched), nats
   base_kl real, -- the same without the patch
   top1_id integer, -- the most likely token under the patch
   top1 varchar -- as text

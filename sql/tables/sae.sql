@@ -18,7 +18,7 @@ create table sae (
   threshold double, -- pre-activation above which a feature fires: one number, or the mean over features where each has its own (NULL under topk and relu)
   neuronpedia varchar, -- <model>/<source> under which Neuronpedia shows its features (NULL where the files name none)
   l0 double, -- mean number of features that fire per token, over the held-out tokens of its training (NULL where not trained here)
-  explained_variance double, -- 1 minus the fraction of variance unexplained on those tokens
+  explained_variance double, -- 1 minus the fraction of variance unexplained on those tokens (massive ones outweigh all others: the run's explained_variance_ordinary leaves them out)
   dead_share double, -- share of features that fire on none of the training tokens
   n_tokens bigint -- tokens it was trained on
 );

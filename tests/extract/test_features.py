@@ -210,7 +210,9 @@ def _of_layer(lake, run_id, layer):
 def test_features_of_answers_are_those_of_the_completions_run(tmp_path, random_checkpoint, models, saes):
     lake = Lake.open(tmp_path / "lake")
     tokens = written.write_completions(lake, random_checkpoint)
-    run_id = features(lake, random_checkpoint, models, saes, {"strata": ["last", "answer_mean"], "layers": [0]}, tokens_from=tokens)
+    said: list[str] = []
+    run_id = features(lake, random_checkpoint, models, saes, {"strata": ["last", "answer_mean"], "layers": [0]}, said, tokens_from=tokens)
+    assert any("encodes the mean activation of an answer, which is not the mean of the features" in line for line in said)
     places = frame(lake, run_id, "feature_examples")
     assert dict(places.group_by("stratum").len().rows()) == {"last": 6, "answer_mean": 18}
     assert places.filter(pl.col("stratum") == "answer_mean")["sample_ix"].null_count() == 0

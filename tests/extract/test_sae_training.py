@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from personascope.extract.extractors.features import Features
-from personascope.extract.extractors.sae_training import SaeSettings, TrainSae, _distinct_positions, reconstruction, train
+from personascope.extract.extractors.sae_training import SaeSettings, TrainSae, _distinct_positions, massive_tokens, reconstruction, train
 from personascope.extract.instruments.activation_pool import Pool, staged_pool
 from personascope.extract.job import Job, run
 from personascope.extract.registry import extractor, resolve_settings
@@ -68,6 +68,23 @@ def test_figures_are_those_of_a_float64_reference(found):
     assert figures["dead_share"] == pytest.approx(np.mean(~kept.any(0)))
 
 
+def test_a_massive_token_is_told_from_the_others(tmp_path, random_checkpoint, models, prompts, cache, monkeypatch):
+    activations, _ = planted(400)
+    massive = Pool.of(torch.cat([activations, 1000 * activations[:1]]))
+    assert massive_tokens(Pool.of(activations)).sum() == 0 and massive_tokens(massive).nonzero().ravel().tolist() == [400]
+
+    said: list[str] = []
+    lake = Lake.open(tmp_path / "lake")
+    request("train-sae", lake, random_checkpoint, models, SMALL | {"layers": [0]}, prompts=prompts, say=said.append)
+    assert not any("massive" in line for line in said)
+    monkeypatch.setattr("personascope.extract.extractors.sae_training.MASSIVE", 1.0)  # half of the tokens
+    run_id = request("train-sae", lake, random_checkpoint, models, SMALL | {"layers": [1]}, prompts=prompts, say=said.append)
+    (line,) = [line for line in said if "massive" in line]
+    figures = lake.manifest(run_id).summary
+    assert f"{figures['explained_variance.1']:.3f}, and {figures['explained_variance_ordinary.1']:.3f} without them" in line
+    assert f"layer 1: {figures['n_massive.1']} of " in line
+
+
 def test_dead_features_are_revived(monkeypatch):
     """Without directions of its own, the data has work for every feature; a high learning rate kills a quarter of them."""
     activations = 20 + torch.randn(3000, 32, generator=torch.Generator().manual_seed(0))
@@ -107,7 +124,7 @@ def cache(tmp_path, monkeypatch):
 def request(name, lake, folder, models, settings, **changes):
     kind: Any = {"train-sae": TrainSae, "features": Features}[name]
     resolved, _ = resolve_settings(extractor(name), {"command line": settings})
-    return run(kind(resolved, Job(lake=lake, models=models, checkpoint=resolve(folder, name="random"), say=lambda line: None, **changes)))
+    return run(kind(resolved, Job(lake=lake, models=models, checkpoint=resolve(folder, name="random"), **{"say": lambda line: None} | changes)))
 
 
 def test_what_was_trained_is_recorded_and_found_by_features(tmp_path, random_checkpoint, models, prompts, cache):

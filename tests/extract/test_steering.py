@@ -241,6 +241,33 @@ def test_capping_within_the_whole_observed_range_changes_no_answer(world):
     assert np.mean(kept) > 0.5  # the step before the answer lies outside the range now and then
 
 
+def test_a_cap_that_moves_prompts_too_says_so(world):
+    """Tokens of prompts lie beyond the range of answers; what is said of them is what the plain model has there."""
+    for where in ("all", "answer"):
+        made = steered(world, modes=["cap"], range=(0.0, 1.0), where=where, ids=["pirate-baker"], **GREEDY)
+        made.job.say = (said := []).append
+        rows = rows_of(world, run(made))
+        lines = [line for line in said if "tokens of prompts lie along pirate-baker" in line]
+        assert len(lines) == (where == "all")
+        if lines:
+            (row,) = {(row["low"], row["high"]) for row in rows.values() if row["direction"] == "pirate-baker"}
+            model, along = random_models.exact(world.folder), []
+            unit = torch.tensor(vector(10), dtype=torch.float64) / np.linalg.norm(vector(10))
+            for prompt in {tuple(each.prompt) for each in made._asked}:
+                along.append(model(torch.tensor([prompt]), output_hidden_states=True).hidden_states[2][0].detach() @ unit)
+            low, high = float(torch.cat(along).min()), float(torch.cat(along).max())
+            assert f"from {low:.4g} to {high:.4g}; the range of ordinary answers is {row[0]:.4g} to {row[1]:.4g}" in lines[0]
+
+
+@pytest.mark.parametrize(("far", "told"), [(10, 0), (0.01, 1)])
+def test_projecting_far_more_out_of_prompts_than_out_of_answers_is_said(world, monkeypatch, far, told):
+    monkeypatch.setattr("personascope.extract.extractors.steering_arms.FAR", far)
+    made = steered(world, modes=["project_out"], shares=[0.5 + far / 100], ids=["pirate-baker"], **GREEDY)
+    made.job.say = (said := []).append
+    run(made)
+    assert sum("project_out at layer 1: tokens of prompts lie along pirate-baker" in line for line in said) == told
+
+
 @pytest.mark.parametrize(
     ("half", "settings", "message"),
     [

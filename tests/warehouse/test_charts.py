@@ -5,9 +5,11 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 import vl_convert
+from PIL import Image
 
 from personascope.warehouse.drawing import charts, maps
 
@@ -32,6 +34,16 @@ def test_an_svg_says_title_sample_and_axes(figure):
     words = " ".join(root.itertext())
     for part in ("A title & more", "n = 4 generations", "share", "layer, counted from 0"):
         assert part in words
+
+
+@pytest.mark.parametrize("width", [720, 900])
+def test_no_line_of_a_saved_picture_leaves_it(figure, width):
+    title, fact = "Marker log-probability of each layer " * 5, "95% jackknife interval over questions of the mean cosine, " * 5
+    spec = figure.spec(title, [fact, "n = 4"], 200)
+    drawn = np.asarray(Image.open(io.BytesIO(charts.picture(spec, figure.rows, "png", width))).convert("L"))
+    assert bool((drawn[:150, -8:] == 255).all()), "a line is cut by the edge"
+    words = " ".join("".join(f"{each} " for each in ElementTree.fromstring(charts.picture(spec, figure.rows, "svg", width)).itertext()).split())
+    assert title.strip() in words and fact.strip() in words and "n = 4" in words
 
 
 def test_a_csv_holds_the_rows_that_are_drawn(figure):

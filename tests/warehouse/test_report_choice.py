@@ -199,6 +199,20 @@ def test_a_refused_test_is_drawn_and_says_why(tmp_path):
     refused = [each for each in found if Candidate("feature_effects", each, frozenset(), figures()["feature_effects"].SIZES).is_refused]
     assert len(found) == 2 and len(refused) == 1 and "last token of the system block" in " ".join(refused[0].facts)
     assert refused[0].facts[0].startswith("the test was refused: ") and refused[0].title.startswith("Differences that could not be tested")
+    assert "not recorded" not in " ".join(refused[0].facts), "what was not tested has no number of significant features"
+    (tested,) = [each for each in found if each is not refused[0]]
+    n_maxt, n_tested, n_published = Warehouse(lake).select("select n_maxt, n_tested, n_published from feature_test_summary where not refused").row(0)
+    said = f"{n_maxt} of {n_tested} beyond chance by the paired test (maxt_p at most 0.05), by the unpaired rule drawn here {n_published}"
+    assert said in " ".join(tested.facts)
+
+
+@pytest.mark.slow(6)
+def test_a_projection_is_drawn_with_the_range_of_random_directions(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    planted.build(lake)
+    found = figures()["feature_projections"].draw(WarehouseSource(Warehouse(lake)), "mine")
+    low, high = Warehouse(lake).select("select null_low, null_high from feature_projections where stratum = 'last' order by projection desc").row(0)
+    assert any(f"95% of them {low:+.3g} to {high:+.3g}" in " ".join(each.facts) for each in found)
 
 
 @pytest.mark.slow(2)

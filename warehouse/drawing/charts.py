@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from textwrap import wrap
 from typing import Any, Literal
 
 import altair as alt
@@ -30,6 +31,7 @@ LEVEL_LABELS = 6
 TICKS = 8  # of a measured axis, about, so that their numbers stay apart on a narrow screen
 PICK = "pick"
 MOST_STEPS = 12  # of an ordered colour that a legend lists one by one
+TITLE_WIDTH, FACT_WIDTH = 8.0, 6.4  # pixels that a character of a title and of the facts below it takes, about
 MISSING, INK = "#e3e4e8", "#31333f"
 Kind = Literal["png", "svg", "pdf"]
 ROWS = alt.NamedData("rows")
@@ -311,7 +313,22 @@ def _darkened(part: Any, name: str = "") -> Any:
 
 def picture(spec: dict[str, Any], rows: pl.DataFrame, kind: Kind, width: int = EXPORT_WIDTH) -> bytes:
     """The specification over its rows as a PNG, SVG or PDF file, `width` pixels wide; drawn when it is asked for, and kept."""
-    return _picture(json.dumps(with_rows(spec, rows.to_dicts()) | {"width": width}), kind)
+    return _picture(json.dumps(with_rows(_in_lines(spec, width), rows.to_dicts()) | {"width": width}), kind)
+
+
+def _in_lines(spec: dict[str, Any], width: int) -> dict[str, Any]:
+    """The specification with title and facts in lines that fit a picture of a fixed width, since it cuts what is longer."""
+    title = spec.get("title")
+    if not isinstance(title, dict) or spec.get("autosize", {}).get("type") != "fit-x":
+        return spec
+    lines = {
+        name: [
+            line for each in ([title[name]] if isinstance(title[name], str) else title[name]) for line in wrap(each, int(width / size), break_on_hyphens=False)
+        ]
+        for name, size in (("text", TITLE_WIDTH), ("subtitle", FACT_WIDTH))
+        if name in title
+    }
+    return spec | {"title": title | lines}
 
 
 def with_rows(spec: dict[str, Any], rows: pl.DataFrame | list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
-from personascope.warehouse.drawing.words import count, signed
+from personascope.warehouse.drawing.words import count_range, signed
 
 NEEDS = "a model steered along directions: `personascope run persona-gate`, or `personascope extract steering`"
 SHOWS = ("steering_effects",)
@@ -50,8 +50,8 @@ def response(lake: Source, run: str, direction: str, layer: int | None, mode: st
     beside = ["dose", "n", "questions", "perplexity", "capability_change", "is_broken"]
     own = rows.select(pl.lit(direction).alias("series"), pl.col("difference").alias("mean"), "low", "high", pl.col("control_p_adjusted").alias("p"), *beside)
     names, parts = [direction], [own]
-    if first["n_controls"]:
-        names.append(f"{count(first['n_controls'], 'direction')} of kind {first['control_kind']}, middle 95%")
+    if (controls := rows.filter(pl.col("n_controls") > 0)).height:
+        names.append(f"{count_range(controls['n_controls'], 'direction')} of kind {controls['control_kind'][0]}, middle 95%")
         ends = [pl.col(f"control_{name}").alias(name) for name in ("mean", "low", "high")]
         parts.append(rows.select(pl.lit(names[1]).alias("series"), *ends, pl.lit(None, pl.Float64).alias("p"), *beside))
     zero = [
@@ -67,8 +67,9 @@ def response(lake: Source, run: str, direction: str, layer: int | None, mode: st
     )
     if rows["capability_change"].null_count() < rows.height:
         health += f", right answers {signed(rows.select(pl.col('capability_change').min()).item(), 2)} at least"
+    asked = f"{count_range(rows['n'], 'answer')} of {count_range(rows['questions'], 'question')}{'' if rows['n'].n_unique() == 1 else ' a dose'}"
     facts = (
-        f"{count(first['n'], 'answer')} of {count(first['questions'], 'question')}, paired with dose 0; bands: 95% t interval by question, middle of controls",
+        f"{asked}, paired with dose 0; bands: 95% t interval by question, middle of controls",
         f"unsteered model against answers: {health}",
         "no dose breaks the model" if not broken else f"THE MODEL BREAKS at dose {', '.join(f'{dose:g}' for dose in broken)}",
     )

@@ -6,7 +6,7 @@ from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing import charts
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.places import place_or_unknown
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count, known
 
 NEEDS = "features of two conditions per prompt, or published differences: `personascope ingest published PATH`"
 SHOWS = ("feature_differences", "feature_test_summary")
@@ -22,8 +22,9 @@ def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
     only = "" if origin is None else " and d.origin = $origin"
     rows = lake.select(
         f"""select d.run_id, d.origin, d.layer, d.stratum, d.condition_a, d.condition_b, d.n_significant, d.feature, d.effect, d.difference, d.threshold,
-          d.significant, d.n_distinct, d.sae_id, d.site, d.maxt_p, d.n, d.refused, d.reason
+          d.significant, d.n_distinct, d.sae_id, d.site, d.maxt_p, d.n, d.refused, d.reason, t.n_maxt, t.n_tested
         from feature_differences as d join runs as r using (run_id)
+        left join feature_test_summary as t using (run_id, sae_id, layer, site, stratum, condition_a, condition_b)
         where coalesce(r.study, $study) = $study{only} and d.rank <= {MOST} and (d.effect is not null or d.refused)
         order by d.origin, d.layer, d.stratum, d.run_id, d.condition_a, d.condition_b, d.effect desc, d.difference desc, d.feature""",
         study=study,
@@ -36,6 +37,8 @@ def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
 def _drawing(rows: pl.DataFrame, suffix: str) -> Drawing:
     """The features of one layer, position and pair of conditions."""
     run_id, origin, layer, stratum, one, other, n_significant = rows.row(0)[:7]
+    n_maxt, n_tested = rows.select("n_maxt", "n_tested").row(0)
+    rows = rows.drop("n_maxt", "n_tested")
     distinct, reasons = rows["n_distinct"].drop_nulls(), rows["reason"].drop_nulls()
     is_refused = bool(rows["refused"].fill_null(False).any())
     value = "effect" if rows["effect"].count() else "difference"
@@ -45,10 +48,12 @@ def _drawing(rows: pl.DataFrame, suffix: str) -> Drawing:
         if value == "effect"
         else "difference of means, in units of the feature's activation"
     )
+    by_pair = f"{n_maxt} of {n_tested} beyond chance by the paired test (maxt_p at most 0.05), by the unpaired rule drawn here"
+    significant = f"{'significant in the layer:' if n_maxt is None else by_pair} {known(n_significant)}"
     facts = (
         *([f"the test was refused: {reasons[0] if len(reasons) else 'no reason recorded'}"] if is_refused else []),
-        f"{origin}; {place_or_unknown(stratum)}; the {count(rows.height, 'feature')} with the largest {value} at hand; "
-        f"significant in the layer: {n_significant if n_significant is not None else NOTHING_KNOWN}",
+        f"{origin}; {place_or_unknown(stratum)}; the {count(rows.height, 'feature')} with the largest {value} at hand"
+        + ("" if is_refused else f"; {significant}"),
         f"distinct inputs: {min(distinct) if len(distinct) else NOTHING_KNOWN}; {of_effects}",
     )
     hidden = ("run_id", "origin", "sae_id", "site", *(() if is_refused else ("refused", "reason")), *(("effect",) if value != "effect" else ()))

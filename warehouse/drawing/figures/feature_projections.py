@@ -29,8 +29,13 @@ def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
     drawings = []
     for number, each in enumerate(found, 1):
         run_id, origin, layer, stratum, one, other = each.row(0)[:6]
-        null = each["null_mean"].drop_nulls()
-        random = f"{each['n_random'][0]} random directions: mean {null[0]:+.3g}" if len(null) else "random directions: not in the lake, so no test"
+        null, low, high = each.select("null_mean", "null_low", "null_high").row(0)
+        range_of_random = "" if low is None else f", 95% of them {low:+.3g} to {high:+.3g}"
+        random = (
+            f"{each['n_random'][0]} random directions: mean {null:+.3g}{range_of_random}"
+            if null is not None
+            else "random directions: not in the lake, so no test"
+        )
         n, n_distinct, seed = each.select("n", "n_distinct", "seed").row(0)
         sample = f"{count(n, 'question')}, {count(n_distinct, 'distinct input pair')}; seed {seed}" if n else "number of prompts and seed not recorded"
         facts = (
