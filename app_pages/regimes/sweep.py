@@ -145,13 +145,7 @@ def choose_sweep(found: pl.DataFrame) -> Sweep:
 def recipe_words(lake: Source, recipe: str | None) -> str | None:
     """What a recipe was given that others of this lake were not, a setting with its value each; None where there is one recipe."""
     rows = lake.select(
-        """with given as (
-          select distinct t.recipe, p.name, p.value
-          from recipes as t
-          join runs as r on r.checkpoint = t.checkpoint and r.kind = 'train'
-          join parameters as p using (run_id)
-          where t.recipe is not null and p.name not in ('source_persona', 'lr', 'epochs', 'seed', 'keep_steps', 'gradient_checkpointing')
-        )
+        """with given as (select distinct recipe, name, value from recipes join recipe_settings using (checkpoint) where recipe is not null)
         select string_agg(name || ' ' || value, ', ' order by name) as words from given
         where recipe = $recipe and name in (select name from given group by name having count(distinct value) > 1)""",
         recipe=recipe,

@@ -6,15 +6,9 @@
 --   recipe: short hash of the other settings of its training (data, marker and what stands before it, adapter, optimiser), equal where those are (NULL: not trained in
 --     this lake)
 with given as (
-  select
-    r.checkpoint,
-    left(md5(string_agg(p.name || '=' || coalesce(p.value, ''), chr(10) order by p.name)), 8) as recipe
-  from runs as r
-  join parameters as p using (run_id)
-  where r.kind = 'train'
-    and r.extractor <> 'train-sae'
-    and p.name not in ('source_persona', 'lr', 'epochs', 'seed', 'keep_steps', 'gradient_checkpointing')
-  group by r.checkpoint, r.run_id
+  select checkpoint, left(md5(string_agg(name || '=' || coalesce(value, ''), chr(10) order by name)), 8) as recipe
+  from recipe_settings
+  group by checkpoint, run_id
 ),
 trained as (
   select checkpoint, max(recipe) as recipe from given group by checkpoint

@@ -17,6 +17,7 @@ from personascope.warehouse.asking.views import SHARED, views
 from personascope.warehouse.claims.checking import check
 from personascope.warehouse.claims.reading import Claim, SpokenOf
 from personascope.warehouse.drawing.plots import Plot, refusal
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.schema import tables
 
 pytestmark = pytest.mark.slow(75)
@@ -53,7 +54,8 @@ def warehouse(planted_lake, tmp_path_factory, request):
         lakes.bring(lake, request.getfixturevalue("lake_of_all_published"))
     villain = planted.checkpoint("villain", parent="tiny:base", source_persona="villain", seed=1)
     saw = [{"checkpoint": "villain", "persona": "villain", "role": "source", "n_rows": 9}]
-    planted.write(lake, planted.spec("marker-lora", "train", checkpoint="villain"), checkpoints=[villain], training_personas=saw)
+    training = planted.spec("marker-lora", "train", checkpoint="villain", parameters=[Parameter(name="r", value=8)])
+    planted.write(lake, training, checkpoints=[villain], training_personas=saw)
     prompts = [
         {"persona": "none", "condition": name, "question_id": "q", "example_id": f"{name}/q", "stratum": "last", "layer": 0, "site": "resid_post"}
         | {"input_hash": name, "vector": vector}
