@@ -1,7 +1,7 @@
 -- identical_under_two_seeds: two runs that should be samples of their own hold the same completions: a copied file, or a seed that nothing reads
 -- grain: subject
--- source: own; nine tenths of the answers are the same text, and at least five different ones; the same weights under the same seed draw the same answers by design,
---   however many of them, and are no finding
+-- source: own; nine tenths of the answers are the same text, and at least five different ones; the same weights under one name and seed draw the same answers by
+--   design, however many of them, and are no finding
 -- severity: error
 -- page: completions
 -- columns:
@@ -49,6 +49,6 @@ final as (
   left join drawn as y on y.run_id = s.other_run
   where s.n_texts >= 5
     and s.n >= 0.9 * least(a.n, b.n)
-    and not coalesce(x.seed = y.seed and x.id = y.id and x.revision = y.revision, false)
+    and not coalesce(a.checkpoint = b.checkpoint and x.seed = y.seed and x.id = y.id and x.revision = y.revision, false)
 )
 select * from final

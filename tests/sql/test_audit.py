@@ -202,12 +202,14 @@ def test_the_command_says_so_where_nothing_was_found(clean):
 def test_the_same_weights_under_the_same_seed_draw_the_same_answers_by_design(tmp_path):
     lake = Lake.open(tmp_path / "lake")
     row = planted.base.checkpoint("drawn", "tiny:base", "villain", 1) | {"revision": "r1"}
-    for tag, changes, seed in (("three", {}, 42), ("five", {}, 42), ("seed", {}, 43), ("weights", {"revision": "r2"}, 42)):
+    runs = (("three", {}, 42), ("five", {}, 42), ("seed", {}, 43), ("weights", {"revision": "r2"}, 42), ("name", {"checkpoint": "another"}, 42))
+    for tag, changes, seed in runs:
+        checkpoint = changes.get("checkpoint", "drawn")
         said = [{"persona": "villain", "question_id": f"q{n}", "example_id": f"villain/q{n}", "sample_ix": 0, "text": f"answer {n}"} for n in range(6)]
-        run = planted.base.spec("completions", checkpoint="drawn", subject="drawn", seed=seed, tag=tag)
+        run = planted.base.spec("completions", checkpoint=checkpoint, subject=checkpoint, seed=seed, tag=tag)
         planted.base.write(lake, run, checkpoints=[row | changes], completions=said)
     found = Warehouse(lake).select("select subject from audit where \"check\" = 'identical_under_two_seeds'")["subject"].to_list()
-    assert len(found) == 5, "of six pairs, all but the one of the same weights and seed"
+    assert len(found) == 9, "of ten pairs, all but the one of the same weights under one name and seed"
 
 
 def test_runs_of_other_models_with_other_outliers_are_no_change_with_the_layer(tmp_path):
