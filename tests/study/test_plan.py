@@ -167,6 +167,16 @@ def test_a_cell_that_is_asked_a_task_reads_its_questions(random_checkpoint, tmp_
     assert (far.reads, far.texts, far.rows) == ("", None, None) and "owner/data" in far.note, "questions that are not here are not guessed"
 
 
+def test_autoencoders_that_the_study_trains_first_are_waited_for(random_checkpoint, tmp_path, nothing_happens):
+    read = {"extract": "features", "checkpoints": ["base"], "prompts": "system-conditions", "settings": {"layers": "all", "directions": []}}
+    trained = {"extract": "train-sae", "checkpoints": ["base"], "prompts": "system-conditions"}
+    for lake in (tmp_path / "none", Lake.open(tmp_path / "empty").root):
+        found = plan(random_checkpoint, lake, steps=[trained, read])
+        assert [run.state for run in found.runs] == ["to do", "after other steps"] and "autoencoders" in found.runs[1].note and found.runs[1].rows
+        (alone,) = plan(random_checkpoint, lake, steps=[read]).runs
+        assert alone.state == "cannot work" and "holds no autoencoder trained on base" in alone.note
+
+
 def test_what_hangs_on_settings_of_earlier_steps_is_not_told(random_checkpoint, tmp_path, nothing_happens):
     queried = {"heads": "select distinct layer, head from patching_candidates where instruct_checkpoint = $checkpoint"}
     ablations = {"extract": "ablations", "checkpoints": ["base"], "prompts": "echo", "settings_from": queried}
