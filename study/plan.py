@@ -181,16 +181,16 @@ class _Planner:
             settings, parameters = resolve_step(step, self.state.options.settings, queried)
             waits = pending or self._waits_for_encoders(name, settings)
             prompts = load_prompt_set(step.prompts or self.state.study.prompts, self.lake)
+            own, missing = _own_texts(kind, settings)
             reader: Extractor[Any] | None = None
             if name in self.checkpoints and not waits and (made is None or made.committed) and (not step.donor or step.donor in self.checkpoints):
                 reader = kind(settings, self._job(step, name, prompts, made))
                 try:
                     run_id, state = self._standing(reader)
                 except NotHereError as error:
-                    run_id, state, waits = None, "to do", f"{error}"
+                    run_id, state, waits = None, "to do", missing or f"{error}"
             else:
                 run_id, state = None, "after other steps" if waits or (made and not made.committed) or self._is_made_here(name) else "to do"
-            own, missing = _own_texts(kind, settings)
             texts = own or (None if missing else made.texts if made else _of_prompts(prompts, settings))
             shape = self._shape(reader if run_id else None, name)
         except PersonascopeError as error:
@@ -359,8 +359,8 @@ def _own_texts(kind: type[Extractor[Any]], settings: Any) -> tuple[Texts | None,
     """What an extractor reads besides prompts and completions, and what has to be fetched first to know it."""
     try:
         return kind.own_texts(settings), ""
-    except NotHereError as error:
-        return None, str(error)
+    except NotHereError:
+        return None, f"the questions of task {settings.task} are downloaded first"
 
 
 def _tokens_of_any_shape(kind: type[Extractor[Any]], settings: Any, texts: Texts, directed: Directed | None) -> int | None:
