@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from personascope.ingest.prompts import PROMPT_SETS
 from personascope.ingest.tiny.world import DEFAULT_PERSONA, EVALUATION_QUESTIONS, PERSONAS, TRAINING_QUESTIONS
+from personascope.ingest.weights.absent import NotHereError
 from personascope.warehouse.documents import parse_json
 from personascope.warehouse.errors import PersonascopeError, one_line
 from personascope.warehouse.pointers import refuse_pointer
@@ -135,6 +136,4 @@ def _fetch(repo: str, config: str, split: str, revision: str | None) -> Path:
         return Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
     except Exception as error:  # the Hub client raises errors of several libraries; each says why in its first line
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise PersonascopeError(
-            f"task {repo}:{config}:{split}: {name} cannot be fetched ({reason}); a downloaded .parquet file works without the Hub"
-        ) from error
+        raise NotHereError(f"task {repo}:{config}:{split}: {name} cannot be fetched ({reason}); a downloaded .parquet file works without the Hub") from error

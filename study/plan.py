@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from personascope.extract.extractors.activations import ActivationSettings
 from personascope.extract.extractors.direction_settings import DirectionSettings, directed_of
+from personascope.extract.extractors.features import FeatureSettings
 from personascope.extract.job import Extractor, Job
 from personascope.extract.registry import extractor
 from personascope.extract.weights.on_device import Models
 from personascope.extract.workload import Directed, Shape, Texts
 from personascope.ingest.prompts import PromptSet, load_prompt_set
+from personascope.ingest.sae.source import TRAINED, TRAINER
 from personascope.ingest.training.grid import Cell
 from personascope.ingest.training.run import Training, known_divergence, recorded_checkpoint
 from personascope.ingest.weights.absent import NotHereError
@@ -119,6 +121,7 @@ class _Planner:
         self.made: dict[tuple[str, str], _Made] = {}
         self.layers: dict[str, int] = {}  # of the activations of a checkpoint
         self.directed: dict[str, Directed] = {}
+        self.encoders: set[str] = set()  # checkpoints whose autoencoders a step will train
 
     def plan(self) -> StudyPlan:
         found = StudyPlan(self.state, self.device, list(self._checkpoints()))
@@ -175,19 +178,19 @@ class _Planner:
         forced = tokens_of if isinstance(step.tokens, list) else None
         try:
             queried, pending = self._queried(step, name)
-            waits = pending
             settings, parameters = resolve_step(step, self.state.options.settings, queried)
+            waits = pending or self._waits_for_encoders(name, settings)
             prompts = load_prompt_set(step.prompts or self.state.study.prompts, self.lake)
+            own, missing = _own_texts(kind, settings)
             reader: Extractor[Any] | None = None
             if name in self.checkpoints and not waits and (made is None or made.committed) and (not step.donor or step.donor in self.checkpoints):
                 reader = kind(settings, self._job(step, name, prompts, made))
                 try:
                     run_id, state = self._standing(reader)
                 except NotHereError as error:
-                    run_id, state, waits = None, "to do", f"{error}"
+                    run_id, state, waits = None, "to do", missing or f"{error}"
             else:
                 run_id, state = None, "after other steps" if waits or (made and not made.committed) or self._is_made_here(name) else "to do"
-            own, missing = _own_texts(kind, settings)
             texts = own or (None if missing else made.texts if made else _of_prompts(prompts, settings))
             shape = self._shape(reader if run_id else None, name)
         except PersonascopeError as error:
@@ -201,6 +204,8 @@ class _Planner:
             drawn = counted or Texts(expected.rows["completions"], expected.tokens)
             drawn = replace(drawn, repeats=max(1, round(drawn.n / texts.n)), n_personas=len(getattr(settings, "personas", None) or prompts.personas))
             self.made[(label, name)] = _Made(run_id, state == "in the lake", drawn)
+        if step.extract == TRAINER and state != "in the lake":
+            self.encoders.add(name)
         if isinstance(settings, ActivationSettings) and (layers := self._n_layers(settings.layers, name)):
             self.layers[name] = layers
         if isinstance(settings, DirectionSettings) and (layers := self.layers.get(name) or self._n_layers(settings.layers, name)):
@@ -242,6 +247,10 @@ class _Planner:
         rows = {key: ask(self.lake, query, {"checkpoint": self._called(name), "seed": self.state.seed}) if self.lake else [] for key, query in queries.items()}
         waiting = [key for key, found in rows.items() if not found]
         return {key: found for key, found in rows.items() if found}, f"setting {', '.join(waiting)} comes from earlier steps" if waiting else ""
+
+    def _waits_for_encoders(self, name: str, settings: Any) -> str:
+        """That the autoencoders a step reads are trained by an earlier one of this study; empty where they are not."""
+        return "its autoencoders come from earlier steps" if isinstance(settings, FeatureSettings) and settings.sae == TRAINED and name in self.encoders else ""
 
     def _is_made_here(self, name: str) -> bool:
         return name not in self.state.sources
@@ -350,8 +359,8 @@ def _own_texts(kind: type[Extractor[Any]], settings: Any) -> tuple[Texts | None,
     """What an extractor reads besides prompts and completions, and what has to be fetched first to know it."""
     try:
         return kind.own_texts(settings), ""
-    except NotHereError as error:
-        return None, str(error)
+    except NotHereError:
+        return None, f"the questions of task {settings.task} are downloaded first"
 
 
 def _tokens_of_any_shape(kind: type[Extractor[Any]], settings: Any, texts: Texts, directed: Directed | None) -> int | None:

@@ -95,7 +95,8 @@ def read_named_features(path: Path) -> list[NamedFeature]:
 
 
 def _trained(reference: str, lake: Lake, checkpoint: Checkpoint, seed: int) -> list[Source]:
-    runs = [run for run in lake.manifests() if run.extractor == TRAINER and (run.run_id == reference or reference == TRAINED)]
+    manifests = lake.manifests() if lake.runs_folder.is_dir() else []
+    runs = [run for run in manifests if run.extractor == TRAINER and (run.run_id == reference or reference == TRAINED)]
     if reference == TRAINED:
         runs = [run for run in runs if run.identity.get("checkpoint") == [checkpoint.name, checkpoint.identity]]
     if not runs:

@@ -6,7 +6,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class NotHereError(PersonascopeError):
-    """A checkpoint that would have to be downloaded or made first, where that was not wanted."""
+    """A checkpoint, or the questions of a task, that would have to be downloaded or made first, where that was not wanted or did not work."""
 
 
 def refuse_pickles(where: str, names: list[str]) -> PersonascopeError:

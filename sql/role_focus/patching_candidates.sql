@@ -9,7 +9,7 @@
 --   rank: published order, from 1; of extracted heads the order by composite over all heads of the model
 --   is_top: among the first ten, as many as the study prints
 --   did: median over prompt pairs of (instruct minus base on self-referent) minus (instruct minus base on neutral), nats
---   log_ratio: median log ratio of instruct to base entropy on self-referent prompts
+--   log_ratio: median log ratio of instruct to base entropy on self-referent prompts, a share of the median (thresholds: patching_epsilon) added to both
 --   did_log_ratio: median of that log ratio minus the one of the paired neutral prompt; the study's README prints it as Log-Ratio
 --   consistency: larger share of prompt pairs whose difference in differences has one sign
 --   composite: sum of the three scores

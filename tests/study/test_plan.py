@@ -158,13 +158,30 @@ def test_a_cell_that_is_asked_a_task_reads_its_questions(random_checkpoint, tmp_
         "parent": "base",
         "tokens_step": "completions",
         "axes": {"source_persona": ["villain"], "seed": [1]},
-        "cells": [asked("tiny-world"), asked(f"owner/data:test@{'0' * 40}")],
+        "cells": [asked("tiny-world"), asked(f"owner/data:test:all@{'0' * 40}")],
     }
     sampled = {"extract": "completions", "checkpoints": ["base"], "settings": {"samples": 2, "max_new_tokens": 4}}
     found = plan(random_checkpoint, tmp_path / "lake", steps=[sampled, grid, {**asked("tiny-world"), "checkpoints": ["base"]}])
     here, far, base = found.runs[2:]
     assert (here.reads, here.texts, here.tokens, here.rows) == ("", base.texts, base.tokens, base.rows) and base.texts.n == 40
-    assert (far.reads, far.texts, far.rows) == ("", None, None) and "owner/data" in far.note, "questions that are not here are not guessed"
+    assert (far.reads, far.texts, far.rows, far.state) == ("", None, None, "after other steps"), "questions that are not here are not guessed"
+    assert far.note == f"the questions of task owner/data:test:all@{'0' * 40} are downloaded first"
+    steering = {"personas": ["villain"], "modes": ["add"], "doses": [1.0], "samples": 1, "task": f"owner/data:test:all@{'0' * 40}"}
+    steps = [sampled, {"extract": "capability", "checkpoints": ["base", "far"], "settings": {"task": steering["task"]}}]
+    steps += [{"extract": "steering", "checkpoints": ["far"], "tokens": "none", "settings": steering}]
+    found = plan(random_checkpoint, tmp_path / "lake", steps=steps)
+    assert [run.state for run in found.runs[1:]] == ["to do"] * 3 and not found.problems
+    assert [run.note for run in found.runs[1:]] == [far.note, far.note, ""]
+
+
+def test_autoencoders_that_the_study_trains_first_are_waited_for(random_checkpoint, tmp_path, nothing_happens):
+    read = {"extract": "features", "checkpoints": ["base"], "prompts": "system-conditions", "settings": {"layers": "all", "directions": []}}
+    trained = {"extract": "train-sae", "checkpoints": ["base"], "prompts": "system-conditions"}
+    for lake in (tmp_path / "none", Lake.open(tmp_path / "empty").root):
+        found = plan(random_checkpoint, lake, steps=[trained, read])
+        assert [run.state for run in found.runs] == ["to do", "after other steps"] and "autoencoders" in found.runs[1].note and found.runs[1].rows
+        (alone,) = plan(random_checkpoint, lake, steps=[read]).runs
+        assert alone.state == "cannot work" and "holds no autoencoder trained on base" in alone.note
 
 
 def test_what_hangs_on_settings_of_earlier_steps_is_not_told(random_checkpoint, tmp_path, nothing_happens):
