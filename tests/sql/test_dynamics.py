@@ -107,6 +107,20 @@ def test_published_dynamics_stand_beside_own_ones(world, tmp_path):
     assert drawn.facts[0].endswith("questions not recorded: no intervals") and set(drawn.rows["series"]) == {"source", "others"}
 
 
+def test_trainings_that_differ_in_more_than_the_seed_share_no_figure(tmp_path):
+    lake, given = Lake.open(tmp_path / "lake"), {"once": (1, 10.0), "again": (2, 10.0), "longer": (1, 20.0)}
+    for name, (seed, epochs) in given.items():
+        moments = [(persona, step) for persona in ("villain", "nurse") for step in (22, 44)]
+        rows = [{"checkpoint": name, "persona": persona, "step": step, "rate": step / 50, "found": step, "total": 50} for persona, step in moments]
+        made = planted.planted.checkpoint(name, "b", "villain", seed) | {"epochs": epochs}
+        planted.planted.write(lake, planted.planted.spec("published", "ingest", checkpoint=name), published_dynamics=rows, checkpoints=[made])
+    drawn = training_dynamics.over_steps(WarehouseSource(Warehouse(lake)), list(given))
+    assert sorted((set(each.figure.rows["series"]) for each in drawn), key=len) == [
+        {"source", "others"},
+        {f"{who}, seed {seed}" for who in ("source", "others") for seed in (1, 2)},
+    ]
+
+
 def test_figures_hold_what_the_view_says(world):
     warehouse = world[0]
     drawn = training_dynamics.over_steps(WarehouseSource(warehouse), ["villain"])

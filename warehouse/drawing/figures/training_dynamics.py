@@ -13,6 +13,7 @@ from personascope.warehouse.drawing.words import count, count_range
 NEEDS = "a training that kept checkpoints on its way: `personascope run persona-gate`, or `keep_steps` in a step that trains"
 SHOWS = ("dynamics",)
 SIZES = (pl.col("mean").abs().max(),)
+ALIKE = ("origin", "parent", "source_persona", "lr", "epochs", "recipe")  # of trainings that differ in the seed alone
 HEIGHT, MOST_LAYERS, NEAR = 300, 6, 0.5
 RATES = {"rate": "source", "negative": "negatives", "held_out": "held out", "others": "others"}
 PARTS = {"projection": "projection of the source's answers", "cosine": "cosine to the final direction"}
@@ -30,12 +31,15 @@ def draw(lake: Source, study: str) -> list[Drawing]:
 
 def over_steps(lake: Source, trainings: Sequence[str]) -> list[Drawing]:
     """Rates, projections and cosines over the steps of trainings, those that differ in the seed alone in one figure; what was not measured is left out."""
-    rows = lake.select("from dynamics order by training, prompt_set, marker, direction, site, layer, step")
+    rows = lake.select(
+        """select d.*, t.parent, t.epochs, t.recipe from dynamics as d left join recipes as t on t.checkpoint = d.training
+        order by training, prompt_set, marker, direction, site, layer, step"""
+    )
     rows = rows.filter(pl.col("training").is_in(list(trainings)))
     drawn: list[Drawing] = []
-    for _, recipe in rows.group_by("origin", "source_persona", "lr", "marker", "prompt_set", maintain_order=True):
+    for _, recipe in rows.group_by(*ALIKE, "marker", "prompt_set", maintain_order=True):
         drawn += [each for each in [_rates(recipe)] if each]
-    for _, recipe in rows.group_by("origin", "source_persona", "lr", "direction", "site", maintain_order=True):
+    for _, recipe in rows.group_by(*ALIKE, "direction", "site", maintain_order=True):
         drawn += [each for each in (_along(recipe, name) for name in PARTS) if each]
     return drawn
 

@@ -240,7 +240,7 @@ def _card(source: Source, study: StudyFile, runs: Sequence[Manifest]) -> list[Se
         return [
             Section(
                 "Reproducibility",
-                (Paragraph("Missing: no run of this study is in this lake. The study is run by:", missing=True), Code(_run_command(study))),
+                (Paragraph("No run of this study is in this lake.", missing=True), Paragraph("The study is run by:"), Code(_run_command(study))),
             )
         ]
     return [Section("Reproducibility", (Paragraph(words),)), *card(source, runs)]
