@@ -113,6 +113,11 @@ class Features(PlacesExtractor):
         if "answer_mean" in self.strata:
             self.job.say("features: answer_mean encodes the mean activation of an answer, which is not the mean of the features that fire at its tokens")
         texts, known = self.texts()
+        if len({text.persona for text in texts}) > 1 and all(text.condition is None for text in texts):
+            self.job.say(
+                "features: the prompts are told apart by persona and have no column condition, so the tests and views that compare conditions find nothing; "
+                "expected the system prompts to compare as conditions"
+            )
         known["sae"] = [_sae_row(*each, self.settings.neuronpedia) for each in saes.values()]
         self._rules = {layer: rule for layer, (_, _, rule, _) in saes.items()}
         self._directions = {layer: self._layer_directions(layer, sae) for layer, (_, sae, *_) in saes.items()}

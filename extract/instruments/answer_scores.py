@@ -156,7 +156,8 @@ def lengths(
                     norms[place].append(own.norm(dim=-1).cpu())
                     largest[place] = max(largest[place], float(own.abs().max()))
                     means[place].setdefault(group, []).append(own.mean(0).double().cpu())
-                    before[place].append((hidden[row, : counted.start].float() @ along_of.to(own).T).aminmax(dim=0))
+                    in_front = hidden[row, : counted.start].float() @ along_of.to(own).T
+                    before[place].append(torch.stack([in_front.amin(0), in_front.amax(0)]))
                     if ranged(group):
                         along[place].append((own @ along_of.to(own).T).T.cpu())
                 return hidden
@@ -174,8 +175,6 @@ def lengths(
             largest[place],
             float(np.mean(apart)) if apart else None,
             torch.cat(along[place], dim=1).numpy() if along[place] else np.zeros((len(units[place]), 0), dtype=np.float32),
-            torch.stack([torch.stack([each.min for each in before[place]]).amin(0), torch.stack([each.max for each in before[place]]).amax(0)], dim=1)
-            .cpu()
-            .numpy(),
+            torch.stack([torch.stack(before[place])[:, 0].amin(0), torch.stack(before[place])[:, 1].amax(0)], dim=1).cpu().numpy(),
         )
     return found

@@ -19,6 +19,9 @@ TRAINER = "train-sae"
 SUBFOLDER = "resid_post_layer_{layer}/trainer_1"
 """Where the repositories of dictionary_learning keep the autoencoder of a layer."""
 
+WEIGHTS = (".npz", ".safetensors", ".pt", ".pth", ".bin")
+"""Endings of files that hold an autoencoder's weights in some format."""
+
 PAGES = {("andyrdt/saes-qwen2.5-7b-instruct", SUBFOLDER): "qwen2.5-7b-it/{layer}-resid-post-aa"}
 """MODEL/SOURCE on Neuronpedia of the autoencoders of a repository and subfolder whose own files do not say it."""
 
@@ -118,7 +121,12 @@ def _local(reference: str, subfolder: str, layers: Sequence[int]) -> list[Source
             raise PersonascopeError(f"sae: {reference} is the folder of one autoencoder; expected setting layers to name its one layer")
         return [_described(root, layers[0], reference, root.resolve().name)]
     places = {layer: root / subfolder.format(layer=layer) for layer in layers}
-    return [_described(place, layer, reference, root.resolve().name) for layer, place in places.items() if place.is_dir() and format_of(place)]
+    found = [_described(place, layer, reference, root.resolve().name) for layer, place in places.items() if place.is_dir() and format_of(place)]
+    for place in () if found else (root, *places.values()):
+        if foreign := sorted(each.name for each in place.glob("*") if each.suffix in WEIGHTS):
+            known = "; ".join(" and ".join(names) for names in FILES.values())
+            raise PersonascopeError(f"sae: {place} holds {', '.join(foreign[:3])}, no autoencoder of a format that is read here; expected {known}")
+    return found
 
 
 def _described(folder: Path, layer: int, reference: str, name: str) -> Source:

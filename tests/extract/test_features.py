@@ -219,6 +219,17 @@ def test_features_of_answers_are_those_of_the_completions_run(tmp_path, random_c
     assert len(places.unique(["example_id", "sample_ix", "stratum", "layer"])) == 24 and lake.manifest(run_id).inputs == [tokens]
 
 
+def test_system_prompts_that_are_personas_are_said_to_be_compared_by_nothing(tmp_path, random_checkpoint, models, prompts, saes):
+    asked = {"generic_assistant": "pirate", "empty_system": "baker"}
+    few = [each.model_copy(update={"persona": asked[each.condition], "condition": None}) for each in prompts.prompts if each.condition in asked]
+    said: list[tuple[str, ...]] = [(), ()]
+    for number, chosen in enumerate((prompts, PromptSet(name="two", prompts=tuple(few)))):
+        lines: list[str] = []
+        features(Lake.open(tmp_path / f"{number}"), random_checkpoint, models, saes, {"layers": [0], "strata": ["last"]}, lines, prompts=chosen)
+        said[number] = tuple(line for line in lines if "conditions find nothing" in line)
+    assert [len(each) for each in said] == [0, 1]
+
+
 def test_the_setting_that_changes_the_rows_changes_the_run(tmp_path, random_checkpoint, models, prompts, saes):
     lake = Lake.open(tmp_path / "lake")
     runs = [

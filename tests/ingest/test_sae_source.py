@@ -35,6 +35,20 @@ def find(reference, layers, every=False, lake=None, subfolder=SUBFOLDER):
     return find_saes(str(reference), subfolder, layers, every, lake, CHECKPOINT, 42)
 
 
+@pytest.mark.parametrize("where", ["", "resid_post_layer_3/trainer_1"])
+@pytest.mark.parametrize("name", ["params.npz", "sae.safetensors"])
+def test_files_of_a_format_that_is_not_read_are_named(tmp_path, raw, where, name):
+    """As Gemma Scope and sparsify write them. Beside autoencoders that are read they are left alone."""
+    (tmp_path / "saes" / where).mkdir(parents=True)
+    (tmp_path / "saes" / where / name).write_bytes(b"")
+    with pytest.raises(
+        PersonascopeError, match=rf"holds {name}, no autoencoder of a format that is read here; expected sae\.json and sae\.safetensors; cfg\.json"
+    ):
+        find(tmp_path / "saes", [3])
+    files.dictionary_learning(tmp_path / "saes" / "resid_post_layer_7" / "trainer_1", raw, {"layer": 7})
+    assert [each.layer for each in find(tmp_path / "saes", range(12), every=True)] == [7]
+
+
 def test_a_folder_holds_one_layer_each_under_the_pattern(tmp_path, raw):
     for layer in (3, 7):
         files.dictionary_learning(tmp_path / "saes" / f"resid_post_layer_{layer}" / "trainer_1", raw, {"layer": layer})
