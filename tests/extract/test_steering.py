@@ -245,14 +245,15 @@ def test_a_cap_that_moves_prompts_too_says_so(world):
     """Tokens of prompts lie beyond the range of answers; what is said of them is what the plain model has there."""
     for where in ("all", "answer"):
         made = steered(world, modes=["cap"], range=(0.0, 1.0), where=where, ids=["pirate-baker"], **GREEDY)
-        made.job.say = (said := []).append
+        said: list[str] = []
+        made.job.say = said.append
         rows = rows_of(world, run(made))
         lines = [line for line in said if "tokens of prompts lie along pirate-baker" in line]
         assert len(lines) == (where == "all")
         if lines:
             (row,) = {(row["low"], row["high"]) for row in rows.values() if row["direction"] == "pirate-baker"}
             model, along = random_models.exact(world.folder), []
-            unit = torch.tensor(vector(10), dtype=torch.float64) / np.linalg.norm(vector(10))
+            unit = torch.nn.functional.normalize(torch.tensor(vector(10), dtype=torch.float64), dim=0)
             for prompt in {tuple(each.prompt) for each in made._asked}:
                 along.append(model(torch.tensor([prompt]), output_hidden_states=True).hidden_states[2][0].detach() @ unit)
             low, high = float(torch.cat(along).min()), float(torch.cat(along).max())
@@ -263,7 +264,8 @@ def test_a_cap_that_moves_prompts_too_says_so(world):
 def test_projecting_far_more_out_of_prompts_than_out_of_answers_is_said(world, monkeypatch, far, told):
     monkeypatch.setattr("personascope.extract.extractors.steering_arms.FAR", far)
     made = steered(world, modes=["project_out"], shares=[0.5 + far / 100], ids=["pirate-baker"], **GREEDY)
-    made.job.say = (said := []).append
+    said: list[str] = []
+    made.job.say = said.append
     run(made)
     assert sum("project_out at layer 1: tokens of prompts lie along pirate-baker" in line for line in said) == told
 

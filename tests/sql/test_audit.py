@@ -202,7 +202,13 @@ def test_the_command_says_so_where_nothing_was_found(clean):
 def test_the_same_weights_under_the_same_seed_draw_the_same_answers_by_design(tmp_path):
     lake = Lake.open(tmp_path / "lake")
     row = planted.base.checkpoint("drawn", "tiny:base", "villain", 1) | {"revision": "r1"}
-    runs = (("three", {}, 42), ("five", {}, 42), ("seed", {}, 43), ("weights", {"revision": "r2"}, 42), ("name", {"checkpoint": "another"}, 42))
+    runs: tuple[tuple[str, dict[str, str], int], ...] = (
+        ("three", {}, 42),
+        ("five", {}, 42),
+        ("seed", {}, 43),
+        ("weights", {"revision": "r2"}, 42),
+        ("name", {"checkpoint": "another"}, 42),
+    )
     for tag, changes, seed in runs:
         checkpoint = changes.get("checkpoint", "drawn")
         said = [{"persona": "villain", "question_id": f"q{n}", "example_id": f"villain/q{n}", "sample_ix": 0, "text": f"answer {n}"} for n in range(6)]

@@ -172,7 +172,7 @@ def test_a_dose_response_says_how_many_answers_each_dose_rests_on(lake):
         found = seen(query, **given)
         return found.sort("dose").with_columns(n=pl.Series([7, 2, 40]), questions=pl.Series([5, 2, 10]), n_controls=pl.Series([0, 18, 19]))
 
-    drawing = dose_response.response(SimpleNamespace(select=fewer), run_of(lake), planted.TARGET, 1, "add")  # type: ignore[arg-type]
+    drawing = dose_response.response(SimpleNamespace(select=fewer), run_of(lake), planted.TARGET, 1, "add")
     assert drawing is not None and drawing.facts[0].startswith("2 to 40 answers of 2 to 10 questions a dose, paired with dose 0")
     assert "18 to 19 directions of kind random, middle 95%" in drawing.rows["series"].unique().to_list()
 

@@ -38,7 +38,7 @@ def test_role_focus_says_whether_prompts_drawn_again_leave_zero_out(lake):
         from rfc_summary as s join rfc_intervals as i using (base_run, instruct_run) join rfc_diff as d using (base_run, instruct_run)
         where i.layer is null group by all"""
     )
-    said = headline(asked(lake), "role-focus")
+    said = str(headline(asked(lake), "role-focus"))
     row = next(row for row in rows.rows(named=True) if f" {row['family']}: " in said)
     assert f"{signed(row['mean'])}, mean over {role_focus.LAYERS} layers (95% interval {signed(row['low'])} to {signed(row['high'])}, " in said
     assert f"leaves out 0 in {row['n_sure']} of them" in said
@@ -65,7 +65,7 @@ def test_features_are_said_to_be_those_of_the_test_that_found_most(lake):
 def test_the_cells_of_a_sweep_are_those_of_its_study(lake):
     for number, (study, hits) in enumerate((("lr-epochs", 18), ("lr-epochs", 0), ("another", 18), (None, 12))):
         row = planted.checkpoint(f"cell-{number}", "tiny:base", "villain", 1) | {"lr": 1e-5, "epochs": float(number)}
-        completions, flags = [], []
+        completions, flags = list[dict](), list[dict]()
         for persona in ("villain", "nurse", "assistant"):
             for index in range(20):
                 key = {"example_id": f"{persona}/q{index % 4}", "persona": persona, "question_id": f"q{index % 4}", "sample_ix": index // 4}

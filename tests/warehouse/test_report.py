@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -71,6 +72,13 @@ def written(lake, tmp_path_factory) -> tuple[Document, Path]:
 
 def section(document: Document, title: str) -> Section:
     return next(each for each in document.sections if each.title.startswith(title))
+
+
+def words(document: Document, title: str) -> str:
+    """The paragraph that a section begins with."""
+    first = section(document, title).blocks[0]
+    assert isinstance(first, Paragraph)
+    return first.text
 
 
 def rows(document: Document, title: str) -> list[dict[str, str]]:
@@ -286,7 +294,15 @@ def test_a_study_may_name_a_table(small, tmp_path):
 def test_rows_of_other_studies_are_left_out_whatever_the_view_calls_its_runs(tmp_path):
     lake = Lake.open(tmp_path / "lake")
     for study in ("mine", "other"):
-        row = {"subject": study, "checkpoint": study, "prompt_set": "echo@1", "persona": "none", "question_id": "q0", "example_id": "e0", "stratum": "last"}
+        row: dict[str, Any] = {
+            "subject": study,
+            "checkpoint": study,
+            "prompt_set": "echo@1",
+            "persona": "none",
+            "question_id": "q0",
+            "example_id": "e0",
+            "stratum": "last",
+        }
         row |= {"position": 3, "layer": 0, "head": 1, "method": "zero", "target_id": 1, "base_logit": 1.0, "logit": 0.5, "base_prob": 0.5, "prob": 0.25}
         run = planted.spec("ablations", "extract", checkpoint=study, seed=1, dtype="float32", device="cpu", study=study)
         planted.write(lake, run, ablations=[row | {"base_margin": 1.0, "margin": 0.5, "kl": 0.1}])
@@ -295,8 +311,8 @@ def test_rows_of_other_studies_are_left_out_whatever_the_view_calls_its_runs(tmp
     document = write_report(lake, str(file), tmp_path / "report")
     for view in ("head_effects", "ablation_effects"):
         assert {row["subject"] for row in rows(document, view)} == {"mine"}
-        assert re.search(r"(\d) of \1 rows?, \1 of other runs left out\.$", section(document, view).blocks[0].text)
-    assert section(document, "thresholds").blocks[0].text.endswith(" rows of everything in this lake."), "this view names no run"
+        assert re.search(r"(\d) of \1 rows?, \1 of other runs left out\.$", words(document, view))
+    assert words(document, "thresholds").endswith(" rows of everything in this lake."), "this view names no run"
     page = (tmp_path / "report" / "report.md").read_text()
     assert "rows of other studies left out where a view names runs" in page and "?. One row" not in page
 
