@@ -41,9 +41,10 @@ def warehouse(tmp_path_factory) -> Warehouse:
     recorded, derived, unknown = trained("recorded", "r1", 1e-4), trained("derived", "r2", 2e-4), trained("unknown", "r3", 3e-4)
     saw = [("villain", "source", 9), ("baker", "negative", 5), ("Cook ", "negative", 4)]
     rows = [{"checkpoint": "recorded", "persona": persona, "role": role, "n_rows": n} for persona, role, n in saw]
-    planted.write(lake, planted.spec("marker-lora", "train", checkpoint="recorded"), checkpoints=[recorded], training_personas=rows)
     asked = [Parameter(name=name, value=value, origin="study file") for name, value in (("n_positive", 50), ("n_negative", 11))]
-    run = planted.spec("marker-lora", "train", checkpoint="derived", inputs=[data]).model_copy(update={"parameters": asked})
+    run = planted.spec("marker-lora", "train", checkpoint="recorded", parameters=asked)
+    planted.write(lake, run, checkpoints=[recorded], training_personas=rows)
+    run = planted.spec("marker-lora", "train", checkpoint="derived", inputs=[data], parameters=asked)
     planted.write(lake, run, checkpoints=[derived])
     for row in (recorded, derived, unknown):
         rates(lake, row["checkpoint"], row)
@@ -109,5 +110,7 @@ def test_figures_draw_the_roles_apart_and_say_what_they_are(warehouse):
     by_role = {drawing.title: drawing.figure.rows for drawing in maps if "trained on" in drawing.title}
     found = [rows.drop_nulls("persona").sort("lr")["persona"].to_list() for rows in by_role.values()]
     assert found == [["cook", "farmer"], ["farmer", "nurse"]]
-    kinds = [drawing.title.split(":")[0].split(",")[0] for drawing in maps]
-    assert kinds == ["Source", "Largest bystander", "Largest negative", "Largest held-out persona"]  # nobody asked the assistant
+    kinds = [(drawing.title.split(":")[0].split(",")[0], drawing.facts[0].split(", recipe ")[1]) for drawing in maps]
+    (recipe,) = warehouse.select("select recipe from recipes where checkpoint = 'recorded'").row(0)
+    of_one = [(kind, recipe) for kind in ("Source", "Largest bystander", "Largest negative", "Largest held-out persona")]  # nobody asked the assistant
+    assert kinds == [*of_one, ("Source", "not recorded"), ("Largest bystander", "not recorded")]

@@ -62,6 +62,7 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
         **sweep,
     )
     seed = NOTHING_KNOWN if sweep["seed"] is None else sweep["seed"]
+    recipe = "" if sweep["origin"] == "published" else f", recipe {sweep['recipe'] or NOTHING_KNOWN}"
     drawings = []
     for role, (title, _, _) in MAPS.items():
         rows = found.filter(role=role)
@@ -71,7 +72,7 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
             continue
         design = ", by the study's design" if "design" in set(known["n_from"]) else ""
         facts = (
-            f"{sweep['origin']}: {count(known.height, 'cell')}, source {sweep['source'] or NOTHING_KNOWN}, training seed {seed}",
+            f"{sweep['origin']}: {count(known.height, 'cell')}, source {sweep['source'] or NOTHING_KNOWN}, training seed {seed}{recipe}",
             f"a cell: {count_range(known['n'], 'completion')} of {count_range(known['n_questions'], 'question')}{design}; point estimates",
             f"95% intervals by question allow more than one regime in {known['intervals_allow'].str.contains(' or ').sum()} of {known.height}",
             *LEGEND,
