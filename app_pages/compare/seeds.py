@@ -3,32 +3,32 @@
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.compare.sides import seeds_beside
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.words import count, count_range, seed_bar
 
 HEIGHT = 300
-OF_RECIPE = """join recipes as a on a.parent is not distinct from s.parent and a.source_persona is not distinct from s.source_persona
-    and a.lr is not distinct from s.lr and a.epochs is not distinct from s.epochs and a.recipe is not distinct from s.recipe and a.checkpoint = $first
-  join recipes as b on b.parent is not distinct from a.parent and b.source_persona is not distinct from a.source_persona
-    and b.lr is not distinct from a.lr and b.epochs is not distinct from a.epochs and b.recipe is not distinct from a.recipe
-    and b.seed is distinct from a.seed and b.checkpoint = $beside"""
+OF_BOTH = "list_contains(s.checkpoints, $first) and list_contains(s.checkpoints, $beside)"
 
 
 def show_seeds(lake: Source, first: str, beside: str) -> None:
-    """The spread between seeds of the marker's rate and of what training moved; nothing for checkpoints of two recipes."""
+    """The spread between seeds of the marker's rate and of what training moved; nothing for checkpoints that differ in more than the seed."""
+    if beside not in seeds_beside(lake, first):
+        return
     rates = lake.select(
         f"""select s.persona, s.marker, s.n_seeds, s.rate_mean, s.rate_min, s.rate_max, s.low, s.high, s.n, s.n_questions
-        from marker_rate_seeds as s {OF_RECIPE}
-        where s.persona = s.source_persona order by s.marker""",
+        from marker_rate_seeds as s
+        where {OF_BOTH} and s.persona = s.source_persona order by s.marker""",
         first=first,
         beside=beside,
     )
     moved = lake.select(
         f"""select s.persona, s.base_checkpoint, s.layer, s.mean, coalesce(s.low, s.lowest) as low, coalesce(s.high, s.highest) as high,
           s.next_low, s.next_high,
-          s.n_seeds, s.n, s.n_clusters from diff_of_diffs_seeds as s {OF_RECIPE}
+          s.n_seeds, s.n, s.n_clusters from diff_of_diffs_seeds as s
+        where {OF_BOTH}
         order by s.persona, s.base_checkpoint, s.layer""",
         first=first,
         beside=beside,

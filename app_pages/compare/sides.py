@@ -51,7 +51,7 @@ def choose(lake: Source, checkpoint: str, checkpoints: Sequence[str], persona: s
     if kind == RUNS:
         return _two_runs(lake, checkpoint, persona, where)
     if kind == SEEDS:
-        seeds: dict[str, str] = dict(lake.select(OF_RECIPE, checkpoint=checkpoint).rows())
+        seeds = seeds_beside(lake, checkpoint)
         labels = {name: f"seed {seed} ({name})" for name, seed in seeds.items() if name in checkpoints}
         if not labels:
             st.info(f"No training in this lake differs from {plain(checkpoint)} in the seed alone.", icon=":material/casino:")
@@ -69,6 +69,11 @@ def choose(lake: Source, checkpoint: str, checkpoints: Sequence[str], persona: s
     same = _same_tokens(lake, checkpoint, beside)
     first, second = (Side(name, name, None, _figures(lake, name, persona, same), same) for name in (checkpoint, beside))
     return first, second
+
+
+def seeds_beside(lake: Source, checkpoint: str) -> dict[str, str]:
+    """The trainings that differ from this one in the seed alone, each with its seed in words."""
+    return dict(lake.select(OF_RECIPE, checkpoint=checkpoint).rows())
 
 
 def _same_tokens(lake: Source, first: str, second: str) -> tuple[str, ...]:

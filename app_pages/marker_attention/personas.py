@@ -60,9 +60,7 @@ def _show_difference_of_seeds(lake: Source, readout: Readout) -> None:
           s.lowest, s.highest, s.seed_sd, s.within_sem, s.n_positive as seeds_above_0, s.n_seeds,
           array_to_string(s.seeds, ', ') as seeds, s.n, s.n_clusters as questions, s.base_checkpoint
         from diff_of_diffs_seeds as s
-        join recipes as r on s.parent is not distinct from r.parent and s.lr is not distinct from r.lr and s.epochs is not distinct from r.epochs
-          and s.recipe is not distinct from r.recipe
-        where r.checkpoint = $tokens_from and s.persona = $persona and s.dtype is not distinct from $dtype
+        where list_contains(s.checkpoints, $tokens_from) and s.persona = $persona and s.dtype is not distinct from $dtype
           and s.attention_implementation is not distinct from $attention and s.n_seeds > 1
         qualify dense_rank() over (order by s.n_seeds desc, s.base_checkpoint) = 1
         order by s.layer""",
@@ -94,9 +92,7 @@ def _show_rates_of_seeds(lake: Source, readout: Readout) -> None:
           coalesce(s.high, s.rate_max) as high, s.next_low, s.next_high, s.rate_min as lowest, s.rate_max as highest, s.rate_sd as sd_between_seeds,
           s.within_se as se_of_one_seed, s.n, s.n_questions as questions, s.n_seeds, array_to_string(s.seeds, ', ') as seeds, s.marker
         from marker_rate_seeds as s
-        join recipes as r on s.parent is not distinct from r.parent and s.source_persona = r.source_persona and s.lr is not distinct from r.lr
-          and s.epochs is not distinct from r.epochs and s.recipe is not distinct from r.recipe
-        where r.checkpoint = $tokens_from and s.n_seeds > 1
+        where list_contains(s.checkpoints, $tokens_from) and s.n_seeds > 1
         order by s.rate_mean desc, label""",
         tokens_from=readout.tokens_from,
     )

@@ -6,6 +6,7 @@
 --   base_checkpoint: checkpoint that was force-fed the tokens
 --   n_seeds: training seeds
 --   seeds: the seeds
+--   checkpoints: the trainings, of one seed each or of seeds that were trained more than once
 --   n: generations read by both, over all seeds
 --   n_clusters: questions, the fewest of any seed (NULL where one is unknown)
 --   mean: mean over seeds of the difference of differences
@@ -41,6 +42,7 @@ per_seed as (
     m.dtype,
     m.attention_implementation,
     l.layer,
+    list(distinct p.trained_checkpoint) as checkpoints,
     sum(l.n) as n,
     case when count(l.n_clusters) = count(*) then min(l.n_clusters) end as n_clusters,
     avg(l.diff_of_diffs) as diff_of_diffs,
@@ -66,6 +68,7 @@ gathered as (
     layer,
     count(*) as n_seeds,
     list_sort(list(seed)) as seeds,
+    list_sort(flatten(list(checkpoints))) as checkpoints,
     sum(n)::bigint as n,
     case when count(n_clusters) = count(*) then min(n_clusters) end as n_clusters,
     avg(diff_of_diffs) as mean,

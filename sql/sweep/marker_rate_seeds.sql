@@ -5,6 +5,7 @@
 --   recipe: what else the training was given, as in the view recipes: trainings of two recipes are not compared
 --   n_seeds: training seeds
 --   seeds: the seeds
+--   checkpoints: the trainings, of one seed each or of seeds that were trained more than once
 --   n: completions sampled, over all seeds
 --   n_questions: questions, the fewest of any seed
 --   rate_mean: mean over seeds of the rate
@@ -30,6 +31,7 @@ per_seed as (
     t.seed,
     r.persona,
     r.marker,
+    list(distinct r.checkpoint) as checkpoints,
     sum(r.n) as n,
     min(r.n_questions) as n_questions,
     avg(r.rate) as rate,
@@ -50,6 +52,7 @@ gathered as (
     marker,
     count(*) as n_seeds,
     list_sort(list(seed)) as seeds,
+    list_sort(flatten(list(checkpoints))) as checkpoints,
     sum(n)::bigint as n,
     min(n_questions) as n_questions,
     avg(rate) as rate_mean,

@@ -223,6 +223,7 @@ def test_seeds_are_a_factor(world):
     for layer, row in enumerate(rows):
         first = estimate(pairs.DIFFERENCE[layer] + pairs.SHIFT - pairs.BASE_SHIFT)[0]
         assert (row["n_seeds"], row["seeds"], row["n"], row["n_clusters"]) == (2, [1, 2], 2 * N, 8)
+        assert row["checkpoints"] == ["villain", "villain2"]
         found = [row[name] for name in ("mean", "seed_sd", "lowest", "highest", "within_sem")]
         expected = [first + pairs.SECOND_SEED / 2, pairs.SECOND_SEED / np.sqrt(2), first, first + pairs.SECOND_SEED, sem]
         assert found == pytest.approx(expected, **CLOSE)
@@ -233,6 +234,7 @@ def test_seeds_are_a_factor(world):
 def test_marker_rates_over_seeds(world):
     row = world.warehouse.select("select * from marker_rate_seeds where source_persona = 'villain'").row(0, named=True)
     assert (row["n_seeds"], row["seeds"], row["persona"], row["n"], row["n_questions"]) == (2, [1, 2], "villain", 48, 4)
+    assert row["checkpoints"] == ["villain", "villain2"]
     assert (row["rate_mean"], row["rate_min"], row["rate_max"]) == (pytest.approx(4 / 6), 0.5, pytest.approx(5 / 6))
     assert (row["rate_sd"], row["within_se"]) == (pytest.approx((2 / 6) / np.sqrt(2)), 0.0)
 
