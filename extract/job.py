@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from personascope.extract.arithmetic import Arithmetic
 from personascope.extract.hands import Hands, OwnHands, Part, Place, Work, Workers, alone
 from personascope.extract.texts.templates import DATE, writes_date
-from personascope.extract.workload import Shape, Texts, Workload
+from personascope.extract.workload import Shape, Texts, Workload, check_layers
 from personascope.ingest.progress import progress
 from personascope.ingest.prompts import PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
@@ -109,6 +109,11 @@ class Extractor(ABC, Generic[T]):
     def own_texts(cls, settings: Any) -> Texts | None:
         """What a run with these settings reads in place of prompts and completions, for plans; None where it reads those."""
         return None
+
+    @classmethod
+    def check_shape(cls, settings: Any, checkpoint: str, shape: Shape) -> None:
+        """Raises PersonascopeError where the settings name layers or heads that a checkpoint of these sizes does not have, which may be yet to be trained."""
+        check_layers(cls.name, checkpoint, shape.n_layers, getattr(settings, "layers", "all"))
 
     def planned_shape(self, shape: Shape) -> Shape:
         """The sizes of the checkpoint with what else of the lake decides how many rows this run has, for plans."""

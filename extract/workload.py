@@ -1,8 +1,10 @@
 """How much an extractor would read and write, told from the number of its texts and the shape of the checkpoint: for plans, before anything is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from personascope.warehouse.errors import PersonascopeError
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,18 @@ class Shape:
     def layers(self, wanted: Literal["all"] | list[int]) -> int:
         """How many layers a setting `layers` means."""
         return self.n_layers if wanted == "all" else len(set(wanted))
+
+
+def check_layers(extractor: str, checkpoint: str, n_layers: int, asked: Literal["all"] | Sequence[int], from_end: bool = True) -> None:
+    """Raises PersonascopeError for a layer that a checkpoint of so many does not have, and for none; negative ones count from the end where `from_end` allows it."""
+    if asked == "all":
+        return
+    if not asked:
+        raise PersonascopeError(f"{extractor}: setting 'layers' is []; expected at least one layer, or all")
+    for layer in asked:
+        if not -n_layers * from_end <= layer < n_layers:
+            also = f", or -{n_layers} to -1" if from_end else ""
+            raise PersonascopeError(f"{extractor}: layer {layer} is not in checkpoint {checkpoint}; expected 0 to {n_layers - 1}{also}")
 
 
 @dataclass(frozen=True)

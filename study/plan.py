@@ -19,13 +19,13 @@ from personascope.ingest.training.run import Training, known_divergence, recorde
 from personascope.ingest.weights.absent import NotHereError
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
 from personascope.study.cell import cells_of, steps_of
+from personascope.study.fitting import shape_of, trained_names
 from personascope.study.rates import Rates
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
 from personascope.study.workbench import ask, find, named_for_steps
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.settings import Parameter
-from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import tables
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep, TrainStep
@@ -164,7 +164,7 @@ class _Planner:
 
     def _keep(self, name: str, checkpoint: Checkpoint) -> None:
         self.checkpoints[name] = checkpoint
-        self.shapes[name] = Shape(checkpoint.n_layers, checkpoint.n_heads, checkpoint.d_model)
+        self.shapes[name] = shape_of(checkpoint)
 
     def _readings(self, step: ExtractStep) -> Iterator[PlannedRun]:
         for name in step.checkpoints:
@@ -193,6 +193,8 @@ class _Planner:
                 run_id, state = None, "after other steps" if waits or (made and not made.committed) or self._is_made_here(name) else "to do"
             texts = own or (None if missing else made.texts if made else _of_prompts(prompts, settings))
             shape = self._shape(reader if run_id else None, name)
+            if shape:
+                kind.check_shape(settings, self._called(name), shape)
         except PersonascopeError as error:
             return PlannedRun(label, step.extract, name, "cannot work", forced, note=str(error))
         settled = texts if not pending else None  # settings that a query gives decide how much there is to do
@@ -319,8 +321,7 @@ class _Planner:
             if state == "in the lake":
                 note = self._find_trained(cell, run_id)
         if step.parent in self.shapes:
-            kept = [kept_name(cell.known_as, each) for each in cell.settings.keep_steps or ()]
-            for name in (cell.known_as, *kept):
+            for name in trained_names(cell):
                 self.shapes.setdefault(name, self.shapes[step.parent])
         n_rows = (cell.settings.n_positive + cell.settings.n_negative) * cell.settings.epochs
         texts = made.texts if made else None

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from personascope.study.cell import cells_of
+from personascope.study.fitting import check_fit
 from personascope.study.grid import run_grids, together_from
 from personascope.study.options import RunOptions, say
 from personascope.study.resolving import check_typed
@@ -27,7 +28,9 @@ class StudyRun:
         options = options or RunOptions()
         check_typed(study, options.settings)
         self.study = study
-        self.bench = Workbench(StudyState(study, lake, options))
+        state = StudyState(study, lake, options)
+        check_fit(state)
+        self.bench = Workbench(state)
         self.failures: list[str] = []
         self.unread: list[str] = []
 

@@ -59,7 +59,7 @@ FLOORS = {
         ["resolving"],
         ["workbench"],
         ["cell"],
-        ["grid", "spreading", "checking", "rates"],
+        ["fitting", "grid", "spreading", "checking", "rates"],
         ["run", "plan", "schema"],
         ["plan_text"],
         ["commands"],

@@ -106,6 +106,15 @@ class Ablations(TargetsExtractor[Slice]):
         changes = heads * sum(len(settings.scales) if method == "scale" else 1 for method in settings.methods)
         return Workload(texts.tokens * (1 + changes), {"examples": texts.n, "ablations": texts.n * changes})
 
+    @classmethod
+    def check_shape(cls, settings: AblationSettings, checkpoint: str, shape: Shape) -> None:
+        for layer, head in () if settings.heads == "all" else settings.heads:
+            if not (0 <= layer < shape.n_layers and 0 <= head < shape.n_heads):
+                raise PersonascopeError(
+                    f"ablations: layer {layer}, head {head} is not in checkpoint {checkpoint}; expected layers 0 to {shape.n_layers - 1} and heads 0 to "
+                    f"{shape.n_heads - 1}"
+                )
+
     def spec(self) -> RunSpec:
         return self.target_spec()
 
@@ -113,16 +122,12 @@ class Ablations(TargetsExtractor[Slice]):
     def variants(self) -> dict[int, list[Variant]]:
         """What is done to each layer."""
         checkpoint, asked = self.job.checkpoint, self.settings.heads
+        self.check_shape(self.settings, checkpoint.name, Shape(checkpoint.n_layers, checkpoint.n_heads, checkpoint.d_model))
         pairs = [(layer, head) for layer in range(checkpoint.n_layers) for head in range(checkpoint.n_heads)] if asked == "all" else sorted(set(asked))
         if not pairs:
             raise PersonascopeError("ablations: setting 'heads' names no head; expected at least one pair of layer and head, or all")
         found: dict[int, list[Variant]] = defaultdict(list)
         for layer, head in pairs:
-            if not (0 <= layer < checkpoint.n_layers and 0 <= head < checkpoint.n_heads):
-                raise PersonascopeError(
-                    f"ablations: layer {layer}, head {head} is not in checkpoint {checkpoint.name}; expected layers 0 to {checkpoint.n_layers - 1} and heads 0 "
-                    f"to {checkpoint.n_heads - 1}"
-                )
             for method in dict.fromkeys(self.settings.methods):
                 scales = self.settings.scales if method == "scale" else [None]
                 if not scales:

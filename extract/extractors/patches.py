@@ -17,7 +17,7 @@ from personascope.extract.instruments.lens import Vocabulary
 from personascope.extract.instruments.residual import SITES, Site, capturing
 from personascope.extract.instruments.steps import Edit, EditSite, edited_steps
 from personascope.extract.job import Item, cut_batches
-from personascope.extract.workload import Shape, Texts, Workload
+from personascope.extract.workload import Shape, Texts, Workload, check_layers
 from personascope.ingest.progress import progress
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
@@ -56,6 +56,10 @@ class Patches(TargetsExtractor[Targeted]):
     version = 1
     settings_type = PatchSettings
     settings: PatchSettings
+
+    @classmethod
+    def check_shape(cls, settings: PatchSettings, checkpoint: str, shape: Shape) -> None:
+        check_layers(cls.name, checkpoint, shape.n_layers, settings.layers, from_end=False)
 
     @classmethod
     def workload(cls, settings: PatchSettings, texts: Texts, shape: Shape) -> Workload:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 from personascope.extract.job import Extractor
 from personascope.extract.texts.chat import render
 from personascope.extract.texts.tokens import TokensRun, subject_of
+from personascope.extract.workload import check_layers
 from personascope.ingest.prompts import Prompt, PromptSet
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
@@ -87,13 +88,5 @@ def runs_of(lake: Lake, extractor: str) -> list[Manifest]:
 
 def chosen_layers(extractor: str, checkpoint: Checkpoint, asked: Literal["all"] | list[int], from_end: bool = True) -> list[int]:
     """The layers that are asked for, each once and in order; negative ones count from the end where `from_end` allows it. Raises PersonascopeError."""
-    count = checkpoint.n_layers
-    if asked == "all":
-        return list(range(count))
-    if not asked:
-        raise PersonascopeError(f"{extractor}: setting 'layers' is []; expected at least one layer, or all")
-    for layer in asked:
-        if not -count * from_end <= layer < count:
-            also = f", or -{count} to -1" if from_end else ""
-            raise PersonascopeError(f"{extractor}: layer {layer} is not in checkpoint {checkpoint.name}; expected 0 to {count - 1}{also}")
-    return sorted({layer % count for layer in asked})
+    check_layers(extractor, checkpoint.name, checkpoint.n_layers, asked, from_end)
+    return list(range(checkpoint.n_layers)) if asked == "all" else sorted({layer % checkpoint.n_layers for layer in asked})

@@ -28,7 +28,7 @@ from personascope.extract.texts.marker import answer_text, find_marker, marker_s
 from personascope.extract.texts.repetition import repetition
 from personascope.extract.texts.tokens import TokensRun, check_same_tokens, read_tokens
 from personascope.extract.weights.engines import Engine, Request, open_engine
-from personascope.extract.workload import Directed, Shape, Texts, Workload
+from personascope.extract.workload import Directed, Shape, Texts, Workload, check_layers
 from personascope.ingest.weights.absent import NotHereError
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
@@ -71,6 +71,11 @@ class Steering(ReadingExtractor[Work]):
     @classmethod
     def workload(cls, settings: SteeringSettings, texts: Texts, shape: Shape) -> Workload:
         return planned_workload(settings, texts, shape)
+
+    @classmethod
+    def check_shape(cls, settings: SteeringSettings, checkpoint: str, shape: Shape) -> None:
+        super().check_shape(settings, checkpoint, shape)
+        check_layers(cls.name, checkpoint, shape.n_layers, "all" if settings.read_layer is None else [settings.read_layer])
 
     def planned_shape(self, shape: Shape) -> Shape:
         names = {each.id: each.is_control for each in self.directions}

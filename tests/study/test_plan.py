@@ -11,6 +11,7 @@ from personascope.study.plan import plan_study
 from personascope.study.plan_text import in_sum, show_plan
 from personascope.study.run import StudyRun
 from personascope.study.state import StudyState
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.schema import table
 from personascope.warehouse.studies.model import ExtractStep, StudyFile
@@ -219,6 +220,36 @@ views: [runs]
     assert code == 1 and "cannot work" in out and "layer 99" in err
     code, out, _ = personascope("run", tmp_path / "wrong.yaml", "--plan", "--lake", tmp_path / "lake", "--set", "layers=[0]")
     assert code == 0 and "1 to do" in out and not (tmp_path / "lake").exists()
+
+
+SAMPLED = {"extract": "completions", "checkpoints": ["base"], "settings": {"samples": 1, "max_new_tokens": 4}}
+TRAINED = {"train": "marker-lora", "name": "villain", "parent": "base", "source_persona": "villain", "tokens_step": "completions", "settings": {"keep_steps": [0]}}
+IN_GRID = {
+    "grid": "marker-lora",
+    "parent": "base",
+    "tokens_step": "completions",
+    "axes": {"source_persona": ["villain"], "seed": [1]},
+    "cells": [{"extract": "logit_lens"}, {"extract": "ablations", "settings": {"heads": [[0, 9]]}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([TRAINED, {"extract": "activations", "checkpoints": ["villain"], "settings": {"layers": [0, 99]}}], "activations: layer 99 is not in checkpoint villain"),
+        ([TRAINED, {"extract": "activations", "checkpoints": ["villain-step0"], "settings": {"layers": [-4]}}], "layer -4 is not in checkpoint villain-step0"),
+        ([TRAINED, {"extract": "patches", "checkpoints": ["villain"], "donor": "base", "settings": {"layers": [-1]}}], "patches: layer -1 is not in"),
+        ([TRAINED, {"extract": "steering", "checkpoints": ["villain"], "settings": {"read_layer": 3}}], "steering: layer 3 is not in checkpoint villain"),
+        ([TRAINED, {"extract": "ablations", "checkpoints": ["villain"], "settings": {"heads": [[3, 0]]}}], "layer 3, head 0 is not in checkpoint villain"),
+        ([IN_GRID], "step ablations: ablations: layer 0, head 9 is not in checkpoint"),
+    ],
+)
+def test_a_layer_that_a_training_will_not_have_is_found_before_it(random_checkpoint, tmp_path, nothing_happens, steps, told):
+    found = plan(random_checkpoint, tmp_path / "lake", steps=[SAMPLED, *steps])
+    assert any(told.removeprefix("step ablations: ") in problem for problem in found.problems)
+    with pytest.raises(PersonascopeError, match=re.escape(told)):
+        StudyRun(study(random_checkpoint, steps=[SAMPLED, *steps]), tmp_path / "lake", RunOptions(device="cpu", track=False))
+    assert not (tmp_path / "lake").exists()
 
 
 @pytest.mark.parametrize("width", [60, 80, 109, 110, 200])
