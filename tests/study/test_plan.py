@@ -223,7 +223,8 @@ views: [runs]
 
 
 SAMPLED = {"extract": "completions", "checkpoints": ["base"], "settings": {"samples": 1, "max_new_tokens": 4}}
-TRAINED = {"train": "marker-lora", "name": "villain", "parent": "base", "source_persona": "villain", "tokens_step": "completions", "settings": {"keep_steps": [0]}}
+TRAINED = {"train": "marker-lora", "name": "villain", "parent": "base", "source_persona": "villain", "tokens_step": "completions"}
+KEPT = TRAINED | {"settings": {"keep_steps": [0]}}
 IN_GRID = {
     "grid": "marker-lora",
     "parent": "base",
@@ -236,8 +237,8 @@ IN_GRID = {
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ([TRAINED, {"extract": "activations", "checkpoints": ["villain"], "settings": {"layers": [0, 99]}}], "activations: layer 99 is not in checkpoint villain"),
-        ([TRAINED, {"extract": "activations", "checkpoints": ["villain-step0"], "settings": {"layers": [-4]}}], "layer -4 is not in checkpoint villain-step0"),
+        ([TRAINED, {"extract": "activations", "checkpoints": ["villain"], "settings": {"layers": [99]}}], "activations: layer 99 is not in checkpoint villain"),
+        ([KEPT, {"extract": "activations", "checkpoints": ["villain-step0"], "settings": {"layers": [-4]}}], "layer -4 is not in checkpoint villain-step0"),
         ([TRAINED, {"extract": "patches", "checkpoints": ["villain"], "donor": "base", "settings": {"layers": [-1]}}], "patches: layer -1 is not in"),
         ([TRAINED, {"extract": "steering", "checkpoints": ["villain"], "settings": {"read_layer": 3}}], "steering: layer 3 is not in checkpoint villain"),
         ([TRAINED, {"extract": "ablations", "checkpoints": ["villain"], "settings": {"heads": [[3, 0]]}}], "layer 3, head 0 is not in checkpoint villain"),
