@@ -45,7 +45,7 @@ class Shape:
 
 
 def check_layers(extractor: str, checkpoint: str, n_layers: int, asked: Literal["all"] | Sequence[int], from_end: bool = True) -> None:
-    """Raises PersonascopeError for a layer that a checkpoint of so many does not have, and for none at all; negative ones count from the end with `from_end`."""
+    """Raises PersonascopeError for a layer that a checkpoint of so many does not have, and for none; negative ones count from the end with `from_end`."""
     if asked == "all":
         return
     if not asked:
