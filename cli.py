@@ -12,8 +12,8 @@ from personascope.app_pages.serving.start import ALLOWED, LOOPBACK, TOKEN, serve
 from personascope.extract import commands as extract_commands
 from personascope.ingest import commands as ingest_commands
 from personascope.study import commands as study_commands
+from personascope.warehouse import analysis_commands, compact_commands, lake_commands, transfer_commands  # noqa: F401 - two of them add to `runs`
 from personascope.warehouse import commands as warehouse_commands
-from personascope.warehouse import compact_commands, lake_commands, transfer_commands  # noqa: F401 - the first and the last add to `runs`
 from personascope.warehouse.commands import DEFAULT_LAKE, LakeOption
 from personascope.warehouse.errors import PersonascopeError, sentence
 from personascope.warehouse.signals import end_in_order, exit_code, is_interruption
@@ -35,6 +35,7 @@ app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(study_commands.app)
 app.add_typer(extract_commands.app)
 app.add_typer(warehouse_commands.app)
+app.add_typer(analysis_commands.app)
 app.add_typer(lake_commands.app)
 warehouse_commands.more_examinations.append(ingest_commands.examine_tracking)
 

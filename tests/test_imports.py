@@ -35,7 +35,7 @@ FLOORS = {
         ["studies"],
         ["drawing"],
         ["commands", "notebook"],
-        ["transfer_commands", "lake_commands", "compact_commands"],
+        ["analysis_commands", "transfer_commands", "lake_commands", "compact_commands"],
     ],
     "ingest": [
         ["progress", "learning_rates", "records"],

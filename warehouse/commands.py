@@ -13,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from personascope.warehouse.analyses.lacking import lacking
 from personascope.warehouse.asking import audit as audits
 from personascope.warehouse.asking import catalogue, named
 from personascope.warehouse.asking.doctor import Examination, examine
@@ -75,6 +76,8 @@ def sql(
     if safe and format != "csv":
         raise PersonascopeError(f"--safe is for CSV, which spreadsheets open; found the format {format}")
     write_rows(rows, format, output, safe)
+    if not listing and rows.is_empty() and (names := lacking(found, text)):
+        print(f"no rows; not computed yet: {', '.join(names)}; next: personascope analyse {' '.join(names)} --lake {pasted(lake)}", file=sys.stderr)
 
 
 def _named_queries(lake: Lake) -> pl.DataFrame:

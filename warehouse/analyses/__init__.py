@@ -1,6 +1,6 @@
 """Every analysis: a module of this package that defines `ANALYSIS` is one, with no list to keep."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 import duckdb
@@ -20,13 +20,15 @@ def analyses() -> dict[str, Analysis]:
     return {module.ANALYSIS.name: module.ANALYSIS for module in offering(__name__, "ANALYSIS").values()}
 
 
-def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
+def refresh(lake: Lake, names: Iterable[str] | None = None, in_turn: Callable[[Sequence[str]], Iterable[str]] = iter) -> list[str]:
     """Computes what is missing or older than its input, for the analyses of these names (default: all); returns the run_ids written.
+
+    `in_turn` goes through the names, and may show which it is at.
 
     Begins again where another process removed or replaced a run that was being read. Raises PersonascopeError for a damaged one.
     """
     known = analyses()
-    wanted = list(known if names is None else names)
+    wanted = list(dict.fromkeys(names or known))
     if unknown := [name for name in wanted if name not in known]:
         raise PersonascopeError(f"analysis {unknown[0]!r} is unknown; {nearest(unknown[0], known)}")
     written: list[str] = []
@@ -34,7 +36,7 @@ def refresh(lake: Lake, names: Iterable[str] | None = None) -> list[str]:
         before = lake.names()
         try:
             with Asking(lake) as asking:
-                for name in wanted:
+                for name in in_turn(wanted):
                     written += refresh_one(asking, known[name])
             return written
         except duckdb.Error as error:
