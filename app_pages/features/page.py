@@ -48,11 +48,14 @@ def main() -> None:
     )
     if tested.is_empty():
         show_findings(lake, "features")
-        st.info(
-            "No features have been compared in this lake: `personascope run sae-conditions --quick` trains autoencoders on a tiny checkpoint and reads four "
-            "conditions.",
-            icon=ICON,
-        )
+        if lake.select("select run_id from runs where extractor = 'features' limit 1").height:
+            st.info("Features were read in this lake and not compared yet: `personascope analyse feature-tests` compares conditions, or personas.", icon=ICON)
+        else:
+            st.info(
+                "No features have been compared in this lake: `personascope run sae-conditions --quick` trains autoencoders on a tiny checkpoint and reads "
+                "four conditions.",
+                icon=ICON,
+            )
         show_published(lake)
         return
     tested = tested.filter(_of(tested, "checkpoint", chosen.checkpoint))

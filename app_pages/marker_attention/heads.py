@@ -78,7 +78,7 @@ def _show_table(lake: Source, readout: Readout, other: Readout | None, place: Pl
     if rows["selection_rank"].null_count() < rows.height:
         _show_selection(readout, rows)
     elif other is not None:
-        st.info("What half of the questions picks was not measured on the other half yet: the study's analyses compute it.", icon=":material/call_split:")
+        st.info("What half of the questions picks was not measured on the other half yet: `personascope analyse` computes it.", icon=":material/call_split:")
     counts = ("n", "n_selection", "n_evaluation", "n_clusters_selection", "n_clusters_evaluation", "patching_family")
     signed_columns = {
         "trained_minus_base": ("trained − base", "Marker minus C1, all generations."),

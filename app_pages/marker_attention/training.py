@@ -5,7 +5,6 @@ import streamlit as st
 from personascope.app_pages.marker_attention.answer import training
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.lake import Source
-from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.figures.difference_of_differences import difference, margin_of
 from personascope.warehouse.drawing.words import count, degrees, movement, p_value, signed
@@ -102,7 +101,7 @@ def _show_peaks(lake: Source, readout: Readout, other: Readout) -> None:
     facts = [method, f"marker minus C1, system prompt, content tokens, {count(row['n_layers'], 'layer')}; {readout.sample([row['n']], [row['questions']])}"]
     charts.show(figure, "peaks", "Where the effect peaks: the layer of its largest mean", facts, 2 * PEAK_HEIGHT)
     if row["missing"] in ("not computed", "outdated"):
-        st.caption(f"The interval is an analysis: running the study of {plain(readout.checkpoint)} again computes what is missing.")
+        st.caption("The interval is an analysis: `personascope analyse` computes what is missing.")
 
 
 def _whole(shift: int) -> str:

@@ -66,7 +66,7 @@ def _sentence(row: dict) -> str:
     """The rank correlation of one source, or over all of them, with its p."""
     if row["source"] is None:
         if row["rho_dyads"] is None:
-            return f"Over all sources: not computed yet; `personascope run lr-epochs` computes it ({MANTEL})."
+            return f"Over all sources: not computed yet; `personascope analyse dyads` computes it ({MANTEL})."
         pairs = count(row["n_dyads"], "pair")
         return f"Over all sources, {pairs} of source and persona: **rho = {signed(row['rho_dyads'], 3)}**, {p_value(row['p_dyads'])}, {MANTEL}."
     words = f"Source **{plain(row['source'])}**, layer {row['layer']}"

@@ -63,7 +63,8 @@ def show_layers(lake: Source, pair: dict) -> None:
             instruct=pair["instruct_run"],
         )
         row = rows.row(0, named=True)
-        drawn = f"{row['method']}; R = {row['resamples']}, seed {row['seed']}" if row["resamples"] is not None else "intervals not computed yet (analyse: all)"
+        computed = row["resamples"] is not None
+        drawn = f"{row['method']}; R = {row['resamples']}, seed {row['seed']}" if computed else "intervals not computed yet (personascope analyse)"
         facts = [
             f"band: 95%, {drawn}",
             f"{count_range(rows['n_prompts'], 'prompt')} a category, {count_range(rows['n_heads'], 'head')} of {row['n_heads_model']} a layer, "

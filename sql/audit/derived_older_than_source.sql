@@ -34,7 +34,7 @@ redone as (
     run_id,
     input_run,
     case status
-      when 'outdated' then format('was computed from {} as it was finished {}; that run has been redone since', input_run, input_seen)
+      when 'outdated' then format('was computed from {} as it was finished {}; that run has been redone since; `personascope analyse` computes it anew', input_run, input_seen)
       else format('was computed from {}, which is no longer in the lake', input_run)
     end,
     format('select run_id, input_run, input_seen, input_finished, status from analyses where run_id = {}', sql_text(run_id))

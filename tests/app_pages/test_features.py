@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import lakes
 import pytest
 
 from personascope.ingest.published import ingest_published
@@ -20,6 +21,13 @@ def features_lake(tmp_path_factory):
     runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_features.py"))["build"](lake)
     analyses.refresh(lake, ["feature-tests"])
     return lake.root
+
+
+def test_features_that_wait_for_their_tests_are_told_from_none(open_page, tmp_path, tmp_path_factory):
+    assert "No features have been compared" in open_page(lakes.pairs(tmp_path_factory).lake.root, "features").info[0].value
+    lake = Lake.open(tmp_path / "lake")
+    runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_features.py"))["build"](lake)
+    assert "`personascope analyse feature-tests` compares" in open_page(lake.root, "features").info[0].value
 
 
 def test_a_tested_place_shows_size_certainty_prompts_and_directions(open_page, charts, features_lake):

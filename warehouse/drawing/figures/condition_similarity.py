@@ -17,7 +17,7 @@ ROW, WIDTH = 56, 720
 def interval_words(low: pl.Series) -> str:
     """What low and high of the cells are, or that there are none."""
     if low.null_count() == len(low):
-        return "no interval: not computed yet (analyse: all), or the questions do not differ"
+        return "no interval: not computed yet (personascope analyse), or the questions do not differ"
     return "low to high: 95% jackknife interval over questions of the cosine without what they add to the length of a mean; each pair alone, no seed"
 
 
