@@ -161,12 +161,17 @@ def test_candidates_follow_the_published_rule_over_all_heads(select):
 
 
 def test_categories_of_a_head_and_the_control_of_position(select):
-    for row in select("from head_entropy where category = 'self_referent'"):
+    def distance(own, other):
+        return (own.mean() - other.mean()) / np.sqrt((own.var(ddof=1) + other.var(ddof=1)) / 2)
+
+    rows = select("from head_entropy where category = 'self_referent'")
+    assert len(rows) == 4 * planted.LAYERS * planted.HEADS
+    for row in rows:
         family, variant = row["checkpoint"].split("-")
         values = planted.entropies(family, variant)
-        own, neutral = (values[name][:, row["layer"], row["head"]] for name in ("self_referent", "neutral"))
-        pooled_sd = np.sqrt((own.var(ddof=1) + neutral.var(ddof=1)) / 2)
-        assert (row["mean"], row["sd"], row["d_neutral"]) == pytest.approx((own.mean(), own.std(ddof=1), (own.mean() - neutral.mean()) / pooled_sd), abs=1e-4)
+        own, neutral, confounder = (values[name][:, row["layer"], row["head"]] for name in ("self_referent", "neutral", "confounder"))
+        expected = (own.mean(), own.std(ddof=1), distance(own, neutral), distance(own, confounder))
+        assert (row["mean"], row["sd"], row["d_neutral"], row["d_confounder"]) == pytest.approx(expected, abs=1e-4)
     assert {row["d_neutral"] for row in select("from head_entropy where category = 'neutral'")} == {None}
     for row in select("from token_control"):
         family, variant = row["checkpoint"].split("-")
