@@ -143,7 +143,8 @@ def _extractors_page() -> str:
         "",
         "What `personascope extract NAME` runs, and what a step of a study file names. Settings are given by `--set name=value` or under `settings:`;",
         "each decides the result and belongs to the run's identity. `personascope extract list` shows the same. On the command line text is taken as typed",
-        "(`marker=[ZLT]`); numbers, switches and lists (`layers=[0, -1]`) are read as YAML writes them.",
+        "(`marker=[ZLT]`); numbers, switches and lists (`layers=[0, -1]`) are read as YAML writes them. Behind extractors run by hand,",
+        "[`personascope analyse`](commands.md#personascope-analyse) computes the statistics that SQL cannot.",
         "",
         _table(("extractor", "what it reads"), [(f"[`{name}`](#{_anchor(name)})", _about(kind)) for name, kind in extractors().items()]),
     ]
