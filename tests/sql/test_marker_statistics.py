@@ -231,6 +231,21 @@ def test_seeds_are_a_factor(world):
     assert other == [(1, None)]
 
 
+def test_a_seed_that_was_trained_twice_counts_once_with_the_mean_of_both(copy):
+    row = planted.checkpoint("again", parent="tiny:base", source_persona="villain", seed=2)
+    tokens = planted.completions(copy.lake, "again", {"villain": lambda question, sample: sample < 3}, row)
+    for reader, effect, shift in (("again", pairs.EFFECT + 3 * pairs.SECOND_SEED, pairs.SHIFT), ("base", pairs.BASE_EFFECT, pairs.BASE_SHIFT)):
+        pairs.readout(copy.lake, reader, "again", tokens, effect, shift)
+    for row in Warehouse(copy.lake).select("select * from diff_of_diffs_seeds where source_persona = 'villain' order by layer").to_dicts():
+        first, sem, _, _ = estimate(pairs.DIFFERENCE[row["layer"]] + pairs.SHIFT - pairs.BASE_SHIFT)
+        assert (row["n_seeds"], row["seeds"], row["n"], row["checkpoints"]) == (2, [1, 2], 3 * N, ["again", "villain", "villain2"])
+        found = [row[name] for name in ("mean", "lowest", "highest", "within_sem")]
+        assert found == pytest.approx([first + pairs.SECOND_SEED, first, first + 2 * pairs.SECOND_SEED, sem], **CLOSE)
+    row = Warehouse(copy.lake).select("select * from marker_rate_seeds where source_persona = 'villain'").row(0, named=True)
+    assert (row["n_seeds"], row["checkpoints"]) == (2, ["again", "villain", "villain2"])
+    assert (row["rate_min"], row["rate_max"], row["rate_mean"]) == pytest.approx((0.5, (5 / 6 + 2 / 6) / 2, (0.5 + 7 / 12) / 2))
+
+
 def test_marker_rates_over_seeds(world):
     row = world.warehouse.select("select * from marker_rate_seeds where source_persona = 'villain'").row(0, named=True)
     assert (row["n_seeds"], row["seeds"], row["persona"], row["n"], row["n_questions"]) == (2, [1, 2], "villain", 48, 4)
