@@ -92,6 +92,9 @@ def test_both_implementations_run_one_after_the_other_and_agree_on_a_float32_mod
     settings = CompletionSettings(personas=["villain"], samples=2, max_new_tokens=8, marker="ings")
     completions = pl.DataFrame(each.job.lake.read(run(Completions(settings, each.job)), "completions")).select("example_id", "sample_ix", "seed", "text")
     assert completions.equals(sdpa.select("example_id", "sample_ix", "seed", "text")), "the first repeats of the completions run"
+    bounds = "select k, clustered_low, clustered_high from"
+    told, sampled = (Warehouse(each.job.lake).select(f"{bounds} {rows}").row(0) for rows in ("preflight where implementation = 'sdpa'", "marker_rates"))
+    assert told == pytest.approx(sampled, abs=0.01), "the same samples; how alike answers to one question are is told from both implementations in the one"
 
 
 def test_rates_that_differ_stop_the_work_after_the_commit_and_again_when_recognised(tmp_path, random_checkpoint, differing):
