@@ -98,14 +98,28 @@ def readings(effect: np.ndarray, shift: np.ndarray, heads, lost: bool) -> tuple[
     return positions, read
 
 
-def readout(lake: Lake, reader: str, source: str, tokens: str, effect: np.ndarray, shift: np.ndarray, heads=None, lost: bool = False) -> str:
-    """An attention run of `reader` over the tokens of `source`; a second call with other effects redoes the same run."""
+def readout(
+    lake: Lake,
+    reader: str,
+    source: str,
+    tokens: str,
+    effect: np.ndarray,
+    shift: np.ndarray,
+    heads=None,
+    lost: bool = False,
+    without: tuple[str, int] | None = None,
+) -> str:
+    """An attention run of `reader` over the tokens of `source`, but for a generation `without` (question, sample); a second call redoes the same run."""
     forced = reader != source
     run: RunSpec = planted["spec"](
         "attention", checkpoint=reader, subject=f"{reader}_{source}" if forced else source, inputs=[tokens], dtype="float32", attention_implementation="sdpa"
     )
     run = run.model_copy(update={"constants": {"persona": persona_of(source), "tokens_run": tokens, "tokens_from": source, "forced": forced}})
     positions, read = readings(effect, shift, heads, lost)
+    if without:
+        question, sample = without
+        positions = [row for row in positions if (row["question_id"], row["sample_ix"]) != without]
+        read = read.filter((pl.col("example_id") != f"villain/{question}") | (pl.col("sample_ix") != sample))
     return planted["write"](lake, run, positions=positions, attention=read)
 
 
