@@ -175,7 +175,10 @@ def test_categories_of_a_head_and_the_control_of_position(select):
     assert {row["d_neutral"] for row in select("from head_entropy where category = 'neutral'")} == {None}
     for row in select("from token_control"):
         family, variant = row["checkpoint"].split("-")
-        last = planted.entropies(family, variant)[row["category"]][:, row["layer"]].mean(axis=1) + 0.1 * np.arange(planted.PROMPTS)
+        values = planted.entropies(family, variant)
+        last, neutral = (values[name][:, row["layer"]].mean(axis=1) + 0.1 * np.arange(planted.PROMPTS) for name in (row["category"], "neutral"))
+        beside = (row["first_three"], row["first_three_neutral"], row["last_three"], row["last_three_neutral"])
+        assert beside == pytest.approx((0.4, 0.4, last.mean(), neutral.mean()), abs=1e-5)
         interval = stats.t.interval(0.95, planted.PROMPTS - 1, (last - 0.4).mean(), stats.sem(last - 0.4))
         assert (row["difference"], row["low"], row["high"]) == pytest.approx(((last - 0.4).mean(), *interval), abs=1e-5)
 
