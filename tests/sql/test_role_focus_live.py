@@ -56,6 +56,11 @@ def test_heads_are_ratios_of_pooled_entropies(select):
         )
         found = (row["h_self"], row["delta_neutral"], row["rfc"], row["rsi"])
         assert found == pytest.approx((own, own - neutral, 1 - own / neutral, (confounder - own) / neutral), abs=1e-6)
+        third = pooled(row["family"], row["variant"], "third_person")[row["layer"], row["head"]]
+        assert (row["h_confounder"], row["h_neutral"], row["h_third"], row["delta_confounder"]) == pytest.approx(
+            (confounder, neutral, third, own - confounder), abs=1e-6
+        )
+        assert row["n_heads_model"] == planted.HEADS
         assert row["sharp"] is False and row["n"] == planted.PROMPTS and row["form"] == "raw"
 
 
@@ -65,8 +70,16 @@ def test_layers_and_differences_have_the_published_intervals_and_the_sound_ones(
         heads = rfc(family, variant)[layer]
         half = stats.t.ppf(0.975, len(heads) - 1) * heads.std(ddof=1) / np.sqrt(len(heads))
         assert (row["rfc"], row["ci_low"], row["ci_high"]) == pytest.approx((heads.mean(), heads.mean() - half, heads.mean() + half), abs=1e-6)
-        own, neutral = (pooled(family, variant, name)[layer].mean() for name in ("self_referent", "neutral"))
-        assert row["ratio_of_means"] == pytest.approx(1 - own / neutral, abs=1e-6)
+        own, neutral, confounder = (pooled(family, variant, name)[layer] for name in ("self_referent", "neutral", "confounder"))
+        assert row["ratio_of_means"] == pytest.approx(1 - own.mean() / neutral.mean(), abs=1e-6)
+        separation = (confounder - own) / neutral
+        half = stats.t.ppf(0.975, len(heads) - 1) * separation.std(ddof=1) / np.sqrt(len(heads))
+        found = [row[name] for name in ("rsi", "rsi_std", "rsi_ci_low", "rsi_ci_high", "delta_neutral", "delta_confounder")]
+        assert found == pytest.approx(
+            [separation.mean(), separation.std(ddof=1), separation.mean() - half, separation.mean() + half, (own - neutral).mean(), (own - confounder).mean()],
+            abs=1e-6,
+        )
+        assert (row["rfc_without_sharp"], row["n_sharp"], row["n_heads"], row["n"]) == (row["rfc"], 0, planted.HEADS, planted.PROMPTS)
     rows = select("from rfc_diff where origin = 'extracted' order by family, layer")
     assert [(row["family"], row["layer"]) for row in rows] == [(family, layer) for family in planted.FAMILIES for layer in range(planted.LAYERS)]
     for row in rows:
@@ -75,6 +88,11 @@ def test_layers_and_differences_have_the_published_intervals_and_the_sound_ones(
         half = stats.t.ppf(0.975, len(base) - 1) * se
         difference = instruct.mean() - base.mean()
         assert (row["rfc_diff"], row["ci_low"], row["ci_high"]) == pytest.approx((difference, difference - half, difference + half), abs=1e-6)
+        df = se**4 / sum((each.var(ddof=1) / len(each)) ** 2 / (len(each) - 1) for each in (base, instruct))
+        separations = [layers[row["family"], variant, row["layer"]]["rsi"] for variant in ("base", "instruct")]
+        found = [row[name] for name in ("se", "welch_df", "welch_p", "rsi_base", "rsi_instruct", "rsi_diff")]
+        welch_p = 2 * stats.t.sf(abs(difference) / se, df)
+        assert found == pytest.approx([se, df, welch_p, *separations, separations[1] - separations[0]], rel=1e-4)  # float32 entropies of two heads
         assert row["resampled_low"] < row["rfc_diff"] < row["resampled_high"] and row["ci_error"] is None
         assert row["ratio_diff_low"] < row["ratio_diff"] < row["ratio_diff_high"]
 
@@ -140,7 +158,23 @@ def test_candidates_follow_the_published_rule_over_all_heads(select):
         positive = (did > 0).mean(axis=0)
         consistency = np.where(positive > 0.5, positive, (did < 0).mean(axis=0))
         parts = [np.abs(np.median(ratios, axis=0)), consistency, -np.median(own["base"], axis=0)]
-        composite = sum((part - part.mean()) / part.std(ddof=1) for part in parts)
+        scores = [(part - part.mean()) / part.std(ddof=1) for part in parts]
+        composite = sum(scores)
+        changed, log_ratio = own["instruct"] - own["base"], np.log((own["instruct"] + epsilon) / (own["base"] + epsilon))
+        rising = (changed > 0).mean(axis=0)
+        figures = {
+            "log_ratio": np.median(log_ratio, axis=0),
+            "self_diff": np.median(changed, axis=0),
+            "neutral_diff": np.median(neutral["instruct"] - neutral["base"], axis=0),
+            "self_consistency": np.where(rising > 0.5, rising, (changed < 0).mean(axis=0)),
+            "self_diff_iqr": np.subtract(*np.quantile(changed, [0.75, 0.25], axis=0)),
+            "did_iqr": np.subtract(*np.quantile(did, [0.75, 0.25], axis=0)),
+            "log_ratio_iqr": np.subtract(*np.quantile(log_ratio, [0.75, 0.25], axis=0)),
+            "baseline": np.median(own["base"], axis=0),
+            **dict(zip(("magnitude_score", "consistency_score", "baseline_score"), scores, strict=True)),
+            **{f"self_{variant}": np.median(own[variant], axis=0) for variant in own},
+            **{f"neutral_{variant}": np.median(neutral[variant], axis=0) for variant in neutral},
+        }
         mine = sorted((row for row in rows if row["family"] == family), key=lambda row: row["rank"])
         assert [(row["layer"], row["head"]) for row in mine] == [divmod(int(place), planted.HEADS) for place in np.argsort(-composite.ravel())]
         p = {}
@@ -149,6 +183,8 @@ def test_candidates_follow_the_published_rule_over_all_heads(select):
             found = (row["did"], row["did_log_ratio"], row["consistency"], row["composite"])
             expected = (np.median(did, axis=0)[place], np.median(ratios, axis=0)[place], consistency[place], composite[place])
             assert found == pytest.approx(expected, abs=1e-5)
+            assert {name: row[name] for name in figures} == pytest.approx({name: values[place] for name, values in figures.items()}, abs=1e-4)
+            assert row["is_top"] == (row["rank"] <= 10) and row["direction_conflict"] == (row["did"] * row["self_diff"] < 0)
             assert row["n_pairs"] == planted.PROMPTS and row["n_heads_searched"] == len(mine)
             signs = np.array(np.meshgrid(*[[-1, 1]] * planted.PROMPTS)).reshape(planted.PROMPTS, -1).T
             t = np.abs(stats.ttest_1samp(signs[..., None, None] * did[None], 0, axis=1).statistic)
