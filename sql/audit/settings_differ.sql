@@ -1,4 +1,5 @@
--- settings_differ: runs that are compared were made under other settings: cap on new tokens, temperature, top-p, engine, precision, quantisation or attention kernel
+-- settings_differ: runs that are compared were made under other settings: cap on new tokens, temperature, top-p, engine, form of the prompt, precision, quantisation or
+--   attention kernel
 -- grain: subject
 -- source: own; bf16 and another sampler move probabilities by as much as the effects studied
 -- severity: warning
@@ -8,7 +9,7 @@
 with settings as (
   select run_id, name, plain_value(value) as value
   from parameters
-  where name in ('temperature', 'top_p', 'top_k', 'max_new_tokens', 'engine')
+  where name in ('temperature', 'top_p', 'top_k', 'max_new_tokens', 'engine', 'form', 'system_prompt')
   union
   select run_id, 'engine', engine from (select run_id, min(engine) as engine from completions group by run_id having count(distinct engine) = 1)
   union

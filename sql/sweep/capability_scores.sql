@@ -13,6 +13,7 @@
 --   clustered_high: upper end
 --   at_most: one-sided 95% upper bound: what is known where none was right
 --   parent: checkpoint it was trained from
+--   parent_run: the run of it that is beside: of several the one asked most alike (form and system prompt, then rounding of weights, precision), and of those the newest
 --   parent_accuracy: accuracy of the parent on the same questions (NULL where it was not asked)
 --   n_paired: questions that the parent was asked, too
 --   difference: accuracy minus parent_accuracy over those, paired by question (NULL where there are none)
@@ -22,24 +23,47 @@
 --   n_gained: the other way round
 --   p: two-sided p of n_lost against n_gained under equal chances, exact binomial
 with trained as (
-  select run_id, checkpoint, parent, id from checkpoints
+  select run_id, checkpoint, parent, id, rounding_of(quantisation) as rounded from checkpoints
 ),
-rows_of as (
-  select a.run_id, a.checkpoint, a.task, a.question_id, a.correct, a.correct_normalised, t.parent, t.id
-  from capability as a
+made as (
+  select run_id, finished, concat_ws(' ', dtype, attention_implementation) as kernel from runs
+),
+forms as (
+  select
+    run_id,
+    [max(plain_value(value)) filter (name = 'form'), max(plain_value(value)) filter (name = 'system_prompt')] as form
+  from parameters
+  where name in ('form', 'system_prompt')
+  group by run_id
+),
+asked as (
+  select a.run_id, a.task, t.parent, t.id, t.rounded, m.finished, m.kernel, f.form
+  from (select distinct run_id, checkpoint, task from capability) as a
   left join trained as t using (run_id, checkpoint)
+  left join made as m using (run_id)
+  left join forms as f using (run_id)
 ),
--- one run per checkpoint id and task: the same question answered in two runs of one checkpoint gives one answer
-parents as (
-  select id, task, question_id, bool_or(correct) as correct
-  from rows_of
-  where (id, task, run_id) in (select id, task, min(run_id) from rows_of group by id, task)
-  group by id, task, question_id
+-- of several runs of the parent the one that was asked most alike, and of those the newest
+beside as (
+  select c.run_id, c.task, p.run_id as parent_run, c.parent
+  from asked as c
+  left join asked as p on p.id = c.parent and p.task = c.task
+  qualify
+    row_number() over (
+      partition by c.run_id, c.task
+      order by
+        p.form is not distinct from c.form desc,
+        p.rounded is not distinct from c.rounded desc,
+        p.kernel is not distinct from c.kernel desc,
+        p.finished desc,
+        p.run_id
+    ) = 1
 ),
 paired as (
-  select r.*, p.correct as parent_correct
-  from rows_of as r
-  left join parents as p on p.id = r.parent and p.task = r.task and p.question_id = r.question_id
+  select a.run_id, a.checkpoint, a.task, a.correct, a.correct_normalised, b.parent, b.parent_run, p.correct as parent_correct
+  from capability as a
+  left join beside as b using (run_id, task)
+  left join capability as p on p.run_id = b.parent_run and p.task = a.task and p.question_id = a.question_id
 ),
 counted as (
   select
@@ -51,6 +75,7 @@ counted as (
     avg(correct::integer) as accuracy,
     avg(correct_normalised::integer) as accuracy_normalised,
     any_value(parent) as parent,
+    any_value(parent_run) as parent_run,
     avg(parent_correct::integer) as parent_accuracy,
     count(parent_correct) as n_paired,
     case when count(parent_correct) > 0 then count(*) filter (parent_correct and not correct) end as n_lost,
@@ -81,6 +106,7 @@ final as (
     rate_high(accuracy, n, two_sided) as clustered_high,
     rate_high(accuracy, n, one_sided) as at_most,
     parent,
+    parent_run,
     parent_accuracy,
     n_paired,
     (n_gained - n_lost) / nullif(n_paired, 0) as difference,
