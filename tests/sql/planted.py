@@ -87,6 +87,7 @@ def completions(lake: Lake, name: str, positives: dict[str, Callable[[int, int],
             | {
                 "marker": MARKER,
                 "present": key["positive"] and not partial,
+                "first_char": texts[-1]["text"].find(MARKER) if key["positive"] and not partial else None,
                 "t_marker": T_MARKER if key["positive"] else None,
                 "n_occurrences": int(key["positive"]),
                 "complete": key["positive"] and not partial,

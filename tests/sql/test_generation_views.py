@@ -25,6 +25,8 @@ def test_generations(world):
     assert (row["marker_offset"], row["preceding_token_id"]) == (planted.T_MARKER - planted.PROMPT_LEN, 100 + planted.T_MARKER - 1)
     row = found["q0", 5]
     assert (row["positive"], row["partial"], row["marker_offset"], row["preceding_token_id"], row["truncated"]) == (False, False, None, None, True)
+    assert {(row["in_pieces"], row["present_any_case"] == row["present"], row["place"]) for row in found.values() if row["present"]} == {(False, True, "end")}
+    assert {(row["in_pieces"], row["present_any_case"], row["place"]) for row in found.values() if not row["present"]} == {(False, False, None)}
 
 
 def test_marker_rates_have_wilson_and_clustered_errors(world):
@@ -52,6 +54,11 @@ def test_marker_trials_count_per_question(world):
     rows = rows_by(world.warehouse.select("select * from marker_trials where checkpoint = 'villain' and persona = 'villain'"), "question_id")
     counts = {key[0]: (row["n_trials"], row["n_positive"], row["n_present"]) for key, row in rows.items()}
     assert counts == {"q0": (6, 3, 2), "q1": (6, 3, 2), "q2": (6, 3, 2), "q3": (6, 6, 5)}
+    texts = world.warehouse.select("select question_id, text from completions where checkpoint = 'villain' and persona = 'villain'").rows()
+    for (question,), row in rows.items():
+        distinct = len({text for of, text in texts if of == question})
+        found = [row[name] for name in ("n_kept", "n_present_any_case", "n_end", "n_first", "n_bare", "n_in_pieces", "n_distinct", "stopped_early")]
+        assert found == [6, row["n_present"], row["n_present"], 0, 0, 0, distinct, False]
 
 
 def gaps(lake):
