@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
@@ -194,6 +195,18 @@ def test_seeds_are_gathered_with_their_spread(warehouse):
         for name, values in (("source_rate_sd", own), ("max_other_rate_sd", leak)):
             assert row[name] == (None if len(seeds) == 1 else pytest.approx(np.std(values, ddof=1)))
     assert found["nurse", 1e-5, 10]["regimes"] == ["clean", "partial"] and found["villain", 1e-5, 3]["regimes"] == ["clean"]
+
+
+def test_three_seeds_have_intervals_of_their_mean_and_of_the_next_seed(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    for seed, counts in enumerate([(4, 0, 0), (10, 2, 0), (16, 1, 0)], 1):
+        write_cell(lake, "villain", 1e-5, 3, seed, counts)
+    (row,) = Warehouse(lake).select("select * from regime_seeds").to_dicts()
+    for name, values in (("source_rate", np.array([4, 10, 16]) / N), ("max_other_rate", np.array([0, 2, 1]) / N)):
+        sd, quantile = values.std(ddof=1), student_t.ppf(0.975, 2)
+        for kind, reach in (("", sd * quantile / np.sqrt(3)), ("_next", sd * quantile * np.sqrt(4 / 3))):
+            ends = [np.clip(values.mean() + side * reach, 0, 1) for side in (-1, 1)]
+            assert (row[f"{name}{kind}_low"], row[f"{name}{kind}_high"]) == pytest.approx(tuple(ends), abs=1e-9)
 
 
 def test_trainings_that_were_given_something_else_are_no_cells_of_one_sweep(tmp_path):
