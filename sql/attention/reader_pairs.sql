@@ -72,8 +72,7 @@ final as (
     b.id as base_id,
     t.parent is null
     or b.id is null
-    or coalesce(t.parent in (b.id, b.checkpoint, b.path), false)
-    or coalesce(weights_name(t.parent) in (weights_name(b.id), weights_name(b.path)), false) as is_parent
+    or is_made_from(t.parent, weights_name(t.parent), b.id, b.checkpoint, b.path, weights_name(b.id), weights_name(b.path)) as is_parent
   from pairs as p
   left join cards as t on t.run_id = p.trained_run and t.checkpoint = p.trained_checkpoint
   left join cards as b on b.run_id = p.base_run and b.checkpoint = p.base_checkpoint

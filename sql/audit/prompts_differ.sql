@@ -5,7 +5,10 @@
 -- page: completions
 -- columns:
 --   subject: extractor and checkpoint of the run that is unlike half of those it is compared with, or more
-with compared as (
+with forms as ( -- runs in two forms are rendered otherwise by design: settings_differ tells where one form stands beside the other alone
+  select run_id, min(plain_value(value)) as form from parameters where name = 'form' group by run_id
+),
+together as (
   select run_id, other_run, extractor, checkpoint, other_checkpoint from compared_runs
   union
   select r.run_id, i.input_run, r.extractor, r.checkpoint, o.checkpoint
@@ -16,22 +19,29 @@ with compared as (
   select r.run_id, o.run_id, r.extractor, r.checkpoint, o.checkpoint
   from runs as r
   join checkpoints as c on c.run_id = r.run_id and c.checkpoint = r.checkpoint
-  join runs as o on o.extractor = r.extractor and o.kind = 'extract' and o.checkpoint <> r.checkpoint
-  join checkpoints as p on p.run_id = o.run_id and p.checkpoint = o.checkpoint and c.parent in (p.id, p.checkpoint)
+  join lineage as l on l.checkpoint = c.checkpoint and l.parent = c.parent
+  join runs as o on o.extractor = r.extractor and o.kind = 'extract' and o.checkpoint = l.parent_checkpoint
   where r.kind = 'extract'
+),
+compared as (
+  select t.*
+  from together as t
+  left join forms as a on a.run_id = t.run_id
+  left join forms as b on b.run_id = t.other_run
+  where coalesce(a.form = b.form, true)
 ),
 prompts as (
   select
     run_id,
     persona,
     question_id,
+    folded(question) as question,
     condition,
     prompt_form,
     any_value(coalesce(system_prompt, '<none>')) as system_prompt,
-    any_value(folded(question)) as question,
     any_value(text) as text
   from examples
-  group by run_id, persona, question_id, condition, prompt_form
+  group by run_id, persona, question_id, folded(question), condition, prompt_form
   having count(distinct coalesce(system_prompt, '<none>')) = 1
 ),
 varied as ( -- asked otherwise in one run than in another: all others have no run that they are unlike

@@ -17,7 +17,7 @@
 --   low: lower end of its 95% interval, Student t over questions (NULL with one question, or where they do not differ)
 --   high: upper end
 --   largest: largest mean difference to dose 0, by size
---   largest_dose: dose of it
+--   largest_dose: dose of it, the smallest where several come to the same
 --   saturates_at: least dose whose mean difference is so much of `largest` as `thresholds` says (NULL below three doses, and where nothing changes)
 --   capability_lost_at: least dose at which the task's right answers fall by more than `thresholds` allows (NULL: none, or no task)
 --   perplexity_beyond_at: least dose at which the perplexity of answers grows by more than it allows (NULL: none, or answers were given)
@@ -95,8 +95,8 @@ reached as (
     d.persona,
     d.outcome,
     count(*) as n_doses,
-    arg_max(d.difference, abs(d.difference)) as largest,
-    arg_max(d.dose, abs(d.difference)) as largest_dose,
+    arg_max(d.difference, (round(abs(d.difference), 12), -abs(d.dose))) as largest,
+    arg_max(d.dose, (round(abs(d.difference), 12), -abs(d.dose))) as largest_dose,
     case
       when count(*) > 2
         then arg_min(d.dose, abs(d.dose)) filter (d.most > 0 and abs(d.difference) >= l.saturation * d.most)

@@ -17,24 +17,39 @@ cards as (
   from made as m
   left join checkpoints as c using (run_id, checkpoint)
 ),
-alike as (
-  select distinct on (a.run_id, b.run_id)
-    a.run_id,
-    b.run_id as other_run,
-    a.extractor,
-    a.checkpoint,
-    b.checkpoint as other_checkpoint,
-    case when a.inputs = b.inputs and len(a.inputs) > 0 then 'same tokens' when a.parent in (b.id, b.checkpoint) then 'parent' else 'sibling' end as why
+parents as (
+  select * from lineage
+),
+unfed as (
+  select * from cards where len(inputs) = 0
+),
+found as (
+  select a.run_id, b.run_id as other_run, a.extractor, a.checkpoint, b.checkpoint as other_checkpoint, 1 as place
   from cards as a
+  join cards as b on b.extractor = a.extractor and b.inputs = a.inputs
+  where len(a.inputs) > 0
+  union all
+  select a.run_id, b.run_id, a.extractor, a.checkpoint, b.checkpoint, 2
+  from cards as a
+  join parents as p on p.checkpoint = a.checkpoint and p.parent = a.parent
   join cards as b
-    on a.extractor = b.extractor
-    and a.run_id <> b.run_id
-    and (
-      (a.prompts is not distinct from b.prompts and a.parent in (b.id, b.checkpoint) and a.checkpoint <> b.checkpoint)
-      or (a.prompts is not distinct from b.prompts and a.checkpoint <> b.checkpoint and len(a.inputs) = 0 and len(b.inputs) = 0
-        and (a.parent = b.parent or (a.parent is null and b.parent is null and a.source_persona is not null and b.source_persona is not null)))
-      or (a.inputs = b.inputs and len(a.inputs) > 0)
-    )
+    on b.checkpoint = p.parent_checkpoint and b.id is not distinct from p.parent_id and b.extractor = a.extractor and b.prompts is not distinct from a.prompts
+  union all
+  select a.run_id, b.run_id, a.extractor, a.checkpoint, b.checkpoint, 3
+  from unfed as a
+  join unfed as b on b.extractor = a.extractor and b.prompts is not distinct from a.prompts and b.parent = a.parent
+  where a.checkpoint <> b.checkpoint
+  union all
+  select a.run_id, b.run_id, a.extractor, a.checkpoint, b.checkpoint, 3
+  from unfed as a
+  join unfed as b on b.extractor = a.extractor and b.prompts is not distinct from a.prompts
+  where a.checkpoint <> b.checkpoint and a.parent is null and b.parent is null and a.source_persona is not null and b.source_persona is not null
+),
+alike as (
+  select run_id, other_run, extractor, checkpoint, other_checkpoint, ['same tokens', 'parent', 'sibling'][min(place)] as why
+  from found
+  where run_id <> other_run
+  group by run_id, other_run, extractor, checkpoint, other_checkpoint
 ),
 final as (
   select * from alike

@@ -59,5 +59,10 @@ create or replace macro plain_value(value) as trim(value, '"');
 create or replace macro weights_name(id) as
   regexp_replace(lower(regexp_extract(rtrim(id, '/'), '[^/]*$')), '[-_](bnb[-_]4bit|gguf|awq|gptq|4bit|8bit)$', '');
 
+-- is_made_from(parent, parent_weights, id, checkpoint, path, id_weights, path_weights): a card that says it was trained from `parent` means the checkpoint of this
+--   id, short name and folder; names of weights (weights_name) are handed over, since they are told by regular expressions. Views take it from `lineage`.
+create or replace macro is_made_from(parent, parent_weights, id, checkpoint, path, id_weights, path_weights) as
+  coalesce(parent in (id, checkpoint, path), false) or coalesce(parent_weights in (id_weights, path_weights), false);
+
 -- rounding_of(quantisation): how weights were rounded as they were loaded, which is another precision whatever dtype they are multiplied in; empty where they were not.
 create or replace macro rounding_of(quantisation) as coalesce(regexp_extract(quantisation, '\d+ bit by bitsandbytes'), '');

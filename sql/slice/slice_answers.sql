@@ -6,7 +6,7 @@ with scores as (
   select * from capability_scores
 ),
 parents as (
-  select id, min(checkpoint) as checkpoint from checkpoints group by id
+  select distinct run_id, checkpoint from capability
 ),
 written as (
   unpivot (select run_id, checkpoint, persona, origin, n, empty_rate, truncated_rate, distinct_rate, repetition from degeneration)
@@ -116,7 +116,7 @@ final as (
     s.run_id,
     null
   from scores as s
-  left join parents as p on p.id = s.parent
+  left join parents as p on p.run_id = s.parent_run
   where s.difference is not null
 )
 select * from final

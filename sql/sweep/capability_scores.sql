@@ -37,21 +37,27 @@ forms as (
   group by run_id
 ),
 asked as (
-  select a.run_id, a.task, t.parent, t.id, t.rounded, m.finished, m.kernel, f.form
+  select a.run_id, a.checkpoint, a.task, t.parent, t.id, t.rounded, m.finished, m.kernel, f.form
   from (select distinct run_id, checkpoint, task from capability) as a
   left join trained as t using (run_id, checkpoint)
   left join made as m using (run_id)
   left join forms as f using (run_id)
 ),
+parents as (
+  select * from lineage
+),
 -- of several runs of the parent the one that was asked most alike, and of those the newest
 beside as (
   select c.run_id, c.task, p.run_id as parent_run, c.parent
   from asked as c
-  left join asked as p on p.id = c.parent and p.task = c.task
+  left join parents as l on l.checkpoint = c.checkpoint and l.parent = c.parent
+  left join asked as p on p.checkpoint = l.parent_checkpoint and p.id is not distinct from l.parent_id and p.task = c.task
   qualify
     row_number() over (
       partition by c.run_id, c.task
       order by
+        p.run_id is not null desc,
+        l.is_exact desc,
         p.form is not distinct from c.form desc,
         p.rounded is not distinct from c.rounded desc,
         p.kernel is not distinct from c.kernel desc,

@@ -50,10 +50,18 @@ leaks as (
   join rates as r using (run_id, checkpoint)
   where r.persona <> t.source_persona and r.rate is not null
 ),
+parents as (
+  select * from lineage
+),
 read as (
-  select l.*, v.run_id, v.checkpoint as vectors_from, case when v.id = l.parent then 'parent' else 'own' end as reader
+  select l.*, v.run_id, v.checkpoint as vectors_from, 'parent' as reader
   from leaks as l
-  join readers as v on v.id = l.parent or (v.id = l.id and v.revision = l.revision)
+  join parents as p on p.checkpoint = l.checkpoint and p.parent = l.parent
+  join readers as v on v.checkpoint = p.parent_checkpoint and v.id = p.parent_id
+  union all
+  select l.*, v.run_id, v.checkpoint, 'own'
+  from leaks as l
+  join readers as v on v.id = l.id and v.revision = l.revision
 ),
 extracted as (
   select p.*, c.layer, c.stratum, c.site, c.condition, c.cosine as raw, c.cosine_centered
