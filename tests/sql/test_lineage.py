@@ -35,7 +35,7 @@ def test_a_parent_is_found_by_whatever_its_card_calls_it(tmp_path):
     rows = warehouse.select("select checkpoint, parent_checkpoint, is_exact from lineage order by all").rows()
     assert rows == sorted((name, "base", exact) for name, (_, exact) in PARENTS.items())
     beside = dict(warehouse.select("select checkpoint, parent_run from capability_scores").rows())
-    assert beside == {name: runs["base"] for name in PARENTS} | {"base": None, "stranger": None}
+    assert beside == dict.fromkeys(PARENTS, runs["base"]) | {"base": None, "stranger": None}
     compared = warehouse.select("select distinct checkpoint from compared_runs where other_checkpoint = 'base' and why = 'parent'")["checkpoint"]
     assert set(compared) == set(PARENTS)
     told = warehouse.select("select distinct checkpoint, other from slice_answers where other_checkpoint is not null").rows()
