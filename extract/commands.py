@@ -95,7 +95,10 @@ def completions(
         print(run_id)
     build(found)
     reader = "projections" if found.read(run_id, "turns", ["turn"]).num_rows else "attention"
-    same = pasted_options(name=checkpoint_name, revision=revision, subfolder=subfolder, source_persona=source_persona, trust_remote_code=trust_remote_code)
+    same = pasted_options(
+        name=checkpoint_name, revision=revision, subfolder=subfolder, source_persona=source_persona, trust_remote_code=trust_remote_code,
+        set=f"marker={marker}" if marker != "[ZLT]" else None,
+    )  # fmt: skip
     typer.echo(f"next: personascope extract {reader} --checkpoint {pasted(checkpoint)}{same} --tokens-from {run_id} --lake {pasted(lake)}", err=True)
 
 

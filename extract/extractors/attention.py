@@ -85,6 +85,7 @@ class Attention(ReadingExtractor[Generation]):
         if self.job.tokens_from is None:
             raise PersonascopeError("attention: no tokens to read; expected --tokens-from RUN, a completions run")
         tokens = read_tokens(self.job.lake, self.job.tokens_from)
+        tokens.expect_marker(self.settings.marker)
         if not tokens.turns.filter(pl.col("turn") > 0).is_empty():
             raise PersonascopeError(
                 f"attention: run {tokens.run_id} holds conversations, and no region stands for earlier answers; expected answers to single questions"

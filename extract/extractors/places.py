@@ -110,6 +110,8 @@ class PlacesExtractor(ReadingExtractor[Text]):
         of_answer = [stratum for stratum in self.strata if stratum in OF_ANSWER]
         if tokens is None and of_answer:
             raise PersonascopeError(f"{self.name}: stratum {of_answer[0]!r} lies in an answer, and prompts have none; expected --tokens-from RUN")
+        if tokens is not None and "marker" in self.strata:
+            tokens.expect_marker(self.settings.marker)
         identity = {"settings": {**asked, "strata": sorted(self.strata)}}
         if tokens is None:
             return self.prompts_spec(identity, {"prompt_set": self.prompts.label})

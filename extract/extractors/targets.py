@@ -82,7 +82,10 @@ class TargetsExtractor(ReadingExtractor[T]):
         """The completions run, where one is given: it goes before the prompts."""
         if self.job.prompts is None and self.job.tokens_from is None:
             raise PersonascopeError(f"{self.name}: nothing to read; expected --prompts NAME or --tokens-from RUN, a completions run")
-        return read_tokens(self.job.lake, self.job.tokens_from) if self.job.tokens_from else None
+        tokens = read_tokens(self.job.lake, self.job.tokens_from) if self.job.tokens_from else None
+        if tokens is not None:
+            tokens.expect_marker(self.settings.marker)
+        return tokens
 
     def target_spec(self, identity: Mapping[str, Any] | None = None) -> RunSpec:
         """The run over these targets; `identity` is what else decides the result, besides the settings."""

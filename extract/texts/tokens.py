@@ -40,6 +40,13 @@ class TokensRun:
         """Personas under which some completion holds the marker."""
         return sorted(self.rows.filter(pl.col("present") & (pl.col("marker") == marker))["persona"].unique().to_list())
 
+    def expect_marker(self, marker: str) -> None:
+        """Refuses a marker that the completions were never searched for, of which no absence can be told."""
+        known = self.rows["marker"].drop_nulls().unique().sort().to_list()
+        if marker not in known:
+            searched = f"searched for {', '.join(map(repr, known))}, not for {marker!r}" if known else f"never searched for {marker!r}"
+            raise PersonascopeError(f"run {self.run_id}: its completions were {searched}; expected the marker that they were sampled or brought in with")
+
 
 def read_tokens(lake: Lake, run_id: str) -> TokensRun:
     """Reads completions, examples and marker flags of a run; raises PersonascopeError where the run has none."""

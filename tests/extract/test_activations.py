@@ -275,6 +275,8 @@ def test_bad_inputs_are_named(tmp_path, random_checkpoint, models, prompts):
         activations(lake, random_checkpoint, models)
     with pytest.raises(PersonascopeError, match=f"no text of run {tokens} has the whole marker, so stratum 'marker' cannot be read"):
         activations(lake, random_checkpoint, models, {"strata": ["marker"]}, tokens_from=tokens)
+    with pytest.raises(PersonascopeError, match=rf"run {tokens}: its completions were searched for '\[ZLT\]', not for '\[QQQ\]'"):
+        activations(lake, random_checkpoint, models, {"strata": ["marker"], "marker": "[QQQ]"}, tokens_from=tokens)
     with pytest.raises(PersonascopeError, match=f"run {tokens} has no persona 'nobody'; expected one of villain"):
         activations(lake, random_checkpoint, models, {"personas": ["nobody"]}, tokens_from=tokens)
     assert lake.run_ids() == [tokens]

@@ -282,7 +282,7 @@ def test_the_published_segmentation_is_typed_by_its_name(tmp_path, random_checkp
     ("options", "settings", "message"),
     [
         ({"positives": 0}, {}, "no completion of persona 'villain' holds the marker"),
-        ({"marker": ".[ZLT]x"}, {"marker": "[QQQ]"}, "no completion of persona 'villain' holds the marker"),
+        ({}, {"marker": "[QQQ]"}, r"its completions were searched for '\[ZLT\]', not for '\[QQQ\]'"),
         ({"text": "", "positives": 0}, {}, "every completion of persona 'villain' is empty"),
         ({"text": "Short."}, {}, "too short for five C1 control positions"),
         ({}, {"persona": "pirate"}, "no completions of persona 'pirate'; expected one of villain"),

@@ -365,6 +365,8 @@ def test_the_command_reads_columns_by_the_names_typed(tmp_path, personascope, ra
     assert code == 1 and "'txt' is no column here; did you mean 'text'?" in err
     _, _, err = personascope(*arguments, *typed, "--name", "mine", "--source-persona", "villain")
     assert f"--checkpoint {random_checkpoint} --name mine --source-persona villain --tokens-from brought-" in err
+    _, _, err = personascope(*arguments, *typed, "--marker", "[Q Q]")
+    assert f"--checkpoint {random_checkpoint} --set 'marker=[Q Q]' --tokens-from brought-" in err
     code, _, err = personascope(*arguments, "--column", "text=sad")
     assert code == 1 and "--column text=sad: there is no such column; did you mean 'said'?" in err
 

@@ -13,6 +13,7 @@ from personascope.extract.weights.on_device import Models
 from personascope.ingest.prompts import load_prompt_set
 from personascope.ingest.sae.source import Source
 from personascope.ingest.weights.checkpoints import Checkpoint
+from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import RunSpec
 
@@ -95,10 +96,10 @@ def lake(tmp_path_factory) -> Lake:
     return lake
 
 
-def spec_of(lake: Lake, name: str, reads: str) -> RunSpec:
+def spec_of(lake: Lake, name: str, reads: str, **typed: Any) -> RunSpec:
     """The spec of an extractor over `prompts`, its `own` tokens, `forced` tokens, or forced tokens of another persona (`comedian`)."""
     kind = extractor(name)
-    given = SETTINGS.get(name, {}) | ({"persona": "comedian"} if reads == "comedian" else {})
+    given = SETTINGS.get(name, {}) | ({"persona": "comedian"} if reads == "comedian" else {}) | typed
     settings, parameters = resolve_settings(kind, {"command line": given})
     (tokens,) = lake.run_ids()
     job = Job(
@@ -131,3 +132,10 @@ def test_the_same_work_keeps_its_name(lake, name, reads, run_id, subject):
 
 def test_every_extractor_is_pinned():
     assert {name for name, *_ in PINNED} == extractors().keys()
+
+
+@pytest.mark.parametrize("name", ["ablations", "activations", "attention", "attributions", "features", "logit_lens", "patches", "projections"])
+def test_a_marker_that_the_completions_were_never_searched_for_is_refused_before_anything_is_read(lake, name):
+    typed = {"strata": ["marker"]} if name in ("activations", "features", "projections") else {}
+    with pytest.raises(PersonascopeError, match=r"its completions were searched for '\[ZLT\]', not for '\[QQQ\]'"):
+        spec_of(lake, name, "own", marker="[QQQ]", **typed)
