@@ -72,7 +72,7 @@ def _show_rates(judged: Judged, rows: pl.DataFrame, words: str) -> None:
     """The rate of every persona with both intervals, and where the marker stands."""
     places = [name for name in ("first_share", "inside_share", "end_share") if rows[name].count()]
     drawn, series = both_intervals(rows, "k", "n", "category", "clustered_method", *places)
-    facts = ["; ".join(sample(judged.sweep.seed, rows)), *role_facts(rows), interval_facts(rows["clustered_method"])]
+    facts = ["; ".join(sample(judged.sweep, rows)), *role_facts(rows), interval_facts(rows["clustered_method"])]
     figure = charts.rates(drawn, "share of completions that hold the marker", series)
     charts.show(figure, "cell rates", f"Marker rate by persona: {words}", facts, max(LEAST_ROWS, rows.height) * LINE)
     names = {

@@ -157,7 +157,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for place, (role, title) in zip(places, drawn, strict=False):
         rows = found.filter(role=role).drop("role")
-        facts = [*([WHO[role]] if role in WHO else []), *sample(judged.sweep.seed, rows.filter("trained"))]
+        facts = [*([WHO[role]] if role in WHO else []), *sample(judged.sweep, rows.filter("trained"))]
         rows = rows.with_columns(
             words=pl.when("trained").then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
             framed=pl.col("regime").eq_missing("clean"),

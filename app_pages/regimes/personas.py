@@ -59,7 +59,7 @@ def show_matrix(judged: Judged, personas: list[str], only: str | None = None) ->
         st.info(f"There are no rates of {plain(only)} in this sweep.", icon=":material/grid_off:")
         return
     facts = [
-        "; ".join(sample(judged.sweep.seed, rows.filter(pl.col("rate").is_not_null()))),
+        "; ".join(sample(judged.sweep, rows.filter(pl.col("rate").is_not_null()))),
         *role_facts(rows),
         "grey: not in this lake; the 95% interval by question, and Wilson's, on hovering",
     ]

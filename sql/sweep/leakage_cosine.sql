@@ -16,7 +16,7 @@
 --   epochs: epochs (NULL: pooled over configurations)
 --   category: category of personas (NULL: all)
 --   configuration: lr and epochs as text, or pooled
---   n: pairs of persona and checkpoint (as published where the file has no pairs)
+--   n: pairs of persona and run of a checkpoint, so that one that was sampled twice counts twice (as published where the file has no pairs)
 --   n_personas: personas among them, counted per source
 --   n_distinct: distinct leakage rates among them
 --   rho: Spearman correlation over the pairs, average ranks (NULL where cosine or leakage does not vary, or the file has no pairs)
