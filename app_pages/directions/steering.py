@@ -11,7 +11,12 @@ from personascope.warehouse.drawing.figures import dose_response
 from personascope.warehouse.drawing.words import count, count_range
 
 HEIGHT, ROW = 120, 26
-SHOWN = {"marker_log_prob": "log-probability of the marker", "marker_rate": "marker rate", "answer_nll": "log-perplexity of the answer", "repetition": "repetition"}
+SHOWN = {
+    "marker_log_prob": "log-probability of the marker",
+    "marker_rate": "marker rate",
+    "answer_nll": "log-perplexity of the answer",
+    "repetition": "repetition",
+}
 
 
 def show_steering(lake: Source, reading: Reading) -> None:

@@ -85,7 +85,7 @@ def show_map(lake: Source, reading: Reading) -> None:
     name, view = ("condition", "condition_map") if reading.of_conditions else ("persona", "persona_map")
     at = "" if reading.of_conditions else " and condition is not distinct from $condition"
     rows = lake.select(
-        f"""select {name} as name, x, y, x_share, y_share, norm_centered, n, case {name} when $persona then 'the chosen {name}' else 'others' end as whose
+        f"""select {name} as name, x, y, x_share, y_share, norm_centered, n, case {name} when $persona then $persona else 'others' end as whose
         from {view} where run_id = $run and stratum = $stratum and site = $site{at} and layer = $layer order by name""",
         **{key: value for key, value in reading.values.items() if key != "condition" or not reading.of_conditions},
         layer=reading.layer,
@@ -117,7 +117,8 @@ def show_curves(reading: Reading, rows: pl.DataFrame, others: list[str]) -> None
     if rows.is_empty():
         return
     facts = [
-        f"{count(len(others), reading.whose)} nearest and farthest at layer {reading.layer}; {count_range(rows['n'], 'activation')} each; {reading.words}",
+        f"{count(len(others), reading.whose)} nearest and farthest at layer {reading.layer}; {count_range([*rows['n'], *rows['n_other']], 'activation')} each; "
+        f"{reading.words}",
         f"band: {sureness(rows)}; no random draw, so no seed",
     ]
     title = f"Cosine to {reading.persona}, by layer: {reading.checkpoint}"

@@ -32,11 +32,12 @@ def choose_order(judged: Judged, reading: Reading | None) -> list[str]:
         if reading is None
         else f"select persona, avg(cosine) as cosine {reading.pairs} group by persona"
     )
-    found = judged.select(
+    ask = judged.select if reading is None else judged.leakage
+    found = ask(
         f"""select {LABEL} as label from rates as r left join ({cosines}) as l using (persona)
         group by persona, role
         order by {PLACE}, {ORDERS[order]}, persona""",
-        **({} if reading is None else {name: value for name, value in reading.values.items() if name not in judged.sweep.values}),
+        **({} if reading is None else reading.values),
     )
     return found["label"].to_list()
 
