@@ -66,7 +66,8 @@ def _show_published(readout: Readout, rows: pl.DataFrame, names: list[str]) -> N
     methods = " and ".join(drawn["sem_method"].unique().sort())
     facts = ["the marker cancels out of it, so it says nothing of the marker", f"band: ± 1 standard error, {methods}"]
     figure = charts.curves(drawn, f"control minus C1, {Y_TITLE}", names)
-    charts.show(figure, "rule-outs as published", "As published: control minus C1", [*facts, readout.sample(rows["n"], rows["n_clusters"])], HEIGHT)
+    facts += [readout.sample(rows["n"], rows["n_clusters"])]
+    charts.show(figure, "rule-outs as published", "As published: control minus C1", facts, HEIGHT, runs=(readout.run_id,))
 
 
 def _show_counts(rows: pl.DataFrame) -> None:

@@ -13,7 +13,7 @@ from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.rate_intervals import both_intervals, interval_facts
 from personascope.warehouse.drawing.roles import LABEL, PLACE, ROLES, role_facts
-from personascope.warehouse.drawing.words import FEWEST_SEEDS, NOTHING_KNOWN, TOO_FEW_SEEDS, count, known
+from personascope.warehouse.drawing.words import FEWEST_SEEDS, NOTHING_KNOWN, TOO_FEW_SEEDS, count
 
 LINE, LEAST_ROWS, LOSS_HEIGHT = 26, 4, 220
 TEXTS_EACH = 3
@@ -168,7 +168,7 @@ def _show_training(judged: Judged, cell: Cell, words: str) -> None:
     )
     if rows.is_empty():
         return
-    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token, training seed {known(cell['seed'])}"]
+    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token", judged.sweep.words]
     figure = charts.curves(rows, "loss, nats", ["loss"], x="step", x_title="optimiser step")
     charts.show(figure, "cell loss", f"Loss by step: {words}", facts, LOSS_HEIGHT)
 

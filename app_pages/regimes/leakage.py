@@ -121,7 +121,8 @@ def _name(row: dict) -> str:
 
 
 def _show_all(judged: Judged, reading: Reading, row: dict) -> None:
-    points = judged.leakage(f"select persona, role, cosine, rate, lr, epochs, category {reading.pairs} order by lr, epochs, persona", **reading.values)
+    columns = "persona, role, cosine, rate, lr, epochs, category, rates_run"
+    points = judged.leakage(f"select {columns} {reading.pairs} order by lr, epochs, persona", **reading.values)
     if points.is_empty():
         st.info("The file holds correlations only, no pairs to draw.", icon=":material/scatter_plot:")
         return
@@ -130,29 +131,30 @@ def _show_all(judged: Judged, reading: Reading, row: dict) -> None:
         f"{count(row['n'], 'pair')}: {_rho(row['rho'], row['p'])}, pairs as independent; no random draw, so no seed",
     ]
     colour = "lr" if points["lr"].drop_nulls().n_unique() > 1 else None
-    _show(points, reading, "every cell", [*facts, f"{row['reading']}; {judged.sweep.words}"], None, colour)
+    _show(judged, points, reading, "every cell", [*facts, f"{row['reading']}; {judged.sweep.words}"], None, colour)
 
 
 def _show_one(judged: Judged, reading: Reading, name: str, lr: float, epochs: float) -> None:
     of_cell = "lr = $lr and epochs = $epochs"
     at: dict[str, Value] = {**reading.values, "lr": lr, "epochs": epochs}
-    points = judged.leakage(f"select persona, role, cosine, rate, category {reading.pairs} and {of_cell} order by persona", **at)
+    points = judged.leakage(f"select persona, role, cosine, rate, category, rates_run {reading.pairs} and {of_cell} order by persona", **at)
     found = judged.leakage(f"select n, rho, p from correlations where {reading.where} and scope = 'all' and category is null and {of_cell}", **at)
     if points.is_empty():
         st.info(f"There are no pairs of the cell {cell_words(lr, epochs)}.", icon=":material/scatter_plot:")
         return
     # A sweep of a single cell has no row of its own beside the pooled one.
     facts = [f"{count(row['n'], 'pair')}: Spearman's {_rho(row['rho'], row['p'])}; no random draw, so no seed" for row in found.iter_rows(named=True)]
-    _show(points, reading, cell_words(lr, epochs), [*(facts or [count(points.height, "pair")]), f"{name}; {judged.sweep.words}"], "persona", None)
+    _show(judged, points, reading, cell_words(lr, epochs), [*(facts or [count(points.height, "pair")]), f"{name}; {judged.sweep.words}"], "persona", None)
 
 
-def _show(points: pl.DataFrame, reading: Reading, where: str, facts: list[str], words: str | None, colour: str | None) -> None:
+def _show(judged: Judged, points: pl.DataFrame, reading: Reading, where: str, facts: list[str], words: str | None, colour: str | None) -> None:
     titles = (f"cosine to {reading.source}, layer {reading.layer}", "marker rate")
     apart = "role" if points["role"].n_unique() > 1 else None
-    drawn = points.with_columns(role=pl.col("role").replace(ROLES))
+    drawn = points.drop("rates_run").with_columns(role=pl.col("role").replace(ROLES))
     figure = charts.scatter(drawn, "cosine", "rate", titles, words, colour, share=True, shape=apart)
     title = f"Cosine to the source against leakage: {where}"
-    charts.show(figure, "leakage and cosine", title, [*facts, *role_facts(points)], SCATTER_HEIGHT)
+    runs = {reading.run_id, *points["rates_run"].drop_nulls()}
+    charts.show(figure, "leakage and cosine", title, [*facts, *role_facts(points)], SCATTER_HEIGHT, runs=runs)
 
 
 def _rho(rho: float | None, p: float | None) -> str:

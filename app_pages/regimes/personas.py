@@ -67,4 +67,4 @@ def show_matrix(judged: Judged, personas: list[str], only: str | None = None) ->
     cells = [f"{learning_rate(lr)} · {epochs:g}" for lr, epochs in rows.select("lr", "epochs").rows()]
     rows = rows.with_columns(pl.Series("cell", cells, dtype=pl.String), regime=pl.col("regime").replace(REGIMES)).drop("lr", "epochs")
     figure = charts.rate_matrix(rows, "cell", "persona", "learning rate · epochs", personas)
-    charts.show(figure, "personas", "Marker rate of every persona in every cell", facts, MATRIX_ROW * max(LEAST_ROWS, len(personas)))
+    charts.show(figure, "personas", "Marker rate of every persona in every cell", facts, MATRIX_ROW * max(LEAST_ROWS, len(personas)), runs=judged.runs)

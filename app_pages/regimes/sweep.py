@@ -9,7 +9,7 @@ from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, Value
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.drawing import words
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, learning_rate, trainings
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, known, learning_rate, trainings
 
 LETTERS, REGIMES, UNJUDGED = words.REGIME_LETTERS, words.REGIMES, words.UNJUDGED
 THRESHOLDS = {
@@ -85,8 +85,8 @@ class Sweep:
 
     @property
     def words(self) -> str:
-        """Which trainings they are, under a title: seed and recipe."""
-        return trainings(self.origin, self.seed, self.recipe)
+        """Which trainings they are, under a title: source, seed and recipe."""
+        return f"source {known(self.source)}, {trainings(self.origin, self.seed, self.recipe)}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,11 @@ class Judged:
     def select(self, query: str, **parameters: Value) -> pl.DataFrame:
         """Rows of a SELECT over `cells`, `failures`, `grid` and `rates`."""
         return self.lake.select(f"with {CELLS}\n{query}", **self.sweep.values, **self.limits, **parameters)
+
+    @property
+    def runs(self) -> set[str]:
+        """The runs that the rates of the cells come from."""
+        return set(self.select("select run_id from cells")["run_id"])
 
     def view(self, name: str, columns: str, order: str) -> pl.DataFrame:
         """Rows of a view over `regimes`, as it is under these thresholds, over every seed of the sweep."""

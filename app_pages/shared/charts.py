@@ -90,7 +90,8 @@ def show(
 
     `on_pick` is called with the fields of a cell that was clicked, before the page is drawn again; only for figures that can be clicked.
     """
-    runs = {*runs, *(run for column in figure.rows.columns if column == "run_id" or column.endswith("_run") for run in figure.rows[column].drop_nulls())}
+    of_rows = (run for column in figure.rows.columns if column == "run_id" or column.endswith("_run") for run in figure.rows[column].drop_nulls())
+    runs = {*runs, *of_rows} or open_in_sql.runs_behind(figure.rows)
     facts = (*facts, *quantised_weights(runs))
     spec = narrowed(figure.spec(title, facts, height))
     file = file_name(name)

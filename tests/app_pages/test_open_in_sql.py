@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 import streamlit as st
 
+from personascope.app_pages.shared import charts as drawing
 from personascope.app_pages.shared import open_in_sql
-from personascope.app_pages.shared.open_in_sql import LONGEST, behind, note, pack, self_contained, unpack
+from personascope.app_pages.shared.open_in_sql import LONGEST, behind, note, pack, runs_behind, self_contained, unpack
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
@@ -96,3 +97,26 @@ def test_every_figure_opens_the_query_that_gave_its_rows(open_page, charts, link
         assert numbers or page == "overview"
         for name in numbers:
             assert set(figure.rows[name].drop_nulls()) <= set(answer[name].cast(pl.Float64).drop_nulls())
+
+
+def test_the_runs_of_a_figure_are_those_its_query_is_bound_to(asked):
+    assert runs_behind(asked) == set()
+    runs = ["attention-0123456789ab", "marker-lora-ba9876543210"]
+    note(
+        "third $first or run_id in ($both) or name = $other",
+        {"first": runs[0], "both": ",".join(runs), "other": "at-0123456789abc"},
+        asked.with_columns(pl.col("mean") + 5),
+    )
+    assert runs_behind(asked.with_columns(pl.col("mean") + 5)) == set(runs)
+
+
+@pytest.mark.slow(8)
+@pytest.mark.parametrize("page", ["marker_attention", "completions", "slice", "compare"])
+def test_a_download_names_the_runs_that_it_is_made_of(open_page, synthetic_lake, monkeypatch, page):
+    named, origin, lake = {}, drawing.origin, Warehouse(Lake(synthetic_lake))
+    monkeypatch.setattr(drawing, "origin", lambda title, facts, runs: named.update({title: set(runs)}) or origin(title, facts, runs))
+    sections = ["layers", "training", "controls", "steps", "personas", "heads", "generation"] if page == "marker_attention" else ["-"]
+    for section in sections:
+        open_page(synthetic_lake, page, checkpoint="villain", persona="villain", layer="2", section=section)
+    known = set(lake.select("select run_id from runs")["run_id"])
+    assert named and all(runs and runs <= known for runs in named.values()), {title for title, runs in named.items() if not runs}
