@@ -158,8 +158,8 @@ def origin(title: str, facts: Sequence[str], runs: Collection[str]) -> list[str]
 
 
 def _csv(header: Sequence[str], rows: pl.DataFrame) -> str:
-    """Rows for a spreadsheet under lines that begin with #."""
-    return "".join(f"# {' '.join(line.split())}\n" for line in header) + cells.csv(rows, safe=True)
+    """Rows for a spreadsheet under lines that begin with #, which readers take for comment; texts that hold one are quoted, so that they stay."""
+    return "".join(f"# {' '.join(line.split())}\n" for line in header) + cells.csv(rows, safe=True, quoted=True)
 
 
 def table_height(rows: pl.DataFrame, most: int = 12, row: int = TABLE_ROW) -> int:

@@ -1,5 +1,8 @@
 """Links to the SQL page: what stands in an address is the query, and a figure's query is one whose answer holds its rows."""
 
+import io
+
+import pandas as pd
 import polars as pl
 import pytest
 import streamlit as st
@@ -120,3 +123,11 @@ def test_a_download_names_the_runs_that_it_is_made_of(open_page, synthetic_lake,
         open_page(synthetic_lake, page, checkpoint="villain", persona="villain", layer="2", section=section)
     known = set(lake.select("select run_id from runs")["run_id"])
     assert named and all(runs and runs <= known for runs in named.values()), {title for title, runs in named.items() if not runs}
+
+
+def test_a_download_reads_back_as_the_docs_say_whatever_its_texts_hold():
+    rows = pl.DataFrame({"token": ["#", "a #b", 'x,"y"', "l1\n# l2", None, "plain"], "mean": [1.5, -2.0, 1e-9, 3.0, 0.5, None]})
+    text = drawing._csv(["Title. facts", "choices: persona: a\n#b"], rows)
+    assert text.startswith("# Title. facts\n# choices: persona: a #b\n")
+    assert pl.read_csv(io.StringIO(text), comment_prefix="#").rows() == rows.rows()
+    assert pl.from_pandas(pd.read_csv(io.StringIO(text), comment="#")).rows() == rows.rows()
