@@ -115,12 +115,15 @@ def test_the_runs_of_a_figure_are_those_its_query_is_bound_to(asked):
 
 @pytest.mark.slow(8)
 @pytest.mark.parametrize("page", ["marker_attention", "completions", "slice", "compare"])
-def test_a_download_names_the_runs_that_it_is_made_of(open_page, synthetic_lake, monkeypatch, page):
+def test_a_figure_names_what_it_is_of_and_its_download_the_runs_that_it_is_made_of(open_page, charts, synthetic_lake, monkeypatch, page):
     named, origin, lake = {}, drawing.origin, Warehouse(Lake(synthetic_lake))
     monkeypatch.setattr(drawing, "origin", lambda title, facts, runs: named.update({title: set(runs)}) or origin(title, facts, runs))
     sections = ["layers", "training", "controls", "steps", "personas", "heads", "generation"] if page == "marker_attention" else ["-"]
     for section in sections:
-        open_page(synthetic_lake, page, checkpoint="villain", persona="villain", layer="2", section=section)
+        drawn = charts(open_page(synthetic_lake, page, checkpoint="villain", persona="villain", layer="2", section=section))
+        for title, each in drawn.items():
+            told = [title, each.facts, *(name for column in {"series", "label"} & set(each.rows.columns) for name in each.rows[column])]
+            assert any("villain" in words for words in told), title
     known = set(lake.select("select run_id from runs")["run_id"])
     assert named and all(runs and runs <= known for runs in named.values()), {title for title, runs in named.items() if not runs}
 

@@ -37,6 +37,10 @@ class Readout:
         precision = f"; {self.dtype} {self.attention_implementation}" if self.dtype else ""
         return f"{count_range(n, 'generation')} of {count_range(questions, 'question')}; {self.seed}{precision}"
 
+    def of(self, n: Iterable[int | None], questions: Iterable[int | None]) -> str:
+        """`sample`, with the name of the readout, where a figure says nowhere else whose it is."""
+        return f"{self.name}: {self.sample(n, questions)}"
+
     @property
     def seed(self) -> str:
         """How many of the training seeds of its recipe stand behind a readout, which is of one checkpoint, in words."""
