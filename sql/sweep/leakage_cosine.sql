@@ -55,7 +55,7 @@ widened as (
     p.category,
     p.source as of_source,
     p.persona,
-    p.cosine,
+    round(p.cosine, 12) as cosine, -- of two sources to each other it is the same both ways, and must stay a tie
     p.rate,
     f.n_sources,
     f.n_configurations
@@ -90,7 +90,7 @@ averaged as (
     category,
     of_source,
     persona,
-    avg(cosine) as cosine,
+    round(avg(cosine), 12) as cosine,
     round(avg(rate), 12) as rate
   from leveled
   group by all
