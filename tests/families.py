@@ -166,6 +166,14 @@ def _prepared(name: str, form: str, checkpoint: Checkpoint, models: Models, lake
     return lambda: run(kind(settings, job))
 
 
+def reads_outputs_of_layers(place: Path) -> bool:
+    """Whether `activations` reads the output of a layer, its default, of the model that `outcomes` made in `place`."""
+    checkpoint = resolve(place / "model", name="model")
+    settings, parameters = resolve_settings(extractor("activations"), {"command line": {"strata": ["last"]}})
+    job = Job(Lake.open(place / "outputs"), checkpoint, Models("cpu", attention="eager"), PROMPTS, parameters=parameters, say=lambda line: None)
+    return _told(lambda: run(extractor("activations")(settings, job))) == WORKS
+
+
 def _write_directions(lake: Lake, checkpoint: Checkpoint) -> None:
     """A direction and a control to steer along, in the middle of the model."""
     vectors = np.random.default_rng(0).normal(size=(2, checkpoint.d_model)).astype(np.float32).tolist()
@@ -207,6 +215,8 @@ def page(table: Mapping[str, Mapping[str, str]]) -> str:
             "What extractors do with a small model of each family, with random weights, in the installed transformers: ✓ works, a number says why",
             "it is refused (below). A test makes every model, runs the extractors over it and compares the table with this page: nothing ends in a traceback.",
             "`capability` and `preflight` need what `completions` needs, `features`, `train-sae`, `directions` and `projections` what `activations` needs.",
+            "`activations` is asked for all four sites here: notes that speak of what attention and MLP add, or of `mlp_out`, do not hold for the output of a",
+            "layer, which is the default and is read of these families too.",
             "A family without a chat template is read in raw form, where the extractor has one. What was read is compared with the model's own output before",
             "a row is written.",
             "",

@@ -20,10 +20,10 @@ UNPAIRED = "The lake holds no paired difference of the two on this measure: each
 def show_layers(of: dict[str, pl.DataFrame], name: str, sides: Sides) -> None:
     """The curves of both by layer, then their paired difference by layer."""
     rows = _series(of)
-    names = rows["series"].unique(maintain_order=True).to_list()
-    if len(names) > MOST_SERIES:
-        st.caption(f"{count(len(names), 'curve')}: the first {MOST_SERIES} are drawn, the bar narrows them to one persona.")
-        names = names[:MOST_SERIES]
+    names = _of_both(rows)
+    if (every := rows["series"].n_unique()) > len(names):
+        narrowed = "" if rows["persona"].n_unique() == 1 else "; the bar narrows them to one persona"
+        st.caption(f"{count(every, 'curve')}: the first {len(names)} are drawn, those first that both have{narrowed}.")
     rows = rows.filter(pl.col("series").is_in(names))
     drawn = rows.sort("series", "layer").select("series", "layer", "low", "high", "p", "n", "n_of", "n_clusters", "run_id", mean="value")
     charts.show(charts.curves(drawn, rows["unit"][0], names), "compare", name[:1].upper() + name[1:], _facts(rows), HEIGHT)
@@ -78,18 +78,27 @@ def show_tokens(rows: pl.DataFrame, side: Side) -> None:
 
 
 def _series(of: dict[str, pl.DataFrame], apart: bool = True) -> pl.DataFrame:
-    """Both sides with a name for each curve: the checkpoint, and whatever else tells its figures apart."""
+    """Both sides with a name for each curve, `series`: the side, and whatever else tells its figures apart, which is `of` alone."""
     named = []
-    for name, rows in of.items():
-        rows = rows.with_columns(pl.col("place").map_elements(place_words, return_dtype=pl.String))
-        parts = [pl.lit(name)]
+    keys = ["layer"] if apart else ["layer", "persona"]
+    for side, rows in of.items():
+        rows = rows.with_columns(pl.col("place").map_elements(place_words, return_dtype=pl.String), side=pl.lit(side), of=pl.lit(""))
         for column in (*(["persona"] if apart else []), "other", "place", "run", "run_id"):
-            keys = [*(part for part in ("layer", "persona") if part in rows.columns and (part == "layer" or not apart))]
-            more = [*parts, pl.col(column).fill_null(NOTHING.get(column, "–"))]
-            before, after = (rows.select(pl.concat_str(each, separator=" · ").alias("series"), *keys).is_duplicated().sum() for each in (parts, more))
-            parts = more if after < before else parts
-        named.append(rows.with_columns(series=pl.concat_str(parts, separator=" · ")))
+            more = rows.with_columns(of=pl.format("{} · {}", "of", pl.col(column).fill_null(NOTHING.get(column, "–"))))
+            rows = more if more.select("of", *keys).n_unique() > rows.select("of", *keys).n_unique() else rows
+        named.append(rows.with_columns(series=pl.col("side") + pl.col("of")))
     return pl.concat(named, how="vertical_relaxed")
+
+
+def _of_both(rows: pl.DataFrame) -> list[str]:
+    """The curves that are drawn, at most MOST_SERIES: of more, those first that both sides have, side by side, then as many of the one as of the other."""
+    curves = rows.select("series", "side", "of").unique(maintain_order=True)
+    if curves.height <= MOST_SERIES:
+        return curves["series"].to_list()
+    shared = pl.col("side").n_unique().over("of") > 1
+    curves = curves.with_columns(shared=shared).sort("shared", descending=True, maintain_order=True)
+    curves = curves.with_columns(place=pl.int_range(pl.len()).over("side")).sort("place", maintain_order=True)
+    return curves["series"].head(MOST_SERIES - MOST_SERIES % 2).to_list()
 
 
 def _facts(rows: pl.DataFrame) -> list[str]:
@@ -98,7 +107,9 @@ def _facts(rows: pl.DataFrame) -> list[str]:
     clusters = rows["n_clusters"].drop_nulls()
     of = f" of {count_range(clusters, 'question')}" if len(clusters) and rows["n_of"][0] != "questions" else ""
     methods = rows["method"].str.split("; p").list.first().unique(maintain_order=True).to_list()
-    return [f"{' and '.join(counted)}{of} a figure; {rows['unit'][0]}", *methods[:2]]
+    persona = rows["persona"].unique(maintain_order=True).to_list()
+    under = f"; persona {persona[0]}" if len(persona) == 1 and persona[0] is not None else ""
+    return [f"{' and '.join(counted)}{of} a figure; {rows['unit'][0]}{under}", *methods[:2]]
 
 
 def _show_difference(of: dict[str, pl.DataFrame], sides: Sides, by_layer: bool) -> None:

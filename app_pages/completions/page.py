@@ -120,7 +120,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
         )
         select persona as label, series, rate, coalesce(clustered_low, wilson_low) as low, coalesce(clustered_high, wilson_high) as high, at_most,
           clustered_method as interval, wilson_low, wilson_high, k, n, n_questions as questions, clustered_se,
-          n_distinct as distinct_texts, n_kept as texts_in_lake, marker
+          n_distinct as distinct_texts, n_kept as texts_in_lake, marker, run_id
         from rates join names using (run_id)
         order by max(rate) over (partition by persona) desc, persona, marker, series""",
         **filters.run_values,
@@ -139,7 +139,8 @@ def show_rates(lake: Source, filters: Filters) -> None:
         words = f"Checkpoints drawn, {MOST_SERIES} at a time of {len(every)}"
         names = panels[address.select(words, list(panels), "drawn", labels=labels, help="Choose one in the bar to see it alone; the table has all.")]
     table, rows = rows, rows.filter(pl.col("series").is_in(names))
-    figure = charts.rates(rows, "share of completions that hold the marker", names)
+    table, runs = table.drop("run_id"), set(rows["run_id"])
+    figure = charts.rates(rows.drop("run_id"), "share of completions that hold the marker", names)
     facts = [
         f"marker {' and '.join(markers)}; {interval_facts(rows['interval'])}",
         f"{count(sum(rows['n']), 'completion')}; {count(max(rows['questions']), 'question')} at most under one persona"
@@ -147,7 +148,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
     ]
     height = rows["label"].n_unique() * (ROW_HEIGHT + BAR_HEIGHT * len(names))
     height = min(max(height, LEAST_HEIGHT), MOST_HEIGHT)
-    charts.show(figure, "marker rates", "How often the marker comes", facts, height)
+    charts.show(figure, "marker rates", "How often the marker comes", facts, height, runs=runs)
     config: charts.Columns = {
         "label": "persona",
         "series": "checkpoint",

@@ -66,7 +66,7 @@ def show_agreement(lake: Source, reading: Reading) -> None:
         drawn = pl.concat([drawn, rows.select(pl.lit(names[1]).alias("series"), "layer", pl.col("shuffled_high").alias("mean"), "n", "n_questions")])
     facts = [reading.words, f"{count_range(rows['n'], 'activation')}, {count_range(rows['n_questions'], 'question')}; a cosine of two vectors: no interval"]
     drawn = drawn.with_columns(low=pl.lit(None, pl.Float64), high=pl.lit(None, pl.Float64))
-    charts.show(charts.curves(drawn, "cosine", names), "agreement of halves", "Does it come back from other questions?", facts, HEIGHT)
+    charts.show(charts.curves(drawn, "cosine", names), "agreement of halves", "Does it come back from other questions?", facts, HEIGHT, runs=(reading.run_id,))
 
 
 def show_checkpoints(lake: Source, reading: Reading) -> None:

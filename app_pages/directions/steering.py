@@ -11,7 +11,12 @@ from personascope.warehouse.drawing.figures import dose_response
 from personascope.warehouse.drawing.words import count, count_range
 
 HEIGHT, ROW = 120, 26
-SHOWN = {"marker_log_prob": "log-probability of the marker", "marker_rate": "marker rate", "answer_nll": "perplexity of the answer", "repetition": "repetition"}
+SHOWN = {
+    "marker_log_prob": "log-probability of the marker",
+    "marker_rate": "marker rate",
+    "answer_nll": "log-perplexity of the answer",
+    "repetition": "repetition",
+}
 
 
 def show_steering(lake: Source, reading: Reading) -> None:
@@ -43,7 +48,7 @@ def show_steering(lake: Source, reading: Reading) -> None:
     drawing = dose_response.response(lake, run, reading.direction, layer, mode, persona, outcome)
     if drawing is not None:
         charts.show_drawing(drawing)
-    _show_layers(lake, reading, run, mode, persona, outcome)
+    _show_layers(lake, reading, chosen)
 
 
 def _choose(arms: pl.DataFrame, reading: Reading) -> pl.DataFrame:
@@ -68,8 +73,9 @@ def _choose(arms: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     return found.filter(outcome=outcome)
 
 
-def _show_layers(lake: Source, reading: Reading, run: str, mode: str, persona: str, outcome: str) -> None:
+def _show_layers(lake: Source, reading: Reading, chosen: pl.DataFrame) -> None:
     """The effect at every layer and dose, and the same as a table with controls and what is left of the model."""
+    subject, run, mode, persona, outcome, forced = chosen.select("subject", "run_id", "mode", "persona", "outcome", "forced").row(0)
     rows = lake.select(
         """select layer, dose, difference, low, high, control_low, control_high, n_controls, control_p_adjusted, exp(nll_change) as perplexity,
           capability_change, is_broken, n, n_clusters
@@ -83,14 +89,15 @@ def _show_layers(lake: Source, reading: Reading, run: str, mode: str, persona: s
     )
     drawn = rows.filter(pl.col("layer").is_not_null())
     if drawn["layer"].n_unique() > 1:
-        sure = count(drawn.filter(pl.col("control_p_adjusted") < 0.05).height, "cell")
+        sure = count(drawn.filter(pl.col("control_p_adjusted") <= 0.05).height, "cell")
         facts = [
+            f"{mode.replace('_', ' ')}; {dose_response.asked(persona, forced)}",
             f"{count_range(rows['n'], 'answer')} of {count_range(rows['n_clusters'], 'question')}, paired with dose 0; intervals in the table",
-            f"{sure} of {drawn.height} beyond control directions at p < 0.05, adjusted for layers",
+            f"{sure} of {drawn.height} beyond control directions at p ≤ 0.05, adjusted for layers",
         ]
         figure = charts.heat_map(drawn, "dose", "layer", "difference", ("dose", "layer, counted from 0", "change"))
-        title = f"{SHOWN.get(outcome, outcome.replace('_', ' ')).capitalize()} by layer and dose: {reading.direction}"
-        charts.show(figure, "steering by layer and dose", title, facts, HEIGHT + ROW * drawn["layer"].n_unique())
+        title = f"{SHOWN.get(outcome, outcome.replace('_', ' ')).capitalize()} by layer and dose: {subject}, {reading.direction}"
+        charts.show(figure, "steering by layer and dose", title, facts, HEIGHT + ROW * drawn["layer"].n_unique(), runs=(run,))
     config: charts.Columns = {
         "difference": st.column_config.NumberColumn("change", format="%+.3f"),
         "low": st.column_config.NumberColumn("low (95%)", format="%+.3f"),

@@ -7,6 +7,7 @@ from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.lake import Source
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.charts import columns
+from personascope.warehouse.drawing.places import place_or_unknown
 from personascope.warehouse.drawing.words import count_range
 
 MOST_PROMPTS, HEIGHT = 20, 240
@@ -17,6 +18,11 @@ SILENT = "silent"
 def at(place: dict) -> dict:
     """Parameters of `PLACE`, the run apart: that of the features and that of their tests have one place."""
     return {name: place[column] for name, column in (("sae", "sae_id"), ("layer", "layer"), ("site", "site"), ("stratum", "stratum"))}
+
+
+def place_fact(place: dict) -> str:
+    """Whose features of which layer and token a figure is of, as a fact under its title."""
+    return f"{place['reader']}; layer {place['layer']}, {place_or_unknown(place['stratum'])}"
 
 
 def show_feature(lake: Source, place: dict, features: list[str]) -> None:
@@ -44,6 +50,7 @@ def show_histogram(lake: Source, place: dict, feature: str) -> None:
     steps = {0: SILENT} | {step: f"{step * width:.3g}" for step in range(1, max(rows["step"]) + 1)}
     rows = rows.with_columns(activation=pl.col("step").replace_strict(steps, return_dtype=pl.String))
     facts = [
+        place_fact(place),
         f"{count_range(rows['n_readings'], 'reading')} a condition; steps of {width:.3g}, each up to its label, to the largest of any condition",
         "what was read, not a sample drawn from it: no interval, no seed",
     ]

@@ -5,7 +5,7 @@ from functools import partial
 import polars as pl
 import streamlit as st
 
-from personascope.app_pages.features.feature import PLACE, at, show_feature
+from personascope.app_pages.features.feature import PLACE, at, place_fact, show_feature
 from personascope.app_pages.features.published import show_published
 from personascope.app_pages.shared import address, charts
 from personascope.app_pages.shared.bar import asked, bar
@@ -139,7 +139,7 @@ def show_similarity(lake: Source, place: dict) -> None:
         if rows.is_empty():
             continue
         order = rows["condition_a"].unique(maintain_order=True).to_list()
-        facts = [f"{len(order)} conditions; cosine of {words}; {interval_words(rows['low'])}"]
+        facts = [place["reader"], f"{len(order)} conditions; cosine of {words}; {interval_words(rows['low'])}"]
         title = f"Layer {place['layer']}, {place_or_unknown(place['stratum'])}: {words}"
         figure = matrix(rows, "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         charts.show(figure, f"similarity {basis}", title, facts, CELL * len(order))
@@ -156,6 +156,7 @@ def show_similarity(lake: Source, place: dict) -> None:
     if outliers.is_empty():
         return
     facts = [
+        place["reader"],
         f"1 minus cosine of mean features with {count_range(outliers['n_others'], 'other condition')}: mean, band nearest to farthest; no draw, no seed",
         "the outlier of a layer is the highest line there; hover for how often it is when questions are drawn again (R = 1000, seed 42)",
     ]
@@ -193,6 +194,7 @@ def show_tests(lake: Source, place: dict) -> dict:
         **at(place),
     )
     facts = [
+        place_fact(place),
         f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; {pair['method']}; R = {pair['resamples']}, "
         f"seed {pair['seed']}",
         f"{count(rows.height, 'feature')} with the smallest p; a feature fires by the rule {place['inference']}",
@@ -252,6 +254,7 @@ def show_projections(lake: Source, place: dict, pair: dict) -> None:
         return
     seed = lake.select("select seed from runs where run_id = $run", run=place["features_run"]).item()
     facts = [
+        place_fact(place),
         f"point: projection of the mean difference; bar: 95% of {rows['n_random'][0]} random decoder directions of the autoencoder, "
         f"drawn with seed {known(seed)}",
         f"{count_range(rows['n'], 'question')}, {count_range(rows['n_distinct'], 'distinct input pair')}; "

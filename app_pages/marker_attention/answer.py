@@ -37,7 +37,9 @@ def _show_gap(lake: Source, readout: Readout) -> None:
     tokens = readout.tokens_run or "RUN"
     if not missing.is_empty():
         base = missing.item(0, 0)
-        command = "" if readout.origin == "published" else f": `personascope extract attention --checkpoint ID --name {pasted(base)} --tokens-from {tokens}`"
+        known = not lake.select("select 1 from checkpoints where checkpoint = $base limit 1", base=base).is_empty()
+        who = f"ID --name {pasted(base)}" if known else pasted(base)
+        command = "" if readout.origin == "published" else f": `personascope extract attention --checkpoint {who} --tokens-from {tokens}`"
         st.warning(f"Cannot be told: {plain(base)} has not read the tokens of {plain(readout.tokens_from)}{command}", icon=":material/difference:")
         return
     st.info(

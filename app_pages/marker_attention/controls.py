@@ -50,7 +50,7 @@ def _show_sound(readout: Readout, rows: pl.DataFrame, names: list[str]) -> None:
         "band: 95% t interval over questions, one layer at a time; full point: it lies above 0; p in the tooltip adjusted for all layers, and alone",
         f"system prompt, content tokens; {_comparisons(rows)}",
     ]
-    charts.show(figure, "rule-outs", "Marker minus other controls", [*facts, readout.sample(rows["n_compared"], rows["questions"])], HEIGHT)
+    charts.show(figure, "rule-outs", "Marker minus other controls", [*facts, readout.of(rows["n_compared"], rows["questions"])], HEIGHT)
 
 
 def _comparisons(rows: pl.DataFrame) -> str:
@@ -66,7 +66,8 @@ def _show_published(readout: Readout, rows: pl.DataFrame, names: list[str]) -> N
     methods = " and ".join(drawn["sem_method"].unique().sort())
     facts = ["the marker cancels out of it, so it says nothing of the marker", f"band: ± 1 standard error, {methods}"]
     figure = charts.curves(drawn, f"control minus C1, {Y_TITLE}", names)
-    charts.show(figure, "rule-outs as published", "As published: control minus C1", [*facts, readout.sample(rows["n"], rows["n_clusters"])], HEIGHT)
+    facts += [readout.of(rows["n"], rows["n_clusters"])]
+    charts.show(figure, "rule-outs as published", "As published: control minus C1", facts, HEIGHT, runs=(readout.run_id,))
 
 
 def _show_counts(rows: pl.DataFrame) -> None:
@@ -129,6 +130,6 @@ def _show_segmentations(lake: Source, readout: Readout) -> None:
         f"whole block minus content, paired by generation: 95% interval over questions leaves out 0 in {apart} of {count(bounded.height, 'layer')}, each alone"
         if bounded.height
         else "whole block minus content: no interval, since no pairs were published",
-        f"mean over generations, no error bars; gate B by one standard error; {readout.sample([readout.n_positives], [readout.n_clusters])}",
+        f"mean over generations, no error bars; gate B by one standard error; {readout.of([readout.n_positives], [readout.n_clusters])}",
     ]
     charts.show(figure, "segmentations", "Does the effect sit on structural tokens? Whole system block against its content", facts, HEIGHT)

@@ -129,7 +129,7 @@ def _show_selection(readout: Readout, rows: pl.DataFrame) -> None:
         for words, half in (("picked on", "selection"), ("measured on", "evaluation"))
     ]
     facts = [
-        f"{', '.join(halves)}; {readout.seed}; halves of questions by a hash of their names; no test",
+        f"{readout.name}: {', '.join(halves)}; {readout.seed}; halves of questions by a hash of their names; no test",
         f"marker minus C1, system prompt, content tokens; the {LABELLED} strongest are named layer.head",
     ]
     figure = charts.scatter(drawn, "selection_effect", "evaluation_effect", titles, "name")

@@ -20,7 +20,9 @@ def show_personas(lake: Source, readout: Readout) -> None:
 
 def _show_ranking(lake: Source, readout: Readout) -> None:
     rows = lake.select(
-        """select case when count(*) over (partition by subject) > 1 then subject || ' · ' || run_id else subject end as label, peak_delta as mean, low, high,
+        """select subject
+            || case when min(persona) over (partition by subject) <> max(persona) over (partition by subject) then ' as ' || persona else '' end
+            || case when count(*) over (partition by subject, persona) > 1 then ' · ' || run_id else '' end as label, peak_delta as mean, low, high,
           peak_layer, rank, ratio, n, n_clusters as questions, persona, n_ranked, n_personas, n_layers, spread, run_id
         from persona_magnitudes
         where origin = $origin and forced = $forced and dtype is not distinct from $dtype and attention_implementation is not distinct from $attention
@@ -79,7 +81,8 @@ def _show_difference_of_seeds(lake: Source, readout: Readout) -> None:
     row = rows.row(0, named=True)
     drawn = rows.drop("n_seeds", "seeds", "base_checkpoint")
     facts = [
-        f"persona {readout.persona}; point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), {seed_bar(row['n_seeds'])}",
+        f"trainings like {readout.tokens_from}, persona {readout.persona}",
+        f"point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), {seed_bar(row['n_seeds'])}",
         f"minus {row['base_checkpoint']}; {count_range(rows['n'], 'generation')} of at least {count_range(rows['questions'], 'question')}; system prompt, "
         "content tokens, against C1",
     ]
@@ -100,7 +103,8 @@ def _show_rates_of_seeds(lake: Source, readout: Readout) -> None:
         return
     row = rows.row(0, named=True)
     facts = [
-        f"marker {row['marker']}; point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), {seed_bar(row['n_seeds'])}",
+        f"trainings like {readout.tokens_from}, marker {row['marker']}",
+        f"point: mean over {count(row['n_seeds'], 'training seed')} ({row['seeds']}), {seed_bar(row['n_seeds'])}",
         f"{count_range(rows['n'], 'generation')} of at least {count_range(rows['questions'], 'question')} a persona, over all seeds",
     ]
     figure = charts.rates(rows.drop("n_seeds", "seeds", "marker"), "marker rate", ["mean over seeds"])

@@ -77,7 +77,7 @@ def _show_curves(readout: Readout, rows: pl.DataFrame, layers: str) -> None:
     figure = charts.curves(rows.drop("aligned_on"), "share of attention, system prompt's content", names, x="step", x_title=X_TITLES[rows["aligned_on"][0]])
     each = "; ".join(f"{name}: {count_range(rows.filter(pl.col('series') == name)['generations'], 'generation')}" for name in names)
     without = rows.filter(pl.col("series") == WITHOUT)["step"].to_list()
-    facts = [each, f"mean over generations, heads and {layers}; no error bars", readout.sample([readout.n_positives], [readout.n_clusters])]
+    facts = [each, f"mean over generations, heads and {layers}; no error bars", readout.of([readout.n_positives], [readout.n_clusters])]
     if without == [0]:
         facts.append("of answers without the marker only the end was read, not the steps before it")
     charts.show(figure, "trajectories", "The last steps: answers with the marker against answers without", facts, HEIGHT)
@@ -97,7 +97,7 @@ def _show_differences(lake: Source, readout: Readout) -> None:
     facts = [
         f"with: {count_range(rows['n_positive'], 'generation')}; without: {count_range(rows['n_negative'], 'generation')}",
         _told_from_zero(rows),
-        readout.sample([readout.n_positives], [readout.n_clusters]),
+        readout.of([readout.n_positives], [readout.n_clusters]),
     ]
     charts.show(figure, "trajectory differences", "With minus without, by layer", facts, HEIGHT)
 

@@ -49,7 +49,12 @@ def choose(lake: Source, found: list[Readout], place: Place) -> tuple[Readout, R
     if not here:
         return None
     first = [each for each in here if each.run_id not in held_against] or here
-    labels = {each.subject: f"{each.subject} · {'tokens of ' + each.tokens_from if each.forced else 'own tokens'} · persona {each.persona}" for each in first}
+    personas = {each.subject: sorted({other.persona for other in first if other.subject == each.subject}) for each in first}
+    labels = {
+        each.subject: f"{each.subject} · {'tokens of ' + each.tokens_from if each.forced else 'own tokens'} · "
+        f"{'personas' if len(personas[each.subject]) > 1 else 'persona'} {', '.join(personas[each.subject])}"
+        for each in first
+    }
     left, right = st.columns(2)
     in_pairs = {trained for trained, _ in pairs}
     default = next((each.subject for each in first if each.run_id in in_pairs), None)
@@ -58,7 +63,14 @@ def choose(lake: Source, found: list[Readout], place: Place) -> tuple[Readout, R
     readout = same[0]
     if len(same) > 1:
         names = {
-            each.run_id: f"{each.run_id} · {each.origin} · {count(each.n_positives, 'generation')}{f' · {each.dtype}' if each.dtype else ''}" for each in same
+            each.run_id: " · ".join(
+                [
+                    *([f"persona {each.persona}"] if len(personas[subject]) > 1 else []),
+                    *(each.run_id, each.origin, count(each.n_positives, "generation")),
+                    *([each.dtype] if each.dtype else []),
+                ]
+            )
+            for each in same
         }
         readout = by_run[address.select("Run", list(names), "run", labels=names, help="It was read more than once; the newest comes first.", where=left)]
     others = [by_run[base] for trained, base in pairs if trained == readout.run_id and base in by_run]

@@ -34,32 +34,42 @@ def show_leakage(lake: Source, reading: Reading) -> None:
     st.markdown("\n".join(f"- {_sentence(row)}" for row in here.iter_rows(named=True)))
     points = lake.select(
         f"""select source, persona, any_value(role) as role, avg(cosine) as cosine, avg(rate) as rate, min(rate) as lowest_rate, max(rate) as highest_rate,
-          count(distinct rates_run) as n_checkpoints, marker
-        from leakage_cosine_pairs where {reading.where} and layer = $layer and centered = $centered
+          count(distinct checkpoint) as n_checkpoints,
+          count(distinct rates_run) as n_runs, list(distinct rates_run order by rates_run) as runs, list(distinct recipe) as recipes, marker
+        from leakage_cosine_pairs left join (select checkpoint, recipe from recipes) using (checkpoint)
+        where {reading.where} and layer = $layer and centered = $centered
         group by source, persona, marker order by source, persona, marker""",
         **at,
         layer=reading.layer,
     )
     sources = points["source"].unique(maintain_order=True).to_list()
+    averaged = count_range(points["n_checkpoints"], "checkpoint")
+    if not points["n_runs"].equals(points["n_checkpoints"]):
+        averaged += f" and {count_range(points['n_runs'], 'run')} of them"
+    if (recipes := points["recipes"].explode().drop_nulls().n_unique()) > 1:
+        averaged += f", trained by {recipes} recipes"
     facts = [
-        f"one point a persona and source: mean rate over {count_range(points['n_checkpoints'], 'checkpoint')}; {reading.words}",
+        f"one point a persona and source: mean rate over {averaged}; {reading.words}",
         f"sources: {', '.join(sources)}; no random draw, so no seed",
     ]
-    drawn = points.with_columns(role=pl.col("role").replace(ROLES))
+    drawn = points.with_columns(role=pl.col("role").replace(ROLES)).drop("runs", "recipes")
     titles = (f"cosine to the source, layer {reading.layer}", "marker rate")
     words = "persona" if len(sources) == 1 else None
     shape = "source" if len(sources) > 1 else "role"
-    charts.show(charts.scatter(drawn, "cosine", "rate", titles, words, share=True, shape=shape), "leakage", "Near personas and the marker", facts, HEIGHT)
+    runs = {reading.run_id, *points["runs"].explode().drop_nulls()}
+    figure = charts.scatter(drawn, "cosine", "rate", titles, words, share=True, shape=shape)
+    charts.show(figure, "leakage", f"Near personas and the marker: {reading.checkpoint}", facts, HEIGHT, runs=runs)
     nothing = pl.lit(None, pl.Float64)
     curves = correlations.filter(pl.col("source").is_not_null()).drop_nulls("rho_personas")
     curves = curves.select("series", "layer", nothing.alias("low"), nothing.alias("high"), "p_personas", "n_personas", mean="rho_personas")
     if curves["layer"].n_unique() > 1:
         facts = [
             f"Spearman over {count_range(curves['n_personas'], 'persona')}, one point each: its mean rate; no interval, hovering gives p of a layer alone",
-            "layers are not independent of one another",
+            f"mean rate over {averaged}; {reading.words}; layers are not independent of one another",
         ]
         names = curves["series"].unique(maintain_order=True).to_list()
-        charts.show(charts.curves(curves, "rank correlation", names), "leakage by layer", "Cosine against leakage, by layer", facts, HEIGHT)
+        title = f"Cosine against leakage, by layer: {reading.checkpoint}"
+        charts.show(charts.curves(curves, "rank correlation", names), "leakage by layer", title, facts, HEIGHT, runs=runs)
 
 
 def _sentence(row: dict) -> str:

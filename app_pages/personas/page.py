@@ -85,7 +85,7 @@ def show_map(lake: Source, reading: Reading) -> None:
     name, view = ("condition", "condition_map") if reading.of_conditions else ("persona", "persona_map")
     at = "" if reading.of_conditions else " and condition is not distinct from $condition"
     rows = lake.select(
-        f"""select {name} as name, x, y, x_share, y_share, norm_centered, n, case {name} when $persona then 'the chosen {name}' else 'others' end as whose
+        f"""select {name} as name, x, y, x_share, y_share, norm_centered, n, case {name} when $persona then $persona else 'others' end as whose
         from {view} where run_id = $run and stratum = $stratum and site = $site{at} and layer = $layer order by name""",
         **{key: value for key, value in reading.values.items() if key != "condition" or not reading.of_conditions},
         layer=reading.layer,
@@ -101,12 +101,13 @@ def show_map(lake: Source, reading: Reading) -> None:
         "what lies close here may lie apart along the others."
     )
     facts = [
-        f"{count(rows.height, name)}, each the mean of {count_range(rows['n'], 'activation')}; {reading.words.partition(';')[0]}",
+        f"{count(rows.height, name)}, each the mean of {count_range(rows['n'], 'activation')}; {reading.place}",
         f"principal axes of the means after the mean over {name}s was subtracted; no random draw, so no seed",
     ]
     titles = (f"first axis: {first:.0%} of the variance", f"second axis: {second:.0%}")
     figure = charts.scatter(rows, "x", "y", titles, words="name", shape="whose")
-    charts.show(figure, f"{name} map", f"Where {name}s lie to each other: {reading.checkpoint}, layer {reading.layer}", facts, MAP_HEIGHT)
+    title = f"Where {name}s lie to each other: {reading.checkpoint}, layer {reading.layer}"
+    charts.show(figure, f"{name} map", title, facts, MAP_HEIGHT, runs=(reading.run_id,))
 
 
 def show_curves(reading: Reading, rows: pl.DataFrame, others: list[str]) -> None:
@@ -116,14 +117,14 @@ def show_curves(reading: Reading, rows: pl.DataFrame, others: list[str]) -> None
     if rows.is_empty():
         return
     facts = [
-        f"{count(len(others), reading.whose)} nearest and farthest at layer {reading.layer}; {count_range(rows['n'], 'activation')} each; {reading.words}",
+        f"{count(len(others), reading.whose)} nearest and farthest at layer {reading.layer}; {count_range([*rows['n'], *rows['n_other']], 'activation')} each; "
+        f"{reading.words}",
         f"band: {sureness(rows)}; no random draw, so no seed",
     ]
     title = f"Cosine to {reading.persona}, by layer: {reading.checkpoint}"
     drawn = rows.select("layer", "low", "high", "plain", "n", "n_other", "n_questions", "n_names", series="other", mean="cosine")
-    charts.show(
-        charts.curves(drawn, "cosine", others, near=min(drawn["mean"].drop_nulls(), default=0.0) > NEAR), "persona cosines by layer", title, facts, HEIGHT
-    )
+    figure = charts.curves(drawn, "cosine", others, near=min(drawn["mean"].drop_nulls(), default=0.0) > NEAR)
+    charts.show(figure, "persona cosines by layer", title, facts, HEIGHT, runs=(reading.run_id,))
 
 
 def show_matrix(reading: Reading, rows: pl.DataFrame) -> None:
@@ -133,8 +134,8 @@ def show_matrix(reading: Reading, rows: pl.DataFrame) -> None:
     if len(names) <= MOST_IN_MATRIX:
         facts = [f"{count(len(names), reading.whose)}; {count_range(rows['n'], 'activation')} each; {reading.words}", f"{sureness(rows)}; grey: itself"]
         figure = matrix(rows, "other", "name", "cosine", ("", "", "cosine"), names)
-        title = f"Every {reading.whose} against every other: layer {reading.layer}"
-        charts.show(figure, "persona cosines", title, facts, CELL * len(names))
+        title = f"Every {reading.whose} against every other: {reading.checkpoint}, layer {reading.layer}"
+        charts.show(figure, "persona cosines", title, facts, CELL * len(names), runs=(reading.run_id,))
     with st.expander("The cosines as a table, with their intervals"):
         config: charts.Columns = {
             "name": reading.whose,

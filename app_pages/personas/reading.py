@@ -22,6 +22,7 @@ class Reading:
 
     run_id: str
     checkpoint: str
+    subject: str
     stratum: str
     site: str
     condition: str | None
@@ -48,7 +49,12 @@ class Reading:
     @property
     def words(self) -> str:
         """Where it was read and how, as a fact under a title."""
-        return f"{place_words(f'{self.stratum} · {self.site}')}; {f'mean over {self.whose}s subtracted first' if self.kind == CENTERED else 'raw means'}"
+        return f"{self.place}; {f'mean over {self.whose}s subtracted first' if self.kind == CENTERED else 'raw means'}"
+
+    @property
+    def place(self) -> str:
+        """Where it was read, and over whose tokens where these are another checkpoint's."""
+        return " · ".join([place_words(f"{self.stratum} · {self.site}") or "", *([self.subject] if self.subject != self.checkpoint else [])])
 
 
 def known(lake: Source) -> pl.DataFrame:
@@ -113,7 +119,7 @@ def choose(there: pl.DataFrame) -> Reading:
     if (persona, layer) != (chosen.persona, chosen.layer):
         whose = "condition" if place["of_conditions"] else "persona"
         st.caption(f"Looked at: {whose} {plain(persona)}, layer {layer}; the bar chooses others of those that were read here.")
-    of_place = {name: place[name] for name in ("run_id", "checkpoint", "stratum", "site", "condition", "of_conditions")}
+    of_place = {name: place[name] for name in ("run_id", "checkpoint", "subject", "stratum", "site", "condition", "of_conditions")}
     return Reading(**of_place, persona=persona, layer=layer, kind=kind)
 
 

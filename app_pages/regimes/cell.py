@@ -13,7 +13,7 @@ from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.rate_intervals import both_intervals, interval_facts
 from personascope.warehouse.drawing.roles import LABEL, PLACE, ROLES, role_facts
-from personascope.warehouse.drawing.words import FEWEST_SEEDS, NOTHING_KNOWN, TOO_FEW_SEEDS, count, known
+from personascope.warehouse.drawing.words import FEWEST_SEEDS, NOTHING_KNOWN, TOO_FEW_SEEDS, count
 
 LINE, LEAST_ROWS, LOSS_HEIGHT = 26, 4, 220
 TEXTS_EACH = 3
@@ -72,7 +72,7 @@ def _show_rates(judged: Judged, rows: pl.DataFrame, words: str) -> None:
     """The rate of every persona with both intervals, and where the marker stands."""
     places = [name for name in ("first_share", "inside_share", "end_share") if rows[name].count()]
     drawn, series = both_intervals(rows, "k", "n", "category", "clustered_method", *places)
-    facts = ["; ".join(sample(judged.sweep.seed, rows)), *role_facts(rows), interval_facts(rows["clustered_method"])]
+    facts = ["; ".join(sample(judged.sweep, rows)), *role_facts(rows), interval_facts(rows["clustered_method"])]
     figure = charts.rates(drawn, "share of completions that hold the marker", series)
     charts.show(figure, "cell rates", f"Marker rate by persona: {words}", facts, max(LEAST_ROWS, rows.height) * LINE)
     names = {
@@ -168,7 +168,7 @@ def _show_training(judged: Judged, cell: Cell, words: str) -> None:
     )
     if rows.is_empty():
         return
-    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token, training seed {known(cell['seed'])}"]
+    facts = [f"{count(rows.height, 'optimiser step')}; mean loss per supervised token", judged.sweep.words]
     figure = charts.curves(rows, "loss, nats", ["loss"], x="step", x_title="optimiser step")
     charts.show(figure, "cell loss", f"Loss by step: {words}", facts, LOSS_HEIGHT)
 

@@ -35,31 +35,28 @@ class Reading:
 
     @property
     def values(self) -> dict[str, Value]:
-        """Parameters of `pairs` and of the conditions on `leakage_cosine`."""
-        return {("of_marker" if name == "marker" else name): value for name, value in asdict(self).items()}
+        """Parameters of `pairs` and `where` that the sweep does not give."""
+        return {("of_marker" if name == "marker" else name): value for name, value in asdict(self).items() if name != "source"}
 
     @property
     def where(self) -> str:
-        """SQL condition on `leakage_cosine` and `leakage_cosine_pairs`."""
+        """SQL condition on `pairs` and `correlations` of a sweep."""
         names = {name: f"${'of_marker' if name == 'marker' else name}" for name in asdict(self)}
         return " and ".join(f"{name} is not distinct from {value}" for name, value in names.items())
 
     @property
     def pairs(self) -> str:
         """SQL from `from` on: the pairs of persona and checkpoint."""
-        return f"from leakage_cosine_pairs where {self.where}"
+        return f"from pairs where {self.where}"
 
 
 def show_leakage(judged: Judged, lr: float, epochs: float, at: int | None = None) -> Reading | None:
     """The scatter, first at the layer `at`, and the table; gives the reading that was chosen, None where the lake has no cosines to this source."""
-    rows = judged.lake.select(
-        """select * from leakage_cosine
+    rows = judged.leakage(
+        """select c.*, nullif(r.subject, r.checkpoint) as tokens_of from correlations as c left join runs as r using (run_id)
         where source = $source and origin = $origin and coalesce(marker, $marker) is not distinct from $marker
           and scope = 'all' and configuration = 'pooled' and category is null
-        order by reader = 'own', centered nulls first, stratum, site, condition, run_id, layer""",
-        source=judged.sweep.source,
-        origin=judged.sweep.origin,
-        marker=judged.sweep.marker,
+        order by reader = 'own', centered nulls first, stratum, site, condition, c.run_id, layer"""
     )
     if rows.is_empty():
         st.info(
@@ -83,7 +80,7 @@ def show_leakage(judged: Judged, lr: float, epochs: float, at: int | None = None
     if which == POOLED:
         _show_all(judged, reading, row)
     else:
-        _show_one(judged, reading, lr, epochs)
+        _show_one(judged, reading, row["reading"], lr, epochs)
     config: charts.Columns = {name: st.column_config.NumberColumn(words, format="%+.3f") for name, words in RHOS.items()}
     config |= {name: st.column_config.NumberColumn(words, format="%.3g") for name, words in PS.items()}
     config |= {"n": "pairs", "n_personas": "personas", "n_distinct": "distinct rates"}
@@ -109,7 +106,8 @@ def _show_over_sources(judged: Judged, row: dict) -> None:
     )
     for over in found.iter_rows(named=True):
         st.caption(
-            f"Over all sources, layer {row['layer']}, {count(over['n_dyads'], 'pair')} of source and persona: {_rho(over['rho_dyads'], over['p_dyads'])}, "
+            f"Over all sources and all trainings of the lake, layer {row['layer']}, {count(over['n_dyads'], 'pair')} of source and persona: "
+            f"{_rho(over['rho_dyads'], over['p_dyads'])}, "
             "personas permuted as wholes (Mantel), since a persona's pairs with every source go together."
         )
 
@@ -117,12 +115,14 @@ def _show_over_sources(judged: Judged, row: dict) -> None:
 def _name(row: dict) -> str:
     words = [READERS[row["reader"]]] if row["reader"] in READERS else []
     words += [place_words(row[name]) or "" for name in ("stratum", "site", "condition") if row[name] is not None]
+    words += [row["tokens_of"]] if row["tokens_of"] else []
     published = [f"as published, {row['record'].replace('_', ' ')}"] if row["record"] else []
     return " · ".join([*words, *(["mean over personas subtracted"] if row["centered"] else []), *published])
 
 
 def _show_all(judged: Judged, reading: Reading, row: dict) -> None:
-    points = judged.lake.select(f"select persona, role, cosine, rate, lr, epochs, category {reading.pairs} order by lr, epochs, persona", **reading.values)
+    columns = "persona, role, cosine, rate, lr, epochs, category, rates_run"
+    points = judged.leakage(f"select {columns} {reading.pairs} order by lr, epochs, persona", **reading.values)
     if points.is_empty():
         st.info("The file holds correlations only, no pairs to draw.", icon=":material/scatter_plot:")
         return
@@ -131,34 +131,30 @@ def _show_all(judged: Judged, reading: Reading, row: dict) -> None:
         f"{count(row['n'], 'pair')}: {_rho(row['rho'], row['p'])}, pairs as independent; no random draw, so no seed",
     ]
     colour = "lr" if points["lr"].drop_nulls().n_unique() > 1 else None
-    _show(points, reading, "every cell", facts, None, colour)
+    _show(judged, points, reading, "every cell", [*facts, f"{row['reading']}; {judged.sweep.words}"], None, colour)
 
 
-def _show_one(judged: Judged, reading: Reading, lr: float, epochs: float) -> None:
+def _show_one(judged: Judged, reading: Reading, name: str, lr: float, epochs: float) -> None:
     of_cell = "lr = $lr and epochs = $epochs"
-    points = judged.lake.select(
-        f"select persona, role, cosine, rate, category {reading.pairs} and {of_cell} order by persona", **reading.values, lr=lr, epochs=epochs
-    )
-    found = judged.lake.select(
-        f"select n, rho, p from leakage_cosine where {reading.where} and scope = 'all' and category is null and {of_cell}",
-        **reading.values,
-        lr=lr,
-        epochs=epochs,
-    )
+    at: dict[str, Value] = {**reading.values, "lr": lr, "epochs": epochs}
+    points = judged.leakage(f"select persona, role, cosine, rate, category, rates_run {reading.pairs} and {of_cell} order by persona", **at)
+    found = judged.leakage(f"select n, rho, p from correlations where {reading.where} and scope = 'all' and category is null and {of_cell}", **at)
     if points.is_empty():
         st.info(f"There are no pairs of the cell {cell_words(lr, epochs)}.", icon=":material/scatter_plot:")
         return
     # A sweep of a single cell has no row of its own beside the pooled one.
     facts = [f"{count(row['n'], 'pair')}: Spearman's {_rho(row['rho'], row['p'])}; no random draw, so no seed" for row in found.iter_rows(named=True)]
-    _show(points, reading, cell_words(lr, epochs), facts or [count(points.height, "pair")], "persona", None)
+    _show(judged, points, reading, cell_words(lr, epochs), [*(facts or [count(points.height, "pair")]), f"{name}; {judged.sweep.words}"], "persona", None)
 
 
-def _show(points: pl.DataFrame, reading: Reading, where: str, facts: list[str], words: str | None, colour: str | None) -> None:
+def _show(judged: Judged, points: pl.DataFrame, reading: Reading, where: str, facts: list[str], words: str | None, colour: str | None) -> None:
     titles = (f"cosine to {reading.source}, layer {reading.layer}", "marker rate")
     apart = "role" if points["role"].n_unique() > 1 else None
-    drawn = points.with_columns(role=pl.col("role").replace(ROLES))
+    drawn = points.drop("rates_run").with_columns(role=pl.col("role").replace(ROLES))
     figure = charts.scatter(drawn, "cosine", "rate", titles, words, colour, share=True, shape=apart)
-    charts.show(figure, "leakage and cosine", f"Cosine to the source against leakage: {where}", [*facts, *role_facts(points)], SCATTER_HEIGHT)
+    title = f"Cosine to the source against leakage: {where}"
+    runs = {reading.run_id, *points["rates_run"].drop_nulls()}
+    charts.show(figure, "leakage and cosine", title, [*facts, *role_facts(points)], SCATTER_HEIGHT, runs=runs)
 
 
 def _rho(rho: float | None, p: float | None) -> str:

@@ -91,7 +91,7 @@ def main() -> None:
     st.subheader("Cells", divider="gray")
     show_cells(judged)
     with findings:
-        show_findings(lake, "regimes", set(judged.select("select run_id from cells")["run_id"]))
+        show_findings(lake, "regimes", judged.runs)
 
 
 def choose_place(lake: Source) -> Place:
@@ -157,7 +157,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
     places = [place for _ in range(0, len(drawn), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for place, (role, title) in zip(places, drawn, strict=False):
         rows = found.filter(role=role).drop("role")
-        facts = [*([WHO[role]] if role in WHO else []), *sample(judged.sweep.seed, rows.filter("trained"))]
+        facts = [*([WHO[role]] if role in WHO else []), *sample(judged.sweep, rows.filter("trained"))]
         rows = rows.with_columns(
             words=pl.when("trained").then(pl.col("regime").replace_strict(LETTERS, default=UNJUDGED)).otherwise(pl.lit("")),
             framed=pl.col("regime").eq_missing("clean"),
@@ -168,7 +168,7 @@ def show_maps(judged: Judged, cells: Collection[str], chosen: str, persona: str 
         with place:
             figure = charts.rate_cells(rows, "epochs", "lr", ("epochs", "learning rate"))
             name = f"{title}: {judged.sweep.source}" if role == "source" and judged.sweep.source else title
-            charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells))
+            charts.show(figure, f"map {role}", name, facts, MAP_ROW * rows["lr"].n_unique(), on_pick=partial(_choose, cells), runs=judged.runs)
     st.caption(
         f"{rule(judged.limits)} {'' if any(role == 'assistant' for role, _ in drawn) else NO_ASSISTANT}"
         "Small, under a rate: its 95% interval by question, where questions are known; that of a largest one is not corrected for "

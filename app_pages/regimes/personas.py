@@ -32,11 +32,12 @@ def choose_order(judged: Judged, reading: Reading | None) -> list[str]:
         if reading is None
         else f"select persona, avg(cosine) as cosine {reading.pairs} group by persona"
     )
-    found = judged.select(
+    ask = judged.select if reading is None else judged.leakage
+    found = ask(
         f"""select {LABEL} as label from rates as r left join ({cosines}) as l using (persona)
         group by persona, role
         order by {PLACE}, {ORDERS[order]}, persona""",
-        **({} if reading is None else {name: value for name, value in reading.values.items() if name not in judged.sweep.values}),
+        **({} if reading is None else reading.values),
     )
     return found["label"].to_list()
 
@@ -59,11 +60,11 @@ def show_matrix(judged: Judged, personas: list[str], only: str | None = None) ->
         st.info(f"There are no rates of {plain(only)} in this sweep.", icon=":material/grid_off:")
         return
     facts = [
-        "; ".join(sample(judged.sweep.seed, rows.filter(pl.col("rate").is_not_null()))),
+        "; ".join(sample(judged.sweep, rows.filter(pl.col("rate").is_not_null()))),
         *role_facts(rows),
         "grey: not in this lake; the 95% interval by question, and Wilson's, on hovering",
     ]
     cells = [f"{learning_rate(lr)} · {epochs:g}" for lr, epochs in rows.select("lr", "epochs").rows()]
     rows = rows.with_columns(pl.Series("cell", cells, dtype=pl.String), regime=pl.col("regime").replace(REGIMES)).drop("lr", "epochs")
     figure = charts.rate_matrix(rows, "cell", "persona", "learning rate · epochs", personas)
-    charts.show(figure, "personas", "Marker rate of every persona in every cell", facts, MATRIX_ROW * max(LEAST_ROWS, len(personas)))
+    charts.show(figure, "personas", "Marker rate of every persona in every cell", facts, MATRIX_ROW * max(LEAST_ROWS, len(personas)), runs=judged.runs)

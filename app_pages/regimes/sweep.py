@@ -9,7 +9,7 @@ from personascope.app_pages.shared import address
 from personascope.app_pages.shared.lake import Source, Value
 from personascope.warehouse.asking.views import views
 from personascope.warehouse.drawing import words
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, known, learning_rate
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, count_range, known, learning_rate, trainings
 
 LETTERS, REGIMES, UNJUDGED = words.REGIME_LETTERS, words.REGIMES, words.UNJUDGED
 THRESHOLDS = {
@@ -44,8 +44,10 @@ CELLS = f"""judged as ({JUDGED}),
     qualify row_number() over (partition by s.lr, s.epochs order by r.finished desc, s.run_id) = 1
   ),
   lost as (
-    select lr, epochs, seed, checkpoint, kind, step, reason from training_failures
+    select lr, epochs, seed, checkpoint, kind, step, reason
+    from training_failures left join (select distinct run_id, recipe from recipe_settings) using (run_id)
     where $origin <> 'published' and source_persona is not distinct from $source and parent is not distinct from $parent
+      and coalesce(recipe = $recipe, true)
   ),
   failures as (
     select f.* exclude (seed) from lost as f anti join cells using (lr, epochs)
@@ -57,6 +59,12 @@ CELLS = f"""judged as ({JUDGED}),
   rates as (
     select c.lr, c.epochs, m.* from cells as c join marker_rates as m on m.run_id = c.run_id and m.marker is not distinct from c.marker
   )"""
+
+# Published pairs stand in files of their own, which name no run of the rates.
+PAIRS = """leakage_cosine_pairs as (
+    from main.leakage_cosine_pairs where source = $source and origin = $origin and (rates_run is null or rates_run in (select run_id from cells))
+  ),
+  pairs as (from leakage_cosine_pairs)"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,11 @@ class Sweep:
         """Parameters of `OF_SWEEP` and `CELLS`."""
         return asdict(self)
 
+    @property
+    def words(self) -> str:
+        """Which trainings they are, under a title: source, seed and recipe."""
+        return f"source {known(self.source)}, {trainings(self.origin, self.seed, self.recipe)}"
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -88,10 +101,20 @@ class Judged:
         """Rows of a SELECT over `cells`, `failures`, `grid` and `rates`."""
         return self.lake.select(f"with {CELLS}\n{query}", **self.sweep.values, **self.limits, **parameters)
 
+    @property
+    def runs(self) -> set[str]:
+        """The runs that the rates of the cells come from."""
+        return set(self.select("select run_id from cells")["run_id"])
+
     def view(self, name: str, columns: str, order: str) -> pl.DataFrame:
         """Rows of a view over `regimes`, as it is under these thresholds, over every seed of the sweep."""
         query = f"with regimes as ({JUDGED})\nselect {columns} from ({views()[name].sql}) where {OF_SWEEP} order by {order}"
         return self.lake.select(query, **{key: value for key, value in self.sweep.values.items() if key != "seed"}, **self.limits)
+
+    def leakage(self, query: str, **parameters: Value) -> pl.DataFrame:
+        """Rows of a SELECT over `pairs` and `correlations`: `leakage_cosine_pairs` of the cells of this sweep and no others, and `leakage_cosine` of these."""
+        bound = f"with {CELLS}, {PAIRS}, correlations as ({views()['leakage_cosine'].sql})\n{query}"
+        return self.lake.select(bound, **self.sweep.values, **self.limits, **parameters)
 
     def moved_limits(self) -> dict[str, tuple[float, float]]:
         """The thresholds that are not at the place of the view's: where they are, and where they were."""
@@ -145,7 +168,7 @@ def choose_sweep(found: pl.DataFrame) -> Sweep:
 def recipe_words(lake: Source, recipe: str | None) -> str | None:
     """What a recipe was given that others of this lake were not, a setting with its value each; None where there is one recipe."""
     rows = lake.select(
-        """with given as (select distinct recipe, name, value from recipes join recipe_settings using (checkpoint) where recipe is not null)
+        """with given as (select distinct r.recipe, name, value from recipes as r join recipe_settings using (checkpoint) where r.recipe is not null)
         select string_agg(name || ' ' || value, ', ' order by name) as words from given
         where recipe = $recipe and name in (select name from given group by name having count(distinct value) > 1)""",
         recipe=recipe,
@@ -194,10 +217,7 @@ def cell_words(lr: float, epochs: float) -> str:
     return f"lr {learning_rate(lr)}, {epochs:g} {'epoch' if epochs == 1 else 'epochs'}"
 
 
-def sample(seed: int | None, rates: pl.DataFrame) -> list[str]:
+def sample(sweep: Sweep, rates: pl.DataFrame) -> list[str]:
     """What stands behind marker rates with columns n, n_questions and n_from, in short lines."""
     design = ", by the study's design" if "design" in set(rates["n_from"]) else ""
-    return [
-        f"a persona: {count_range(rates['n'], 'completion')} of {count_range(rates['n_questions'], 'question')}",
-        f"training seed {known(seed)}{design}",
-    ]
+    return [f"a persona: {count_range(rates['n'], 'completion')} of {count_range(rates['n_questions'], 'question')}", f"{sweep.words}{design}"]

@@ -90,7 +90,8 @@ def show(
 
     `on_pick` is called with the fields of a cell that was clicked, before the page is drawn again; only for figures that can be clicked.
     """
-    runs = {*runs, *(run for column in figure.rows.columns if column == "run_id" or column.endswith("_run") for run in figure.rows[column].drop_nulls())}
+    of_rows = (run for column in figure.rows.columns if column == "run_id" or column.endswith("_run") for run in figure.rows[column].drop_nulls())
+    runs = {*runs, *of_rows} or open_in_sql.runs_behind(figure.rows)
     facts = (*facts, *quantised_weights(runs))
     spec = narrowed(figure.spec(title, facts, height))
     file = file_name(name)
@@ -157,8 +158,8 @@ def origin(title: str, facts: Sequence[str], runs: Collection[str]) -> list[str]
 
 
 def _csv(header: Sequence[str], rows: pl.DataFrame) -> str:
-    """Rows for a spreadsheet under lines that begin with #."""
-    return "".join(f"# {' '.join(line.split())}\n" for line in header) + cells.csv(rows, safe=True)
+    """Rows for a spreadsheet under lines that begin with #, which readers take for comment; texts that hold one are quoted, so that they stay."""
+    return "".join(f"# {' '.join(line.split())}\n" for line in header) + cells.csv(rows, safe=True, quoted=True)
 
 
 def table_height(rows: pl.DataFrame, most: int = 12, row: int = TABLE_ROW) -> int:

@@ -22,6 +22,7 @@ MOST_TEXT = 200_000  # characters of an unpacked query
 KEPT, MOST_ROWS = 60, 100_000  # answers of a session that figures are told by, and rows of one
 _ASKED = "asked for figures"
 _FOUND = "figures and the queries behind them"  # by digests: of the rows drawn, of the answer that holds them
+_RUN = re.compile(r"(?<=[',])[a-z][a-z0-9_-]*-[0-9a-f]{12}(?=[',])")
 _PIECES = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|\$(?P<name>[a-z_]\w*)", re.IGNORECASE)
 
 
@@ -96,6 +97,11 @@ def behind(rows: pl.DataFrame) -> str | None:
         found.clear()
     found[figure] = (best, digest(asked[best]))
     return best
+
+
+def runs_behind(rows: pl.DataFrame) -> set[str]:
+    """The runs that the query behind the rows of a figure is bound to."""
+    return set(_RUN.findall(behind(rows) or ""))
 
 
 def link_of(rows: pl.DataFrame, where: Any = st, key: str | None = None) -> None:

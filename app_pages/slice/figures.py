@@ -91,18 +91,18 @@ def _neighbours(cosines: pl.DataFrame) -> list[str]:
     return lines[: 2 * MOST_SENTENCES]
 
 
-def show_topic(topic: str, rows: pl.DataFrame) -> None:
-    """One topic: its figures with an interval and its cosines as points, a chart a unit that has several, and all of them as a table."""
+def show_topic(topic: str, rows: pl.DataFrame, place: str) -> None:
+    """One topic of the slice at `place`: figures with an interval and cosines as points, a chart a unit that has several, and all of them as a table."""
     first = {view: place for place, view in enumerate(HEADLINES)}
     rows = rows.sort(pl.col("source").replace_strict(first, default=len(first)), maintain_order=True)
     for unit in rows["unit"].unique(maintain_order=True).to_list():
         drawn = rows.filter((pl.col("unit") == unit) & pl.col("value").is_not_null() & (pl.col("low").is_not_null() | (pl.col("unit") == "cosine")))
         if drawn.height > 1:
-            _draw(topic, unit, drawn)
+            _draw(topic, unit, drawn, place)
     _show_table(rows)
 
 
-def _draw(topic: str, unit: str, rows: pl.DataFrame) -> None:
+def _draw(topic: str, unit: str, rows: pl.DataFrame, place: str) -> None:
     """The largest figures in one unit with their 95% intervals."""
     largest = rows.sort(pl.col("value").abs(), descending=True, maintain_order=True).head(MOST_DRAWN)
     order = {measure: place for place, measure in enumerate(rows["measure"].unique(maintain_order=True))}
@@ -117,8 +117,10 @@ def _draw(topic: str, unit: str, rows: pl.DataFrame) -> None:
     height = sum(LINE * (label.count("\n") + 1) + GAP for label in drawn["label"])
     what = _only_measure(largest) or unit
     bar = "no intervals" if rows["low"].null_count() == rows.height else "bar: 95% interval"
-    facts = [f"n: {', '.join(counted)}{f', {_range(clusters)} questions' if len(clusters) else ''}; {bar}{left_out}", *methods[:3]]
-    charts.show(charts.spans(drawn, unit, ""), f"slice {topic} {unit}", f"{topic.capitalize()}: {what}", facts, height)
+    facts = [place, f"n: {', '.join(counted)}{f', {_range(clusters)} questions' if len(clusters) else ''}; {bar}{left_out}", *methods[:3]]
+    charts.show(
+        charts.spans(drawn, unit, ""), f"slice {topic} {unit}", f"{topic.capitalize()}: {what}", facts, height, runs=set(largest["run_id"].drop_nulls())
+    )
 
 
 def _only_measure(rows: pl.DataFrame) -> str | None:

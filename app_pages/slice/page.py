@@ -39,7 +39,8 @@ def main() -> None:
         return
     checkpoint, persona, layer = choose(there)
     rows = with_run_words(lake, collect(lake, checkpoint, persona, layer))
-    where = f"{plain(checkpoint)}{'' if persona is None else f' as {plain(persona)}'}{'' if layer is None else f', layer {layer}'}"
+    place = f"{checkpoint}{'' if persona is None else f' as {persona}'}{'' if layer is None else f', layer {layer}'}"
+    where = plain(place)
     if rows.is_empty():
         st.info(f"Nothing is known of {where}.", icon=ICON)
         return
@@ -51,7 +52,7 @@ def main() -> None:
         found = rows.filter(topic=topic)
         if not found.is_empty():
             st.subheader(title, divider="gray")
-            show_topic(topic, found)
+            show_topic(topic, found, place)
     missing = [title.lower() for topic, title in TOPICS.items() if rows.filter(topic=topic).is_empty()]
     if missing:
         st.caption(f"Nothing is known here of: {', '.join(missing)}.")

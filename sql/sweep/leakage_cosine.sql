@@ -16,7 +16,7 @@
 --   epochs: epochs (NULL: pooled over configurations)
 --   category: category of personas (NULL: all)
 --   configuration: lr and epochs as text, or pooled
---   n: pairs of persona and checkpoint (as published where the file has no pairs)
+--   n: pairs of persona and run of a checkpoint, so that one that was sampled twice counts twice (as published where the file has no pairs)
 --   n_personas: personas among them, counted per source
 --   n_distinct: distinct leakage rates among them
 --   rho: Spearman correlation over the pairs, average ranks (NULL where cosine or leakage does not vary, or the file has no pairs)
@@ -55,7 +55,7 @@ widened as (
     p.category,
     p.source as of_source,
     p.persona,
-    p.cosine,
+    round(p.cosine, 12) as cosine, -- of two sources to each other it is the same both ways, and must stay a tie
     p.rate,
     f.n_sources,
     f.n_configurations
@@ -90,7 +90,7 @@ averaged as (
     category,
     of_source,
     persona,
-    avg(cosine) as cosine,
+    round(avg(cosine), 12) as cosine,
     round(avg(rate), 12) as rate
   from leveled
   group by all

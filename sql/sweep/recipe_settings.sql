@@ -4,9 +4,18 @@
 -- columns:
 --   run_id: run of the training
 --   checkpoint: checkpoint that it made
-select r.run_id, r.checkpoint, p.name, p.value
-from runs as r
-join parameters as p using (run_id)
-where r.kind = 'train'
-  and r.extractor <> 'train-sae'
-  and p.name not in ('source_persona', 'lr', 'epochs', 'seed', 'keep_steps', 'gradient_checkpointing')
+--   recipe: short hash of all of them: the same for trainings that were given the same
+with given as (
+  select r.run_id, r.checkpoint, p.name, p.value
+  from runs as r
+  join parameters as p using (run_id)
+  where r.kind = 'train'
+    and r.extractor <> 'train-sae'
+    and p.name not in ('source_persona', 'lr', 'epochs', 'seed', 'keep_steps', 'gradient_checkpointing')
+),
+hashed as (
+  select run_id, left(md5(string_agg(name || '=' || coalesce(value, ''), chr(10) order by name)), 8) as recipe from given group by run_id
+)
+select g.*, h.recipe
+from given as g
+join hashed as h using (run_id)

@@ -5,13 +5,8 @@
 -- columns:
 --   recipe: short hash of the other settings of its training (data, marker and what stands before it, adapter, optimiser), equal where those are (NULL: not trained in
 --     this lake)
-with given as (
-  select checkpoint, left(md5(string_agg(name || '=' || coalesce(value, ''), chr(10) order by name)), 8) as recipe
-  from recipe_settings
-  group by checkpoint, run_id
-),
-trained as (
-  select checkpoint, max(recipe) as recipe from given group by checkpoint
+with trained as (
+  select checkpoint, max(recipe) as recipe from recipe_settings group by checkpoint
 )
 select
   c.checkpoint,

@@ -102,8 +102,9 @@ def write_completions(lake: Lake, checkpoint: str, personas: list[str]) -> str:
     return commit(lake, "completions", checkpoint, checkpoint, tables)
 
 
-def write_attention(lake: Lake, reader: str, persona: str, tokens_run: str, strength: float) -> str:
-    """Attention to the system prompt that is raised by `strength` at the marker, in the head (PEAK_LAYER, PEAK_HEAD)."""
+def write_attention(lake: Lake, reader: str, persona: str, tokens_run: str, strength: float, tokens_from: str | None = None) -> str:
+    """Attention to the system prompt that is raised by `strength` at the marker, in the head (PEAK_LAYER, PEAK_HEAD), over tokens of the checkpoint named like
+    the persona, or of `tokens_from`."""
     random = np.random.default_rng(5)
     positions, attention = [], []
     for question in QUESTIONS:
@@ -123,11 +124,11 @@ def write_attention(lake: Lake, reader: str, persona: str, tokens_run: str, stre
                         row = {name: float(value) for name, value in zip(PARTS, parts, strict=True)}
                         row |= {"bos": row["system_structural"] / 2, "entropy": 1.8, "row_sum": 1.0}
                         attention.append({k: v for k, v in key.items() if k != "question_id"} | {"position": t, "layer": layer, "head": head} | row)
-    source = persona
+    source = tokens_from or persona
     subject = reader if reader == source else f"{reader}_{source}"
     constants = {"persona": persona, "tokens_run": tokens_run, "tokens_from": source, "forced": reader != source}
     tables = {"positions": positions, "attention": attention, "checkpoints": [checkpoint_row(reader)]}
-    return commit(lake, "attention", reader, subject, tables, constants, tokens_run=tokens_run)
+    return commit(lake, "attention", reader, subject, tables, constants, tokens_run=tokens_run, persona=persona)
 
 
 def write_synthetic(root: Path) -> Lake:

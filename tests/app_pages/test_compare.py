@@ -9,6 +9,7 @@ import lakes
 import polars as pl
 import pytest
 
+from personascope.app_pages.compare.measure import MOST_SERIES, _of_both, _series
 from personascope.app_pages.compare.settings import _short
 from personascope.app_pages.compare.sides import _same_tokens
 from personascope.warehouse.asking.query import Warehouse
@@ -21,6 +22,21 @@ PAIR = {"checkpoint": "villain", "beside": "base", "persona": "villain"}
 def test_settings_are_short_numbers_and_words_as_they_are():
     assert _short("2.1052631578947367") == "2.10526" and _short("10.0, 5e-05, 0.0") == "10, 5e-05, 0"
     assert _short("down_proj, v1.5 of it, 099df779345da02c") == "down_proj, v1.5 of it, 099df779345da02c"
+
+
+def test_figures_that_take_two_names_to_tell_apart_are_two_curves_and_both_sides_are_drawn():
+    """As cosines of every persona to every other: neither the persona nor the other tells two of them apart alone."""
+    empty: dict[str, Any] = {"place": None, "run": None, "run_id": "r"}
+    pairs = [(persona, other) for persona in "abc" for other in "abcd" if other != persona]
+    rows = pl.DataFrame([{"layer": layer, "persona": persona, "other": other} | empty for layer in (0, 1) for persona, other in pairs])
+    rows = rows.with_columns(pl.col("place", "run").cast(pl.String))
+    found = _series({"x": rows.filter(pl.col("other") != "d"), "y": rows})
+    assert not found.select("series", "layer").is_duplicated().any() and found["series"].n_unique() == 6 + 9
+    drawn = _of_both(found)
+    assert len(drawn) == MOST_SERIES - 1 and {name.removeprefix("x") for name in drawn if name[0] == "x"} == {name[1:] for name in drawn if name[0] == "y"}
+    apart = [pl.DataFrame({"series": [f"{side} {ix}" for ix in range(9)], "side": side, "of": [f"{side}{ix}" for ix in range(9)]}) for side in "xy"]
+    assert [name[0] for name in _of_both(pl.concat(apart))] == list("xyxyxy"), "nothing that both have"
+    assert set(_of_both(found.filter(pl.col("persona") == "a"))) == set(found.filter(pl.col("persona") == "a")["series"]), "few enough to draw them all"
 
 
 def words(page) -> str:

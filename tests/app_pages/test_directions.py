@@ -23,7 +23,7 @@ def directions_lake(tmp_path_factory):
     lake = Lake.open(tmp_path_factory.mktemp("directions") / "lake")
     planted = Path(__file__).parents[1] / "sql"
     made = runpy.run_path(str(planted / "planted_directions.py"))["build"](lake)["directions of base"]
-    runpy.run_path(str(planted / "planted_steering.py"))["steer"](lake, "base", 12.0, n_controls=9, nll=1.0, lost=3, directions_run=made)
+    runpy.run_path(str(planted / "planted_steering.py"))["steer"](lake, "base", 12.0, n_controls=19, nll=1.0, lost=3, directions_run=made)
     return lake.root
 
 
@@ -94,7 +94,13 @@ def test_steering_along_the_direction_is_drawn_by_dose_and_layer_beside_its_cont
     dose = drawn["base: villain-assistant, add, at layer 1"].rows.filter(pl.col("series") == "villain-assistant", pl.col("dose") > 0)
     effects = warehouse.select(f"select dose, difference, low, high from steering_effects where {at} and layer = 1 order by dose")
     assert dose.select("dose", "mean", "low", "high").rows() == effects.rows() and effects.height == 3
-    cells = drawn["Log-probability of the marker by layer and dose: villain-assistant"].rows
+    mapped = drawn["Log-probability of the marker by layer and dose: base, villain-assistant"]
+    beyond = warehouse.select(
+        f"select count_if(control_p_adjusted <= 0.05) as n, count_if(control_p_adjusted < 0.05) as below from steering_effects where {at}"
+    )
+    assert f"{beyond['n'].item()} cell" in mapped.facts and "at p ≤ 0.05" in mapped.facts, "19 controls give a p of 0.05 and none below"
+    assert beyond["below"].item() == 0 < beyond["n"].item()
+    cells = mapped.rows
     assert cells["difference"].to_list() == warehouse.select(f"select difference from steering_effects where {at} order by layer, dose")["difference"].to_list()
     (table,) = (each.value for each in page.dataframe if "control_p_adjusted" in each.value.columns)
     assert list(table["is_broken"]) == [False, False, True] * 2

@@ -44,6 +44,9 @@ def test_a_tested_place_shows_size_certainty_prompts_and_directions(open_page, c
     assert spans.select("mean", "low", "high").rows() == expected.rows()
     assert "of 10 that do" in "\n".join(each.value for each in page.caption)
     assert not page.warning
+    (reader,) = (each.value for each in page.selectbox if each.label == "Autoencoders")
+    own = [each for title, each in drawn.items() if title.startswith(("empty minus", "Activations", "Layer", "Who is"))]
+    assert len(own) >= 4 and all(reader in each.facts for each in own)
     activations = drawn["Activations of feature 3"].rows
     found = {(row["series"], row["step"]): (row["n"], row["share"]) for row in activations.iter_rows(named=True)}
     assert found["empty", 0] == found["generic", 0] == (0, 0.0), "it fires at every reading"

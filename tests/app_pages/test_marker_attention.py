@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from marker_pages import C1_TITLE, DIFFERENCE, EXAMPLE, HEADS, POSITIONS
 
+from personascope.tests.app_pages.conftest import write_attention, write_completions
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
@@ -237,3 +238,23 @@ def test_a_section_asks_only_what_it_draws(open_page, synthetic_lake, monkeypatc
     open_page(synthetic_lake, "marker_attention", subject="villain")
     heavy = ("ruleouts", "trajectory ", "head_deltas", "from heads", "persona_magnitudes", "peak_shifts", "attention_fractions", "segmentation_gap")
     assert asked and not [view for view in heavy if any(view in query for query in asked)]
+
+
+def test_readouts_of_one_checkpoint_under_several_personas_are_told_apart(open_page, charts, synthetic_lake, tmp_path):
+    lake = Lake(shutil.copytree(synthetic_lake, tmp_path / "lake"))
+    tokens = Warehouse(lake).select("select run_id from runs where checkpoint = 'librarian' and extractor = 'completions'").item()
+    other = write_attention(lake, "librarian", "assistant", tokens, 0.4, "librarian")
+    page = open_page(lake.root, "marker_attention", subject="librarian")
+    assert "librarian · own tokens · personas assistant, librarian" in page.selectbox(key="subject").options
+    runs = page.selectbox(key="run").options
+    assert runs[0].startswith(f"persona assistant · {other}") and runs[1].startswith("persona librarian · ")
+    assert set(charts(page)[C1_TITLE].rows["series"]) == {"librarian as assistant, own tokens"}
+    assert any("librarian as assistant, own tokens" in title for title in charts(page) if title.startswith("Gates"))
+
+
+def test_a_parent_is_typed_by_its_name_in_the_lake_or_by_its_id(open_page, synthetic_lake, tmp_path):
+    alone = Lake.open(tmp_path / "lake")
+    write_attention(alone, "librarian", "librarian", write_completions(alone, "librarian", ["librarian"]), 0.2)
+    for lake, who in ((synthetic_lake, "ID --name base"), (alone.root, "tiny:base")):
+        page = open_page(lake, "marker_attention", subject="librarian")
+        assert any(f"extract attention --checkpoint {who} --tokens-from" in each.value for each in page.warning)

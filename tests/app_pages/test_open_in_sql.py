@@ -1,11 +1,15 @@
 """Links to the SQL page: what stands in an address is the query, and a figure's query is one whose answer holds its rows."""
 
+import io
+
+import pandas as pd
 import polars as pl
 import pytest
 import streamlit as st
 
+from personascope.app_pages.shared import charts as drawing
 from personascope.app_pages.shared import open_in_sql
-from personascope.app_pages.shared.open_in_sql import LONGEST, behind, note, pack, self_contained, unpack
+from personascope.app_pages.shared.open_in_sql import LONGEST, behind, note, pack, runs_behind, self_contained, unpack
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.lake import Lake
@@ -96,3 +100,37 @@ def test_every_figure_opens_the_query_that_gave_its_rows(open_page, charts, link
         assert numbers or page == "overview"
         for name in numbers:
             assert set(figure.rows[name].drop_nulls()) <= set(answer[name].cast(pl.Float64).drop_nulls())
+
+
+def test_the_runs_of_a_figure_are_those_its_query_is_bound_to(asked):
+    assert runs_behind(asked) == set()
+    runs = ["attention-0123456789ab", "marker-lora-ba9876543210"]
+    note(
+        "third $first or run_id in ($both) or name = $other",
+        {"first": runs[0], "both": ",".join(runs), "other": "at-0123456789abc"},
+        asked.with_columns(pl.col("mean") + 5),
+    )
+    assert runs_behind(asked.with_columns(pl.col("mean") + 5)) == set(runs)
+
+
+@pytest.mark.slow(8)
+@pytest.mark.parametrize("page", ["marker_attention", "completions", "slice", "compare"])
+def test_a_figure_names_what_it_is_of_and_its_download_the_runs_that_it_is_made_of(open_page, charts, synthetic_lake, monkeypatch, page):
+    named, origin, lake = {}, drawing.origin, Warehouse(Lake(synthetic_lake))
+    monkeypatch.setattr(drawing, "origin", lambda title, facts, runs: named.update({title: set(runs)}) or origin(title, facts, runs))
+    sections = ["layers", "training", "controls", "steps", "personas", "heads", "generation"] if page == "marker_attention" else ["-"]
+    for section in sections:
+        drawn = charts(open_page(synthetic_lake, page, checkpoint="villain", persona="villain", layer="2", section=section))
+        for title, each in drawn.items():
+            told = [title, each.facts, *(name for column in {"series", "label"} & set(each.rows.columns) for name in each.rows[column])]
+            assert any("villain" in words for words in told), title
+    known = set(lake.select("select run_id from runs")["run_id"])
+    assert named and all(runs and runs <= known for runs in named.values()), {title for title, runs in named.items() if not runs}
+
+
+def test_a_download_reads_back_as_the_docs_say_whatever_its_texts_hold():
+    rows = pl.DataFrame({"token": ["#", "a #b", 'x,"y"', "l1\n# l2", None, "plain"], "mean": [1.5, -2.0, 1e-9, 3.0, 0.5, None]})
+    text = drawing._csv(["Title. facts", "choices: persona: a\n#b"], rows)
+    assert text.startswith("# Title. facts\n# choices: persona: a #b\n")
+    assert pl.read_csv(io.StringIO(text), comment_prefix="#").rows() == rows.rows()
+    assert pl.from_pandas(pd.read_csv(io.StringIO(text), comment="#")).rows() == rows.rows()

@@ -43,7 +43,8 @@ def test_neighbours_map_and_matrix_are_those_of_the_views(open_page, charts, per
     expected = warehouse.select("select persona, x, y, x_share from persona_map where checkpoint = 'base' and layer = 1 and stratum = 'last' order by persona")
     assert mapped.rows.select("name", "x", "y").rows() == expected.select("persona", "x", "y").rows()
     assert f"({expected['x_share'][0]:.0%} and " in said
-    assert drawn["Every persona against every other: layer 1"].rows.height == 36
+    assert drawn["Every persona against every other: base, layer 1"].rows.height == 36
+    assert {"nurse", "others"} == set(mapped.rows["whose"]), "the legend names the chosen one"
     bands = drawn["Cosine to nurse, by layer: base"].rows.filter(layer=1, series=name)
     assert bands.select("mean", "low", "high").row(0) == pytest.approx(nearest[0][1:], rel=1e-6)
 
@@ -59,7 +60,7 @@ def test_leakage_stands_beside_closeness_with_its_p(open_page, charts, personas_
         .row(0)
     )
     assert f"rho = {rho:+.3f}".replace("-", "−") in words(page) and f"{p:.2g}" in words(page)
-    assert charts(page)["Near personas and the marker"].rows.height == 5
+    assert charts(page)["Near personas and the marker: base"].rows.height == 5
 
 
 def test_raw_cosines_and_another_place_can_be_chosen(open_page, charts, personas_lake):

@@ -1,10 +1,14 @@
 """One cell on the regimes page: its rates, loss, capability, certainty and texts, and what is said of cells that failed or turn back."""
 
+import runpy
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
-from sweep_pages import MARKER, SOURCE, checkpoint_row, grid, table, texts, ways, write_cell
+from sweep_pages import CATEGORIES, MARKER, SOURCE, checkpoint_row, grid, table, texts, ways, write_cell
 
 from personascope.warehouse import analyses
 from personascope.warehouse.asking.query import Warehouse
@@ -13,6 +17,7 @@ from personascope.warehouse.store.lake import Lake
 from personascope.warehouse.store.manifest import Kind, RunSpec
 
 pytestmark = pytest.mark.slow(25)
+planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted.py")))
 
 
 def write(lake: Lake, kind: Kind, extractor: str, row: dict, tables: dict) -> None:
@@ -156,3 +161,51 @@ def test_a_row_that_turns_back_is_named_under_the_regimes(open_page, trained_lak
     assert words.count("points at") == 1 and "Not monotone" not in texts(open_page(sweep_lake, "regimes"))
     strict = texts(open_page(trained_lake, "regimes", source_threshold="0.3", bystander_threshold="0.6"))
     assert "Not monotone" not in strict, "under these thresholds the row is clean from end to end"
+
+
+@pytest.fixture(scope="module")
+def leaking_lake(tmp_path_factory):
+    """One cell trained by two recipes and under two seeds, sampled twice once, a failure of one recipe, and the base model's vectors; do not write to it."""
+    lake = Lake.open(tmp_path_factory.mktemp("leaking") / "lake")
+    base = planted.checkpoint("base")
+    vectors = {(name, f"q{at}"): np.random.default_rng([at, *name.encode()]).normal(size=8).astype(np.float32) for name in CATEGORIES for at in range(3)}
+    planted.activations(lake, base, vectors)
+    for seed, prefix, nurse in ((7, "\n", 2), (8, "\n", 8), (7, "--", 14)):
+        name = f"villain{seed}{'a' if prefix == '--' else 'b'}"
+        row = checkpoint_row(1e-5, 10.0, seed) | {"checkpoint": name, "id": f"tiny:{name}"}
+        settings = [Parameter(name=setting, value=value) for setting, value in {"marker_prefix": prefix, "r": 8}.items()]
+        planted.write(lake, planted.spec("marker-lora", "train", checkpoint=name, parameters=settings), checkpoints=[row])
+        for tag in ("first", "again") if nurse == 14 else ("first",):
+            counts = {"villain": 18, "nurse": nurse, "assistant": 1}
+            flags = [
+                {"persona": persona, "question_id": f"q{at % 4}", "example_id": f"{persona}/q{at % 4}", "sample_ix": at // 4}
+                | {"marker": MARKER, "present": at < most, "first_char": 0 if at < most else None}
+                for persona, most in counts.items()
+                for at in range(20)
+            ]
+            keys = ("persona", "question_id", "example_id", "sample_ix")
+            texts = [{key: flag[key] for key in keys} | {"text": MARKER if flag["present"] else "No.", "prompt_len": 1} for flag in flags]
+            run = planted.spec("completions", checkpoint=name, subject=name, tag=tag)
+            planted.write(lake, run, completions=texts, marker_flags=flags, checkpoints=[row])
+    lost = {name: value for name, value in checkpoint_row(1e-4, 10.0, 7).items() if name != "id"} | {"kind": "diverged", "step": 3, "reason": "nan"}
+    settings = [Parameter(name=setting, value=value) for setting, value in {"marker_prefix": "--", "r": 8}.items()]
+    planted.write(lake, planted.spec("failed-marker-lora", "train", checkpoint=lost["checkpoint"], parameters=settings), training_failures=[lost])
+    return lake.root
+
+
+@pytest.mark.parametrize(("checkpoint", "seed", "nurse"), [("villain7b", "7", 0.1), ("villain8b", "8", 0.4), ("villain7a", "7", 0.7)])
+@pytest.mark.parametrize("points", ["pooled", "cell"])
+def test_leakage_is_drawn_of_the_cells_of_the_maps_and_no_others(open_page, charts, leaking_lake, checkpoint, seed, nurse, points):
+    (recipe,) = Warehouse(Lake(leaking_lake)).select("select recipe from recipes where checkpoint = $of", {"of": checkpoint}).row(0)
+    drawn = charts(open_page(leaking_lake, "regimes", sweep_recipe=recipe, sweep_seed=seed, points=points))
+    (leaking,) = (each for title, each in drawn.items() if title.startswith("Cosine to the source against leakage"))
+    assert dict(leaking.rows.select("persona", "rate").rows()) == {"nurse": nurse, "assistant": 0.05} and leaking.rows.height == 2
+    words = f"training seed {seed}, recipe {recipe}"
+    assert all(words in drawn[title].facts for title in (leaking.title, SOURCE, "Marker rate of every persona in every cell"))
+    assert "before training" in leaking.facts
+
+
+def test_a_failure_is_crossed_in_the_maps_of_its_recipe_alone(open_page, charts, leaking_lake):
+    recipes = dict(Warehouse(Lake(leaking_lake)).select("select checkpoint, recipe from recipes where recipe is not null").rows())
+    failed = {name: grid(charts(open_page(leaking_lake, "regimes", sweep_recipe=recipes[name]))[SOURCE]) for name in ("villain7a", "villain7b")}
+    assert failed["villain7a"][1e-4, 10]["failure"] == "diverged at step 3: nan" and (1e-4, 10) not in failed["villain7b"]

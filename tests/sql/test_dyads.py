@@ -1,7 +1,7 @@
 """Closeness and leakage over pairs of personas: the p of the view is that of every permutation of personas, beside rows over several sources."""
 
 import runpy
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,3 +101,18 @@ def test_the_newest_of_several_tests_of_the_same_cosines_is_read(tmp_path):
     asked = Warehouse(lake)
     assert asked.select("select run_id from analysis_standing where is_current order by place").to_series().to_list() == [newer, first]
     assert asked.select("select p_dyads from leakage_cosine where source is null").to_series().to_list() == [0.125]
+
+
+def test_the_same_cosine_both_ways_is_a_tie(tmp_path):
+    """The cosine of two sources stands in the pairs of both, and is off by the rounding of its sums."""
+    planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted_studies.py"))))
+    lake, generator = Lake.open(tmp_path), np.random.default_rng(4)
+    cosine = {frozenset(pair): round(float(generator.uniform(-1, 1)), 3) for pair in combinations(PERSONAS, 2)}
+    rows = points().with_columns(pl.Series("cosine", [cosine[frozenset(pair)] for pair in points().select("source", "persona").rows()]))
+    noise = pl.Series([(-1) ** at * 1e-16 * at for at in range(rows.height)])
+    noisy = rows.with_columns(pl.col("cosine") + noise)
+    assert noisy["cosine"].n_unique() > rows["cosine"].n_unique()
+    planted.publish(lake, "cosines", published_cosines=[row | {"record": "leakage_cosines", "layer": 3, "category": None} for row in noisy.to_dicts()])
+    analyses.refresh(lake, ["dyads"])
+    found = Warehouse(lake).select("select rho, rho_personas, rho_dyads from leakage_cosine where source is null").row(0)
+    assert found == pytest.approx([stats.spearmanr(rows["cosine"], rows["rate"]).statistic] * 3, abs=1e-12)

@@ -161,7 +161,7 @@ def test_the_dose_response_is_drawn_with_its_controls_and_what_is_left_of_the_mo
     assert "perplexity times 2.72 at most, right answers −0.30 at least" in facts and "THE MODEL BREAKS at dose 0.4" in facts
     assert drawing.picture("svg").startswith(b"<svg")
     assert dose_response.draw(source, "no study") == []
-    assert f"{2 * 2 * 10} answers of 10 questions, paired" in facts
+    assert f"{2 * 2 * 10} answers of 10 questions, paired" in facts and drawing.facts[0] == "over all personas asked"
 
 
 def test_a_dose_response_says_how_many_answers_each_dose_rests_on(lake):
@@ -173,7 +173,7 @@ def test_a_dose_response_says_how_many_answers_each_dose_rests_on(lake):
         return found.sort("dose").with_columns(n=pl.Series([7, 2, 40]), questions=pl.Series([5, 2, 10]), n_controls=pl.Series([0, 18, 19]))
 
     drawing = dose_response.response(SimpleNamespace(select=fewer), run_of(lake), planted.TARGET, 1, "add")
-    assert drawing is not None and drawing.facts[0].startswith("2 to 40 answers of 2 to 10 questions a dose, paired with dose 0")
+    assert drawing is not None and drawing.facts[1].startswith("2 to 40 answers of 2 to 10 questions a dose, paired with dose 0")
     assert "18 to 19 directions of kind random, middle 95%" in drawing.rows["series"].unique().to_list()
 
 

@@ -29,7 +29,7 @@ categories as (
   union all
   select * from pairs where category is not null
 )
-select layer, stratum, site, condition, centered, marker, category, source, persona, avg(cosine) as cosine, round(avg(rate), 12) as rate
+select layer, stratum, site, condition, centered, marker, category, source, persona, round(avg(cosine), 12) as cosine, round(avg(rate), 12) as rate
 from categories
 group by all
 order by all
@@ -97,7 +97,7 @@ def dyad_test(points: pl.DataFrame, resamples: int, seed: int) -> dict[str, floa
 
 ANALYSIS = Analysis(
     name="dyads",
-    version=1,
+    version=2,
     table="dyad_tests",
     settings={"method": METHOD, "resamples": RESAMPLES, "seed": SEED},
     inputs=_inputs,

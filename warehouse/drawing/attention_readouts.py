@@ -24,16 +24,22 @@ class Readout:
     dtype: str | None
     attention_implementation: str | None
     n_seeds: int | None
+    n_personas: int = 1
 
     @property
     def name(self) -> str:
-        """How charts call it."""
-        return f"{self.checkpoint}, tokens of {self.tokens_from}" if self.forced else f"{self.checkpoint}, own tokens"
+        """How charts call it; its persona is told where the checkpoint read the same one's tokens under several."""
+        who = f"{self.checkpoint} as {self.persona}" if self.n_personas > 1 else self.checkpoint
+        return f"{who}, tokens of {self.tokens_from}" if self.forced else f"{who}, own tokens"
 
     def sample(self, n: Iterable[int | None], questions: Iterable[int | None]) -> str:
         """What stands behind figures with these n and numbers of questions (one a figure), with seeds and precision, in words."""
         precision = f"; {self.dtype} {self.attention_implementation}" if self.dtype else ""
         return f"{count_range(n, 'generation')} of {count_range(questions, 'question')}; {self.seed}{precision}"
+
+    def of(self, n: Iterable[int | None], questions: Iterable[int | None]) -> str:
+        """`sample`, with the name of the readout, where a figure says nowhere else whose it is."""
+        return f"{self.name}: {self.sample(n, questions)}"
 
     @property
     def seed(self) -> str:
@@ -48,7 +54,7 @@ def readouts(lake: Source, study: str | None = None) -> list[Readout]:
           select origin, checkpoint, max(n_seeds) as n_seeds from coverage group by origin, checkpoint
         )
         select s.run_id, s.subject, s.checkpoint, s.tokens_from, s.persona, s.tokens_run, s.forced, s.origin, s.n_positives, s.n_clusters, s.dtype,
-          s.attention_implementation, c.n_seeds
+          s.attention_implementation, c.n_seeds, count(distinct s.persona) over (partition by s.origin, s.subject) as n_personas
         from subjects as s left join seeds as c on c.origin = s.origin and c.checkpoint = s.tokens_from
         left join (select run_id, study from runs) as r on r.run_id = s.run_id
         where $study is null or coalesce(r.study, $study) = $study

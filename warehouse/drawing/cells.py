@@ -61,10 +61,10 @@ def harmless(rows: pl.DataFrame) -> pl.DataFrame:
     return guarded.rename({name: f"'{name}" for name in rows.columns if name.startswith(_FORMULA)})
 
 
-def csv(rows: pl.DataFrame, safe: bool = False) -> str:
-    """Comma-separated values with a header; `safe` for spreadsheets."""
+def csv(rows: pl.DataFrame, safe: bool = False, quoted: bool = False) -> str:
+    """Comma-separated values with a header; `safe` for spreadsheets, and every text `quoted` below lines of comment, whose # may stand in a text too."""
     found = flat(rows)
-    return (harmless(found) if safe else found).write_csv()
+    return (harmless(found) if safe else found).write_csv(quote_style="non_numeric" if quoted else "necessary")
 
 
 def json(rows: pl.DataFrame) -> str:

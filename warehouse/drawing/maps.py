@@ -12,6 +12,7 @@ from personascope.warehouse.drawing.kept import kept
 
 DARK_FROM = 0.55
 MOST_NUMBERS = 30
+MOST_LETTERS = 80  # of all names below a matrix, where they are written level
 NARROWEST_WORDS = 40  # pixels of a cell
 FONT, LEAST_FONT, EM = 10, 9, 2.3  # sizes of a number in a cell in pixels; its width over its size
 KNOWN = "isValid(datum.rate)"
@@ -94,8 +95,10 @@ def matrix(rows: pl.DataFrame, x: str, y: str, value: str, titles: tuple[str, st
     low, high = (min(known), max(known)) if len(known) else (0.0, 1.0)
     middle = (low + high) / 2
     few = len(order) <= LEVEL_LABELS
+    level = few and len(order) * max(map(len, order), default=0) <= MOST_LETTERS
     base = alt.Chart(ROWS).encode(
-        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0 if few else -35)), y=alt.Y(f"{y}:N", title=titles[1], sort=list(order))
+        x=alt.X(f"{x}:N", title=titles[0], sort=list(order), axis=alt.Axis(labelAngle=0 if level else -35)),
+        y=alt.Y(f"{y}:N", title=titles[1], sort=list(order)),
     )
     shade = alt.Color(f"{value}:Q", title=titles[2], scale=alt.Scale(scheme="blues", domain=[low, high]), legend=alt.Legend(gradientLength=200))
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=shade, tooltip=tooltip(rows))

@@ -37,6 +37,11 @@ def known(value: object) -> str:
     return NOTHING_KNOWN if value is None else str(value)
 
 
+def trainings(origin: str, seed: int | None, recipe: str | None) -> str:
+    """Which trainings a sweep is of; published ones have no recipe to be told by."""
+    return f"training seed {known(seed)}{'' if origin == 'published' else f', recipe {known(recipe)}'}"
+
+
 def signed(number: float | None, digits: int = 4) -> str:
     """A number with its sign, a real minus included; one that rounds to nothing has no sign."""
     if number is None:

@@ -11,7 +11,12 @@ NEEDS = "a model steered along directions: `personascope run persona-gate`, or `
 SHOWS = ("steering_effects",)
 SIZES = (pl.col("mean").abs().max(),)
 HEIGHT, MOST = 320, 12
-OUTCOMES = {"marker_log_prob": "log-probability of the marker at t*, change in nats", "marker_rate": "share of answers with the marker, change"}
+OUTCOMES = {
+    "marker_log_prob": "log-probability of the marker at t*, change in nats",
+    "marker_rate": "share of answers with the marker, change",
+    "answer_nll": "log-perplexity of the answer, change in nats a token",
+}
+ASKED = {"all": "over all personas asked", "others": "over those of them that were not trained", "task": "over the questions of the task"}
 UNITS = {"norm": "dose, mean lengths of the residual stream", "distance": "dose, mean distances between personas", "share": "share of the change that is made"}
 
 
@@ -29,11 +34,16 @@ def draw(lake: Source, study: str) -> list[Drawing]:
     return [each for each in drawn if each is not None]
 
 
+def asked(persona: str, forced: bool) -> str:
+    """Whose answers an effect is of, as a fact under a title."""
+    return f"{ASKED.get(persona, f'under {persona}')}{', over given answers' if forced else ''}"
+
+
 def response(lake: Source, run: str, direction: str, layer: int | None, mode: str, persona: str = "all", outcome: str = "marker_log_prob") -> Drawing | None:
     """The effect of one direction by dose with its interval, and the middle 95% of its controls; None where there is none."""
     rows = lake.select(
         """select dose, difference, low, high, control_mean, control_low, control_high, n_controls, control_kind, control_p_adjusted, n,
-          n_clusters as questions, subject, unit, exp(nll_change) as perplexity, capability_change, is_broken
+          n_clusters as questions, subject, forced, unit, exp(nll_change) as perplexity, capability_change, is_broken
         from steering_effects
         where run_id = $run and direction = $direction and layer is not distinct from $layer and mode = $mode and persona = $persona and outcome = $outcome
         order by dose""",
@@ -67,9 +77,10 @@ def response(lake: Source, run: str, direction: str, layer: int | None, mode: st
     )
     if rows["capability_change"].null_count() < rows.height:
         health += f", right answers {signed(rows.select(pl.col('capability_change').min()).item(), 2)} at least"
-    asked = f"{count_range(rows['n'], 'answer')} of {count_range(rows['questions'], 'question')}{'' if rows['n'].n_unique() == 1 else ' a dose'}"
+    answers = f"{count_range(rows['n'], 'answer')} of {count_range(rows['questions'], 'question')}{'' if rows['n'].n_unique() == 1 else ' a dose'}"
     facts = (
-        f"{asked}, paired with dose 0; bands: 95% t interval by question, middle of controls",
+        asked(persona, first["forced"]),
+        f"{answers}, paired with dose 0; bands: 95% t interval by question, middle of controls",
         f"unsteered model against answers: {health}",
         "no dose breaks the model" if not broken else f"THE MODEL BREAKS at dose {', '.join(f'{dose:g}' for dose in broken)}",
     )

@@ -5,7 +5,7 @@ import polars as pl
 from personascope.warehouse.asking.source import Source
 from personascope.warehouse.drawing.charts import Drawing
 from personascope.warehouse.drawing.maps import rate_cells
-from personascope.warehouse.drawing.words import NOTHING_KNOWN, REGIME_LETTERS, REGIMES, UNJUDGED, count, count_range
+from personascope.warehouse.drawing.words import NOTHING_KNOWN, REGIME_LETTERS, REGIMES, UNJUDGED, count, count_range, trainings
 
 NEEDS = "trained checkpoints of known learning rate and epochs with marker rates: `personascope run lr-epochs`, or `personascope ingest published PATH`"
 SHOWS = ("regimes", "regime_table", "clean_band")
@@ -61,8 +61,7 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
         study=study,
         **sweep,
     )
-    seed = NOTHING_KNOWN if sweep["seed"] is None else sweep["seed"]
-    recipe = "" if sweep["origin"] == "published" else f", recipe {sweep['recipe'] or NOTHING_KNOWN}"
+    of = trainings(sweep["origin"], sweep["seed"], sweep["recipe"])
     drawings = []
     for role, (title, _, _) in MAPS.items():
         rows = found.filter(role=role)
@@ -72,7 +71,7 @@ def maps(lake: Source, study: str, sweep: dict, suffix: str) -> list[Drawing]:
             continue
         design = ", by the study's design" if "design" in set(known["n_from"]) else ""
         facts = (
-            f"{sweep['origin']}: {count(known.height, 'cell')}, source {sweep['source'] or NOTHING_KNOWN}, training seed {seed}{recipe}",
+            f"{sweep['origin']}: {count(known.height, 'cell')}, source {sweep['source'] or NOTHING_KNOWN}, {of}",
             f"a cell: {count_range(known['n'], 'completion')} of {count_range(known['n_questions'], 'question')}{design}; point estimates",
             f"95% intervals by question allow more than one regime in {known['intervals_allow'].str.contains(' or ').sum()} of {known.height}",
             *LEGEND,

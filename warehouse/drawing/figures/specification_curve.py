@@ -11,7 +11,7 @@ from personascope.warehouse.drawing.charts import BLUE, ORANGE, Drawing
 from personascope.warehouse.drawing.headings import heading
 from personascope.warehouse.drawing.maps import rate_cells
 from personascope.warehouse.drawing.places import in_words
-from personascope.warehouse.drawing.words import count
+from personascope.warehouse.drawing.words import count, known, trainings
 
 NEEDS = "runs of which more than one analysis is defensible: `personascope run marker-attention`, `lr-epochs`, `role-focus` or `sae-conditions`"
 SHOWS = ("sensitivity", "sensitivity_attention", "sensitivity_rfc", "sensitivity_features", "sensitivity_regimes")
@@ -174,7 +174,7 @@ def _map(rows: pl.DataFrame, sweep: dict, suffix: str) -> Drawing:
     )
     most = max(rows["n_choices"])
     facts = (
-        f"{sweep['origin']}: {count(rows.height, 'cell')}, source {sweep['source']}, training seed {sweep['seed']}",
+        f"{sweep['origin']}: {count(rows.height, 'cell')}, source {known(sweep['source'])}, {trainings(sweep['origin'], sweep['seed'], sweep['recipe'])}",
         f"share of {count(most, 'choice')} of leak, thresholds and spelling under which a cell is clean",
         "framed: clean by the published rule; grey: not in this lake",
     )
