@@ -111,10 +111,18 @@ architectures as (
   from sizes as s
   join families as f on starts_with(s.family, f.family) and f.n_layers = s.n_layers and f.n_heads = s.n_heads
 ),
+finished as (
+  select run_id, finished from runs
+),
 newest as (
-  select attribution_run, ablation_run, row_number() over (partition by checkpoint, tokens_run is null order by finished desc, subject) as place
-  from circuit_runs
-  where subject = checkpoint and (attribution_run is not null or ablation_run is not null)
+  select
+    c.attribution_run,
+    c.ablation_run,
+    row_number() over (partition by c.checkpoint, c.tokens_run is null order by greatest(a.finished, b.finished) desc, c.attribution_run, c.ablation_run) as place
+  from circuit_runs as c
+  left join finished as a on a.run_id = c.attribution_run
+  left join finished as b on b.run_id = c.ablation_run
+  where c.subject = c.checkpoint and (a.run_id is not null or b.run_id is not null)
 ),
 effects as (
   select
@@ -146,9 +154,6 @@ effects as (
   join newest as w on w.attribution_run is not distinct from e.attribution_run and w.ablation_run is not distinct from e.ablation_run and w.place = 1
   where e.prompt_form = 'all'
   group by e.checkpoint, e.layer, e.head
-),
-finished as (
-  select run_id, finished from runs
 ),
 live as (
   select run_id, layer, head, rank, did, flip_p_max_t

@@ -25,7 +25,7 @@
 --   margin: a change within this counts as none (thresholds)
 --   equivalence_p: p of two one-sided t tests that it lies within
 --   movement: moved, equivalent or cannot tell
---   n_controls: random directions of the same length
+--   n_controls: control directions of the same length, as in steering_effects: random ones where there are any
 --   control_p: rank among them, adjusted for all layers that were tried
 --   is_newest: no later run of this subject answers the same question of the same direction, layer and mode; older ones say so in their verdict
 --   verdict: one sentence
@@ -158,10 +158,15 @@ final as (
       end,
       case when rate is null then '' else format(', its rate is {:.2f} instead of {:.2f}', rate, base_rate) end,
       case
-        when n_controls = 0 then '; no random direction was tried'
+        when n_controls = 0 then '; no control direction was tried'
         when control_p_adjusted is null then ''
-        when control_p_adjusted <= 0.05 then format('; random directions of its length do less ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
-        else format('; random directions of its length do as much ({} of them, {} over all layers)', n_controls, p_words(control_p_adjusted))
+        else format(
+          '; {} of its length do {} ({} of them, {} over all layers)',
+          case control_kind when 'random' then 'random directions' when 'random_in_span' then 'random directions among the personas' else 'directions of shuffled labels' end,
+          case when control_p_adjusted <= 0.05 then 'less' else 'as much' end,
+          n_controls,
+          p_words(control_p_adjusted)
+        )
       end,
       case when is_broken then '; THE DOSE BREAKS THE MODEL' else '' end,
       case when is_newest then '' else format(' (an earlier run, {})', run_id) end

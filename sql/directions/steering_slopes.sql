@@ -17,8 +17,8 @@
 --   low: lower end of its 95% interval, Student t over questions (NULL with one question, or where they do not differ)
 --   high: upper end
 --   largest: largest mean difference to dose 0, by size
---   largest_dose: dose of it, the smallest where several come to the same
---   saturates_at: least dose whose mean difference is so much of `largest` as `thresholds` says (NULL below three doses, and where nothing changes)
+--   largest_dose: dose of it, the least one where several do as much
+--   saturates_at: least dose whose mean difference is so much of `largest` as `thresholds` says, with its sign (NULL below three doses, and where nothing changes)
 --   capability_lost_at: least dose at which the task's right answers fall by more than `thresholds` allows (NULL: none, or no task)
 --   perplexity_beyond_at: least dose at which the perplexity of answers grows by more than it allows (NULL: none, or answers were given)
 with asked as (
@@ -75,7 +75,9 @@ quantiles as (
 doses as (
   select
     run_id, direction, layer, mode, case when dose > 0 then 'more' else 'less' end as side, persona, outcome, dose, difference, nll_change, capability_change,
-    max(abs(difference)) over (partition by run_id, direction, layer, mode, dose > 0, persona, outcome) as most
+    first_value(difference) over (
+      partition by run_id, direction, layer, mode, dose > 0, persona, outcome order by round(abs(difference), 12) desc nulls last, abs(dose)
+    ) as largest
   from steering_changes
 ),
 limits as (
@@ -95,11 +97,11 @@ reached as (
     d.persona,
     d.outcome,
     count(*) as n_doses,
-    arg_max(d.difference, (round(abs(d.difference), 12), -abs(d.dose))) as largest,
-    arg_max(d.dose, (round(abs(d.difference), 12), -abs(d.dose))) as largest_dose,
+    any_value(d.largest) as largest,
+    arg_min(d.dose, abs(d.dose)) filter (d.difference = d.largest) as largest_dose,
     case
       when count(*) > 2
-        then arg_min(d.dose, abs(d.dose)) filter (d.most > 0 and abs(d.difference) >= l.saturation * d.most)
+        then arg_min(d.dose, abs(d.dose)) filter (d.largest <> 0 and d.difference / d.largest >= l.saturation)
     end as saturates_at,
     arg_min(d.dose, abs(d.dose)) filter (d.capability_change < -l.capability) as capability_lost_at,
     arg_min(d.dose, abs(d.dose)) filter (d.nll_change > l.nll) as perplexity_beyond_at

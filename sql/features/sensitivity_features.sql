@@ -17,10 +17,16 @@
 --   is_reference: max-T at 0.05, at the last token of the last layer that was read
 --   reference: its conclusion (NULL where that test is missing or refused)
 --   n_choices: choices of the pair
---   n_same: those whose conclusion is the reference's
+--   n_same: those whose conclusion is the reference's (NULL where there is none)
 --   share_same: n_same over n_choices
-with tests as (
-  select t.* from feature_tests as t join analysis_standing as s using (run_id) where s.is_current and not t.refused
+with made as (
+  select t.* from feature_tests as t join analysis_standing as s using (run_id) where s.is_current
+),
+depths as (
+  select run_id, sae_id, condition_a, condition_b, max(layer) as last_layer from made group by run_id, sae_id, condition_a, condition_b
+),
+tests as (
+  select * from made where not refused
 ),
 counted as (
   select
@@ -56,20 +62,22 @@ judged as (
   select
     *,
     case when estimate > 0 then 'differ' else 'do not differ' end as conclusion,
-    row_number() over (
-      partition by run_id, sae_id, condition_a, condition_b
-      order by rule <> 'max-T', level <> 0.05, stratum <> 'last', layer desc, site, stratum
-    ) = 1 as is_reference
+    rule = 'max-T'
+    and level = 0.05
+    and stratum = 'last'
+    and layer = last_layer
+    and row_number() over (partition by run_id, sae_id, condition_a, condition_b, layer, stratum, rule, level order by site) = 1 as is_reference
   from chosen
+  join depths using (run_id, sae_id, condition_a, condition_b)
 ),
 referred as (
   select *, max(conclusion) filter (is_reference) over (partition by run_id, sae_id, condition_a, condition_b) as reference from judged
 ),
 final as (
   select
-    *,
+    * exclude (last_layer),
     count(*) over choices as n_choices,
-    count(*) filter (conclusion = reference) over choices as n_same,
+    case when reference is not null then count(*) filter (conclusion = reference) over choices end as n_same,
     n_same / n_choices as share_same
   from referred
   window choices as (partition by run_id, sae_id, condition_a, condition_b)

@@ -39,11 +39,14 @@ def steer(
     seed: int = 1,
     directions_run: str | None = None,
     subject: str | None = None,
+    control_kind: str = "random",
+    ragged: bool = False,
 ) -> str:
     """A run of checkpoint `name`: TARGET and random controls add `effect` times the dose (controls nothing) to the marker's log-probability, up to `ceiling`.
 
     Every direction moves each outcome by its own chance too (`spread` per unit of dose). The largest dose adds `nll` to the perplexity and loses `lost` of
     10 task questions; effects lie at `only_layer` alone where it is given. A `lean` run has one persona, one repeat and no other outcome than this one.
+    In a `ragged` run the second answers to the first four questions were cut (no t*), and the first question is moved by far more than the others.
     """
     generator = np.random.default_rng(seed)
     examples = [
@@ -55,18 +58,19 @@ def steer(
 
     def row(example: tuple[str, int, int], shift: float, more: float, **arm: Any) -> dict[str, Any]:
         persona, question, sample = example
-        log_prob = plain[example] + shift
+        log_prob = plain[example] + shift + (2.0 * arm["dose"] if ragged and question == 0 else 0.0)
         about = {"persona": persona, "question_id": f"q{question}", "example_id": f"{persona}/q{question}", "sample_ix": sample}
         said = {"present": log_prob > -6, "complete": log_prob > -6, "n_new_tokens": 20, "text": "x", "token_ids": [1], "t_marker": 30}
         if lean:
             return of_run | about | {"repetition": None, "marker_log_prob": log_prob} | arm
-        return of_run | about | said | {"marker_log_prob": log_prob, "answer_nll": 1.5 + 0.01 * sample + more} | arm
+        at = None if ragged and question < 4 and sample == 1 else log_prob
+        return of_run | about | said | {"marker_log_prob": at, "answer_nll": 1.5 + 0.01 * sample + more} | arm
 
     nothing = {"direction": None, "layer": None, "mode": None, "dose": 0.0, "n_layers": 0}
     rows = [row(example, 0.0, 0.0, **nothing) for example in examples]
     bare = {name: nothing[name] for name in ("direction", "layer", "mode", "dose")}
     task = [{"task": "arc", "question_id": f"t{number}", "correct": number < 8, **bare} for number in range(10)]
-    directions = [(TARGET, "persona_assistant", None), *((f"random-{n:04d}", "random", TARGET) for n in range(n_controls))]
+    directions = [(TARGET, "persona_assistant", None), *((f"{control_kind}-{n:04d}", control_kind, TARGET) for n in range(n_controls))]
     for direction, kind, control_of in directions:
         for layer in layers:
             own = float(generator.normal(0, spread))
@@ -78,13 +82,22 @@ def steer(
                     "made_half": made_half if kind != "random" else None,
                     "layer": layer,
                 }
-                arm |= {"mode": "add", "dose": dose, "n_layers": 1, "site": "resid_post", "unit": "norm", "alpha": 10 * dose, "dose_norm": dose}
+                arm |= {
+                    "mode": "add",
+                    "dose": dose,
+                    "n_layers": 1,
+                    "site": "resid_post",
+                    "unit": "norm",
+                    "alpha": 10 * dose,
+                    "dose_norm": dose,
+                    "dose_distance": dose / 2,
+                }
                 at = effect if direction == TARGET and only_layer in (None, layer) else 0.0
                 more = nll if dose == doses[-1] and direction == TARGET else 0.0
                 for example in examples:
                     shift = min((own + at) * dose, ceiling) + float(generator.normal(0, noise))
                     rows.append(row(example, shift, more, **arm))
-                if kind != "random":
+                if direction == TARGET:
                     right = 8 - (lost if dose == doses[-1] else 0)
                     key: dict[str, Any] = {"direction": direction, "layer": layer, "mode": "add", "dose": dose}
                     task += [{"task": "arc", "question_id": f"t{number}", "correct": number < right, **key} for number in range(10)]

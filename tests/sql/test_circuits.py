@@ -335,3 +335,14 @@ def test_heads_of_a_checkpoint_without_a_marker_readout_show_the_effects_of_the_
     for suffix, lost in LOST.items():
         assert rows[f"task_zero{suffix}"].to_list() == pytest.approx((-lost).ravel().tolist(), abs=1e-5)
     assert set(rows["n_task"]) == {6} and rows["marker_dla"].null_count() == 8 and rows["task_bos"].to_list()[7] == pytest.approx(0.9)
+
+
+def test_heads_show_the_newest_attributions_whatever_else_was_read_later(tmp_path):
+    """A logit lens of the chat form, made last, does not make the attributions of that form the newest."""
+    lake = Lake.open(tmp_path / "lake")
+    place = planted.word_key("echo", "cat") | {"layer": 0, "head": 0, "component": "head"}
+    for extractor, form, direct in (("attributions", "chat", 1.0), ("attributions", "raw", 2.0), ("logit_lens", "chat", None)):
+        shared = {"checkpoint": "copier", "subject": "copier", "prompt_set": planted.PROMPT_SET, "dtype": "float32", "tag": form}
+        rows = {extractor: [place | {"direct": direct}] if direct else planted.lens_rows(planted.word_key("echo", "cat"), ("x", "cat"), "cat")}
+        planted.write(lake, planted.spec(extractor, parameters=[Parameter(name="form", value=form, origin="study file")], **shared), **rows)
+    assert Warehouse(lake).select("select task_dla, n_task from heads").rows() == [(2.0, 1)]

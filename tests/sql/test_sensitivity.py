@@ -174,3 +174,14 @@ def test_features_differ_under_a_rule_where_it_names_one(others):
         assert rows["estimate"].to_list() == rows[column].to_list() and ((rows["conclusion"] == "differ") == (rows[column] > 0)).all()
         checked += rows.height
     assert checked == 3 * counted.height > 0
+
+
+def test_where_the_last_token_was_not_tested_there_is_no_reference_and_nothing_that_keeps_it(tmp_path):
+    from personascope.warehouse import analyses
+
+    lake = Lake.open(tmp_path)
+    build = runpy.run_path(str(Path(__file__).with_name("planted_features.py")))["build_repeated"]
+    build(lake, {f"q{number}": float(number) for number in range(3)}, fires=lambda condition: condition == "generic")  # means over answers alone
+    analyses.refresh(lake, ["feature-tests"])
+    columns = "is_reference, reference, n_choices, n_same, share_same"
+    assert Warehouse(lake).select(f"select distinct {columns} from sensitivity_features").rows() == [(False, None, 5, None, None)]
