@@ -21,7 +21,7 @@
 --   is_reference: the choice that pages show first: B, C1, share, all layers
 --   reference: its conclusion (NULL where the pair lacks it)
 --   n_choices: choices of the pair
---   n_same: those whose conclusion is the reference's
+--   n_same: those whose conclusion is the reference's (NULL where there is none)
 --   share_same: n_same over n_choices
 with extracted as (
   select run_id, question_id, example_id, sample_ix, null::integer as row_ix, segmentation, control, layer, delta, marker_value, control_value
@@ -147,7 +147,7 @@ final as (
   select
     *,
     count(*) over choices as n_choices,
-    count(*) filter (conclusion = reference) over choices as n_same,
+    case when reference is not null then count(*) filter (conclusion = reference) over choices end as n_same,
     n_same / n_choices as share_same
   from referred
   window choices as (partition by trained_run, base_run)

@@ -9,7 +9,7 @@
 --   marker: marker of a cell (NULL of other questions)
 --   conclusion: under the reference choice (NULL where that is missing)
 --   n_choices: choices
---   n_same: choices with that conclusion
+--   n_same: choices with that conclusion (NULL without one)
 --   share_same: n_same over n_choices
 select 'did training move attention' as question, trained_run as run_id, base_run, trained_subject as subject, null::varchar as marker, any_value(reference) as conclusion,
   any_value(n_choices) as n_choices, any_value(n_same) as n_same, any_value(share_same) as share_same

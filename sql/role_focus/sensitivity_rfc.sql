@@ -17,7 +17,7 @@
 --   is_reference: the published choice: rfc over all layers
 --   reference: its conclusion
 --   n_choices: choices of the comparison
---   n_same: those whose conclusion is the reference's
+--   n_same: those whose conclusion is the reference's (NULL where there is none)
 --   share_same: n_same over n_choices
 with sides as (
   select
@@ -95,7 +95,7 @@ final as (
   select
     *,
     count(*) over choices as n_choices,
-    count(*) filter (conclusion = reference) over choices as n_same,
+    case when reference is not null then count(*) filter (conclusion = reference) over choices end as n_same,
     n_same / n_choices as share_same
   from referred
   window choices as (partition by base_run, instruct_run, family)

@@ -17,7 +17,7 @@
 --   is_reference: the published rule: largest other, 0.05, 0.5, as trained
 --   reference: its conclusion (NULL where a rate it needs is unknown)
 --   n_choices: choices of the cell
---   n_same: those whose conclusion is the reference's
+--   n_same: those whose conclusion is the reference's (NULL where there is none)
 --   share_same: n_same over n_choices
 --   share_clean: share of the choices under which the cell is clean
 with cells as (
@@ -80,7 +80,7 @@ final as (
   select
     *,
     count(*) over choices as n_choices,
-    count(*) filter (conclusion = reference) over choices as n_same,
+    case when reference is not null then count(*) filter (conclusion = reference) over choices end as n_same,
     n_same / n_choices as share_same,
     count(*) filter (conclusion = 'clean') over choices / n_choices as share_clean
   from referred
