@@ -87,7 +87,7 @@ def test_a_response_that_turns_does_not_saturate_before_it_and_of_equal_doses_th
     """The least dose moves by nearly as much as the largest, the other way: more of the direction still does more."""
     lake = Lake.open(tmp_path)
     steered(lake, "turns", {1.0: -0.96875, 2.0: 0.5, 3.0: 1.0})
-    steered(lake, "ties", {3.0: 0.5, 2.0: -0.5, 1.0: 0.5})
+    steered(lake, "ties", {3.0: -0.5, 2.0: 0.5, 1.0: 0.5})
     steered(lake, "falls", {-1.0: -0.25, -2.0: -0.96875, -3.0: -1.0})
     steered(lake, "still", {1.0: 0.0, 2.0: 0.0, 3.0: 0.0})
     columns = "direction, side, unit, n_questions, largest, largest_dose, saturates_at"
