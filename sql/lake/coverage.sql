@@ -20,8 +20,11 @@ made as (
 trained as (
   select run_id, checkpoint, parent, source_persona, lr, epochs, seed from checkpoints where parent is not null and step is null
 ),
-named as (
-  select c.id, min(c.checkpoint) as checkpoint from checkpoints as c join runs as r using (run_id) where r.extractor <> 'published' group by c.id
+named as ( -- the name that a parent was read under here
+  select checkpoint as child, parent, arg_min(parent_checkpoint, (not is_exact, parent_checkpoint)) as checkpoint
+  from lineage
+  where parent_checkpoint in (select c.checkpoint from checkpoints as c join runs as r using (run_id) where r.extractor <> 'published')
+  group by child, parent
 ),
 readouts as (
   select origin, checkpoint, persona, tokens_from, forced, run_id from subjects
@@ -42,7 +45,7 @@ lineage as (
     any_value(t.seed) as seed
   from trained as t
   join (select distinct run_id, origin from samples) as s using (run_id)
-  left join named as n on n.id = t.parent
+  left join named as n on n.child = t.checkpoint and n.parent = t.parent
   group by s.origin, t.checkpoint
 ),
 seeds as (

@@ -42,6 +42,17 @@ def test_a_parent_is_found_by_whatever_its_card_calls_it(tmp_path):
     assert set(told) == {(name, "against base on the same questions") for name in PARENTS}
 
 
+def test_what_is_missing_of_a_parent_is_asked_of_it_by_the_name_it_was_read_under(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    base, *_, packed, _elsewhere, stranger = cards()
+    planted.capability(lake, base, {1})
+    for card in (packed, stranger):
+        planted.completions(lake, card["checkpoint"], {"villain": lambda question, sample: True}, card)
+    missing = Warehouse(lake).select("select checkpoint, tokens_from from coverage where extractor = 'attention' and status = 'missing' order by all").rows()
+    own = [(name, name) for name in ("packed", "stranger")]
+    assert missing == sorted([*own, ("base", "packed"), ("mistralai/Mistral-7B-v0.3", "stranger")])
+
+
 def read_in(lake: Lake, card: dict, form: str, rendered: str) -> str:
     """A reading of four prompts of two categories that share question_ids, in one form."""
     examples = [
