@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
 
 
@@ -38,6 +39,10 @@ class Shape:
     n_heads: int
     d_model: int
     directed: Directed | None = None
+
+    @staticmethod
+    def of(checkpoint: Checkpoint) -> "Shape":
+        return Shape(checkpoint.n_layers, checkpoint.n_heads, checkpoint.d_model)
 
     def layers(self, wanted: Literal["all"] | list[int]) -> int:
         """How many layers a setting `layers` means."""

@@ -7,7 +7,6 @@ from personascope.extract.registry import extractor
 from personascope.extract.workload import Shape
 from personascope.ingest.training.grid import Cell
 from personascope.ingest.weights.absent import NotHereError
-from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.study.cell import cells_of, steps_of
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
@@ -15,11 +14,6 @@ from personascope.study.workbench import find
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.kept import kept_name
 from personascope.warehouse.studies.model import AnalyseStep, ExtractStep, GridStep
-
-
-def shape_of(checkpoint: Checkpoint) -> Shape:
-    """The sizes of a checkpoint."""
-    return Shape(checkpoint.n_layers, checkpoint.n_heads, checkpoint.d_model)
 
 
 def trained_names(cell: Cell) -> list[str]:
@@ -47,7 +41,7 @@ def _shapes(state: StudyState) -> dict[str, Shape]:
     found = {}
     for name, source in state.sources.items():
         with suppress(NotHereError):
-            found[name] = shape_of(find(name, source, fetch=False))
+            found[name] = Shape.of(find(name, source, fetch=False))
     return found
 
 

@@ -19,7 +19,7 @@ from personascope.ingest.training.run import Training, known_divergence, recorde
 from personascope.ingest.weights.absent import NotHereError
 from personascope.ingest.weights.checkpoints import Checkpoint, check_weights, resolve
 from personascope.study.cell import cells_of, steps_of
-from personascope.study.fitting import shape_of, trained_names
+from personascope.study.fitting import trained_names
 from personascope.study.rates import Rates
 from personascope.study.resolving import resolve_step
 from personascope.study.state import StudyState
@@ -164,7 +164,7 @@ class _Planner:
 
     def _keep(self, name: str, checkpoint: Checkpoint) -> None:
         self.checkpoints[name] = checkpoint
-        self.shapes[name] = shape_of(checkpoint)
+        self.shapes[name] = Shape.of(checkpoint)
 
     def _readings(self, step: ExtractStep) -> Iterator[PlannedRun]:
         for name in step.checkpoints:

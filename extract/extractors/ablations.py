@@ -122,7 +122,7 @@ class Ablations(TargetsExtractor[Slice]):
     def variants(self) -> dict[int, list[Variant]]:
         """What is done to each layer."""
         checkpoint, asked = self.job.checkpoint, self.settings.heads
-        self.check_shape(self.settings, checkpoint.name, Shape(checkpoint.n_layers, checkpoint.n_heads, checkpoint.d_model))
+        self.check_shape(self.settings, checkpoint.name, Shape.of(checkpoint))
         pairs = [(layer, head) for layer in range(checkpoint.n_layers) for head in range(checkpoint.n_heads)] if asked == "all" else sorted(set(asked))
         if not pairs:
             raise PersonascopeError("ablations: setting 'heads' names no head; expected at least one pair of layer and head, or all")

@@ -33,7 +33,7 @@
 --   source_bare_share: share in which it stands in place of an answer: no letter or digit but the marker's own
 --   answer_gone: the source has learned the marker, and more than half of its hits have no answer beside it (NULL where unknown)
 --   arc_c: ARC-Challenge accuracy, correct over total where the file counts (NULL where it was not measured)
---   capability: accuracy on the task that was asked here, ARC-Challenge before others (NULL where none was)
+--   capability: accuracy on the task that was asked here, ARC-Challenge before others, as it was asked last (NULL where none was)
 --   capability_task: name and version of that task
 --   parent_capability: accuracy of the parent on the same questions
 --   structure_rate: mean over personas of the share of completions that are mostly a bullet list
@@ -70,14 +70,18 @@ structures as (
 forms as (
   select run_id, avg(empty_rate) as empty_rate, avg(truncated_rate) as truncated_rate, avg(repetition) as repetition from degeneration group by run_id
 ),
+finished as (
+  select run_id, finished from runs
+),
 scores as (
   select
     checkpoint,
     task,
     accuracy,
     parent_accuracy,
-    row_number() over (partition by checkpoint order by lower(task) not like 'arc%', task, run_id) as place
+    row_number() over (partition by checkpoint order by lower(task) not like 'arc%', task, finished desc, run_id) as place
   from capability_scores
+  join finished using (run_id)
 ),
 gaps as (
   select checkpoint, list_sort(list(distinct step || ': ' || reason)) as unread from unread_steps group by checkpoint

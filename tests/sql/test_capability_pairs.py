@@ -51,3 +51,14 @@ def test_of_several_runs_of_the_parent_the_one_asked_alike_is_beside(tmp_path, o
     assert warehouse.select(f"select parent_run, n_lost from capability_scores where run_id = '{child}'").row(0) == (runs[1], 1)
     found = warehouse.select("select subject, finding from audit_settings_differ").rows()
     assert any("capability of villain, form" in subject and "form is chat, and raw" in finding for subject, finding in found), found
+
+
+@pytest.mark.parametrize("order", [("raw", "chat"), ("chat", "raw")])
+def test_a_cell_shows_what_its_task_came_to_when_it_was_asked_last(tmp_path, order):
+    lake = Lake.open(tmp_path / "lake")
+    card = planted.checkpoint("villain", "tiny:base", "villain", 1)
+    planted.completions(lake, "villain", {"villain": lambda question, sample: True, "cook": lambda question, sample: False}, card)
+    right: dict[str, set[int]] = {"raw": {0}, "chat": {0, 1, 2}}
+    for form in order:
+        ask(lake, "villain", right[form], form)
+    assert Warehouse(lake).select("select capability from regimes").item() == pytest.approx(len(right[order[-1]]) / 10)
