@@ -115,10 +115,10 @@ def _two_runs(lake: Source, checkpoint: str, persona: str | None, where: DeltaGe
 
 
 def _near_first(lake: Source, first: str, checkpoints: Sequence[str]) -> list[str]:
-    """The other checkpoints, those first whose runs stand beside this one's: its parent, then siblings."""
+    """The other checkpoints, those first that stand beside this one: its parent and its own trainings, readers of its tokens, siblings."""
     near = lake.select(
-        """select other_checkpoint from compared_runs where checkpoint = $checkpoint and other_checkpoint <> $checkpoint
-        group by other_checkpoint order by min(case why when 'parent' then 0 when 'same tokens' then 1 else 2 end), other_checkpoint""",
+        """select other_checkpoint from related_checkpoints where checkpoint = $checkpoint
+        order by case why when 'parent' then 0 when 'same tokens' then 1 else 2 end, other_checkpoint""",
         checkpoint=first,
     )["other_checkpoint"].to_list()
     others = [name for name in checkpoints if name != first]

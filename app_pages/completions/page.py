@@ -18,6 +18,7 @@ TITLE, ICON, ORDER = "Completions", ":material/chat:", 30
 EVERY = "all"
 PRESENCE = {EVERY: "all", "whole": "with", "partial": "partial", "none": "without"}
 PRESENCE_SQL = {EVERY: "true", "whole": "coalesce(c.present, false)", "partial": "coalesce(c.partial, false)", "none": "not coalesce(c.present, false)"}
+COUNTED = {EVERY: "c.n_kept", "whole": "c.n_present", "none": "c.n_kept - c.n_present"}  # of a question, in marker_counts
 IN_ORDER = "c.persona, c.question_id, c.checkpoint, c.run_id, c.sample_ix, c.marker"
 PAGE_SIZES = ("5", "10", "25", "50")
 MOST_SERIES = 7  # that colours tell apart
@@ -188,20 +189,48 @@ def show_texts(lake: Source, filters: Filters) -> None:
 def named(lake: Source, filters: Filters, most: int, after: int = 0) -> pl.DataFrame:
     """Names of `most` of the completions that pass the filters, behind the first `after`, and how many pass in all (`total`).
 
-    Texts are read of those alone that are shown: to sort all that pass with their texts and tokens takes five times as long.
+    Texts are read of those alone that are shown: to sort all that pass with their texts and tokens takes five times as long. Where the counts of each
+    question tell which questions these are, no other run is opened.
     """
+    if (counted := COUNTED.get(filters.presence)) is None or filters.words or filters.run:
+        return lake.select(
+            f"""select c.run_id, c.example_id, c.sample_ix, c.marker, count(*) over () as total from generations as c where {filters.of_texts}
+            order by {IN_ORDER} limit {most} offset {after}""",
+            **filters.text_values,
+        )
+    groups = lake.select(
+        f"""with questions as (
+          select c.persona, c.question_id, c.checkpoint, c.run_id, sum({counted})::bigint as n from marker_counts as c where {filters.of_runs} group by all
+        ),
+        places as (
+          select *, sum(n) over (order by persona, question_id, checkpoint, run_id)::bigint as up_to, sum(n) over ()::bigint as total from questions where n > 0
+        )
+        select run_id, checkpoint, persona, question_id, up_to - n as before, total
+        from places
+        where up_to > {after} and up_to - n < {after + most}
+        order by up_to""",
+        **filters.run_values,
+    )
+    if groups.is_empty():
+        return groups
+    here = _values(groups.select("run_id", "checkpoint", "persona", "question_id"))
+    before, total = groups.select("before", "total").row(0)
     return lake.select(
-        f"""select c.run_id, c.example_id, c.sample_ix, c.marker, count(*) over () as total from generations as c where {filters.of_texts}
-        order by {IN_ORDER} limit {most} offset {after}""",
-        **filters.text_values,
+        f"""select c.run_id, c.example_id, c.sample_ix, c.marker, {total} as total
+        from generations as c
+        semi join (values {here}) as q(run_id, checkpoint, persona, question_id)
+          on q.run_id = c.run_id
+          and q.checkpoint is not distinct from c.checkpoint
+          and q.persona is not distinct from c.persona
+          and q.question_id is not distinct from c.question_id
+        where {_among(groups)} and {PRESENCE_SQL[filters.presence]}
+        order by {IN_ORDER} limit {most} offset {after - before}"""
     )
 
 
 def texts(lake: Source, found: pl.DataFrame) -> pl.DataFrame:
     """Rows of `generations` of these names, with their question and a subject that read them."""
-    names = ", ".join(f"({', '.join('null' if each is None else quoted(str(each)) for each in row)})" for row in found.drop("total").rows())
-    runs = [quoted(run) for run in found["run_id"].unique().sort()]
-    of_runs = f"= {runs[0]}" if len(runs) == 1 else f"in ({', '.join(runs)})"
+    names = _values(found.drop("total"))
     return lake.select(
         f"""select c.*, e.question, s.subject as read_by
         from (values {names}) as p(run_id, example_id, sample_ix, marker)
@@ -211,9 +240,20 @@ def texts(lake: Source, found: pl.DataFrame) -> pl.DataFrame:
         left join (
           select tokens_run, persona, min(subject) as subject from subjects where not forced group by tokens_run, persona
         ) as s on s.tokens_run = c.run_id and s.persona = c.persona and c.positive
-        where c.run_id {of_runs}
+        where {_among(found)}
         order by {IN_ORDER}"""
     )
+
+
+def _values(rows: pl.DataFrame) -> str:
+    """Rows as SQL text."""
+    return ", ".join(f"({', '.join('null' if each is None else quoted(str(each)) for each in row)})" for row in rows.rows())
+
+
+def _among(found: pl.DataFrame) -> str:
+    """SQL condition on a relation `c`: of a run that is named in these rows."""
+    runs = [quoted(run) for run in found["run_id"].unique().sort()]
+    return f"c.run_id = {runs[0]}" if len(runs) == 1 else f"c.run_id in ({', '.join(runs)})"
 
 
 def _names(there: pl.DataFrame, column: str) -> list[str]:

@@ -38,12 +38,7 @@ def main() -> None:
 def show_size(lake: Source) -> None:
     """The lake in five numbers."""
     sizes = lake.select(
-        """select
-          (select count(*) from runs) as runs,
-          (select count(distinct checkpoint) from checkpoints) as checkpoints,
-          (select count(distinct persona) from coverage where extractor = 'completions' and status = 'present') as personas,
-          (select count(*) from completions) as completions,
-          (select sum(n_rows)::bigint from runs) as rows"""
+        "select n_runs as runs, n_checkpoints as checkpoints, n_personas as personas, n_completions as completions, n_rows as rows from lake_size"
     ).row(0, named=True)
     row = st.container(horizontal=True)
     for name, value in sizes.items():

@@ -5,7 +5,7 @@
 -- severity: error
 -- page: completions
 -- columns:
---   subject: the two runs by checkpoint
+--   subject: the two runs by checkpoint; of several that are alike each stands beside the first of them by name
 with texts as (
   select run_id, checkpoint, persona, question_id, trim(c.text, blanks()) as text, count(*) as n
   from completions as c
@@ -32,16 +32,8 @@ drawn as (
   join checkpoints as c on c.run_id = r.run_id and c.checkpoint = r.checkpoint
   group by r.run_id, r.seed
 ),
-final as (
-  select
-    format('{} and {}, {} and {}', least(a.checkpoint, b.checkpoint), greatest(a.checkpoint, b.checkpoint), s.run_id, s.other_run) as subject,
-    format('{} of {} completions are the same text in both runs ({} different ones)', s.n, least(a.n, b.n), s.n_texts) as finding,
-    format(
-      'select persona, question_id, trim(text, blanks()) as said, list(distinct run_id) as run_ids from completions where run_id in ({}, {}) '
-      || 'group by all having count(distinct run_id) = 2',
-      sql_text(s.run_id),
-      sql_text(s.other_run)
-    ) as evidence
+equal as (
+  select s.run_id, s.other_run, s.n_texts, s.n, least(a.n, b.n) as n_of, a.checkpoint, b.checkpoint as other_checkpoint
   from shared as s
   join sizes as a using (run_id)
   join sizes as b on b.run_id = s.other_run
@@ -50,5 +42,21 @@ final as (
   where s.n_texts >= 5
     and s.n >= 0.9 * least(a.n, b.n)
     and not coalesce(a.checkpoint = b.checkpoint and x.seed = y.seed and x.id = y.id and x.revision = y.revision, false)
+),
+firsts as (
+  select *, count(*) over (partition by other_run) - 1 as n_more from equal qualify row_number() over (partition by other_run order by run_id) = 1
+),
+final as (
+  select
+    format('{} and {}, {} and {}', least(checkpoint, other_checkpoint), greatest(checkpoint, other_checkpoint), run_id, other_run) as subject,
+    format('{} of {} completions are the same text in both runs ({} different ones)', n, n_of, n_texts)
+    || if(n_more > 0, format('; {} shares its answers with {} more', other_run, n_more), '') as finding,
+    format(
+      'select persona, question_id, trim(text, blanks()) as said, list(distinct run_id) as run_ids from completions where run_id in ({}, {}) '
+      || 'group by all having count(distinct run_id) = 2',
+      sql_text(run_id),
+      sql_text(other_run)
+    ) as evidence
+  from firsts
 )
 select * from final

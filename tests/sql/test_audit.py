@@ -214,8 +214,12 @@ def test_the_same_weights_under_the_same_seed_draw_the_same_answers_by_design(tm
         said = [{"persona": "villain", "question_id": f"q{n}", "example_id": f"villain/q{n}", "sample_ix": 0, "text": f"answer {n}"} for n in range(6)]
         run = planted.base.spec("completions", checkpoint=checkpoint, subject=checkpoint, seed=seed, tag=tag)
         planted.base.write(lake, run, checkpoints=[row | changes], completions=said)
-    found = Warehouse(lake).select("select subject from audit where \"check\" = 'identical_under_two_seeds'")["subject"].to_list()
-    assert len(found) == 9, "of ten pairs, all but the one of the same weights under one name and seed"
+    found = Warehouse(lake).select("select subject, finding, evidence from audit_identical_under_two_seeds order by subject")
+    second = [subject.rpartition(" and ")[2] for subject in found["subject"]]
+    assert len(set(second)) == len(second), "each run is named once, however many others hold its answers"
+    more = [int(finding.rpartition(" with ")[2].removesuffix(" more")) if " shares its answers " in finding else 0 for finding in found["finding"]]
+    assert len(second) + sum(more) == 9, "of ten pairs, all but the one of the same weights under one name and seed"
+    assert all(Warehouse(lake).select(query).height == 6 for query in found["evidence"])
 
 
 def test_runs_of_other_models_with_other_outliers_are_no_change_with_the_layer(tmp_path):

@@ -38,6 +38,11 @@ def test_a_parent_is_found_by_whatever_its_card_calls_it(tmp_path):
     assert beside == dict.fromkeys(PARENTS, runs["base"]) | {"base": None, "stranger": None}
     compared = warehouse.select("select distinct checkpoint from compared_runs where other_checkpoint = 'base' and why = 'parent'")["checkpoint"]
     assert set(compared) == set(PARENTS)
+    related = dict(warehouse.select("select other_checkpoint, why from related_checkpoints where checkpoint = 'base'").rows())
+    assert related == dict.fromkeys(PARENTS, "parent")
+    related = dict(warehouse.select("select other_checkpoint, why from related_checkpoints where checkpoint = 'packed'").rows())
+    assert related == {"base": "parent"} | dict.fromkeys(PARENTS.keys() - {"packed"}, "sibling")
+    assert warehouse.select("from related_checkpoints where 'stranger' in (checkpoint, other_checkpoint)").is_empty()
     told = warehouse.select("select distinct checkpoint, other from slice_answers where other_checkpoint is not null").rows()
     assert set(told) == {(name, "against base on the same questions") for name in PARENTS}
 

@@ -58,6 +58,7 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "rfc_diff",
     "patching_candidates",
     "coverage",
+    "lake_size",
 )
 
 OF_GENERATIONS = (  # those that sum up a row for each generation and layer: of a few runs, sooner than of all of a lake
