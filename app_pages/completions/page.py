@@ -133,12 +133,7 @@ def show_rates(lake: Source, filters: Filters) -> None:
     if len(markers) > 1:
         rows = rows.with_columns(label=pl.format("{} · {}", "label", "marker"))
     every = rows["series"].unique().sort().to_list()
-    names = every
-    if len(every) > MOST_SERIES:
-        panels = {f"{start // MOST_SERIES + 1}": every[start : start + MOST_SERIES] for start in range(0, len(every), MOST_SERIES)}
-        labels = {key: f"{each[0]} to {each[-1]}" if len(each) > 1 else each[0] for key, each in panels.items()}
-        words = f"Checkpoints drawn, {MOST_SERIES} at a time of {len(every)}"
-        names = panels[address.select(words, list(panels), "drawn", labels=labels, help="Choose one in the bar to see it alone; the table has all.")]
+    names = address.some(every, MOST_SERIES, "Checkpoints", "drawn")
     table, rows = rows, rows.filter(pl.col("series").is_in(names))
     table, runs = table.drop("run_id"), set(rows["run_id"])
     figure = charts.rates(rows.drop("run_id"), "share of completions that hold the marker", names)

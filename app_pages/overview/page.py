@@ -3,28 +3,28 @@
 import polars as pl
 import streamlit as st
 
+from personascope.app_pages.overview.coverage import show_coverage
 from personascope.app_pages.overview.runs import show_runs
 from personascope.app_pages.overview.studies import show_empty_pages, show_studies
 from personascope.app_pages.shared import charts
 from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.lake import Source, source
-from personascope.app_pages.shared.text import plain
 from personascope.warehouse.drawing.tables import with_values
-from personascope.warehouse.drawing.words import count
 from personascope.warehouse.store.schema import tables
 
 TITLE, ICON, ORDER = "Overview", ":material/dashboard:", 10
-STATES = {"present": (charts.BLUE, "✓"), "missing": (charts.ORANGE, "✗"), "extra": (charts.GREY, "✓")}
-CELL, METRIC = 30, 165  # pixels
-MOST_DIGITS, MOST_GAPS = 7, 8  # characters of a number that stands out; gaps that are told, where there are more the others fold
+METRIC = 165  # pixels
+MOST_DIGITS = 7  # characters of a number that stands out
 
 
 def main() -> None:
     """Draws the page."""
     st.title("Overview")
     lake = source()
-    there = lake.select("select distinct checkpoint, persona from coverage union select distinct checkpoint, null from checkpoints")
-    checkpoints, personas = (there[name].drop_nulls().unique().sort().to_list() for name in ("checkpoint", "persona"))
+    checkpoints, personas = (
+        sorted({name for table in of for (name,) in lake.select(f"select distinct {column} from {table} where {column} is not null").rows()})
+        for column, of in (("checkpoint", ("checkpoints", "coverage")), ("persona", ("coverage",)))
+    )
     place = bar(checkpoints=checkpoints, personas=personas)
     show_size(lake)
     show_studies(lake)
@@ -47,59 +47,6 @@ def show_size(lake: Source) -> None:
             row.metric(name.capitalize(), f"{value / 1e6:.4g} M", border=True, width=METRIC, help=number)
         else:
             row.metric(name.capitalize(), number, border=True, width=METRIC)
-
-
-def show_coverage(lake: Source, place: Place) -> None:
-    """Checkpoint by persona and extractor, so that a gap shows by itself."""
-    st.subheader("Coverage", divider="gray")
-    rows = lake.select(
-        """select
-          checkpoint || case extractor
-            when 'completions' then ' · completions'
-            else case when checkpoint = tokens_from then ' · attention, own tokens' else ' · attention, tokens of ' || tokens_from end
-          end || case origin when 'extracted' then '' else ' (' || origin || ')' end as what,
-          persona,
-          case when status = 'missing' then 'missing' when expected then 'present' else 'extra' end as state,
-          n_runs as runs,
-          n_seeds as training_seeds,
-          checkpoint,
-          extractor,
-          tokens_from,
-          origin
-        from coverage
-        where coalesce(checkpoint = $checkpoint, true) and coalesce(persona = $persona, true)
-        order by coalesce(tokens_from, checkpoint), extractor desc, checkpoint <> tokens_from, checkpoint, origin, persona""",
-        checkpoint=place.checkpoint,
-        persona=place.persona,
-    )
-    if rows.is_empty():
-        st.info("No completions and no attention have been read yet.", icon=":material/grid_off:")
-        return
-    said = []
-    if rows.filter(pl.col("extractor") == "attention", pl.col("state") != "missing").is_empty():
-        rows = rows.filter(extractor="completions")  # a lake of another study lacks no attention
-        said = ["no attention was read in this lake, so none is called missing"]
-    order = rows["what"].unique(maintain_order=True).to_list()
-    gaps = rows.filter(pl.col("state") == "missing")
-    figure = charts.states(rows, "persona", "what", "persona of the system prompt", order, STATES, hidden=("checkpoint", "extractor", "tokens_from", "origin"))
-    facts = f"{count(rows.height - gaps.height, 'cell')} filled, {count(gaps.height, 'gap')}; extra: there, though the design of the study does not ask for it"
-    charts.show(figure, "coverage", "Who was sampled, and who read whose tokens", [facts, *said], CELL * len(order))
-    if not gaps.is_empty():
-        lines = [f"- {_gap(row)}" for row in gaps.iter_rows(named=True)]
-        st.warning("\n".join([f"{count(gaps.height, 'gap')}:", *lines[:MOST_GAPS]]), icon=":material/warning:")
-        if len(lines) > MOST_GAPS:
-            with st.expander(f"{len(lines) - MOST_GAPS} more gaps"):
-                st.markdown("\n".join(lines[MOST_GAPS:]))
-
-
-def _gap(row: dict[str, str]) -> str:
-    checkpoint, persona = plain(row["checkpoint"]), plain(row["persona"])
-    if row["extractor"] == "completions":
-        return f"**{checkpoint}** has no completions as {persona}"
-    if row["checkpoint"] == row["tokens_from"]:
-        return f"**{checkpoint}** has not read its own tokens as {persona}"
-    tokens_from = plain(row["tokens_from"])
-    return f"**{checkpoint}** has not read the tokens of {tokens_from} as {persona}: what training changed in {tokens_from} cannot be told without it"
 
 
 def show_checkpoints(lake: Source, place: Place) -> None:

@@ -86,6 +86,16 @@ def segments(
     return _chosen(label, options, key, None, labels, where, draw)
 
 
+def some(names: Sequence[str], most: int, what: str, key: str) -> list[str]:
+    """Those of many `names`, in their order, that a figure has room for: `most` at a time, among which one chooses. `what`: what they are."""
+    if len(names) <= most:
+        return list(names)
+    panels = {f"{start // most + 1}": list(names[start : start + most]) for start in range(0, len(names), most)}
+    labels = {number: f"{each[0]} to {each[-1]}" if len(each) > 1 else each[0] for number, each in panels.items()}
+    words = f"{what} drawn, {most} at a time of {len(names):,}"
+    return panels[select(words, list(panels), key, labels=labels, help="Choose one in the bar to see it alone.")]
+
+
 def page(n_pages: int, key: str, filters: Sequence[str]) -> int:
     """Number of a page, from 1; other filters than in the last run start at the first page again."""
     asked, first = st.query_params.get(key), key not in st.session_state

@@ -11,6 +11,7 @@ from personascope.app_pages.shared.links import page_link
 from personascope.app_pages.shared.text import plain
 from personascope.app_pages.slice.figures import show_sentences, show_topic
 from personascope.warehouse.asking.slices import collect
+from personascope.warehouse.asking.views import quoted
 from personascope.warehouse.drawing.run_words import with_run_words
 from personascope.warehouse.drawing.words import count
 
@@ -92,15 +93,16 @@ def choose(there: pl.DataFrame) -> tuple[str, str | None, int | None]:
 def show_generations(lake: Source, checkpoint: str, persona: str | None) -> None:
     """A few of the texts, those with the marker first."""
     rows = lake.select(
-        f"""select c.*, e.question from generations as c
-        left join (select run_id, example_id, any_value(question) as question from examples group by run_id, example_id) as e using (run_id, example_id)
-        where c.checkpoint = $checkpoint and c.persona is not distinct from $persona
+        f"""from generations as c where c.checkpoint = $checkpoint and c.persona is not distinct from $persona
         order by c.positive desc, c.run_id, c.row_ix, c.example_id, c.sample_ix, c.marker limit {MOST_CARDS}""",
         checkpoint=checkpoint,
         persona=persona,
     )
     if rows.is_empty():
         return
+    runs = ", ".join(map(quoted, rows["run_id"].unique().sort()))
+    questions = lake.select(f"select run_id, example_id, any_value(question) as question from examples where run_id in ({runs}) group by run_id, example_id")
+    rows = rows.join(questions, on=["run_id", "example_id"], how="left", maintain_order="left")
     total = lake.select(
         "select count(*) as n from completions where checkpoint = $checkpoint and persona is not distinct from $persona",
         checkpoint=checkpoint,

@@ -12,7 +12,7 @@
 --   n_runs: committed runs that fill the cell
 --   n_seeds: training seeds among the checkpoints of the same parent, source persona, learning rate, epochs and recipe that have completions (NULL where no seed is known)
 with sampled as (
-  select run_id, checkpoint, persona from completions group by run_id, checkpoint, persona
+  select distinct run_id, checkpoint, persona from completion_structure
 ),
 made as (
   select run_id, kind, extractor from runs

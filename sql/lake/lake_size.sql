@@ -11,5 +11,5 @@ select
   (select count(*) from runs) as n_runs,
   (select count(distinct checkpoint) from checkpoints) as n_checkpoints,
   (select count(distinct persona) from coverage where extractor = 'completions' and status = 'present') as n_personas,
-  (select count(*) from completions) as n_completions,
+  (select coalesce(sum(n_completions), 0)::bigint from completion_structure) as n_completions,
   (select sum(n_rows)::bigint from runs) as n_rows

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from personascope.app_pages.completions import page as completions_page
 from personascope.app_pages.completions.page import EVERY, Filters, named, texts
 from personascope.app_pages.shared.findings import MOST_LISTED
 from personascope.warehouse.asking import narrowing
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.asking.views import SHARED
 from personascope.warehouse.store.lake import Lake
 
@@ -47,6 +49,18 @@ def test_filters_show_exactly_what_they_name(open_page, synthetic_lake, choices,
     assert found(page) == expected.item() > 0
     for card in cards(page):
         assert choices.get("text", "").lower() in card.lower()
+
+
+@pytest.mark.parametrize("presence", ["all", "whole", "none"])
+@pytest.mark.parametrize(("checkpoint", "persona"), [(EVERY, EVERY), ("base", EVERY), (EVERY, "villain")])
+def test_the_counts_of_questions_name_the_same_completions_as_looking_at_all(synthetic_lake, monkeypatch, checkpoint, persona, presence):
+    lake = WarehouseSource(Warehouse(Lake(synthetic_lake)))
+    filters = Filters(checkpoint, persona, EVERY, presence, "")
+    counted = [named(lake, filters, most, after) for most in (3, 25) for after in (0, 1, 7, 30, 500)]
+    monkeypatch.setattr(completions_page, "COUNTED", {})
+    looked = [named(lake, filters, most, after) for most in (3, 25) for after in (0, 1, 7, 30, 500)]
+    assert [each.rows() for each in counted] == [each.rows() for each in looked]
+    assert any(each.height for each in looked) or (checkpoint, presence) == ("base", "whole"), "the base model alone never writes the marker"
 
 
 def test_words_are_words_and_no_pattern_and_no_sql(open_page, synthetic_lake):

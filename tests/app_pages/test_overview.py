@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from personascope.app_pages.overview import coverage
 from personascope.tests.app_pages.conftest import write_completions
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.drawing.headlines import HEADLINES
@@ -36,6 +37,19 @@ def test_a_gap_shows_in_the_matrix_and_in_words(open_page, charts, synthetic_lak
     assert missing == [("base · attention, tokens of librarian", "librarian")]
     assert "**base** has not read the tokens of librarian" in page.warning[0].value
     assert dict(rows.select("state", "symbol").rows()) == {"present": "✓", "missing": "✗", "extra": "✓"}
+
+
+def test_many_checkpoints_are_drawn_some_at_a_time_and_counted_all(open_page, charts, synthetic_lake, monkeypatch):
+    whole = charts(open_page(synthetic_lake, "overview"))["Who was sampled, and who read whose tokens"]
+    monkeypatch.setattr(coverage, "MOST_CHECKPOINTS", 2)
+    seen, page = [], open_page(synthetic_lake, "overview")
+    for number, words in (("1", "drawn: 2 checkpoints of 3"), ("2", "drawn: 1 checkpoint of 3")):
+        page = page.selectbox(key="covered").select(number).run()
+        drawn = charts(page)["Who was sampled, and who read whose tokens"]
+        assert words in drawn.facts and whole.facts.split(";")[0] in drawn.facts
+        assert "1 gap:" in page.warning[0].value
+        seen += drawn.rows.rows()
+    assert page.selectbox(key="covered").label == "Checkpoints drawn, 2 at a time of 3" and sorted(map(str, seen)) == sorted(map(str, whole.rows.rows()))
 
 
 def test_a_lake_that_read_no_attention_lacks_none(open_page, charts, tmp_path):

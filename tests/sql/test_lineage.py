@@ -81,3 +81,19 @@ def test_two_forms_of_one_prompt_are_no_difference_and_a_template_that_changed_i
     read_in(lake, trained, "chat", "<human>{}")
     found = Warehouse(lake).select("select finding from audit_prompts_differ")["finding"].to_list()
     assert len(found) == 2 and all("unlike 1 of the 1 runs" in each and "4 of 4 prompts are others" in each for each in found)
+
+
+def test_checkpoints_stand_beside_readers_of_the_same_tokens_and_trainings_without_a_parent(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    cards = [
+        planted.checkpoint(name) | {"source_persona": source} for name, source in (("one", "villain"), ("two", "pirate"), ("reader", None), ("alone", None))
+    ]
+    sampled = {card["checkpoint"]: planted.completions(lake, card["checkpoint"], {"villain": lambda question, sample: True}, card) for card in cards}
+    for name, tokens in (("one", "one"), ("reader", "one"), ("alone", "alone")):
+        run = planted.spec("attention", checkpoint=name, subject=name, inputs=[sampled[tokens]], tag=f"{name} {tokens}")
+        planted.write(lake, run, checkpoints=[next(card for card in cards if card["checkpoint"] == name)])
+    found = Warehouse(lake).select("select checkpoint, other_checkpoint, why from related_checkpoints order by all").rows()
+    pairs = {("one", "reader"): "same tokens", ("one", "two"): "sibling"}
+    assert found == sorted((*side, why) for (a, b), why in pairs.items() for side in ((a, b), (b, a)))
+    by_runs = Warehouse(lake).select("select distinct checkpoint, other_checkpoint from compared_runs where checkpoint <> other_checkpoint").rows()
+    assert set(by_runs) == {side for a, b in pairs for side in ((a, b), (b, a))}

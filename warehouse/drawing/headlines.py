@@ -83,15 +83,16 @@ def _marker_circuits(row: Row) -> str:
 
 HEADLINES: dict[str, tuple[str, Callable[[Row], str]]] = {
     "marker-attention": (
-        """with found as materialized (
+        """with pairs as (
+          select trained_run, base_run, count(*) as n_layers, min(adjusted_p) as least_p from diff_of_diffs group by trained_run, base_run
+        ),
+        largest as (
           select trained_run, base_run, trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters
-          from diff_of_diffs
+          from diff_of_diffs order by adjusted_p nulls last, abs(diff_of_diffs) desc, trained_run, layer limit 1
         )
-        select trained_subject, base_subject, layer, diff_of_diffs, clustered_low, clustered_high, adjusted_p, n, n_clusters,
-          count(*) over (partition by trained_run, base_run) as n_layers,
-          (select count(distinct (trained_run, base_run)) from found) as n_pairs,
-          (select count(distinct (trained_run, base_run)) from found where adjusted_p < 0.05) as n_sure
-        from found order by adjusted_p nulls last, abs(diff_of_diffs) desc, trained_run, layer limit 1""",
+        select l.* exclude (trained_run, base_run), p.n_layers,
+          (select count(*) from pairs) as n_pairs, (select count(*) filter (least_p < 0.05) from pairs) as n_sure
+        from largest as l join pairs as p using (trained_run, base_run)""",
         _marker_attention,
     ),
     "lr-epochs": (
