@@ -198,9 +198,10 @@ def named(lake: Source, filters: Filters, most: int, after: int = 0) -> pl.DataF
           select c.persona, c.question_id, c.checkpoint, c.run_id, sum({counted})::bigint as n from marker_counts as c where {filters.of_runs} group by all
         ),
         places as (
-          select *, sum(n) over (order by persona, question_id, checkpoint, run_id)::bigint as up_to, sum(n) over ()::bigint as total from questions where n > 0
+          select *, sum(n) over (order by persona, question_id, checkpoint, run_id)::bigint as up_to
+          from (from questions where n > 0 order by persona, question_id, checkpoint, run_id limit {after + most})
         )
-        select run_id, checkpoint, persona, question_id, up_to - n as before, total
+        select run_id, checkpoint, persona, question_id, up_to - n as before, (select sum(n) from questions)::bigint as total
         from places
         where up_to > {after} and up_to - n < {after + most}
         order by up_to""",

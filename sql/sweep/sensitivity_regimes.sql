@@ -73,17 +73,25 @@ judged as (
     leak = 'largest other' and leak_threshold = 0.05 and source_threshold = 0.5 and spelling = 'as trained' as is_reference
   from chosen
 ),
-referred as (
-  select *, max(conclusion) filter (is_reference) over (partition by run_id, marker) as reference from judged
+of_cells as (
+  select
+    run_id,
+    marker,
+    max(conclusion) filter (is_reference) as reference,
+    count(*) as n_choices,
+    count(*) filter (conclusion = 'clean') as n_clean
+  from judged
+  group by run_id, marker
 ),
 final as (
   select
-    *,
-    count(*) over choices as n_choices,
-    case when reference is not null then count(*) filter (conclusion = reference) over choices end as n_same,
-    n_same / n_choices as share_same,
-    count(*) filter (conclusion = 'clean') over choices / n_choices as share_clean
-  from referred
-  window choices as (partition by run_id, marker)
+    j.*,
+    c.reference,
+    c.n_choices,
+    case c.reference when 'clean' then c.n_clean when 'not clean' then c.n_choices - c.n_clean end as n_same,
+    n_same / c.n_choices as share_same,
+    c.n_clean / c.n_choices as share_clean
+  from judged as j
+  join of_cells as c on c.run_id = j.run_id and c.marker is not distinct from j.marker
 )
 select * from final
