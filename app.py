@@ -12,6 +12,7 @@ from personascope.app_pages.shared.lake import Source, enter
 from personascope.app_pages.shared.modules import page_modules, settle
 from personascope.app_pages.shared.root import ENVIRONMENT, lake_root
 from personascope.app_pages.shared.text import plain
+from personascope.warehouse.drawing.words import count
 from personascope.warehouse.errors import PersonascopeError, sentence
 
 SIDEBAR_WIDTH = 250
@@ -51,7 +52,7 @@ def show_sidebar(source: Source | None) -> None:
     st.sidebar.caption("Lake")
     st.sidebar.code(str(lake_root()), language=None, wrap_lines=True)
     if source is not None:
-        st.sidebar.caption(f"{source.n_runs} {'run' if source.n_runs == 1 else 'runs'}. Reload the page to see new ones.")
+        st.sidebar.caption(f"{count(source.n_runs, 'run')}. Reload the page to see new ones.")
         for line in source.left_out:
             st.sidebar.warning(f"Left out: {plain(line)}")
 

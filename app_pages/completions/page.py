@@ -17,7 +17,7 @@ from personascope.warehouse.drawing.words import count
 TITLE, ICON, ORDER = "Completions", ":material/chat:", 30
 EVERY = "all"
 PRESENCE = {EVERY: "all", "whole": "with", "partial": "partial", "none": "without"}
-PRESENCE_SQL = {EVERY: "true", "whole": "coalesce(c.present, false)", "partial": "coalesce(c.partial, false)", "none": "not coalesce(c.present, false)"}
+PRESENCE_SQL = {EVERY: "true", "whole": "coalesce(present, false)", "partial": "coalesce(partial, false)", "none": "not coalesce(present, false)"}
 COUNTED = {EVERY: "c.n_kept", "whole": "c.n_present", "none": "c.n_kept - c.n_present"}  # of a question, in marker_counts
 IN_ORDER = "c.persona, c.question_id, c.checkpoint, c.run_id, c.sample_ix, c.marker"
 PAGE_SIZES = ("5", "10", "25", "50")
@@ -212,15 +212,16 @@ def named(lake: Source, filters: Filters, most: int, after: int = 0) -> pl.DataF
     here = _values(groups.select("run_id", "checkpoint", "persona", "question_id"))
     before, total = groups.select("before", "total").row(0)
     return lake.select(
-        f"""select c.run_id, c.example_id, c.sample_ix, c.marker, {total} as total
-        from generations as c
+        f"""select c.run_id, c.example_id, c.sample_ix, f.marker, {total} as total
+        from completions as c
+        left join (from marker_flags as c where {_among(groups)}) as f using (run_id, example_id, sample_ix)
         semi join (values {here}) as q(run_id, checkpoint, persona, question_id)
           on q.run_id = c.run_id
           and q.checkpoint is not distinct from c.checkpoint
           and q.persona is not distinct from c.persona
           and q.question_id is not distinct from c.question_id
         where {_among(groups)} and {PRESENCE_SQL[filters.presence]}
-        order by {IN_ORDER} limit {most} offset {after - before}"""
+        order by c.persona, c.question_id, c.checkpoint, c.run_id, c.sample_ix, f.marker limit {most} offset {after - before}"""
     )
 
 

@@ -9,7 +9,7 @@
 --   value: its value, several ones separated by a comma (NULL: not recorded)
 --   other_value: that of other_checkpoint
 with cards as (
-  select
+  select distinct
     checkpoint,
     id,
     revision,
@@ -39,22 +39,22 @@ properties as (
 trainings as (
   select run_id, checkpoint from runs where extractor = 'marker-lora'
 ),
-recorded as (
+recorded as not materialized ( -- each use is bound to checkpoints of its own, and reads theirs alone
   select checkpoint, 'card' as origin, name, value from properties
   union all
   select t.checkpoint, 'training', p.name, p.value from parameters as p join trainings as t using (run_id)
 ),
-settings as (
+settings as not materialized (
   select checkpoint, origin, name, string_agg(distinct value, ', ' order by value) as value from recorded where checkpoint is not null group by checkpoint, origin, name
 ),
 names as (
-  select distinct origin, name from settings
+  select distinct origin, name from recorded where checkpoint is not null
 ),
 known as (
-  select distinct checkpoint, origin from settings
+  select distinct checkpoint, origin from recorded where checkpoint is not null
 ),
 -- a setting that one of two trainings does not have is a difference; a training that is not in the lake is none
-filled as (
+filled as not materialized (
   select k.checkpoint, n.origin, n.name, s.value
   from known as k
   join names as n using (origin)

@@ -193,8 +193,14 @@ def test_the_files_of_one_run_are_opened_for_one_run_and_the_answer_is_that_of_a
     assert names.equals(named(source, everything, 50)) and names.height > 10
     shown = texts(source, names)
     assert shown.height == names.height and set(shown["run_id"]) == {run}
-    for query, parameters in ((asked[0], everything.run_values | {"run": run}), (asked[2], None)):
+    by_run, _, by_questions, of_texts = asked
+    all_three = ("completions", "marker_flags", "marker_places")
+    for query, parameters, opened in (
+        (by_run, everything.run_values | {"run": run}, all_three),
+        (by_questions, None, ("completions", "marker_flags")),
+        (of_texts, None, all_three),
+    ):
         script = warehouse._narrowing.script(query, parameters, kept=frozenset(SHARED))
-        for table in ("completions", "marker_flags", "marker_places"):
+        for table in opened:
             (files,) = [text for text in script if text.startswith(f"set variable files_of_{table} ")]
             assert files.count(".parquet") == 1 and run in files
