@@ -1,5 +1,6 @@
 """The terminal door: assembles the commands each folder brings, and turns every error into one sentence."""
 
+import gc
 import os
 import sys
 from itertools import pairwise
@@ -102,6 +103,8 @@ def main() -> None:
         if debug:
             raise
         _refuse(error)
+    finally:
+        gc.freeze()  # a process that ends looks through all it holds several times, for seconds where models were read, to free what goes with it anyway
 
 
 def _expect_a_lake(arguments: list[str]) -> None:
