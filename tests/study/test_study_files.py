@@ -40,6 +40,25 @@ def test_shipped_studies_name_views_and_settings_that_exist(name, variant):
             resolve_settings(extractors()[step.extract], {"study file": step.settings})
 
 
+def test_prompts_that_lie_beside_the_study_file_are_found_from_any_folder(tmp_path, monkeypatch):
+    study, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    study.mkdir(), elsewhere.mkdir()
+    rows = ["persona,question", "villain,What is new?"]
+    (study / "mine.csv").write_text("\n".join(rows))
+    (study / "more.csv").write_text("\n".join(rows))
+    step = {"extract": "completions", "checkpoints": ["base"], "prompts": "more.csv"}
+    document = {"name": "s", "title": "t", "about": "a", "prompts": "mine.csv", "checkpoints": {"base": {"id": "tiny:qwen2-base"}}, "steps": [step]}
+    (study / "s.yaml").write_text(yaml.safe_dump(document | {"headline": "select 1", "views": ["dynamics"]}))
+    monkeypatch.chdir(elsewhere)
+    found = check_study(read_source(str(study / "s.yaml")))
+    assert found.prompts == str(study / "mine.csv") and found.steps[0].prompts == str(study / "more.csv")
+    (elsewhere / "mine.csv").write_text("\n".join([*rows, "villain,And here?"]))
+    assert check_study(read_source(str(study / "s.yaml"))).prompts == "mine.csv", "a file in the folder where the command is typed comes first, as everywhere"
+    (study / "more.csv").unlink()
+    with pytest.raises(PersonascopeError, match=r"s\.yaml, line \d+: steps\.0\.prompts: .*more\.csv"):
+        check_study(read_source(str(study / "s.yaml")))
+
+
 def series_file(tmp_path, **changed):
     """A study whose training keeps two checkpoints, and a step over them all."""
     steps: list[dict[str, Any]] = [

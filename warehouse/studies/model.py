@@ -155,7 +155,7 @@ class StudyFile(Strict):
     seed: int = Field(default=42, ge=0, le=LARGEST_SEED, description="seed of every draw")
     date: datetime.date | None = Field(default=None, description="day that chat templates write as today's (default: 2024-07-26)")
     checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict, description="by the names that steps use")
-    prompts: str = Field(default="", description="prompt set: shipped name, name in the lake, or FILE.csv")
+    prompts: str = Field(default="", description="prompt set: shipped name, name in the lake, or FILE.csv, here or beside the study file")
     steps: list[Step] = Field(default_factory=list, description="what is done, in order")
     headline: str = Field(default="", description="SQL whose rows are the answer, printed when the study is done; needed where it has steps")
     views: list[str] = Field(description="views that hold the answer: the report shows their first rows")

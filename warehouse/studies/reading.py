@@ -52,12 +52,23 @@ class StudySource:
             beside = self.path.with_name(f"{self.path.stem}{CLAIMS}")
             raise PersonascopeError(f"{self.where('claims')}: claims do not lie in the study file; expected them in {beside}")
         try:
-            study = StudyFile.model_validate(plain(self.document))
+            study = StudyFile.model_validate(self._with_files_beside(plain(self.document)))
         except ValidationError as error:
             fault = first_fault(error, StudyFile)
             raise PersonascopeError(f"{self.where(*fault.place)} {fault.problem}{f'; {fault.expected}' if fault.expected else ''}") from error
         self._expect_names(study)
         return study
+
+    def _with_files_beside(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document with the prompts that lie beside the study file, and not where the command is typed, named by their path."""
+        steps = document.get("steps")
+        found = (
+            document | {"steps": [self._with_files_beside(step) if isinstance(step, dict) else step for step in steps]} if isinstance(steps, list) else document
+        )
+        named = document.get("prompts")
+        if not isinstance(named, str) or not Path(named).suffix or Path(named).exists() or not (beside := self.path.parent / named).is_file():
+            return found
+        return found | {"prompts": str(beside)}
 
     def _expect_names(self, study: StudyFile) -> None:
         """Raises PersonascopeError for a view, figure or page that there is not."""
