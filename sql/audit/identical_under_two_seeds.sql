@@ -50,7 +50,7 @@ final as (
   select
     format('{} and {}, {} and {}', least(checkpoint, other_checkpoint), greatest(checkpoint, other_checkpoint), run_id, other_run) as subject,
     format('{} of {} completions are the same text in both runs ({} different ones)', n, n_of, n_texts)
-    || if(n_more > 0, format('; {} shares its answers with {} more', other_run, n_more), '') as finding,
+    || case when n_more > 0 then format('; {} shares its answers with {} more', other_run, n_more) else '' end as finding,
     format(
       'select persona, question_id, trim(text, blanks()) as said, list(distinct run_id) as run_ids from completions where run_id in ({}, {}) '
       || 'group by all having count(distinct run_id) = 2',
