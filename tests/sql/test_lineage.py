@@ -89,11 +89,24 @@ def test_checkpoints_stand_beside_readers_of_the_same_tokens_and_trainings_witho
         planted.checkpoint(name) | {"source_persona": source} for name, source in (("one", "villain"), ("two", "pirate"), ("reader", None), ("alone", None))
     ]
     sampled = {card["checkpoint"]: planted.completions(lake, card["checkpoint"], {"villain": lambda question, sample: True}, card) for card in cards}
-    for name, tokens in (("one", "one"), ("reader", "one"), ("alone", "alone")):
-        run = planted.spec("attention", checkpoint=name, subject=name, inputs=[sampled[tokens]], tag=f"{name} {tokens}")
+    readings = (("attention", "one", "one"), ("attention", "reader", "one"), ("attention", "alone", "alone"), ("activations", "alone", "one"))
+    for extractor, name, tokens in readings:
+        run = planted.spec(extractor, checkpoint=name, subject=name, inputs=[sampled[tokens]], tag=f"{extractor} {name} {tokens}")
         planted.write(lake, run, checkpoints=[next(card for card in cards if card["checkpoint"] == name)])
+    for name in ("one", "alone"):
+        counted = planted.spec("bootstrap", checkpoint=name, subject=name, inputs=[sampled["one"]], tag=f"counted {name}").model_copy(
+            update={"kind": "analysis"}
+        )
+        planted.write(lake, counted)
     found = Warehouse(lake).select("select checkpoint, other_checkpoint, why from related_checkpoints order by all").rows()
     pairs = {("one", "reader"): "same tokens", ("one", "two"): "sibling"}
     assert found == sorted((*side, why) for (a, b), why in pairs.items() for side in ((a, b), (b, a)))
+    child = planted.checkpoint("child", "one", "villain", 1)
+    for card in (child, cards[0]):
+        run = planted.spec("entropy", checkpoint=card["checkpoint"], subject=card["checkpoint"], inputs=[sampled["two"]], tag=f"entropy {card['checkpoint']}")
+        planted.write(lake, run, checkpoints=[card])
+    nearest = Warehouse(lake).select("select why from related_checkpoints where checkpoint = 'child' and other_checkpoint = 'one'").item()
+    assert nearest == "parent", "which it is, and a reader of the same tokens besides"
+    pairs[("child", "one")] = nearest
     by_runs = Warehouse(lake).select("select distinct checkpoint, other_checkpoint from compared_runs where checkpoint <> other_checkpoint").rows()
     assert set(by_runs) == {side for a, b in pairs for side in ((a, b), (b, a))}
