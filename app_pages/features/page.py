@@ -70,13 +70,14 @@ def main() -> None:
         strata = {name: place_or_unknown(name) for name in tested["stratum"].unique(maintain_order=True)}
         stratum = address.segments("Token", list(strata), "stratum", labels=strata, where=right)
         places = tested.filter(_of(tested, "layer", chosen.layer), stratum=stratum)
-        several = places["sae_id"].unique(maintain_order=True).to_list() if chosen.layer is not None else []
+        if places.is_empty():
+            st.info(f"Layer {chosen.layer} was not read at this token: {', '.join(map(str, tested['layer'].unique().sort()))} were.", icon=ICON)
+            return
+        of_layer = places.filter(layer=places["layer"][0])
+        several = {row["sae_id"]: f"{row['sae_id']} · {row['site']}" for row in of_layer.iter_rows(named=True)}
         if len(several) > 1:
-            places = places.filter(sae_id=address.select("Autoencoder of this layer", several, "sae", where=left))
-    if places.is_empty():
-        st.info(f"Layer {chosen.layer} was not read at this token: {', '.join(map(str, tested['layer'].unique().sort()))} were.", icon=ICON)
-        return
-    place = places.row(0, named=True)
+            of_layer = of_layer.filter(sae_id=address.select(f"Autoencoder of layer {places['layer'][0]}", list(several), "sae", labels=several, where=left))
+    place = of_layer.row(0, named=True)
     show_answer(lake, tested, place)
     findings = st.container()
     if chosen.layer is None and places["layer"].n_unique() > 1:
@@ -101,17 +102,21 @@ def _of(rows: pl.DataFrame, column: str, value: object) -> pl.Series:
 def show_answer(lake: Source, tested: pl.DataFrame, place: dict) -> None:
     """How many features tell the pair apart, layers and tokens side by side."""
     rows = lake.select(
-        """select layer, stratum, n_maxt, n_bh, n_published, n_tested, n_silent, refused, reason from feature_test_summary
-        where features_run = $run and condition_a = $a and condition_b = $b order by layer, stratum""",
+        """select layer, site, sae_id, stratum, n_maxt, n_bh, n_published, n_tested, n_silent, refused, reason from feature_test_summary
+        where features_run = $run and condition_a = $a and condition_b = $b order by layer, site, sae_id, stratum""",
         run=place["features_run"],
         a=place["condition_a"],
         b=place["condition_b"],
     )
     told = rows.filter(~pl.col("refused"), stratum=place["stratum"])
-    words = "; ".join(f"**{row['n_maxt']} of {row['n_tested']}** at layer {row['layer']}" for row in told.iter_rows(named=True))
+    several = rows.select("layer", "site", "sae_id").unique().height > rows["layer"].n_unique()
+    of_which = "layer {layer} (autoencoder {sae_id}, {site})" if several else "layer {layer}"
+    words = "; ".join(f"**{row['n_maxt']} of {row['n_tested']}** at {plain(of_which.format(**row))}" for row in told.iter_rows(named=True))
+    rows = rows if several else rows.drop("site", "sae_id")
     where = f"at the token “{place_or_unknown(place['stratum'])}”, family-wise 5% (sign flips, max-T)"
     st.markdown(f"{plain(place['pair'])}: {words} differ {where}." if words else f"{plain(place['pair'])}: no test could be made {where}.")
     config: charts.Columns = {
+        "sae_id": "autoencoder",
         "stratum": "token",
         "n_maxt": st.column_config.NumberColumn("differ, family-wise", help="At 5%, sign flips of questions, max-T over features."),
         "n_bh": st.column_config.NumberColumn("differ, FDR", help="At 5%, Benjamini-Hochberg over features."),

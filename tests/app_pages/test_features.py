@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 import lakes
+import polars as pl
 import pytest
 
 from personascope.ingest.published import ingest_published
@@ -52,6 +53,36 @@ def test_a_tested_place_shows_size_certainty_prompts_and_directions(open_page, c
     assert found["empty", 0] == found["generic", 0] == (0, 0.0), "it fires at every reading"
     assert found["empty", 6] == (5, 1.0) and found["generic", 20] == (1, 0.2), "0.5 and 1.9 in steps of 0.095"
     assert sum(n for (series, _), (n, _) in found.items() if series == "generic") == 5
+
+
+def test_two_autoencoders_of_one_layer_are_told_apart_and_chosen_between(open_page, charts, features_lake, tmp_path):
+    planted = runpy.run_path(str(Path(__file__).parents[1] / "sql" / "planted_features.py"))
+    there, lake = Warehouse(Lake.existing(features_lake)), Lake.open(tmp_path / "lake")
+    tables = {}
+    for name in ("features", "feature_examples", "feature_directions", "sae"):
+        rows = there.select(f"from {name}").drop("run_id")
+        other = rows.with_columns(sae_id=pl.lit("tiny-2"), site=pl.lit("resid_mid"))
+        if name == "features":
+            other = other.filter(feature=3)  # the other one never fires in it
+        tables[name] = pl.concat([rows, other]).to_dicts()
+    run = planted["spec"]("features", checkpoint="villain", subject="villain", prompt_set="conditions@1")
+    planted["write"](lake, run.model_copy(update={"constants": {"prompt_set": "conditions@1"}}), **tables)
+    analyses.refresh(lake, ["feature-tests"])
+    page = open_page(lake.root, "features", stratum="last")
+    choice = next(each for each in page.selectbox if each.label == "Autoencoder of layer 1")
+    assert sorted(choice.options) == ["tiny-1 · resid_post", "tiny-2 · resid_mid"]
+    counted = {
+        row["sae_id"]: (row["n_maxt"], row["n_tested"])
+        for row in Warehouse(lake).select("from feature_test_summary where stratum = 'last'").iter_rows(named=True)
+    }
+    assert len(set(counted.values())) == 2
+    said = next(each.value for each in page.markdown if "differ at the token" in each.value).replace("\\", "")
+    for sae, site in (("tiny-1", "resid_post"), ("tiny-2", "resid_mid")):
+        assert "**{} of {}** at layer 1 (autoencoder {}, {})".format(*counted[sae], sae, site) in said
+        drawn = charts(choice.select(sae).run())["empty minus generic: size and certainty"]
+        assert drawn.rows.height == counted[sae][1]
+    (table,) = [each.value for each in page.dataframe if "n_maxt" in each.value]
+    assert set(table["sae_id"]) == {"tiny-1", "tiny-2"}
 
 
 def test_published_tables_are_drawn_where_nothing_was_extracted(open_page, charts, published, tmp_path):
