@@ -54,7 +54,7 @@ def test_filters_show_exactly_what_they_name(open_page, synthetic_lake, choices,
 @pytest.mark.parametrize("presence", ["all", "whole", "none"])
 @pytest.mark.parametrize(("checkpoint", "persona"), [(EVERY, EVERY), ("base", EVERY), (EVERY, "villain")])
 def test_the_counts_of_questions_name_the_same_completions_as_looking_at_all(synthetic_lake, monkeypatch, checkpoint, persona, presence):
-    lake = WarehouseSource(Warehouse(Lake(synthetic_lake)))
+    lake: Any = WarehouseSource(Warehouse(Lake(synthetic_lake)))
     filters = Filters(checkpoint, persona, EVERY, presence, "")
     counted = [named(lake, filters, most, after) for most in (3, 25) for after in (0, 1, 7, 30, 500)]
     monkeypatch.setattr(completions_page, "COUNTED", {})

@@ -51,7 +51,9 @@ def test_prompts_that_lie_beside_the_study_file_are_found_from_any_folder(tmp_pa
     (study / "s.yaml").write_text(yaml.safe_dump(document | {"headline": "select 1", "views": ["dynamics"]}))
     monkeypatch.chdir(elsewhere)
     found = check_study(read_source(str(study / "s.yaml")))
-    assert found.prompts == str(study / "mine.csv") and found.steps[0].prompts == str(study / "more.csv")
+    (sampling,) = found.steps
+    assert isinstance(sampling, ExtractStep)
+    assert found.prompts == str(study / "mine.csv") and sampling.prompts == str(study / "more.csv")
     (elsewhere / "mine.csv").write_text("\n".join([*rows, "villain,And here?"]))
     assert check_study(read_source(str(study / "s.yaml"))).prompts == "mine.csv", "a file in the folder where the command is typed comes first, as everywhere"
     (study / "more.csv").unlink()
