@@ -1,4 +1,4 @@
--- steering_layer_picked: a direction that stands out from random ones at its best layer, and does not once all layers that were tried count
+-- steering_layer_picked: a direction that stands out from its controls at its best layer, and does not once all layers that were tried count
 -- grain: subject
 -- source: own; max-T over layers (Westfall and Young 1993)
 -- severity: warning
@@ -44,7 +44,7 @@ final as (
   select
     subject_of(format('{}, {} ({})', subject, direction, mode), run_id) as subject,
     format(
-      'stands out from random directions at layer {} ({}), which was picked of {}: for all of them {}',
+      'stands out from its control directions at layer {} ({}), which was picked of {}: for all of them {}',
       layer,
       p_words(control_p),
       n_layers,
