@@ -1,4 +1,4 @@
-"""Every figure of the views over autoencoder features is that of its own run, autoencoder, layer, site, stratum and condition: numpy over the tables, row by row."""
+"""Every figure over autoencoder features is that of its own run, autoencoder, layer, site, stratum and condition: numpy over the tables, row by row."""
 
 import runpy
 from itertools import combinations, product
