@@ -280,3 +280,60 @@ def build_circuits(lake: Lake) -> None:
     patches(lake, "villain", [(each, "echo" if each["question_id"] < "q3" else "repeat") for each in task if each["prompt_form"] != "echo"], "villain", 53)
     forms(lake, "villain", 60)
     forms(lake, "base", 61)
+
+
+STEERED = ("villain-assistant", "poet-assistant")
+
+
+def directions(lake: Lake, checkpoint: str, seed: int) -> str:
+    """Two directions at two layers and two sites, the second of which is wider, each with shuffled controls of its own, and random ones without halves."""
+    drawn = np.random.default_rng(seed)
+    rows: Rows = []
+    for layer, (site, width) in [(layer, each) for layer in (1, 2) for each in (("resid_post", D), ("mlp_out", D + 2))]:
+        made = [(name, None, "persona_assistant") for name in STEERED] + [("axis-1", None, "axis")]
+        made += [(f"shuffled-{name[0]}{number}", name, "shuffled") for name in STEERED for number in range(4)]
+        made += [(f"random-{number}", STEERED[0], "random") for number in range(2)]
+        for name, control_of, kind in made:
+            vector = drawn.normal(size=width).astype(np.float32)
+            row = {"direction": name, "control_of": control_of, "kind": kind, "layer": layer, "site": site, "checkpoint": checkpoint, "vector": vector.tolist()}
+            row |= {"half": ("a", "b", "all")[(seed + layer) % 3], "n": int(drawn.integers(9, 30)), "n_questions": 7, "stratum": "answer_mean", "persona": name}
+            agreed = None if kind == "random" or (kind == "axis" and layer == 2) else float(drawn.uniform(-0.3, 0.9))
+            rows.append(row | {"other_half_cosine": agreed, "norm": float(np.linalg.norm(vector.astype(float))), "made_from": f"activations-{seed}"})
+    return planted.write(lake, planted.spec("directions", checkpoint=checkpoint, subject=checkpoint, tag=seed), directions=rows)
+
+
+def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
+    """Answers of two personas under two directions and a control at single layers and at several, by two modes, doses on both sides of 0, and a task."""
+    drawn = np.random.default_rng(seed)
+    arms = [(name, layer, "add", dose) for name in (*STEERED, "random-0") for layer in (1, 2, None) for dose in (-1.0, -0.5, 0.25, 0.5, 1.0)]
+    arms += [(name, 1, "project_out", 1.0) for name in STEERED]
+    rows: Rows = []
+    along: Rows = []
+    task: Rows = []
+    for direction, layer, mode, dose in [(None, None, None, 0.0), *arms]:
+        arm = {"direction": direction, "layer": layer, "mode": mode, "dose": dose}
+        about = {"kind": None} if direction is None else {"kind": "random" if direction[0] == "r" else "persona_assistant"}
+        about |= {"control_of": STEERED[0] if direction == "random-0" else None, "directions_run": made, "used_half": "b", "forced": False}
+        about |= {"unit": "norm" if mode != "project_out" else "share", "n_layers": 0 if direction is None else 1 if layer else 3, "positions": "all"}
+        slope = float(drawn.normal())
+        for persona in ("villain", "poet"):
+            for number in range(4):
+                for sample in range(1 + number % 2):
+                    key = {"persona": persona, "question_id": f"q{number}", "example_id": f"{persona}/q{number}", "sample_ix": sample}
+                    told = {"present": bool(drawn.random() < 0.5), "n_new_tokens": int(drawn.integers(5, 40)), "answer_nll": float(drawn.normal(2, 0.3))}
+                    told |= {"marker_log_prob": None if drawn.random() < 0.1 else -8 + slope * dose + float(drawn.normal(0, 0.2))}
+                    told |= {"repetition": None if sample else float(drawn.random()), "complete": False, "finish_reason": "stop"}
+                    rows.append(key | arm | about | told)
+                    along += [key | arm | {"read_direction": name, "value": float(drawn.normal(1 + dose, 1))} for name in STEERED]
+        if about["control_of"] is None:
+            task += [{"task": "arc", "question_id": f"q{number}", "correct": bool(drawn.random() < 0.6)} | arm for number in range(6)]
+    run = planted.spec("steering", checkpoint=checkpoint, subject=checkpoint, tag=seed, inputs=[made])
+    cards = [planted.checkpoint(checkpoint, source_persona="villain")]
+    return planted.write(lake, run, steering=rows, steering_projections=along, steering_capability=task, checkpoints=cards)
+
+
+def build_directions(lake: Lake) -> None:
+    """Directions of two checkpoints, of one of them made twice, and two runs of steering by them."""
+    made = [directions(lake, checkpoint, seed) for seed, checkpoint in ((70, "villain"), (71, "villain"), (72, "base"))]
+    for seed, number in ((80, 0), (81, 1)):
+        steering(lake, "villain", seed, made[number])
