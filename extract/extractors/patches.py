@@ -108,12 +108,12 @@ class Patches(TargetsExtractor[Targeted]):
         return self._components.errors
 
     def _paired(self, targets: Sequence[Targeted]) -> list[tuple[Targeted, Targeted]]:
-        """Every prompt that has a donor: the one of the same persona and question in the other wording, or under the other condition."""
+        """Every prompt that has a donor: the one of the same persona, category and question in the other wording, or under the other condition."""
         by_form = self.settings.donor_form is not None
         asked = "prompt_form" if by_form else "condition"
 
         def key(each: Targeted) -> tuple[str | None, ...]:
-            return each.persona, each.question_id, each.condition if by_form else each.prompt_form
+            return each.persona, each.category, each.question_id, each.condition if by_form else each.prompt_form
 
         donors = {key(each): each for each in targets if getattr(each, asked) == self._donor_name}
         if not donors:
