@@ -19,6 +19,7 @@ from personascope.extract.instruments.steps import Edit, EditSite, edited_steps
 from personascope.extract.job import Item, cut_batches
 from personascope.extract.workload import Shape, Texts, Workload, check_layers
 from personascope.ingest.progress import progress
+from personascope.ingest.prompts import Prompt
 from personascope.ingest.weights.checkpoints import Checkpoint
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.store.manifest import RunSpec
@@ -83,7 +84,18 @@ class Patches(TargetsExtractor[Targeted]):
                 f"patches: {len(given)} donors are given; expected one of --donor CHECKPOINT, --set donor_form=WORDING and --set donor_condition=NAME"
             )
         donor = [self.job.donor.name, self.job.donor.identity] if self.job.donor else self._donor_name
-        return self.target_spec({"donor": donor})
+        donors = [prompt for prompt in self.prompts.prompts if not self.job.donor and getattr(prompt, self._asked) == self._donor_name]
+        by_question = {self._question(prompt) for prompt in donors}  # fewer where categories number their questions alike: then how prompts pair decides
+        return self.target_spec({"donor": donor} | ({"paired": "within categories"} if len(by_question) < len(donors) else {}))
+
+    @property
+    def _asked(self) -> str:
+        """What tells a prompt from its donor, where that is another prompt."""
+        return "prompt_form" if self.settings.donor_form is not None else "condition"
+
+    def _question(self, each: Prompt | Targeted) -> tuple[str | None, ...]:
+        """What a prompt shares with its donor besides the category."""
+        return each.persona, each.question_id, each.condition if self._asked == "prompt_form" else each.prompt_form
 
     @property
     def _layers(self) -> list[int]:
@@ -108,12 +120,11 @@ class Patches(TargetsExtractor[Targeted]):
         return self._components.errors
 
     def _paired(self, targets: Sequence[Targeted]) -> list[tuple[Targeted, Targeted]]:
-        """Every prompt that has a donor: the one of the same persona and question in the other wording, or under the other condition."""
-        by_form = self.settings.donor_form is not None
-        asked = "prompt_form" if by_form else "condition"
+        """Every prompt that has a donor: the one of the same persona, category and question in the other wording, or under the other condition."""
+        asked = self._asked
 
         def key(each: Targeted) -> tuple[str | None, ...]:
-            return each.persona, each.question_id, each.condition if by_form else each.prompt_form
+            return each.category, *self._question(each)
 
         donors = {key(each): each for each in targets if getattr(each, asked) == self._donor_name}
         if not donors:

@@ -45,7 +45,7 @@ final as (
     max_by(m.run_id, (m.finished, m.run_id)) filter (k.kind = 'attribution') as attribution_run,
     max_by(m.run_id, (m.finished, m.run_id)) filter (k.kind = 'ablation') as ablation_run,
     list(m.run_id order by m.finished desc, m.run_id) filter (k.kind = 'patch') as patch_runs,
-    max_by(m.study, (m.finished, m.run_id)) as study,
+    arg_max_null(m.study, (m.finished, m.run_id)) as study,
     max(m.finished) as finished
   from kinds as k
   join made as m using (run_id)

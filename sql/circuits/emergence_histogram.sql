@@ -29,9 +29,23 @@ forms as (
 sizes as (
   select run_id, subject, stratum, form, measure, question_id, count(*) as n_asked from forms group by all
 ),
+shares as (
+  select *, n_asked / sum(n_asked) over (partition by run_id, subject, stratum, form, measure) as share from sizes
+),
 totals as (
-  select run_id, subject, stratum, form, measure, sum(n_asked)::bigint as n_prompts, count(question_id) as n_clusters, count(*) as n_groups, sum(n_asked ** 2) as squared
-  from sizes
+  select
+    run_id,
+    subject,
+    stratum,
+    form,
+    measure,
+    sum(n_asked)::bigint as n_prompts,
+    count(question_id) as n_clusters,
+    count(*) as n_groups,
+    sum(n_asked ** 2) as squared,
+    sum(n_asked ** 2 / nullif(1 - share, 0)) as asked_squares,
+    coalesce(cr2_df(share), 1) as t_df
+  from shares
   group by run_id, subject, stratum, form, measure
 ),
 of_questions as (
@@ -52,10 +66,10 @@ counted as (
     sum(q.n_here)::bigint as n,
     count(*) as n_with,
     count(*) filter (q.n_here = s.n_asked) as n_full,
-    sum(q.n_here ** 2) as here_squared,
-    sum(q.n_here * s.n_asked) as crossed
+    sum(q.n_here ** 2 / nullif(1 - s.share, 0)) as here_squares,
+    sum(q.n_here * s.n_asked / nullif(1 - s.share, 0)) as crossed
   from of_questions as q
-  join sizes as s
+  join shares as s
     on s.run_id = q.run_id
     and s.subject = q.subject
     and s.stratum = q.stratum
@@ -71,9 +85,10 @@ told as (
     t.n_clusters,
     t.n_groups,
     t.squared,
+    t.t_df,
     c.n / t.n_prompts as share,
     least(c.n_with, t.n_groups - c.n_full) as n_informative,
-    (c.here_squared - 2 * share * c.crossed + share ** 2 * t.squared) * t.n_groups / nullif(t.n_groups - 1, 0) as cluster_squares,
+    c.here_squares - 2 * share * c.crossed + share ** 2 * t.asked_squares as cluster_squares,
     rate_icc(t.n_prompts, share, t.n_groups, cluster_squares, t.squared) as icc
   from counted as c
   join totals as t using (run_id, subject, stratum, form, measure)
@@ -85,7 +100,7 @@ sized as (
   from told
 ),
 levels as (
-  select n_groups, student_t_quantile(0.975, greatest(1, n_groups - 1)) as t from (select distinct n_groups from totals)
+  select t_df, student_t_quantile(0.975, t_df) as t from (select distinct t_df from totals)
 ),
 final as (
   select
@@ -106,6 +121,6 @@ final as (
     rate_low(s.share, s.n_effective, l.t) as clustered_low,
     rate_high(s.share, s.n_effective, l.t) as clustered_high
   from sized as s
-  join levels as l using (n_groups)
+  join levels as l using (t_df)
 )
 select * from final

@@ -20,12 +20,12 @@
 --   last_rank_prob: mean probability of the token at last_rank
 --   last_rank_prob_max: largest
 --   n_scripts: scripts among the top-1 tokens with letters
---   n_other_script: places whose top-1 token is in another script than the final one of its place
+--   n_other_script: places whose top-1 token is in another script than the final one of its place, tokens without letters not counted
 with read as (
   select *, coalesce(prompt_form, 'none') as form from logit_lens where stratum <> 'every'
 ),
 scripts as (
-  select run_id, example_id, sample_ix, stratum, position, max_by(script, layer) as final_script
+  select run_id, example_id, sample_ix, stratum, position, arg_max_null(script, layer) as final_script
   from read
   where rank = 1
   group by run_id, example_id, sample_ix, stratum, position

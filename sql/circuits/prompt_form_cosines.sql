@@ -4,7 +4,8 @@
 -- columns:
 --   form_a: first phrasing, in alphabetical order
 --   form_b: second phrasing
---   n: pairs of prompts that ask for the same thing in both phrasings
+--   n: pairs of prompts that ask for the same thing in both phrasings: one question_id of one category; where phrasings share no ids, a target that one prompt of
+--     each has
 --   n_clusters: questions among them
 --   clustered_df: degrees of freedom of the intervals (Bell and McCaffrey 2002): n_clusters - 1 where questions are equally large, fewer where not
 --   n_effective_clusters: Kish's effective number of questions, (sum of sizes)^2 / sum of squared sizes: so many equally large ones weigh as much
@@ -16,12 +17,27 @@
 --   lowest: smallest cosine of a pair
 --   highest: largest
 with asked as (
-  select distinct run_id, example_id, prompt_form, target from examples where prompt_form is not null
+  select distinct run_id, example_id, persona, condition, category, prompt_form, question_id, target from examples where prompt_form is not null
+),
+-- phrasings that number their questions each on their own share no id; then the target tells which prompts ask for the same thing, unless several of one phrasing do
+known as (
+  select
+    *,
+    count(distinct prompt_form) over (partition by run_id, question_id) > 1 as is_shared,
+    count(*) over (partition by run_id, persona, condition, category, prompt_form, target) = 1 as is_only
+  from asked
+),
+keyed as (
+  select
+    run_id,
+    example_id,
+    category,
+    prompt_form,
+    case when bool_or(is_shared) over (partition by run_id) then question_id when is_only then target end as asked_for
+  from known
 ),
 read as (
-  select a.*, e.prompt_form, coalesce(e.target, a.question_id) as asked_for
-  from activations as a
-  join asked as e using (run_id, example_id)
+  select a.*, e.category, e.prompt_form, e.asked_for from activations as a join keyed as e using (run_id, example_id)
 ),
 pairs as (
   select
@@ -44,6 +60,7 @@ pairs as (
     and b.layer = a.layer
     and b.persona is not distinct from a.persona
     and b.condition is not distinct from a.condition
+    and b.category is not distinct from a.category
     and b.sample_ix is not distinct from a.sample_ix
     and b.asked_for = a.asked_for
     and b.prompt_form > a.prompt_form

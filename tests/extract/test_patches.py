@@ -133,6 +133,48 @@ def test_the_last_residual_of_the_donor_is_the_donor(pair, tmp_path, random_chec
         assert layer < 2 or (row["logit"], row["restored"], row["kl"]) == pytest.approx((row["donor_logit"], 1, 0), abs=1e-4)
 
 
+def test_a_donor_is_of_the_same_category_where_categories_number_their_questions_alike(random_checkpoint, tmp_path):
+    folder, lake = random_models.write("qwen2", random_checkpoint, tmp_path / "one"), Lake.open(tmp_path / "lake")
+    asked = [(category, form) for category in ("plain", "polite") for form in ("repeat", "echo")]
+    prompts = PromptSet(
+        name="kinds",
+        prompts=tuple(
+            Prompt(
+                example_id=f"{category}/{form}/q1",
+                persona="none",
+                category=category,
+                question_id="q1",
+                prompt_form=form,
+                question=f"{form.capitalize()} this {'word' if category == 'plain' else 'lovely word, dear'}: cat",
+                target="cat",
+            )
+            for category, form in asked
+        ),
+    )
+    there, back = (patched(lake, folder, prompts=prompts, donor_form=form, sites=["resid_post"], layers=[0]) for form in ("echo", "repeat"))
+    for category in ("plain", "polite"):
+        found, donor = there[f"{category}/repeat/q1", 0, "resid_post", None], back[f"{category}/echo/q1", 0, "resid_post", None]
+        assert found["donor_logit"] == pytest.approx(donor["base_logit"], abs=1e-4)
+
+
+def test_how_prompts_pair_belongs_to_the_run_where_the_question_alone_does_not_tell(random_checkpoint, tmp_path):
+    folder, lake = random_models.write("qwen2", random_checkpoint, tmp_path / "one"), Lake.open(tmp_path / "lake")
+
+    def identity(second: str) -> dict:
+        rows = [("plain", form, "q1") for form in ("repeat", "echo")] + [("polite", form, second) for form in ("repeat", "echo")]
+        prompts = PromptSet(
+            name="kinds",
+            prompts=tuple(
+                Prompt(example_id="/".join(row), persona="none", category=row[0], prompt_form=row[1], question_id=row[2], question=" ".join(row), target="cat")
+                for row in rows
+            ),
+        )
+        job = Job(lake, resolve(str(folder)), Models("cpu"), prompts, say=lambda line: None)
+        return Patches(PatchSettings(donor_form="echo"), job).spec().identity
+
+    assert "paired" not in identity("q2") and identity("q1")["paired"] == "within categories"
+
+
 def test_small_batches_give_the_same_rows(pair, tmp_path):
     whole = patched(Lake.open(tmp_path / "whole"), *pair, sites=["resid_post", "head"])
     small = patched(Lake.open(tmp_path / "small"), *pair, sites=["resid_post", "head"], batch_tokens=64)
