@@ -89,6 +89,7 @@ judged as (
     r.difference as rate_difference,
     r.low as rate_low,
     r.high as rate_high,
+    p.control_p_adjusted * (p.n_controls + 1) < 1.5 as is_first_of_all,  -- no control does as much: the least p that so many of them can give
     m.margin,
     equivalence_p(p.difference, p.sem, p.clustered_df, m.margin) as equivalence_p,
     movement_of(
@@ -161,11 +162,17 @@ final as (
         when n_controls = 0 then '; no control direction was tried'
         when control_p_adjusted is null then ''
         else format(
-          '; {} of its length do {} ({} of them, {} over all layers)',
+          '; {} of its length do {} ({} of them, {} over all layers{})',
           case control_kind when 'random' then 'random directions' when 'random_in_span' then 'random directions among the personas' else 'directions of shuffled labels' end,
-          case when control_p_adjusted <= 0.05 then 'less' else 'as much' end,
+          case
+            when control_p_adjusted > 0.05 and not is_first_of_all then 'as much'
+            when abs(difference) > abs(control_mean) then 'less'
+            when movement = 'moved' and difference * control_mean < 0 then 'the opposite and more'
+            else 'more'
+          end,
           n_controls,
-          p_words(control_p_adjusted)
+          p_words(control_p_adjusted),
+          case when control_p_adjusted > 0.05 and is_first_of_all then ': too few to tell, 19 are the least for 0.05' else '' end
         )
       end,
       case when is_broken then '; THE DOSE BREAKS THE MODEL' else '' end,

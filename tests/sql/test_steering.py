@@ -120,6 +120,32 @@ def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whol
     assert "stays within 0.1 (" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
 
 
+def test_controls_too_few_for_any_p_are_not_said_to_do_as_much(tmp_path):
+    """Of 9 controls none does as much, and p is 0.1 all the same: the least that 9 can give."""
+    lake = Lake.open(tmp_path)
+    planted.steer(lake, "gated", 12.0, n_controls=9, ceiling=2.4, trained=True)
+    planted.steer(lake, "closed", 0.0, n_controls=9, trained=True)
+    rows = Warehouse(lake).select("select checkpoint, control_p, verdict from persona_gate where question = 'turns on'").to_dicts()
+    for row in rows:
+        if row["checkpoint"] == "gated":
+            assert row["control_p"] == pytest.approx(0.1)
+            assert row["verdict"].endswith("do less (9 of them, p = 0.1 over all layers: too few to tell, 19 are the least for 0.05)")
+        else:
+            assert row["control_p"] > 0.1 and "of its length do as much (9 of them, p = " in row["verdict"] and "too few" not in row["verdict"]
+    assert {row["checkpoint"] for row in rows} == {"gated", "closed"}
+
+
+@pytest.mark.parametrize(("own", "controls", "word"), [(0.0, -8.0, "more"), (1.0, -8.0, "the opposite and more"), (-20.0, -8.0, "less"), (8.0, -1.0, "less")])
+def test_controls_that_do_more_are_not_said_to_do_less(tmp_path, own, controls, word):
+    """A direction that leaves the marker alone lies as far from controls that all lower it as one that lowers it more."""
+    lake = Lake.open(tmp_path)
+    planted.steer(lake, "gated", own, of_controls=controls, spread=0.1, noise=0.01, trained=True, doses=(1.0,), layers=(1,), seed=3)
+    (row,) = Warehouse(lake).select("select control_p, verdict from persona_gate where question = 'turns on'").to_dicts()
+    assert row["control_p"] == pytest.approx(0.05) and row["verdict"].endswith(
+        f"; random directions of its length do {word} (19 of them, p = 0.05 over all layers)"
+    )
+
+
 def test_two_runs_of_one_step_have_one_newest_verdict(tmp_path):
     lake = Lake.open(tmp_path)
     for name, subject in (("first", "gated"), ("second", "gated")):
