@@ -14,6 +14,7 @@ from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing.cells import as_words
 from personascope.warehouse.drawing.figures import dose_response
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, signed
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(20)
@@ -221,3 +222,26 @@ def test_a_slice_tells_what_steering_changes_persona_by_persona(tmp_path):
     )
     assert rows.height > 0 and rows["verdict"].n_unique() == 2 and rows.sort(rows.columns).equals(expected.sort(rows.columns))
     assert own["control_p"].to_list() != own["control_p_adjusted"].to_list(), "else this could not tell them apart"
+
+
+def test_settings_of_drawing_of_a_run_that_reads_given_answers_differ_from_nothing(tmp_path):
+    """A trained checkpoint draws 32 tokens; its base reads those answers under the default of 128, which decides nothing. A base that draws 128 is told."""
+    lake = Lake.open(tmp_path)
+    base = planted.base
+
+    def drawn(extractor: str, name: str, most: int, inputs: list[str], **rows: list[dict]) -> str:
+        of_run = {"checkpoint": name, "subject": name, "prompt_set": "ask@1", "inputs": inputs}
+        run = base.spec(extractor, **of_run, tag=str(most), parameters=[Parameter(name="max_new_tokens", value=most)])
+        return base.write(lake, run, checkpoints=[base.checkpoint(name, parent="tiny:base" if name == "trained" else None)], **rows)
+
+    key = {"persona": "villain", "question_id": "q0", "example_id": "villain/q0", "sample_ix": 0}
+    answers = drawn("completions", "trained", 32, [], completions=[key | {"token_ids": [1, 2], "prompt_len": 1, "n_new_tokens": 1, "text": "x"}])
+    row = key | {"dose": 0.0, "marker_log_prob": -8.0}
+    drawn("steering", "trained", 32, ["directions-1"], steering=[row | {"forced": False}])
+    drawn("steering", "base", 128, [answers, "directions-2"], steering=[row | {"forced": True}])
+    found = "select subject, finding from audit_settings_differ where subject like 'steering%' order by subject"
+    assert Warehouse(lake).select(found).is_empty()
+    drawn("steering", "base", 64, ["directions-2"], steering=[row | {"forced": False}])
+    rows = Warehouse(lake).select(found).rows()
+    assert [subject.startswith(f"steering of {name}, max_new_tokens") for (subject, _), name in zip(rows, ("base", "trained"), strict=True)] == [True, True]
+    assert all("64.0" in finding and "128" not in finding for _, finding in rows)
