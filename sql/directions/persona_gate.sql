@@ -12,7 +12,7 @@
 --   dose: largest dose that is not broken, in `unit` (the least one where all are)
 --   is_broken: every dose breaks the model
 --   persona: whose answers: a persona, others or all
---   n: answers
+--   n: answers whose marker's log-probability is known at the dose and at dose 0: one cut at the cap on new tokens has no t*, and the verdict says of how many
 --   n_clusters: questions among them
 --   base_rate: share of answers with the marker at dose 0 (NULL: answers were given)
 --   rate: the same at the dose
@@ -90,6 +90,7 @@ judged as (
     r.low as rate_low,
     r.high as rate_high,
     p.control_p_adjusted * (p.n_controls + 1) < 1.5 as is_first_of_all,  -- no control does as much: the least p that so many of them can give
+    case when r.n > p.n then format(', {} of {} answers', p.n, r.n) else '' end as of_answers,  -- one that was cut, at the dose or without it, has no t*
     m.margin,
     equivalence_p(p.difference, p.sem, p.clustered_df, m.margin) as equivalence_p,
     movement_of(
@@ -154,8 +155,8 @@ final as (
       case movement when 'equivalent' then format('stays within {:.3g}', margin::double) when 'moved' then case when difference > 0 then 'rises' else 'falls' end else 'cannot be told to move' end,
       change_words(difference),
       case
-        when low is null then format('no interval, {} questions', n_clusters)
-        else format('{} to {}, {} questions', change_words(low), change_words(high), n_clusters)
+        when low is null then format('no interval, {} questions{}', n_clusters, of_answers)
+        else format('{} to {}, {} questions{}', change_words(low), change_words(high), n_clusters, of_answers)
       end,
       case when rate is null then '' else format(', its rate is {:.2f} instead of {:.2f}', rate, base_rate) end,
       case
