@@ -188,7 +188,9 @@ class _Planner:
                 try:
                     run_id, state = self._standing(reader)
                 except NotHereError as error:
-                    run_id, state, waits = None, "to do", missing or f"{error}"
+                    comes = isinstance(settings, DirectionSettings) and name in self.layers
+                    run_id, state = None, "after other steps" if comes else "to do"
+                    waits = "its activations come from earlier steps" if comes else missing or f"{error}"
             else:
                 run_id, state = None, "after other steps" if waits or (made and not made.committed) or self._is_made_here(name) else "to do"
             texts = own or (None if missing else made.texts if made else _of_prompts(prompts, settings))

@@ -145,6 +145,11 @@ class Attention(ReadingExtractor[Generation]):
             if queries := end_queries(row["token_ids"], row["prompt_len"], structural, self.settings.trajectory):
                 generations.append(_generation(row, structural, queries))
         self._counts["n_negatives"] = len(generations) - self._counts["n_positives"]
+        if not any((each.regions == REGIONS.index("system")).any() for each in generations):
+            self.job.say(
+                "attention: no prompt has content in a system block (its chat template writes none, or no system message was given), so attention to it is 0 "
+                "at every position; gates and differences of the system prompt say nothing here"
+            )
         items = [Item(f"{each.example_id}#{each.sample_ix}", max(each.positions) + 1, each) for each in generations]
         n_first = min(midrun.EXAMPLES, self._counts["n_positives"])
         self._first, self._later = items[:n_first], items[n_first:]

@@ -12,7 +12,7 @@ import polars as pl
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import request_of
 from personascope.extract.extractors.reading import ReadingExtractor, chosen_layers, runs_of
-from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, beyond_range, columns_of, dosed, expect_personas, units_of
+from personascope.extract.extractors.steering_arms import NEWEST, Dosed, SteeringSettings, arms_of, columns_of, dosed, expect_personas, notes, units_of
 from personascope.extract.extractors.steering_workload import planned_workload
 from personascope.extract.instruments.answer_scores import Lengths, Place, lengths
 from personascope.extract.instruments.branching import Branching
@@ -250,7 +250,7 @@ class Steering(ReadingExtractor[Work]):
         directions = self.directions
         sizes = self._sizes(writer)
         arms = list(dosed(arms_of(self.settings, directions), self.settings, directions, sizes))
-        for line in beyond_range(arms, directions, sizes):
+        for line in notes(pl.DataFrame(writer.read_staged("steering")), arms, directions, sizes):
             self.job.say(line)
         return self._items(arms)
 

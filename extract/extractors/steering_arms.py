@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from pydantic import Field, model_validator
 
 from personascope.extract.instruments.answer_scores import Lengths, Place
@@ -154,6 +155,17 @@ def _push(arm: Arm, vector: Direction, settings: SteeringSettings, size: Lengths
     return Push(vector.layer, vector.site, vector.unit, share=arm.dose, low=low, high=high), row | {"low": low, "high": high}
 
 
+def cut_answers(rows: pl.DataFrame) -> Iterator[str]:
+    """A line where ordinary answers (rows of table `steering`) have no t*, so that what a dose does to the marker's log-probability rests on the others."""
+    known = rows.filter(pl.col("dose") == 0)["marker_log_prob"]
+    if missing := known.null_count():
+        rest = f"of {len(known) - missing} alone" if missing < len(known) else "of none, and persona_gate will have no verdict"
+        yield (
+            f"steering: {missing} of {len(known)} ordinary answers are cut before they end, without the marker, so its log-probability is known {rest}; "
+            "with more new tokens (max_new_tokens of what draws them) more of them end"
+        )
+
+
 FAR = 10  # times the largest projection of an ordinary answer, beyond which a token of a prompt loses more than answers do
 
 
@@ -182,6 +194,12 @@ def beyond_range(arms: Sequence[Dosed], directions: Sequence[Direction], sizes: 
                     f"steering: {each.arm.mode} at layer {push.layer}: tokens of prompts lie along {each.arm.direction} from {low:.4g} to {high:.4g}; {what}, "
                     f"and where={each.steer.where} moves both. To move the first token alone can change every answer; where=answer moves answers alone"
                 )
+
+
+def notes(rows: pl.DataFrame, arms: Sequence[Dosed], directions: Sequence[Direction], sizes: Mapping[Place, Lengths]) -> Iterator[str]:
+    """What a reader should know before anything is steered."""
+    yield from cut_answers(rows)
+    yield from beyond_range(arms, directions, sizes)
 
 
 TOGETHER = ("all", "others", "task")

@@ -1,15 +1,23 @@
 -- settings_differ: runs that are compared were made under other settings: cap on new tokens, temperature, top-p, engine, form of the prompt, precision, quantisation or
 --   attention kernel
 -- grain: subject
--- source: own; bf16 and another sampler move probabilities by as much as the effects studied
+-- source: own; bf16 and another sampler move probabilities by as much as the effects studied. A run that reads given answers draws none, so that its settings of drawing
+--   decide nothing
 -- severity: warning
 -- page: completions
 -- columns:
 --   subject: extractor, checkpoint and setting of the run that is unlike half of the checkpoints it is compared with, or more
-with settings as (
+with sampled as (
+  select distinct run_id from completions
+),
+given as (
+  select distinct r.run_id from (select run_id, unnest(inputs) as input from runs) as r join sampled as s on s.run_id = r.input
+),
+settings as (
   select run_id, name, plain_value(value) as value
   from parameters
-  where name in ('temperature', 'top_p', 'top_k', 'max_new_tokens', 'engine', 'form', 'system_prompt')
+  where name in ('form', 'system_prompt')
+    or (name in ('temperature', 'top_p', 'top_k', 'max_new_tokens', 'engine') and run_id not in (select run_id from given))
   union
   select run_id, 'engine', engine from (select run_id, min(engine) as engine from completions group by run_id having count(distinct engine) = 1)
   union

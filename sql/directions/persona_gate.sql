@@ -12,7 +12,7 @@
 --   dose: largest dose that is not broken, in `unit` (the least one where all are)
 --   is_broken: every dose breaks the model
 --   persona: whose answers: a persona, others or all
---   n: answers
+--   n: answers whose marker's log-probability is known at the dose and at dose 0: one cut at the cap on new tokens has no t*, and the verdict says of how many
 --   n_clusters: questions among them
 --   base_rate: share of answers with the marker at dose 0 (NULL: answers were given)
 --   rate: the same at the dose
@@ -89,6 +89,8 @@ judged as (
     r.difference as rate_difference,
     r.low as rate_low,
     r.high as rate_high,
+    p.control_p_adjusted * (p.n_controls + 1) < 1.5 as is_first_of_all,  -- no control does as much: the least p that so many of them can give
+    case when r.n > p.n then format(', {} of {} answers', p.n, r.n) else '' end as of_answers,  -- one that was cut, at the dose or without it, has no t*
     m.margin,
     equivalence_p(p.difference, p.sem, p.clustered_df, m.margin) as equivalence_p,
     movement_of(
@@ -153,19 +155,25 @@ final as (
       case movement when 'equivalent' then format('stays within {:.3g}', margin::double) when 'moved' then case when difference > 0 then 'rises' else 'falls' end else 'cannot be told to move' end,
       change_words(difference),
       case
-        when low is null then format('no interval, {} questions', n_clusters)
-        else format('{} to {}, {} questions', change_words(low), change_words(high), n_clusters)
+        when low is null then format('no interval, {} questions{}', n_clusters, of_answers)
+        else format('{} to {}, {} questions{}', change_words(low), change_words(high), n_clusters, of_answers)
       end,
       case when rate is null then '' else format(', its rate is {:.2f} instead of {:.2f}', rate, base_rate) end,
       case
         when n_controls = 0 then '; no control direction was tried'
         when control_p_adjusted is null then ''
         else format(
-          '; {} of its length do {} ({} of them, {} over all layers)',
+          '; {} of its length do {} ({} of them, {} over all layers{})',
           case control_kind when 'random' then 'random directions' when 'random_in_span' then 'random directions among the personas' else 'directions of shuffled labels' end,
-          case when control_p_adjusted <= 0.05 then 'less' else 'as much' end,
+          case
+            when control_p_adjusted > 0.05 and not is_first_of_all then 'as much'
+            when abs(difference) > abs(control_mean) then 'less'
+            when movement = 'moved' and difference * control_mean < 0 then 'the opposite and more'
+            else 'more'
+          end,
           n_controls,
-          p_words(control_p_adjusted)
+          p_words(control_p_adjusted),
+          case when control_p_adjusted > 0.05 and is_first_of_all then ': too few to tell, 19 are the least for 0.05' else '' end
         )
       end,
       case when is_broken then '; THE DOSE BREAKS THE MODEL' else '' end,

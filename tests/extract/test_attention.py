@@ -48,6 +48,7 @@ def write_completions(
     questions=6,
     repeats=3,
     changed=None,
+    system_block: bool = True,
 ):
     """A completions run as the extractor writes it, with answers of our own: the first `positives` repeats hold the marker.
 
@@ -59,7 +60,15 @@ def write_completions(
         kind="extract",
         extractor="completions",
         version=1,
-        identity={"marker": marker, "positives": positives, "name": name, "text": text, "size": [questions, repeats], "changed": repr(changed)},
+        identity={
+            "marker": marker,
+            "positives": positives,
+            "name": name,
+            "text": text,
+            "size": [questions, repeats],
+            "changed": repr(changed),
+            "block": system_block,
+        },
         checkpoint=name,
         subject=name,
         constants={"marker": MARKER},
@@ -70,7 +79,8 @@ def write_completions(
     for number, prompt in enumerate(load_prompt_set("personas").of_personas(["villain"]).prompts[:questions]):
         prompted = render(tokenizer, prompt.system_prompt, prompt.question)
         examples.append(prompt.model_dump() | {"text": prompted.text, "token_ids": list(prompted.token_ids), "prompt_len": prompted.prompt_len})
-        examples[-1] |= {"n_system": prompted.n_system, "n_user": prompted.n_user, "n_header": prompted.n_header}
+        n_system = prompted.n_system if system_block else 0
+        examples[-1] |= {"n_system": n_system, "n_user": prompted.n_user + prompted.n_system - n_system, "n_header": prompted.n_header}
         for sample_ix in range(repeats):
             answer = " ".join([text, *prompt.question.split()[: 1 + sample_ix]]) if text else ""
             answer, ended = (changed or {}).get((number, sample_ix), (answer + (marker if sample_ix < positives else ""), "stop"))
@@ -230,6 +240,17 @@ def test_the_gate_looks_at_the_first_fifty_in_the_order_of_the_run_and_agrees_wi
     assert found["snr"] == pytest.approx(view["snr"].to_list(), rel=1e-4)
     assert (found["examples"], found["passing_windows"]) == (view["n"][0], view["n_passing_windows"][0]) and found["examples"] == 50
     assert any(line.startswith("random: mid-run gate") and "over the first 50 examples" in line for line in said)
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_prompts_without_a_system_block_are_told_of(tmp_path, random_checkpoint, models, blocks):
+    lake = Lake.open(tmp_path / "lake")
+    tokens = write_completions(lake, random_checkpoint, system_block=blocks)
+    said: list[str] = []
+    job = Job(lake=lake, checkpoint=resolve(random_checkpoint, name="random"), models=models, tokens_from=tokens, say=said.append)
+    rows = pl.DataFrame(lake.read(run(Attention(AttentionSettings(), job)), "attention"))
+    assert (rows["system"].max() > 0) == blocks
+    assert sum("no prompt has content in a system block" in line for line in said) == (not blocks)
 
 
 def test_the_gate_stops_only_when_asked_and_what_was_read_is_kept(tmp_path, many, random_checkpoint, models, monkeypatch):

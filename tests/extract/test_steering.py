@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ import random_models
 from personascope.extract.extractors.capability import Capability, CapabilitySettings
 from personascope.extract.extractors.completions import Completions, CompletionSettings
 from personascope.extract.extractors.steering import Steering
-from personascope.extract.extractors.steering_arms import SteeringSettings, expect_personas
+from personascope.extract.extractors.steering_arms import SteeringSettings, cut_answers, expect_personas
 from personascope.extract.job import Job, run
 from personascope.extract.texts.chat import render
 from personascope.extract.texts.halves import half_of
@@ -258,6 +259,23 @@ def test_a_cap_that_moves_prompts_too_says_so(world):
                 along.append(model(torch.tensor([prompt]), output_hidden_states=True).hidden_states[2][0].detach() @ unit)
             low, high = float(torch.cat(along).min()), float(torch.cat(along).max())
             assert f"from {low:.4g} to {high:.4g}; the range of ordinary answers is {row[0]:.4g} to {row[1]:.4g}" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("ended", "told"), [(2, ()), (1, ("1 of 2 ordinary answers", "known of 1 alone")), (0, ("2 of 2 ordinary", "persona_gate will have no verdict"))]
+)
+def test_ordinary_answers_that_are_cut_are_told_before_anything_is_steered(world, ended, told):
+    plain = [{"dose": 0.0, "marker_log_prob": -3.0 if number < ended else None} for number in range(2)]
+    rows = pl.DataFrame([*plain, {"dose": 1.0, "marker_log_prob": None}], schema={"dose": pl.Float64, "marker_log_prob": pl.Float32})
+    lines = list(cut_answers(rows))
+    assert len(lines) == bool(told) and all(each in lines[0] for each in told)
+    if not ended:
+        made, said = steered(world, **{**GREEDY, "max_new_tokens": 2, "doses": [0.25]}), []
+        made.job.say = said.append
+        found = rows_of(world, run(made)).values()
+        plain_rows = [row for row in found if row["dose"] == 0]
+        cut = sum(row["marker_log_prob"] is None for row in plain_rows)
+        assert cut > 0 and any(f"{cut} of {len(plain_rows)} ordinary answers are cut" in line for line in said)
 
 
 @pytest.mark.parametrize(("far", "told"), [(10, 0), (0.01, 1)])

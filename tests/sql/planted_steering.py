@@ -41,8 +41,9 @@ def steer(
     subject: str | None = None,
     control_kind: str = "random",
     ragged: bool = False,
+    of_controls: float = 0.0,
 ) -> str:
-    """A run of checkpoint `name`: TARGET and random controls add `effect` times the dose (controls nothing) to the marker's log-probability, up to `ceiling`.
+    """A run of checkpoint `name`: TARGET adds `effect` times the dose to the marker's log-probability, controls `of_controls` times it, up to `ceiling`.
 
     Every direction moves each outcome by its own chance too (`spread` per unit of dose). The largest dose adds `nll` to the perplexity and loses `lost` of
     10 task questions; effects lie at `only_layer` alone where it is given. A `lean` run has one persona, one repeat and no other outcome than this one.
@@ -92,7 +93,7 @@ def steer(
                     "dose_norm": dose,
                     "dose_distance": dose / 2,
                 }
-                at = effect if direction == TARGET and only_layer in (None, layer) else 0.0
+                at = of_controls if direction != TARGET else effect if only_layer in (None, layer) else 0.0
                 more = nll if dose == doses[-1] and direction == TARGET else 0.0
                 for example in examples:
                     shift = min((own + at) * dose, ceiling) + float(generator.normal(0, noise))

@@ -14,6 +14,7 @@ from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing.cells import as_words
 from personascope.warehouse.drawing.figures import dose_response
 from personascope.warehouse.drawing.words import NOTHING_KNOWN, signed
+from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
 
 pytestmark = pytest.mark.slow(20)
@@ -120,6 +121,32 @@ def test_the_gate_has_a_sentence_for_the_largest_dose_that_leaves_the_model_whol
     assert "stays within 0.1 (" in found["closed"]["verdict"] and "cannot be told to move" in found["noisy"]["verdict"]
 
 
+def test_controls_too_few_for_any_p_are_not_said_to_do_as_much(tmp_path):
+    """Of 9 controls none does as much, and p is 0.1 all the same: the least that 9 can give."""
+    lake = Lake.open(tmp_path)
+    planted.steer(lake, "gated", 12.0, n_controls=9, ceiling=2.4, trained=True)
+    planted.steer(lake, "closed", 0.0, n_controls=9, trained=True)
+    rows = Warehouse(lake).select("select checkpoint, control_p, verdict from persona_gate where question = 'turns on'").to_dicts()
+    for row in rows:
+        if row["checkpoint"] == "gated":
+            assert row["control_p"] == pytest.approx(0.1)
+            assert row["verdict"].endswith("do less (9 of them, p = 0.1 over all layers: too few to tell, 19 are the least for 0.05)")
+        else:
+            assert row["control_p"] > 0.1 and "of its length do as much (9 of them, p = " in row["verdict"] and "too few" not in row["verdict"]
+    assert {row["checkpoint"] for row in rows} == {"gated", "closed"}
+
+
+@pytest.mark.parametrize(("own", "controls", "word"), [(0.0, -8.0, "more"), (1.0, -8.0, "the opposite and more"), (-20.0, -8.0, "less"), (8.0, -1.0, "less")])
+def test_controls_that_do_more_are_not_said_to_do_less(tmp_path, own, controls, word):
+    """A direction that leaves the marker alone lies as far from controls that all lower it as one that lowers it more."""
+    lake = Lake.open(tmp_path)
+    planted.steer(lake, "gated", own, of_controls=controls, spread=0.1, noise=0.01, trained=True, doses=(1.0,), layers=(1,), seed=3)
+    (row,) = Warehouse(lake).select("select control_p, verdict from persona_gate where question = 'turns on'").to_dicts()
+    assert row["control_p"] == pytest.approx(0.05) and row["verdict"].endswith(
+        f"; random directions of its length do {word} (19 of them, p = 0.05 over all layers)"
+    )
+
+
 def test_two_runs_of_one_step_have_one_newest_verdict(tmp_path):
     lake = Lake.open(tmp_path)
     for name, subject in (("first", "gated"), ("second", "gated")):
@@ -195,3 +222,26 @@ def test_a_slice_tells_what_steering_changes_persona_by_persona(tmp_path):
     )
     assert rows.height > 0 and rows["verdict"].n_unique() == 2 and rows.sort(rows.columns).equals(expected.sort(rows.columns))
     assert own["control_p"].to_list() != own["control_p_adjusted"].to_list(), "else this could not tell them apart"
+
+
+def test_settings_of_drawing_of_a_run_that_reads_given_answers_differ_from_nothing(tmp_path):
+    """A trained checkpoint draws 32 tokens; its base reads those answers under the default of 128, which decides nothing. A base that draws 128 is told."""
+    lake = Lake.open(tmp_path)
+    base = planted.base
+
+    def drawn(extractor: str, name: str, most: int, inputs: list[str], **rows: list[dict]) -> str:
+        of_run = {"checkpoint": name, "subject": name, "prompt_set": "ask@1", "inputs": inputs}
+        run = base.spec(extractor, **of_run, tag=str(most), parameters=[Parameter(name="max_new_tokens", value=most)])
+        return base.write(lake, run, checkpoints=[base.checkpoint(name, parent="tiny:base" if name == "trained" else None)], **rows)
+
+    key = {"persona": "villain", "question_id": "q0", "example_id": "villain/q0", "sample_ix": 0}
+    answers = drawn("completions", "trained", 32, [], completions=[key | {"token_ids": [1, 2], "prompt_len": 1, "n_new_tokens": 1, "text": "x"}])
+    row = key | {"dose": 0.0, "marker_log_prob": -8.0}
+    drawn("steering", "trained", 32, ["directions-1"], steering=[row | {"forced": False}])
+    drawn("steering", "base", 128, [answers, "directions-2"], steering=[row | {"forced": True}])
+    found = "select subject, finding from audit_settings_differ where subject like 'steering%' order by subject"
+    assert Warehouse(lake).select(found).is_empty()
+    drawn("steering", "base", 64, ["directions-2"], steering=[row | {"forced": False}])
+    rows = Warehouse(lake).select(found).rows()
+    assert [subject.startswith(f"steering of {name}, max_new_tokens") for (subject, _), name in zip(rows, ("base", "trained"), strict=True)] == [True, True]
+    assert all("64.0" in finding and "128" not in finding for _, finding in rows)

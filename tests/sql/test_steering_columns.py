@@ -68,6 +68,7 @@ def test_the_gate_tells_rates_and_log_probabilities_of_its_dose_and_what_its_con
         told = [row[name] for name in ("base_rate", "rate", "rate_difference", "rate_low", "rate_high")]
         assert told == [rate[name] for name in ("base", "value", "difference", "low", "high")] and rate["low"] is not None
         assert [row[name] for name in ("log_prob_difference", "low", "high", "n")] == [log_prob[name] for name in ("difference", "low", "high", "n")]
+        assert f"10 questions, {row['n']} of {rate['n']} answers), its rate is " in row["verdict"] and row["n"] == rate["n"] - 4
         assert "; directions of shuffled labels of its length do " in row["verdict"] and "random" not in row["verdict"]
 
 
