@@ -183,16 +183,16 @@ class _Planner:
             prompts = load_prompt_set(step.prompts or self.state.study.prompts, self.lake)
             own, missing = _own_texts(kind, settings)
             reader: Extractor[Any] | None = None
+            comes = isinstance(settings, DirectionSettings) and name in self.layers
             if name in self.checkpoints and not waits and (made is None or made.committed) and (not step.donor or step.donor in self.checkpoints):
                 reader = kind(settings, self._job(step, name, prompts, made))
                 try:
                     run_id, state = self._standing(reader)
                 except NotHereError as error:
-                    comes = isinstance(settings, DirectionSettings) and name in self.layers
                     run_id, state = None, "after other steps" if comes else "to do"
                     waits = "its activations come from earlier steps" if comes else missing or f"{error}"
             else:
-                run_id, state = None, "after other steps" if waits or (made and not made.committed) or self._is_made_here(name) else "to do"
+                run_id, state = None, "after other steps" if waits or comes or (made and not made.committed) or self._is_made_here(name) else "to do"
             texts = own or (None if missing else made.texts if made else _of_prompts(prompts, settings))
             shape = self._shape(reader if run_id else None, name)
             if shape:

@@ -132,7 +132,8 @@ def test_a_plan_of_steering_counts_the_directions_that_the_study_will_make(rando
         {"extract": "directions", "checkpoints": ["base"], "settings": {"personas": ["villain", "comedian"], "random": 21}},
         {"extract": "steering", "checkpoints": ["base"], "tokens": ["base"] if given else "none", "settings": steering},
     ]
-    planned = plan(random_checkpoint, tmp_path / "lake", steps=steps).runs[-1]
+    *_, directed, planned = plan(random_checkpoint, tmp_path / "lake", steps=steps).runs
+    assert (directed.state, directed.note) == ("after other steps", "its activations come from earlier steps")
     # a half of 20 questions of two personas, of answers the first of three; one layer; 2 doses of 2 directions and 21 controls, and dose 0; 2 readers
     answers = 20 * (1 + 2 * 23)
     assert planned.rows == answers * 3 + 20 * (not given)
