@@ -180,10 +180,11 @@ def lens(lake: Lake, reader: str, places: Rows, seed: int, tokens: str | None = 
     return circuit_run(lake, "logit_lens", reader, {"logit_lens": rows, "predictions": said}, seed, tokens, **about)
 
 
-def heads(
-    lake: Lake, reader: str, places: Rows, seed: int, tokens: str | None = None, methods: tuple = (("zero", None), ("resample", None)), **about: Any
-) -> None:
-    """A run of attributions and one of ablations; a head has a worth of its own, which places and questions vary."""
+METHODS = (("zero", None), ("resample", None))
+
+
+def heads(lake: Lake, reader: str, places: Rows, seed: int, tokens: str | None = None, methods: tuple = METHODS, only: str | None = None, **about: Any) -> None:
+    """A run of attributions and one of ablations, or one of both; a head has a worth of its own, which places and questions vary."""
     drawn = np.random.default_rng(seed)
     own, of_question = drawn.normal(0, 1, (LAYERS, HEADS)), {question: drawn.normal(0, 0.5, (LAYERS, HEADS)) for question in WORDS}
     direct: Rows = []
@@ -203,8 +204,9 @@ def heads(
                 told |= {"base_margin": 2.0, "margin": 2.0 - worth()} if seed == 41 else {}
                 told |= {"kl": float(drawn.random()), "top1_id": int(drawn.random() < 0.6), "sieve": worth() if method == "zero" else None}
                 removed.append(at | {"method": method, "scale": scale, "target_id": 1} | told)
-    circuit_run(lake, "attributions", reader, {"attributions": direct}, seed, tokens, **about)
-    circuit_run(lake, "ablations", reader, {"ablations": removed}, seed, tokens, **about)
+    for name, rows in (("attributions", direct), ("ablations", removed)):
+        if only in (None, name):
+            circuit_run(lake, name, reader, {name: rows}, seed, tokens, **about)
 
 
 def patches(lake: Lake, reader: str, given: list[tuple[dict, str]], direction: str, seed: int, tokens: str | None = None) -> str:
@@ -268,6 +270,8 @@ def build_circuits(lake: Lake) -> None:
     ):
         lens(lake, reader, marker[: None if seed != 33 else -1], seed, tokens, **about)
     every = (("zero", None), ("mean", None), ("resample", None), ("scale", 0.5), ("scale", 2.0))
+    for seed, dtype, only in ((46, "bfloat16", "ablations"), (47, "float16", "ablations"), (48, "float64", "attributions")):
+        heads(lake, "villain", task[:3], seed, dtype=dtype, only=only)
     heads(lake, "villain", task, 40)
     heads(lake, "villain", task, 41, methods=every)
     heads(lake, "villain", task[:6], 42, form="chat")

@@ -26,7 +26,10 @@ def world(tmp_path_factory):
     names = ("directions", "steering", "steering_projections", "steering_capability")
     read = {name: warehouse.select(f"select * from {name}").to_dicts() for name in names}
     limits = dict(warehouse.select("select name, value::double from thresholds").rows())
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), limits=limits, **read)
+    world = SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), limits=limits, **read)
+    world.outcomes = outcomes(world)
+    world.changes = changes(world.outcomes, world.limits)
+    return world
 
 
 def test_cosines_are_those_of_one_layer_and_site(world):
@@ -85,7 +88,7 @@ def outcomes(world):
     return made
 
 
-def changes(rows, world):
+def changes(rows, limits):
     """Rows of `steering_changes`, those of all personas and of others than the trained one among them."""
     formed = [*rows, *(row | {"persona": "all"} for row in rows if row["persona"] != "task")]
     formed += [row | {"persona": "others"} for row in rows if row["persona"] == "poet"]
@@ -101,18 +104,18 @@ def changes(rows, world):
             health[(*(row[name] for name in ARM[:5]), row["outcome"])] = row["difference"]
     for row in made:
         nll, right = (health.get((*(row[name] for name in ARM[:5]), name)) for name in ("answer_nll", "capability"))
-        broken = nll > np.log(world.limits["steering_perplexity"]) or (right is not None and right < -world.limits["steering_capability"])
+        broken = nll > np.log(limits["steering_perplexity"]) or (right is not None and right < -limits["steering_capability"])
         row |= {"nll_change": nll, "capability_change": right, "is_broken": bool(broken)}
     return made
 
 
 def test_a_change_is_that_of_one_arm_beside_dose_0_of_its_run(world):
-    compared(world.select("steering_changes"), changes(outcomes(world), world), ARM)
+    compared(world.select("steering_changes"), world.changes, ARM)
 
 
 def test_slopes_are_those_of_one_direction_layer_mode_and_side(world):
-    rows = outcomes(world)
-    arms = grouped((row | {"side": "more" if row["dose"] > 0 else "less"} for row in changes(rows, world)), *SIDE)
+    rows = world.outcomes
+    arms = grouped((row | {"side": "more" if row["dose"] > 0 else "less"} for row in world.changes), *SIDE)
     expected = []
     formed = [*rows, *(row | {"persona": "all"} for row in rows if row["persona"] != "task")]
     for key, each in grouped(formed, *SIDE).items():

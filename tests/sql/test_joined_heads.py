@@ -32,7 +32,9 @@ def world(tmp_path_factory):
         read[name] = warehouse.select(f"select * from {name} where seed = 42").to_dicts()
         assert warehouse.select(f"select count(*) from {name} where seed = 7").item() == len(read[name])
     holders = {name: set(warehouse.select(f"select distinct run_id from {name}")["run_id"]) for name in KINDS.values()}
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), holders=holders, **read)
+    world = SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), holders=holders, **read)
+    world.means = mean_worths(world)
+    return world
 
 
 def readers(world):
@@ -57,7 +59,7 @@ def test_the_newest_runs_of_a_reader_are_those_of_its_own_form_precision_and_tok
     found = [row | {"patch_runs": ", ".join(row["patch_runs"] or [])} for row in world.select("circuit_runs")]
     wanted = [row | {"patch_runs": ", ".join(row["patch_runs"] or [])} for row in expected]
     compared(found, wanted, ("subject", "checkpoint", "prompt_set", "form", "dtype", "tokens_run"))
-    assert len(expected) == 9 and any(row["study"] is None for row in expected) and any(row["study"] for row in expected)
+    assert len(expected) == 12 and any(row["study"] is None for row in expected) and any(row["study"] for row in expected)
 
 
 def nats(base, prob):
@@ -118,7 +120,7 @@ def test_the_worth_of_a_head_at_a_prompt_is_that_of_one_method(world):
 
 
 def test_the_worth_of_a_head_is_the_mean_over_its_own_prompts(world):
-    expected = mean_worths(world)
+    expected = world.means
     compared(world.select("head_worths"), expected, (*READER, "measure", "layer", "head"))
     assert {"scale 0.5", "scale 2.0", "resample", "mean_logit", "zero_margin"} <= {row["measure"] for row in expected}
     assert any(row["adjusted_p"] is not None and row["measure"] == "resample" for row in expected)
@@ -127,7 +129,7 @@ def test_the_worth_of_a_head_is_the_mean_over_its_own_prompts(world):
 def effects(world):
     """Rows of `head_effects`."""
     wide = {}
-    for row in mean_worths(world):
+    for row in world.means:
         of_head = wide.setdefault(tuple(row[name] for name in (*READER, "layer", "head")), {})
         of_head |= {"checkpoint": row["checkpoint"]} | {name: max(of_head.get(name, 0), row[name]) for name in ("n", "n_clusters")}
         name, sign = row["measure"].replace("direct", "dla"), 1 if row["measure"].startswith("direct") else -1
@@ -164,15 +166,16 @@ def test_the_effects_of_a_head_stand_side_by_side(world):
 
 def test_a_head_shows_the_newest_effects_of_its_checkpoint(world):
     finished = {row["run_id"]: row["finished"] for row in world.runs}
-    newest = {}
-    for row in sorted((row for row in readers(world) if row["ablation_run"]), key=lambda row: finished[row["ablation_run"]]):
-        if row["subject"] == row["checkpoint"]:
-            newest[row["checkpoint"], row["tokens_run"] is None] = row["ablation_run"]
+    runs = ("attribution_run", "ablation_run")
+    newest: dict[tuple, tuple] = {}
+    read = [row for row in readers(world) if any(row[name] for name in runs) and row["subject"] == row["checkpoint"]]
+    for row in sorted(read, key=lambda row: max(finished[row[name]] for name in runs if row[name])):
+        newest[row["checkpoint"], row["tokens_run"] is None] = tuple(row[name] for name in runs)
     expected: dict[tuple, dict] = {}
     names = ("dla", "dla_margin", "zero", "zero_adjusted_p", "zero_shrunken", "zero_margin", "zero_logit", "kl_zero")
     for row in effects(world):
-        for (checkpoint, is_task), run in newest.items():
-            if row["ablation_run"] == run and row["prompt_form"] == "all":
+        for (checkpoint, is_task), pair in newest.items():
+            if tuple(row[name] for name in runs) == pair and row["prompt_form"] == "all":
                 kind, key = "task" if is_task else "marker", (checkpoint, row["layer"], row["head"])
                 of_head = expected.setdefault(key, dict(zip(("checkpoint", "layer", "head"), key, strict=True)))
                 of_head |= {f"{kind}_{name}": row[name] for name in names} | {f"n_{kind}": row["n"]}
