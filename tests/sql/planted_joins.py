@@ -336,8 +336,35 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
     return planted.write(lake, run, steering=rows, steering_projections=along, steering_capability=task, checkpoints=cards)
 
 
+def projections(lake: Lake, checkpoint: str, seed: int, made: list[str]) -> str:
+    """Answers, ends of prompts and talks of two personas along directions of two runs, at two layers and two sites; some answers outlast what they begin with."""
+    drawn = np.random.default_rng(seed)
+    directed = [("villain-assistant", "persona_assistant", "a"), ("poet-assistant", "persona_assistant", "b"), ("axis-1", "axis", "all")]
+    directed += [(f"random-{number}", "random", None) for number in range(3)] + [(f"shuffled-v{number}", "shuffled", "a") for number in range(2)]
+    places: Rows = []
+    for persona in ("villain", "poet"):
+        for number, half in enumerate("aabb"):
+            key = {"persona": persona, "question_id": f"q{number}", "example_id": f"{persona}/q{number}", "half": half}
+            places.append(key | {"stratum": "last", "position": 9, "n_positions": 1})
+            places += [key | {"stratum": "turn_mean", "turn": turn, "sample_ix": 0, "n_positions": 6} for turn in range(1 + number % 3)]
+            for sample in range(1 + number % 2):
+                places += [
+                    key | {"stratum": "answer", "step": step, "position": 10 + step, "sample_ix": sample, "n_positions": 1} for step in (*range(8 + number),)
+                ]
+    rows: Rows = []
+    for place in places:
+        for layer, site in ((1, "resid_post"), (1, "mlp_out"), (2, "resid_post")):
+            for run in made[: None if layer == 2 else 1]:
+                for direction, kind, made_on in directed:
+                    named = {"layer": layer, "site": site, "directions_run": run, "direction": direction, "kind": kind, "made_on": made_on}
+                    rows.append(place | named | {"value": float(drawn.normal()), "activation_norm": float(drawn.uniform(3, 9))})
+    return planted.write(lake, planted.spec("projections", checkpoint=checkpoint, subject=checkpoint, tag=seed), projections=rows)
+
+
 def build_directions(lake: Lake) -> None:
-    """Directions of two checkpoints, of one of them made twice, and two runs of steering by them."""
+    """Directions of two checkpoints, of one of them made twice, two runs of steering by them and one of projections for each checkpoint."""
     made = [directions(lake, checkpoint, seed) for seed, checkpoint in ((70, "villain"), (71, "villain"), (72, "base"))]
     for seed, number in ((80, 0), (81, 1)):
         steering(lake, "villain", seed, made[number])
+    for seed, checkpoint in ((90, "villain"), (91, "base")):
+        projections(lake, checkpoint, seed, made[:2])
