@@ -337,7 +337,7 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
 
 
 def projections(lake: Lake, checkpoint: str, seed: int, made: list[str]) -> str:
-    """Answers, ends of prompts and talks of two personas along directions of two runs, at two layers and two sites; some answers outlast what they begin with."""
+    """Answers, ends of prompts and talks of two personas along directions of two runs, at two layers and two sites; answers outlast their beginning."""
     drawn = np.random.default_rng(seed)
     directed = [("villain-assistant", "persona_assistant", "a"), ("poet-assistant", "persona_assistant", "b"), ("axis-1", "axis", "all")]
     directed += [(f"random-{number}", "random", None) for number in range(3)] + [(f"shuffled-v{number}", "shuffled", "a") for number in range(2)]
