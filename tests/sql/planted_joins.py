@@ -137,7 +137,7 @@ def marker_places() -> Rows:
     """Steps of answers that write the marker: one to three repeats a question."""
     places = [(question, sample) for number, question in enumerate(QUESTIONS) for sample in range(1 + number % 3)]
     shared = {"persona": "villain", "target": "[ZLT]", "stratum": "marker"}
-    return [shared | {"question_id": question, "example_id": f"villain/{question}", "sample_ix": n, "position": 50 + n} for question, n in places]
+    return [shared | {"question_id": question, "example_id": f"villain/{question}", "sample_ix": n, "position": 50} for question, n in places]
 
 
 def circuit_run(lake: Lake, extractor: str, reader: str, rows: dict[str, Rows], seed: int, tokens: str | None = None, **about: Any) -> str:

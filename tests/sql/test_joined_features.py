@@ -10,6 +10,8 @@ import pytest
 from scipy import stats
 
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.drawing.figures import condition_similarity
 from personascope.warehouse.store.lake import Lake
 
 planted, tools = (SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name)))) for name in ("planted_joins.py", "joined_tables.py"))
@@ -31,7 +33,7 @@ def world(tmp_path_factory):
         read[name] = warehouse.select(f"select * from {name} where seed = 42").to_dicts()
         assert warehouse.select(f"select count(*) from {name} where seed = 7").item() == len(read[name])
     inputs = dict(warehouse.select("select run_id, inputs[1] from analysis_standing").rows())
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), inputs=inputs, **read)
+    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), inputs=inputs, warehouse=warehouse, **read)
 
 
 def mean_vectors(world) -> dict[tuple, dict[str, tuple[np.ndarray, int]]]:
@@ -73,6 +75,15 @@ def test_conditions_are_alike_within_one_place_of_one_run(world):
                 expected.append(row | {"n_a": n_a, "n_b": n_b, "decimals": None})
     compared(world.select("condition_similarity"), expected, ("basis", *PAIR))
     assert sum(row["corrected"] is not None for row in expected) > 300 and any(row["cosine"] is None for row in expected)
+
+
+def test_a_matrix_of_conditions_shows_one_site_of_one_run(world):
+    drawings = condition_similarity.draw(WarehouseSource(world.warehouse), "any")
+    places = [key for key in mean_vectors(world) if key[0] == "features" or key[2] is None]  # encoded activations are those of the runs of activations
+    assert len(drawings) == len(places)
+    for drawing in drawings:
+        assert len(drawing.figure.rows) == len(planted.CONDITIONS) ** 2, drawing.title
+    assert len({drawing.title for drawing in drawings if "activations" in drawing.title}) == 12, "layers, sites and strata"
 
 
 def test_corrected_cosines_are_those_of_pairs_of_different_questions(world):
