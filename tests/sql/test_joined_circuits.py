@@ -25,8 +25,7 @@ def world(tmp_path_factory):
     planted.analyse_twice(lake, ["lens-families"])
     warehouse = Warehouse(lake)
     read = {name: warehouse.select(f"select * from {name}").to_dicts() for name in ("logit_lens", "predictions", "activations", "examples", "runs")}
-    tests = warehouse.select("select * from family_tests where seed = 42").to_dicts()
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), tests=tests, **read)
+    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), **read)
 
 
 def by_form(rows):
@@ -223,21 +222,25 @@ def test_trained_and_base_are_paired_by_step_of_the_same_tokens(world):
                 row |= {f"{side}_{name}": of[f"target_{name}"] for name in ("prob", "logit", "rank")} | {f"{side}_top1": of["token_id"] == of["target_id"]}
             made.append(row)
         steps += made
+        of_pair, families = [], {"prob": [], "logit": []}
         for (layer,), rows in grouped(made, "layer").items():
             row = shared | {"layer": layer}
             questions = [each["question_id"] for each in rows]
-            tested = [each for each in world.tests if (each["first_run"], each["second_run"], each["layer"]) == (trained, base, layer)]
             skewed = []
             for name in ("prob", "logit"):
                 told = of_clusters([each[f"trained_{name}"] - each[f"base_{name}"] for each in rows], questions)
                 row |= tools.renamed(told, **{f"{name}_difference": "mean", f"{name}_low": "low", f"{name}_high": "high"})
                 row |= tools.renamed(told, n="n", n_clusters="n_clusters", clustered_df="df", n_effective_clusters="kish")
                 row |= {f"{side}_{name}": np.mean([each[f"{side}_{name}"] for each in rows]) for side in ("trained", "base")}
-                (row[f"{name}_adjusted_p"],) = (each["adjusted_p"] for each in tested if each["measure"] == name)
+                families[name].append(([each[f"trained_{name}"] - each[f"base_{name}"] for each in rows], questions))
                 skewed.append(told["skewed"])
             for side in ("trained", "base"):
                 row |= {f"{side}_rank": np.median([each[f"{side}_rank"] for each in rows]), f"{side}_top1": np.mean([each[f"{side}_top1"] for each in rows])}
-            means.append(row | {"is_skewed": any(skewed)})
+            of_pair.append(row | {"is_skewed": any(skewed)})
+        for name, members in families.items():
+            for row, p in zip(of_pair, tools.adjusted_by_flips(members), strict=True):
+                row[f"{name}_adjusted_p"] = p
+        means += of_pair
     compared(world.select("marker_lens_pairs"), steps, ("trained_run", "base_run", "example_id", "sample_ix", "layer"))
     compared(world.select("marker_lens"), means, ("trained_run", "base_run", "layer"))
     assert len({(row["trained_run"], row["base_run"]) for row in means}) == 5

@@ -98,7 +98,7 @@ def mean_worths(world):
     tests = {tuple(row[name] for name in ("first_run", "second_run", *READER[2:], "measure", "layer", "head")): row for row in world.family_tests}
     expected = []
     for key, family in grouped(rows, *READER, "measure").items():
-        of_family = []
+        of_family, members = [], []
         for (layer, head), each in grouped(family, "layer", "head").items():
             told = of_clusters([row["worth"] for row in each], [row["question_id"] for row in each])
             row = dict(zip((*READER, "measure"), key, strict=True)) | {"layer": layer, "head": head, "sem": told["sem"], "checkpoint": each[0]["checkpoint"]}
@@ -106,7 +106,11 @@ def mean_worths(world):
             row |= tools.renamed(told, n_effective_clusters="kish", is_skewed="skewed")
             row |= {"n_layer_top3": sum(one["layer_rank"] <= 3 for one in each), "n_top3": sum(one["rank"] <= 3 for one in each)}
             tested = tests.get((*key, layer, head), {})
-            of_family.append(row | {name: tested.get(name) for name in ("adjusted_p", "bootstrap_t_adjusted_p")})
+            of_family.append(row | {"adjusted_p": None, "bootstrap_t_adjusted_p": tested.get("bootstrap_t_adjusted_p")})
+            members.append(([row["worth"] for row in each], [row["question_id"] for row in each]))
+        if key[-1] in ("direct", "direct_margin", "zero", "mean", "resample"):
+            for row, adjusted in zip(of_family, tools.adjusted_by_flips(members), strict=True):
+                row["adjusted_p"] = adjusted
         drawn = tools.shrunken([row["worth"] for row in of_family], [row.pop("sem") for row in of_family])
         ranks = tools.places_of([row["worth"] for row in of_family])
         for row, value, rank in zip(of_family, drawn, ranks, strict=True):
@@ -246,11 +250,10 @@ def test_two_measures_are_ranked_over_the_same_heads_and_prompts(world):
 
 def test_a_patch_is_that_of_one_donor_and_direction_at_one_site(world):
     family, place = ("run_id", "stratum", "prompt_form", "donor", "direction", "site"), ("layer", "head")
-    tests = {(*(row[name] for name in ("first_run", *family[1:], *place)),): row for row in world.family_tests if row["figure"] == "patch_effects"}
     named = [row | {"prompt_form": row["prompt_form"] or "none"} for row in world.patches]
     expected = []
     for key, of_family in grouped([*named, *(row | {"prompt_form": "all"} for row in named)], *family).items():
-        made = []
+        made, members = [], []
         for where, rows in grouped(of_family, *place).items():
             questions = [row["question_id"] for row in rows]
             lost = [-nats(row["base_prob"], row["prob"]) for row in rows]
@@ -270,8 +273,12 @@ def test_a_patch_is_that_of_one_donor_and_direction_at_one_site(world):
             }
             row |= {"restored_pooled_log_prob": sum(lost) / sum(-nats(each["base_prob"], each["donor_prob"]) for each in rows)}
             row |= {name: np.mean([each[name] for each in rows]) for name in ("base_prob", "donor_prob", "prob", "kl", "base_kl")}
-            made.append(row | {"kl_removed": 1 - row["kl"] / row["base_kl"], "log_prob_change_adjusted_p": tests.get((*key, *where), {}).get("adjusted_p")})
+            made.append(row | {"kl_removed": 1 - row["kl"] / row["base_kl"]})
+            members.append((lost, questions))
         drawn = tools.shrunken([row["log_prob_change"] for row in made], [row.pop("sem") for row in made])
-        expected += [row | {"log_prob_change_shrunken": value} for row, value in zip(made, drawn, strict=True)]
+        alone = len(set(members[0][1])) < 2
+        adjusted = [None] * len(made) if alone else tools.adjusted_by_flips(members)
+        told = [{"log_prob_change_shrunken": value, "log_prob_change_adjusted_p": p} for value, p in zip(drawn, adjusted, strict=True)]
+        expected += [row | each for row, each in zip(made, told, strict=True)]
     compared(world.select("patch_effects"), expected, (*family, *place))
     assert {(row["donor"], row["direction"]) for row in expected} == {("villain", "base"), ("base", "villain"), ("echo", "villain"), ("repeat", "villain")}
