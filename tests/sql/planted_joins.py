@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from personascope.warehouse.analyses import analyses, refresh
+from personascope.warehouse.analyses import analyses
 from personascope.warehouse.analyses.base import Asking, refresh_one
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
@@ -33,14 +33,19 @@ def analyse_twice(lake: Lake, names: list[str]) -> None:
     with Asking(lake) as asking:
         for name in names:
             made = analyses()[name]
+            kept: dict[tuple, Any] = {}
 
-            def moved(*found: Any, rows: Any = made.rows) -> Rows:
-                computed = rows(*found)
+            def moved(connection: Any, *runs: Any, rows: Any = made.rows, kept: dict = kept) -> Rows:
+                computed = kept[runs_of(runs)] = rows(connection, *runs)
                 as_rows = computed if isinstance(computed, list) else computed.to_dicts()
                 return [{key: value + 10 if isinstance(value, float) else value for key, value in row.items()} | {"seed": 7} for row in as_rows]
 
             refresh_one(asking, replace(made, settings={**made.settings, "seed": 7}, seed=7, rows=moved))
-    refresh(lake, names)
+            refresh_one(asking, replace(made, rows=lambda connection, *runs, kept=kept: kept[runs_of(runs)]))
+
+
+def runs_of(runs: tuple) -> tuple:
+    return tuple(run.run_id for run in runs)
 
 
 def read_places(conditions: tuple[str | None, ...]) -> Rows:
