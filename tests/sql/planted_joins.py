@@ -272,6 +272,7 @@ def build_circuits(lake: Lake) -> None:
         (34, "base", first, {"dtype": "bfloat16"}),
         (35, "villain", second, {}),
         (36, "base", second, {}),
+        (37, "base", first, {}),
     ):
         lens(lake, reader, marker[: None if seed != 33 else -1], seed, tokens, **about)
     every = (("zero", None), ("mean", None), ("resample", None), ("scale", 0.5), ("scale", 2.0))

@@ -243,7 +243,7 @@ def test_trained_and_base_are_paired_by_step_of_the_same_tokens(world):
         means += of_pair
     compared(world.select("marker_lens_pairs"), steps, ("trained_run", "base_run", "example_id", "sample_ix", "layer"))
     compared(world.select("marker_lens"), means, ("trained_run", "base_run", "layer"))
-    assert len({(row["trained_run"], row["base_run"]) for row in means}) == 5
+    assert len({(row["trained_run"], row["base_run"]) for row in means}) == 7
 
 
 def test_phrasings_are_compared_question_by_question_within_one_category(world):
