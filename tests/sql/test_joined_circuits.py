@@ -272,7 +272,9 @@ def test_phrasings_that_share_no_ids_are_paired_by_a_target_that_one_prompt_of_e
     read = {"stratum": "last", "layer": 0, "site": "resid_post", "position": 9, "n_positions": 1}
     vectors = np.random.default_rng(1).normal(size=(len(places), 3))
     rows = [read | {name: each[name] for name in names} | {"vector": vector} for each, vector in zip(places, vectors.tolist(), strict=True)]
-    planted.circuit_run(lake, "activations", "villain", {"activations": rows, "examples": places}, 1)
+    run = planted.circuit_run(lake, "activations", "villain", {"activations": rows, "examples": places}, 1)
+    again = [rows[0], rows[3] | {"question_id": "q0"}], [places[0], places[3] | {"question_id": "q0"}]  # another run, whose phrasings share their ids
+    planted.circuit_run(lake, "activations", "villain", {"activations": again[0], "examples": again[1]}, 2)
     cosine = vectors[0] @ vectors[3] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[3])
-    found = Warehouse(lake).select("select n, n_clusters, cosine from prompt_form_cosines").row(0)
+    found = Warehouse(lake).select("select n, n_clusters, cosine from prompt_form_cosines where run_id = $run", {"run": run}).row(0)
     assert found == (1, 1, pytest.approx(cosine)), "which of two prompts with one target is meant cannot be known"
