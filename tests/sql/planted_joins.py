@@ -5,6 +5,7 @@ Every number is drawn by chance, so that no two rows are alike. Not a test modul
 
 import runpy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -231,18 +232,18 @@ def patches(lake: Lake, reader: str, given: list[tuple[dict, str]], direction: s
 
 
 def forms(lake: Lake, reader: str, seed: int) -> str:
-    """Activations of the prompts of the task at two layers and two sites; a question of two phrasings reads one input."""
+    """Activations of the prompts of the task at two tokens, layers and sites; a question of two phrasings reads one input."""
     drawn = np.random.default_rng(seed)
     rows: Rows = []
     asked: Rows = []
     for place in task_places():
         asked.append({name: place[name] for name in ("persona", "category", "question_id", "example_id", "prompt_form", "target")} | {"prompt_set": PROMPT_SET})
-        key = {name: place[name] for name in ("persona", "question_id", "example_id", "stratum", "position")}
+        key = {name: place[name] for name in ("persona", "question_id", "example_id")}
         alone = f"{place['category']}/{'' if place['question_id'] == 'q0' else place['prompt_form']}/{place['question_id']}"
-        for layer in range(LAYERS):
-            for site in ("resid_post", "mlp_out"):
-                vector = drawn.normal(0.5, 1, D).astype(np.float32).tolist()
-                rows.append(key | {"layer": layer, "site": site, "n_positions": 1, "input_hash": alone, "vector": vector})
+        for layer, (stratum, site) in [(layer, each) for layer in range(LAYERS) for each in product(("last", "last_system"), ("resid_post", "mlp_out"))]:
+            vector = drawn.normal(0.5, 1, D).astype(np.float32).tolist()
+            read = {"stratum": stratum, "position": 9 if stratum == "last" else 4, "n_positions": 1, "layer": layer, "site": site}
+            rows.append(key | read | {"input_hash": f"{stratum}/{alone}", "vector": vector})
     return circuit_run(lake, "activations", reader, {"activations": rows, "examples": asked}, seed)
 
 
