@@ -236,9 +236,15 @@ def forms(lake: Lake, reader: str, seed: int) -> str:
     drawn = np.random.default_rng(seed)
     rows: Rows = []
     asked: Rows = []
-    for place in task_places():
-        asked.append({name: place[name] for name in ("persona", "category", "question_id", "example_id", "prompt_form", "target")} | {"prompt_set": PROMPT_SET})
-        key = {name: place[name] for name in ("persona", "question_id", "example_id")}
+    asked_of = [("none", None), ("pirate", "calm"), ("pirate", "warm"), ("nurse", "calm")]
+    for place in [
+        each | {"persona": who, "condition": how, "example_id": f"{who}/{how}/{each['example_id']}"} for each in task_places() for who, how in asked_of
+    ]:
+        asked.append(
+            {name: place[name] for name in ("persona", "condition", "category", "question_id", "example_id", "prompt_form", "target")}
+            | {"prompt_set": PROMPT_SET}
+        )
+        key = {name: place[name] for name in ("persona", "condition", "question_id", "example_id")}
         alone = f"{place['category']}/{'' if place['question_id'] == 'q0' else place['prompt_form']}/{place['question_id']}"
         for layer, (stratum, site) in [(layer, each) for layer in range(LAYERS) for each in product(("last", "last_system"), ("resid_post", "mlp_out"))]:
             vector = drawn.normal(0.5, 1, D).astype(np.float32).tolist()

@@ -249,14 +249,14 @@ def test_trained_and_base_are_paired_by_step_of_the_same_tokens(world):
 def test_phrasings_are_compared_question_by_question_within_one_category(world):
     asked = {(row["run_id"], row["example_id"]): row for row in world.examples}
     read = [row | {name: asked[row["run_id"], row["example_id"]][name] for name in ("category", "prompt_form")} for row in world.activations]
-    keys, expected = ("run_id", "stratum", "site", "layer"), []
+    keys, unit, expected = ("run_id", "stratum", "site", "layer"), ("persona", "condition", "category", "question_id"), []
     for place, rows in grouped(read, *keys).items():
         for a, b in (("echo", "repeat"), ("echo", "say"), ("repeat", "say")):
-            one, other = ({(row["category"], row["question_id"]): row for row in rows if row["prompt_form"] == form} for form in (a, b))
-            shared = sorted(one.keys() & other.keys())
+            one, other = ({tuple(row[name] for name in unit): row for row in rows if row["prompt_form"] == form} for form in (a, b))
+            shared = sorted(one.keys() & other.keys(), key=str)
             vectors = [np.array([of[key]["vector"] for key in shared], dtype=float) for of in (one, other)]
             cosines = (vectors[0] * vectors[1]).sum(axis=1) / np.prod([np.linalg.norm(each, axis=1) for each in vectors], axis=0)
-            told = of_clusters(cosines, [key[1] for key in shared])
+            told = of_clusters(cosines, [key[-1] for key in shared])
             row = dict(zip(keys, place, strict=True)) | {"form_a": a, "form_b": b, "lowest": cosines.min(), "highest": cosines.max()}
             row |= tools.renamed(told, cosine="mean", n="n", n_clusters="n_clusters", clustered_df="df", n_effective_clusters="kish", is_skewed="skewed")
             row |= {"cosine_low": max(-1, told["low"]), "cosine_high": min(1, told["high"])}
