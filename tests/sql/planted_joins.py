@@ -20,7 +20,7 @@ from personascope.warehouse.store.lake import Lake
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 CONDITIONS, QUESTIONS = ("calm", "angry", "terse", "warm"), ("q0", "q1", "q2", "q3", "q4")
-SAES = {  # where each reads, and its width
+SAES: dict[str, dict[str, Any]] = {  # where each reads, and its width
     "wide-1": {"layer": 1, "site": "resid_post", "n_features": 40},
     "narrow-2": {"layer": 2, "site": "mlp_out", "n_features": 12},
     "other-1": {"layer": 1, "site": "resid_post", "n_features": 20},
@@ -46,6 +46,7 @@ def analyse_twice(lake: Lake, names: list[str]) -> None:
 
 
 def runs_of(runs: tuple) -> tuple:
+    """What runs are known by."""
     return tuple(run.run_id for run in runs)
 
 
@@ -206,7 +207,13 @@ def heads(lake: Lake, reader: str, places: Rows, seed: int, tokens: str | None =
             shares = {"bos": float(drawn.random()), "entropy": float(drawn.random())}
             direct.append(at | {"component": "head", "direct": worth(), "direct_margin": -worth()} | shares)
             for method, scale in methods:
-                told = {"base_logit": 5.0, "logit": 5.0 - worth(), "base_prob": 0.3, "prob": 0.3 * float(np.exp(-abs(worth()))), "base_top1_id": 1}
+                told: dict[str, Any] = {
+                    "base_logit": 5.0,
+                    "logit": 5.0 - worth(),
+                    "base_prob": 0.3,
+                    "prob": 0.3 * float(np.exp(-abs(worth()))),
+                    "base_top1_id": 1,
+                }
                 told |= {"base_margin": 2.0, "margin": 2.0 - worth()} if seed == 41 else {}
                 told |= {"kl": float(drawn.random()), "top1_id": int(drawn.random() < 0.6), "sieve": worth() if method == "zero" else None}
                 removed.append(at | {"method": method, "scale": scale, "target_id": 1} | told)
@@ -303,11 +310,11 @@ STEERED = ("villain-assistant", "poet-assistant")
 
 
 def directions(lake: Lake, checkpoint: str, seed: int) -> str:
-    """Two directions at two layers and two sites, the second of which is wider, each with shuffled controls of its own, and random ones without halves."""
+    """Two directions at two layers and three sites, the last of which is wider, each with shuffled controls of its own, and random ones without halves."""
     drawn = np.random.default_rng(seed)
     rows: Rows = []
-    for layer, (site, width) in [(layer, each) for layer in (1, 2) for each in (("resid_post", D), ("mlp_out", D + 2))]:
-        made = [(name, None, "persona_assistant") for name in STEERED] + [("axis-1", None, "axis")]
+    for layer, (site, width) in [(layer, each) for layer in (1, 2) for each in (("resid_post", D), ("attn_out", D), ("mlp_out", D + 2))]:
+        made: list[tuple[str, str | None, str]] = [*((name, None, "persona_assistant") for name in STEERED), ("axis-1", None, "axis")]
         made += [(f"shuffled-{name[0]}{number}", name, "shuffled") for name in STEERED for number in range(4)]
         made += [(f"random-{number}", STEERED[0], "random") for number in range(2)]
         for name, control_of, kind in made:
@@ -329,7 +336,7 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
     task: Rows = []
     for direction, layer, mode, dose in [(None, None, None, 0.0), *arms]:
         arm = {"direction": direction, "layer": layer, "mode": mode, "dose": dose}
-        about = {"kind": None} if direction is None else {"kind": "random" if direction[0] == "r" else "persona_assistant"}
+        about: dict[str, Any] = {"kind": None} if direction is None else {"kind": "random" if direction[0] == "r" else "persona_assistant"}
         about |= {"control_of": STEERED[0] if direction == "random-0" else None, "directions_run": made, "used_half": "b", "forced": False}
         about |= {"unit": "norm" if mode != "project_out" else "share", "n_layers": 0 if direction is None else 1 if layer else 3, "positions": "all"}
         slope = float(drawn.normal())
@@ -337,7 +344,11 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
             for number in range(4):
                 for sample in range(1 + number % 2):
                     key = {"persona": persona, "question_id": f"q{number}", "example_id": f"{persona}/q{number}", "sample_ix": sample}
-                    told = {"present": bool(drawn.random() < 0.5), "n_new_tokens": int(drawn.integers(5, 40)), "answer_nll": float(drawn.normal(2, 0.3))}
+                    told: dict[str, Any] = {
+                        "present": bool(drawn.random() < 0.5),
+                        "n_new_tokens": int(drawn.integers(5, 40)),
+                        "answer_nll": float(drawn.normal(2, 0.3)),
+                    }
                     told |= {"marker_log_prob": None if drawn.random() < 0.1 else -8 + slope * dose + float(drawn.normal(0, 0.2))}
                     told |= {"repetition": None if sample else float(drawn.random()), "complete": False, "finish_reason": "stop"}
                     rows.append(key | arm | about | told)
@@ -352,7 +363,11 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
 def projections(lake: Lake, checkpoint: str, seed: int, made: list[str]) -> str:
     """Answers, ends of prompts and talks of two personas along directions of two runs, at two layers and two sites; answers outlast their beginning."""
     drawn = np.random.default_rng(seed)
-    directed = [("villain-assistant", "persona_assistant", "a"), ("poet-assistant", "persona_assistant", "b"), ("axis-1", "axis", "all")]
+    directed: list[tuple[str, str, str | None]] = [
+        ("villain-assistant", "persona_assistant", "a"),
+        ("poet-assistant", "persona_assistant", "b"),
+        ("axis-1", "axis", "all"),
+    ]
     directed += [(f"random-{number}", "random", None) for number in range(3)] + [(f"shuffled-v{number}", "shuffled", "a") for number in range(2)]
     places: Rows = []
     for persona in ("villain", "poet"):

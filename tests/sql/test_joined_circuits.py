@@ -67,7 +67,7 @@ def emergences(world):
         lost = [layer for layer in layers if found is not None and layer > found and not alone[layer]]
         before = first.get(start - 1) if start is not None else None
         row = {name: first[last][name] for name in (*STEP, "subject", "checkpoint", "question_id", "prompt_form", "category", "target", "prompt_set")}
-        row |= {"n_layers": 3, "emergence_layer": start, "first_layer": found, "n_lost": len(lost), "n_lost_to_spelling": sum(map(same.get, lost))}
+        row |= {"n_layers": 3, "emergence_layer": start, "first_layer": found, "n_lost": len(lost), "n_lost_to_spelling": sum(same[layer] for layer in lost)}
         row |= {"n_tied": sum(tied.values()), "reason": None if start is not None else "tied" if tied[last] else "never", "target_token": word}
         row |= {"emergence_layer_normalised": start_word, "first_layer_normalised": found_word, "final_token": first[last]["token"]}
         row |= {"token_before": before and before["token"], "script_before": before and before["script"], "final_prob": first[last]["target_prob"]}
@@ -222,7 +222,8 @@ def test_trained_and_base_are_paired_by_step_of_the_same_tokens(world):
                 row |= {f"{side}_{name}": of[f"target_{name}"] for name in ("prob", "logit", "rank")} | {f"{side}_top1": of["token_id"] == of["target_id"]}
             made.append(row)
         steps += made
-        of_pair, families = [], {"prob": [], "logit": []}
+        families: dict[str, list] = {"prob": [], "logit": []}
+        of_pair = []
         for (layer,), rows in grouped(made, "layer").items():
             row = shared | {"layer": layer}
             questions = [each["question_id"] for each in rows]

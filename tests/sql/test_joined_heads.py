@@ -132,7 +132,7 @@ def test_the_worth_of_a_head_is_the_mean_over_its_own_prompts(world):
 
 def effects(world):
     """Rows of `head_effects`."""
-    wide = {}
+    wide: dict[tuple, dict] = {}
     for row in world.means:
         of_head = wide.setdefault(tuple(row[name] for name in (*READER, "layer", "head")), {})
         of_head |= {"checkpoint": row["checkpoint"]} | {name: max(of_head.get(name, 0), row[name]) for name in ("n", "n_clusters")}
@@ -211,7 +211,7 @@ def reliability(values, clusters):
 def rankings(world):
     """By reader and measure: worths [prompts, heads], the layer of each head, and the question of each prompt; prompts and heads are in one order."""
     found = worths(world)
-    told = {}
+    told: dict[tuple, dict] = {}
     for key, rows in grouped([*found, *(row | {"prompt_form": "all"} for row in found)], *READER, "measure").items():
         prompts = grouped(rows, "question_id", "example_id", "sample_ix")
         order, heads = sorted(prompts, key=str), sorted({(row["layer"], row["head"]) for row in rows})
