@@ -301,7 +301,8 @@ def build_circuits(lake: Lake) -> None:
     patches(lake, "base", [(each, "villain") for each in marker], "base", 50, first)
     patches(lake, "base", [(each, "villain") for each in marker], "base", 51, first)
     patches(lake, "villain", [(each, "base") for each in marker], "villain", 52, first)
-    patches(lake, "villain", [(each, "echo" if each["question_id"] < "q3" else "repeat") for each in task if each["prompt_form"] != "echo"], "villain", 53)
+    asked = [each for each in task if each["prompt_form"] == "repeat"]
+    patches(lake, "villain", [(each, "echo" if each["category"] == "plain" else "say") for each in asked], "villain", 53)
     forms(lake, "villain", 60)
     forms(lake, "base", 61)
 
