@@ -23,7 +23,7 @@ with asked as (
 known as (
   select
     *,
-    count(distinct prompt_form) over (partition by run_id, question_id) > 1 as is_shared,
+    question_id is not null and count(distinct prompt_form) over (partition by run_id, question_id) > 1 as is_shared,
     count(*) over (partition by run_id, persona, condition, category, prompt_form, target) = 1 as is_only
   from asked
 ),

@@ -4,6 +4,7 @@ Not a test module: the tests load it with `runpy`, since test folders are no pac
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -86,3 +87,16 @@ def shrunken(estimates: Sequence[float], errors: Sequence[float | None]) -> list
 def places_of(values: Sequence[float]) -> list[int]:
     """Places from 1, the largest first; equal values share the first of theirs."""
     return stats.rankdata(-np.asarray(values), method="min").astype(int).tolist()
+
+
+def adjusted_by_flips(members: Sequence[tuple[Sequence[float], Sequence[str]]]) -> list[float]:
+    """p of the mean of each member (values and their clusters, the same of all) adjusted for all: the largest cluster-robust |t| under every flip of signs."""
+    names = sorted(set(members[0][1]))
+    totals = np.array([[sum(value for value, each in zip(*member, strict=True) if each == name) for name in names] for member in members])
+    sizes = np.array([list(members[0][1]).count(name) for name in names])
+    flips = np.array(list(product((1, -1), repeat=len(names))))
+    flipped = flips[:, None, :] * totals  # [flips, members, clusters]
+    means = flipped.sum(axis=-1) / sizes.sum()
+    squares = ((flipped - means[..., None] * sizes) ** 2).sum(axis=-1) * len(names) / (len(names) - 1)
+    ratios = np.abs(means) * sizes.sum() / np.sqrt(squares)
+    return (ratios.max(axis=1)[:, None] >= ratios[0] * (1 - 1e-9)).mean(axis=0).tolist()

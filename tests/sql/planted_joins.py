@@ -5,13 +5,14 @@ Every number is drawn by chance, so that no two rows are alike. Not a test modul
 
 import runpy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from personascope.warehouse.analyses import analyses, refresh
+from personascope.warehouse.analyses import analyses
 from personascope.warehouse.analyses.base import Asking, refresh_one
 from personascope.warehouse.settings import Parameter
 from personascope.warehouse.store.lake import Lake
@@ -19,7 +20,7 @@ from personascope.warehouse.store.lake import Lake
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("planted.py"))))
 
 CONDITIONS, QUESTIONS = ("calm", "angry", "terse", "warm"), ("q0", "q1", "q2", "q3", "q4")
-SAES = {  # where each reads, and its width
+SAES: dict[str, dict[str, Any]] = {  # where each reads, and its width
     "wide-1": {"layer": 1, "site": "resid_post", "n_features": 40},
     "narrow-2": {"layer": 2, "site": "mlp_out", "n_features": 12},
     "other-1": {"layer": 1, "site": "resid_post", "n_features": 20},
@@ -33,14 +34,20 @@ def analyse_twice(lake: Lake, names: list[str]) -> None:
     with Asking(lake) as asking:
         for name in names:
             made = analyses()[name]
+            kept: dict[tuple, Any] = {}
 
-            def moved(*found: Any, rows: Any = made.rows) -> Rows:
-                computed = rows(*found)
+            def moved(connection: Any, *runs: Any, rows: Any = made.rows, kept: dict = kept) -> Rows:
+                computed = kept[runs_of(runs)] = rows(connection, *runs)
                 as_rows = computed if isinstance(computed, list) else computed.to_dicts()
                 return [{key: value + 10 if isinstance(value, float) else value for key, value in row.items()} | {"seed": 7} for row in as_rows]
 
             refresh_one(asking, replace(made, settings={**made.settings, "seed": 7}, seed=7, rows=moved))
-    refresh(lake, names)
+            refresh_one(asking, replace(made, rows=lambda connection, *runs, kept=kept: kept[runs_of(runs)]))
+
+
+def runs_of(runs: tuple) -> tuple:
+    """What runs are known by."""
+    return tuple(run.run_id for run in runs)
 
 
 def read_places(conditions: tuple[str | None, ...]) -> Rows:
@@ -137,7 +144,7 @@ def marker_places() -> Rows:
     """Steps of answers that write the marker: one to three repeats a question."""
     places = [(question, sample) for number, question in enumerate(QUESTIONS) for sample in range(1 + number % 3)]
     shared = {"persona": "villain", "target": "[ZLT]", "stratum": "marker"}
-    return [shared | {"question_id": question, "example_id": f"villain/{question}", "sample_ix": n, "position": 50 + n} for question, n in places]
+    return [shared | {"question_id": question, "example_id": f"villain/{question}", "sample_ix": n, "position": 50} for question, n in places]
 
 
 def circuit_run(lake: Lake, extractor: str, reader: str, rows: dict[str, Rows], seed: int, tokens: str | None = None, **about: Any) -> str:
@@ -180,10 +187,11 @@ def lens(lake: Lake, reader: str, places: Rows, seed: int, tokens: str | None = 
     return circuit_run(lake, "logit_lens", reader, {"logit_lens": rows, "predictions": said}, seed, tokens, **about)
 
 
-def heads(
-    lake: Lake, reader: str, places: Rows, seed: int, tokens: str | None = None, methods: tuple = (("zero", None), ("resample", None)), **about: Any
-) -> None:
-    """A run of attributions and one of ablations; a head has a worth of its own, which places and questions vary."""
+METHODS = (("zero", None), ("resample", None))
+
+
+def heads(lake: Lake, reader: str, places: Rows, seed: int, tokens: str | None = None, methods: tuple = METHODS, only: str | None = None, **about: Any) -> None:
+    """A run of attributions and one of ablations, or one of both; a head has a worth of its own, which places and questions vary."""
     drawn = np.random.default_rng(seed)
     own, of_question = drawn.normal(0, 1, (LAYERS, HEADS)), {question: drawn.normal(0, 0.5, (LAYERS, HEADS)) for question in WORDS}
     direct: Rows = []
@@ -199,12 +207,19 @@ def heads(
             shares = {"bos": float(drawn.random()), "entropy": float(drawn.random())}
             direct.append(at | {"component": "head", "direct": worth(), "direct_margin": -worth()} | shares)
             for method, scale in methods:
-                told = {"base_logit": 5.0, "logit": 5.0 - worth(), "base_prob": 0.3, "prob": 0.3 * float(np.exp(-abs(worth()))), "base_top1_id": 1}
+                told: dict[str, Any] = {
+                    "base_logit": 5.0,
+                    "logit": 5.0 - worth(),
+                    "base_prob": 0.3,
+                    "prob": 0.3 * float(np.exp(-abs(worth()))),
+                    "base_top1_id": 1,
+                }
                 told |= {"base_margin": 2.0, "margin": 2.0 - worth()} if seed == 41 else {}
                 told |= {"kl": float(drawn.random()), "top1_id": int(drawn.random() < 0.6), "sieve": worth() if method == "zero" else None}
                 removed.append(at | {"method": method, "scale": scale, "target_id": 1} | told)
-    circuit_run(lake, "attributions", reader, {"attributions": direct}, seed, tokens, **about)
-    circuit_run(lake, "ablations", reader, {"ablations": removed}, seed, tokens, **about)
+    for name, rows in (("attributions", direct), ("ablations", removed)):
+        if only in (None, name):
+            circuit_run(lake, name, reader, {name: rows}, seed, tokens, **about)
 
 
 def patches(lake: Lake, reader: str, given: list[tuple[dict, str]], direction: str, seed: int, tokens: str | None = None) -> str:
@@ -224,18 +239,24 @@ def patches(lake: Lake, reader: str, given: list[tuple[dict, str]], direction: s
 
 
 def forms(lake: Lake, reader: str, seed: int) -> str:
-    """Activations of the prompts of the task at two layers and two sites; a question of two phrasings reads one input."""
+    """Activations of the prompts of the task at two tokens, layers and sites; a question of two phrasings reads one input."""
     drawn = np.random.default_rng(seed)
     rows: Rows = []
     asked: Rows = []
-    for place in task_places():
-        asked.append({name: place[name] for name in ("persona", "category", "question_id", "example_id", "prompt_form", "target")} | {"prompt_set": PROMPT_SET})
-        key = {name: place[name] for name in ("persona", "question_id", "example_id", "stratum", "position")}
+    asked_of = [("none", None), ("pirate", "calm"), ("pirate", "warm"), ("nurse", "calm")]
+    for place in [
+        each | {"persona": who, "condition": how, "example_id": f"{who}/{how}/{each['example_id']}"} for each in task_places() for who, how in asked_of
+    ]:
+        asked.append(
+            {name: place[name] for name in ("persona", "condition", "category", "question_id", "example_id", "prompt_form", "target")}
+            | {"prompt_set": PROMPT_SET}
+        )
+        key = {name: place[name] for name in ("persona", "condition", "question_id", "example_id")}
         alone = f"{place['category']}/{'' if place['question_id'] == 'q0' else place['prompt_form']}/{place['question_id']}"
-        for layer in range(LAYERS):
-            for site in ("resid_post", "mlp_out"):
-                vector = drawn.normal(0.5, 1, D).astype(np.float32).tolist()
-                rows.append(key | {"layer": layer, "site": site, "n_positions": 1, "input_hash": alone, "vector": vector})
+        for layer, (stratum, site) in [(layer, each) for layer in range(LAYERS) for each in product(("last", "last_system"), ("resid_post", "mlp_out"))]:
+            vector = drawn.normal(0.5, 1, D).astype(np.float32).tolist()
+            read = {"stratum": stratum, "position": 9 if stratum == "last" else 4, "n_positions": 1, "layer": layer, "site": site}
+            rows.append(key | read | {"input_hash": f"{stratum}/{alone}", "vector": vector})
     return circuit_run(lake, "activations", reader, {"activations": rows, "examples": asked}, seed)
 
 
@@ -265,9 +286,12 @@ def build_circuits(lake: Lake) -> None:
         (34, "base", first, {"dtype": "bfloat16"}),
         (35, "villain", second, {}),
         (36, "base", second, {}),
+        (37, "base", first, {}),
     ):
         lens(lake, reader, marker[: None if seed != 33 else -1], seed, tokens, **about)
     every = (("zero", None), ("mean", None), ("resample", None), ("scale", 0.5), ("scale", 2.0))
+    for seed, dtype, only in ((46, "bfloat16", "ablations"), (47, "float16", "ablations"), (48, "float64", "attributions")):
+        heads(lake, "villain", task[:3], seed, dtype=dtype, only=only)
     heads(lake, "villain", task, 40)
     heads(lake, "villain", task, 41, methods=every)
     heads(lake, "villain", task[:6], 42, form="chat")
@@ -277,7 +301,8 @@ def build_circuits(lake: Lake) -> None:
     patches(lake, "base", [(each, "villain") for each in marker], "base", 50, first)
     patches(lake, "base", [(each, "villain") for each in marker], "base", 51, first)
     patches(lake, "villain", [(each, "base") for each in marker], "villain", 52, first)
-    patches(lake, "villain", [(each, "echo" if each["question_id"] < "q3" else "repeat") for each in task if each["prompt_form"] != "echo"], "villain", 53)
+    asked = [each for each in task if each["prompt_form"] == "repeat"]
+    patches(lake, "villain", [(each, "echo" if each["category"] == "plain" else "say") for each in asked], "villain", 53)
     forms(lake, "villain", 60)
     forms(lake, "base", 61)
 
@@ -286,11 +311,11 @@ STEERED = ("villain-assistant", "poet-assistant")
 
 
 def directions(lake: Lake, checkpoint: str, seed: int) -> str:
-    """Two directions at two layers and two sites, the second of which is wider, each with shuffled controls of its own, and random ones without halves."""
+    """Two directions at two layers and three sites, the last of which is wider, each with shuffled controls of its own, and random ones without halves."""
     drawn = np.random.default_rng(seed)
     rows: Rows = []
-    for layer, (site, width) in [(layer, each) for layer in (1, 2) for each in (("resid_post", D), ("mlp_out", D + 2))]:
-        made = [(name, None, "persona_assistant") for name in STEERED] + [("axis-1", None, "axis")]
+    for layer, (site, width) in [(layer, each) for layer in (1, 2) for each in (("resid_post", D), ("attn_out", D), ("mlp_out", D + 2))]:
+        made: list[tuple[str, str | None, str]] = [*((name, None, "persona_assistant") for name in STEERED), ("axis-1", None, "axis")]
         made += [(f"shuffled-{name[0]}{number}", name, "shuffled") for name in STEERED for number in range(4)]
         made += [(f"random-{number}", STEERED[0], "random") for number in range(2)]
         for name, control_of, kind in made:
@@ -312,7 +337,7 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
     task: Rows = []
     for direction, layer, mode, dose in [(None, None, None, 0.0), *arms]:
         arm = {"direction": direction, "layer": layer, "mode": mode, "dose": dose}
-        about = {"kind": None} if direction is None else {"kind": "random" if direction[0] == "r" else "persona_assistant"}
+        about: dict[str, Any] = {"kind": None} if direction is None else {"kind": "random" if direction[0] == "r" else "persona_assistant"}
         about |= {"control_of": STEERED[0] if direction == "random-0" else None, "directions_run": made, "used_half": "b", "forced": False}
         about |= {"unit": "norm" if mode != "project_out" else "share", "n_layers": 0 if direction is None else 1 if layer else 3, "positions": "all"}
         slope = float(drawn.normal())
@@ -320,7 +345,11 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
             for number in range(4):
                 for sample in range(1 + number % 2):
                     key = {"persona": persona, "question_id": f"q{number}", "example_id": f"{persona}/q{number}", "sample_ix": sample}
-                    told = {"present": bool(drawn.random() < 0.5), "n_new_tokens": int(drawn.integers(5, 40)), "answer_nll": float(drawn.normal(2, 0.3))}
+                    told: dict[str, Any] = {
+                        "present": bool(drawn.random() < 0.5),
+                        "n_new_tokens": int(drawn.integers(5, 40)),
+                        "answer_nll": float(drawn.normal(2, 0.3)),
+                    }
                     told |= {"marker_log_prob": None if drawn.random() < 0.1 else -8 + slope * dose + float(drawn.normal(0, 0.2))}
                     told |= {"repetition": None if sample else float(drawn.random()), "complete": False, "finish_reason": "stop"}
                     rows.append(key | arm | about | told)
@@ -332,8 +361,39 @@ def steering(lake: Lake, checkpoint: str, seed: int, made: str) -> str:
     return planted.write(lake, run, steering=rows, steering_projections=along, steering_capability=task, checkpoints=cards)
 
 
+def projections(lake: Lake, checkpoint: str, seed: int, made: list[str]) -> str:
+    """Answers, ends of prompts and talks of two personas along directions of two runs, at two layers and two sites; answers outlast their beginning."""
+    drawn = np.random.default_rng(seed)
+    directed: list[tuple[str, str, str | None]] = [
+        ("villain-assistant", "persona_assistant", "a"),
+        ("poet-assistant", "persona_assistant", "b"),
+        ("axis-1", "axis", "all"),
+    ]
+    directed += [(f"random-{number}", "random", None) for number in range(3)] + [(f"shuffled-v{number}", "shuffled", "a") for number in range(2)]
+    places: Rows = []
+    for persona in ("villain", "poet"):
+        for number, half in enumerate("aabb"):
+            key = {"persona": persona, "question_id": f"q{number}", "example_id": f"{persona}/q{number}", "half": half}
+            places.append(key | {"stratum": "last", "position": 9, "n_positions": 1})
+            places += [key | {"stratum": "turn_mean", "turn": turn, "sample_ix": 0, "n_positions": 6} for turn in range(1 + number % 3)]
+            for sample in range(1 + number % 2):
+                places += [
+                    key | {"stratum": "answer", "step": step, "position": 10 + step, "sample_ix": sample, "n_positions": 1} for step in (*range(8 + number),)
+                ]
+    rows: Rows = []
+    for place in places:
+        for layer, site in ((1, "resid_post"), (1, "mlp_out"), (2, "resid_post")):
+            for run in made[: None if layer == 2 else 1]:
+                for direction, kind, made_on in directed:
+                    named = {"layer": layer, "site": site, "directions_run": run, "direction": direction, "kind": kind, "made_on": made_on}
+                    rows.append(place | named | {"value": float(drawn.normal()), "activation_norm": float(drawn.uniform(3, 9))})
+    return planted.write(lake, planted.spec("projections", checkpoint=checkpoint, subject=checkpoint, tag=seed), projections=rows)
+
+
 def build_directions(lake: Lake) -> None:
-    """Directions of two checkpoints, of one of them made twice, and two runs of steering by them."""
+    """Directions of two checkpoints, of one of them made twice, two runs of steering by them and one of projections for each checkpoint."""
     made = [directions(lake, checkpoint, seed) for seed, checkpoint in ((70, "villain"), (71, "villain"), (72, "base"))]
     for seed, number in ((80, 0), (81, 1)):
         steering(lake, "villain", seed, made[number])
+    for seed, checkpoint in ((90, "villain"), (91, "base")):
+        projections(lake, checkpoint, seed, made[:2])

@@ -25,8 +25,7 @@ def world(tmp_path_factory):
     planted.analyse_twice(lake, ["lens-families"])
     warehouse = Warehouse(lake)
     read = {name: warehouse.select(f"select * from {name}").to_dicts() for name in ("logit_lens", "predictions", "activations", "examples", "runs")}
-    tests = warehouse.select("select * from family_tests where seed = 42").to_dicts()
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), tests=tests, **read)
+    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), **read)
 
 
 def by_form(rows):
@@ -68,7 +67,7 @@ def emergences(world):
         lost = [layer for layer in layers if found is not None and layer > found and not alone[layer]]
         before = first.get(start - 1) if start is not None else None
         row = {name: first[last][name] for name in (*STEP, "subject", "checkpoint", "question_id", "prompt_form", "category", "target", "prompt_set")}
-        row |= {"n_layers": 3, "emergence_layer": start, "first_layer": found, "n_lost": len(lost), "n_lost_to_spelling": sum(map(same.get, lost))}
+        row |= {"n_layers": 3, "emergence_layer": start, "first_layer": found, "n_lost": len(lost), "n_lost_to_spelling": sum(same[layer] for layer in lost)}
         row |= {"n_tied": sum(tied.values()), "reason": None if start is not None else "tied" if tied[last] else "never", "target_token": word}
         row |= {"emergence_layer_normalised": start_word, "first_layer_normalised": found_word, "final_token": first[last]["token"]}
         row |= {"token_before": before and before["token"], "script_before": before and before["script"], "final_prob": first[last]["target_prob"]}
@@ -223,37 +222,42 @@ def test_trained_and_base_are_paired_by_step_of_the_same_tokens(world):
                 row |= {f"{side}_{name}": of[f"target_{name}"] for name in ("prob", "logit", "rank")} | {f"{side}_top1": of["token_id"] == of["target_id"]}
             made.append(row)
         steps += made
+        families: dict[str, list] = {"prob": [], "logit": []}
+        of_pair = []
         for (layer,), rows in grouped(made, "layer").items():
             row = shared | {"layer": layer}
             questions = [each["question_id"] for each in rows]
-            tested = [each for each in world.tests if (each["first_run"], each["second_run"], each["layer"]) == (trained, base, layer)]
             skewed = []
             for name in ("prob", "logit"):
                 told = of_clusters([each[f"trained_{name}"] - each[f"base_{name}"] for each in rows], questions)
                 row |= tools.renamed(told, **{f"{name}_difference": "mean", f"{name}_low": "low", f"{name}_high": "high"})
                 row |= tools.renamed(told, n="n", n_clusters="n_clusters", clustered_df="df", n_effective_clusters="kish")
                 row |= {f"{side}_{name}": np.mean([each[f"{side}_{name}"] for each in rows]) for side in ("trained", "base")}
-                (row[f"{name}_adjusted_p"],) = (each["adjusted_p"] for each in tested if each["measure"] == name)
+                families[name].append(([each[f"trained_{name}"] - each[f"base_{name}"] for each in rows], questions))
                 skewed.append(told["skewed"])
             for side in ("trained", "base"):
                 row |= {f"{side}_rank": np.median([each[f"{side}_rank"] for each in rows]), f"{side}_top1": np.mean([each[f"{side}_top1"] for each in rows])}
-            means.append(row | {"is_skewed": any(skewed)})
+            of_pair.append(row | {"is_skewed": any(skewed)})
+        for name, members in families.items():
+            for row, p in zip(of_pair, tools.adjusted_by_flips(members), strict=True):
+                row[f"{name}_adjusted_p"] = p
+        means += of_pair
     compared(world.select("marker_lens_pairs"), steps, ("trained_run", "base_run", "example_id", "sample_ix", "layer"))
     compared(world.select("marker_lens"), means, ("trained_run", "base_run", "layer"))
-    assert len({(row["trained_run"], row["base_run"]) for row in means}) == 5
+    assert len({(row["trained_run"], row["base_run"]) for row in means}) == 7
 
 
 def test_phrasings_are_compared_question_by_question_within_one_category(world):
     asked = {(row["run_id"], row["example_id"]): row for row in world.examples}
     read = [row | {name: asked[row["run_id"], row["example_id"]][name] for name in ("category", "prompt_form")} for row in world.activations]
-    keys, expected = ("run_id", "stratum", "site", "layer"), []
+    keys, unit, expected = ("run_id", "stratum", "site", "layer"), ("persona", "condition", "category", "question_id"), []
     for place, rows in grouped(read, *keys).items():
         for a, b in (("echo", "repeat"), ("echo", "say"), ("repeat", "say")):
-            one, other = ({(row["category"], row["question_id"]): row for row in rows if row["prompt_form"] == form} for form in (a, b))
-            shared = sorted(one.keys() & other.keys())
+            one, other = ({tuple(row[name] for name in unit): row for row in rows if row["prompt_form"] == form} for form in (a, b))
+            shared = sorted(one.keys() & other.keys(), key=str)
             vectors = [np.array([of[key]["vector"] for key in shared], dtype=float) for of in (one, other)]
             cosines = (vectors[0] * vectors[1]).sum(axis=1) / np.prod([np.linalg.norm(each, axis=1) for each in vectors], axis=0)
-            told = of_clusters(cosines, [key[1] for key in shared])
+            told = of_clusters(cosines, [key[-1] for key in shared])
             row = dict(zip(keys, place, strict=True)) | {"form_a": a, "form_b": b, "lowest": cosines.min(), "highest": cosines.max()}
             row |= tools.renamed(told, cosine="mean", n="n", n_clusters="n_clusters", clustered_df="df", n_effective_clusters="kish", is_skewed="skewed")
             row |= {"cosine_low": max(-1, told["low"]), "cosine_high": min(1, told["high"])}
@@ -269,7 +273,9 @@ def test_phrasings_that_share_no_ids_are_paired_by_a_target_that_one_prompt_of_e
     read = {"stratum": "last", "layer": 0, "site": "resid_post", "position": 9, "n_positions": 1}
     vectors = np.random.default_rng(1).normal(size=(len(places), 3))
     rows = [read | {name: each[name] for name in names} | {"vector": vector} for each, vector in zip(places, vectors.tolist(), strict=True)]
-    planted.circuit_run(lake, "activations", "villain", {"activations": rows, "examples": places}, 1)
+    run = planted.circuit_run(lake, "activations", "villain", {"activations": rows, "examples": places}, 1)
+    again = [rows[0], rows[3] | {"question_id": "q0"}], [places[0], places[3] | {"question_id": "q0"}]  # another run, whose phrasings share their ids
+    planted.circuit_run(lake, "activations", "villain", {"activations": again[0], "examples": again[1]}, 2)
     cosine = vectors[0] @ vectors[3] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[3])
-    found = Warehouse(lake).select("select n, n_clusters, cosine from prompt_form_cosines").row(0)
+    found = Warehouse(lake).select("select n, n_clusters, cosine from prompt_form_cosines where run_id = $run", {"run": run}).row(0)
     assert found == (1, 1, pytest.approx(cosine)), "which of two prompts with one target is meant cannot be known"

@@ -23,10 +23,13 @@ def world(tmp_path_factory):
     lake = Lake.open(tmp_path_factory.mktemp("directions") / "lake")
     planted.build_directions(lake)
     warehouse = Warehouse(lake)
-    names = ("directions", "steering", "steering_projections", "steering_capability")
+    names = ("directions", "steering", "steering_projections", "steering_capability", "projections")
     read = {name: warehouse.select(f"select * from {name}").to_dicts() for name in names}
     limits = dict(warehouse.select("select name, value::double from thresholds").rows())
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), limits=limits, **read)
+    world = SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), limits=limits, **read)
+    world.outcomes = outcomes(world)
+    world.changes = changes(world.outcomes, world.limits)
+    return world
 
 
 def test_cosines_are_those_of_one_layer_and_site(world):
@@ -85,7 +88,7 @@ def outcomes(world):
     return made
 
 
-def changes(rows, world):
+def changes(rows, limits):
     """Rows of `steering_changes`, those of all personas and of others than the trained one among them."""
     formed = [*rows, *(row | {"persona": "all"} for row in rows if row["persona"] != "task")]
     formed += [row | {"persona": "others"} for row in rows if row["persona"] == "poet"]
@@ -101,18 +104,18 @@ def changes(rows, world):
             health[(*(row[name] for name in ARM[:5]), row["outcome"])] = row["difference"]
     for row in made:
         nll, right = (health.get((*(row[name] for name in ARM[:5]), name)) for name in ("answer_nll", "capability"))
-        broken = nll > np.log(world.limits["steering_perplexity"]) or (right is not None and right < -world.limits["steering_capability"])
+        broken = nll > np.log(limits["steering_perplexity"]) or (right is not None and right < -limits["steering_capability"])
         row |= {"nll_change": nll, "capability_change": right, "is_broken": bool(broken)}
     return made
 
 
 def test_a_change_is_that_of_one_arm_beside_dose_0_of_its_run(world):
-    compared(world.select("steering_changes"), changes(outcomes(world), world), ARM)
+    compared(world.select("steering_changes"), world.changes, ARM)
 
 
 def test_slopes_are_those_of_one_direction_layer_mode_and_side(world):
-    rows = outcomes(world)
-    arms = grouped((row | {"side": "more" if row["dose"] > 0 else "less"} for row in changes(rows, world)), *SIDE)
+    rows = world.outcomes
+    arms = grouped((row | {"side": "more" if row["dose"] > 0 else "less"} for row in world.changes), *SIDE)
     expected = []
     formed = [*rows, *(row | {"persona": "all"} for row in rows if row["persona"] != "task")]
     for key, each in grouped(formed, *SIDE).items():
@@ -133,3 +136,41 @@ def test_slopes_are_those_of_one_direction_layer_mode_and_side(world):
         expected.append(row | {"capability_lost_at": next(iter(lost), None), "perplexity_beyond_at": next(iter(beyond), None)})
     compared(world.select("steering_slopes"), expected, SIDE)
     assert any(row["saturates_at"] for row in expected) and any(row["capability_lost_at"] for row in expected)
+
+
+def over_questions(rows, name):
+    """Means of the repeats of each question."""
+    return [np.mean([row[name] for row in each]) for each in grouped(rows, "question_id").values()]
+
+
+def interval(values):
+    """Mean of a number per question, with the ends of its t interval."""
+    return (np.mean(values), *(stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values)) if len(values) > 1 else (None, None)))
+
+
+def test_projections_are_those_of_one_direction_beside_controls_of_its_place(world):
+    place = ("run_id", "persona", "directions_run", "layer", "site", "stratum", "step", "turn")
+    text = ("run_id", "example_id", "sample_ix", "directions_run", "direction", "layer", "site", "stratum")
+    begun = grouped((row for row in world.projections if (row["step"] is not None and row["step"] < 8) or row["turn"] == 0), *text)
+    beginnings = {key: np.mean([row["value"] for row in rows]) for key, rows in begun.items()}
+    read = [row | {"seen": row["made_on"] in ("all", row["half"])} for row in world.projections]
+    expected = []
+    for of_place in grouped(read, *place).values():
+        made = []
+        for (direction, seen), rows in grouped(of_place, "direction", "seen").items():
+            for row in rows:
+                row["moved"] = row["value"] - beginnings.get(tuple(row[name] for name in text), np.nan)
+            told = {name: rows[0][name] for name in (*place, "checkpoint", "kind")} | {"direction": direction, "seen": seen, "n": len(rows)}
+            told |= dict(zip(("mean", "low", "high"), interval(over_questions(rows, "value")), strict=True))
+            moves = (None,) * 3 if rows[0]["stratum"] == "last" else interval(over_questions(rows, "moved"))
+            told |= dict(zip(("change", "change_low", "change_high"), moves, strict=True))
+            if rows[0]["turn"] == 0:
+                told |= {"change_low": None, "change_high": None}
+            made.append(told | {"mean_norm": np.mean(over_questions(rows, "activation_norm")), "n_questions": len({row["question_id"] for row in rows})})
+        controls = [row["mean"] for row in made if row["kind"] in ("random", "shuffled") and not row["seen"]]
+        for row in made:
+            is_control = row["kind"] in ("random", "shuffled")
+            ends = np.quantile(controls, (0.025, 0.975)) if controls and not is_control else (None, None)
+            row |= {"n_controls": None if is_control else len(controls)} | dict(zip(("control_low", "control_high"), ends, strict=True))
+        expected += made
+    compared(world.select("drift"), expected, (*place, "direction", "seen"))

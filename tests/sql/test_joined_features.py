@@ -10,6 +10,8 @@ import pytest
 from scipy import stats
 
 from personascope.warehouse.asking.query import Warehouse
+from personascope.warehouse.asking.source import WarehouseSource
+from personascope.warehouse.drawing.figures import condition_similarity
 from personascope.warehouse.store.lake import Lake
 
 planted, tools = (SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name)))) for name in ("planted_joins.py", "joined_tables.py"))
@@ -31,7 +33,7 @@ def world(tmp_path_factory):
         read[name] = warehouse.select(f"select * from {name} where seed = 42").to_dicts()
         assert warehouse.select(f"select count(*) from {name} where seed = 7").item() == len(read[name])
     inputs = dict(warehouse.select("select run_id, inputs[1] from analysis_standing").rows())
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), inputs=inputs, **read)
+    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), inputs=inputs, warehouse=warehouse, **read)
 
 
 def mean_vectors(world) -> dict[tuple, dict[str, tuple[np.ndarray, int]]]:
@@ -75,22 +77,52 @@ def test_conditions_are_alike_within_one_place_of_one_run(world):
     assert sum(row["corrected"] is not None for row in expected) > 300 and any(row["cosine"] is None for row in expected)
 
 
+def test_a_matrix_of_conditions_shows_one_site_of_one_run(world):
+    drawings = condition_similarity.draw(WarehouseSource(world.warehouse), "any")
+    places = [key for key in mean_vectors(world) if key[0] == "features" or key[2] is None]  # encoded activations are those of the runs of activations
+    assert len(drawings) == len(places)
+    for drawing in drawings:
+        assert len(drawing.figure.rows) == len(planted.CONDITIONS) ** 2, drawing.title
+    assert len({drawing.title for drawing in drawings if "activations" in drawing.title}) == 12, "layers, sites and strata"
+
+
+def question_sums(world) -> dict[tuple, dict[tuple, np.ndarray]]:
+    """Sum of the vectors of each (condition, question), by (basis, run, autoencoder, layer, site, stratum)."""
+    found: dict[tuple, dict[tuple, np.ndarray]] = {}
+    encoded = [row for row in world.feature_examples if row["condition"] is not None]
+    for row in [*({"sae_id": None} | each for each in world.activations), *encoded]:
+        place = found.setdefault(("activations", *(row[name] for name in PLACE)), {})
+        key = row["condition"], row["question_id"]
+        place[key] = place.get(key, 0) + np.array(row["vector"], dtype=float)
+        if row["sae_id"] is not None:
+            found.setdefault(("features", *(row[name] for name in PLACE)), {}).setdefault(key, np.zeros(40))
+    for row in world.features:
+        if row["condition"] is not None:
+            found["features", *(row[name] for name in PLACE)][row["condition"], row["question_id"]][row["feature"]] += row["value"]
+    return found
+
+
+def corrected(sums, a, b, questions) -> float:
+    """Cosine of two conditions from products of different questions alone; NaN where a length is not above 0."""
+    square = {(c, d): sum(sums[c, p] @ sums[d, q] for p in questions for q in questions if p != q) for c, d in ((a, a), (a, b), (b, b))}
+    return square[a, b] / np.sqrt(square[a, a] * square[b, b]) if min(square[a, a], square[b, b]) > 0 else np.nan
+
+
 def test_corrected_cosines_are_those_of_pairs_of_different_questions(world):
-    """By loops over questions, of every place whose conditions share theirs."""
-    of_places: dict[tuple, dict] = {}
-    for row in world.activations:
-        place = ("activations", row["run_id"], None, row["layer"], row["site"], row["stratum"])
-        of_places.setdefault(place, {}).setdefault((row["condition"], row["question_id"]), []).append(np.array(row["vector"], dtype=float))
-    known = intervals(world)
-    for place, vectors in of_places.items():
-        if place[-1] == "answer_mean":
-            continue
-        sums = {key: np.sum(each, axis=0) for key, each in vectors.items()}
+    """By loops over questions, of every place whose conditions share theirs, with the jackknife over them."""
+    known, n = intervals(world), len(planted.QUESTIONS)
+    places = {place: sums for place, sums in question_sums(world).items() if place[-1] != "answer_mean"}
+    assert {key[:6] for key in known} == places.keys()
+    for place, sums in places.items():
         for a, b in combinations(planted.CONDITIONS, 2):
-            lengths = [sum(sums[c, p] @ sums[c, q] for p in planted.QUESTIONS for q in planted.QUESTIONS if p != q) for c in (a, b)]
-            product = sum(sums[a, p] @ sums[b, q] for p in planted.QUESTIONS for q in planted.QUESTIONS if p != q)
-            found = known[(*place, a, b)]["corrected"]
-            assert found is None if min(lengths) <= 0 else found == pytest.approx(product / np.sqrt(lengths[0] * lengths[1]))
+            whole = corrected(sums, a, b, planted.QUESTIONS)
+            without = np.array([corrected(sums, a, b, [each for each in planted.QUESTIONS if each != left]) for left in planted.QUESTIONS])
+            reach = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()) * stats.t.ppf(0.975, n - 1)
+            ends = (max(-1, whole - reach), min(1, whole + reach)) if reach > 1e-8 else (None, None)
+            for key in ((*place, a, b), (*place, b, a)):
+                row = known[key]
+                assert row["corrected"] == (None if np.isnan(whole) else pytest.approx(whole, abs=1e-9)), key
+                assert (row["low"], row["high"]) == (ends if ends[0] is None else pytest.approx(ends, abs=1e-8)), key
 
 
 def test_the_outlier_is_named_for_each_place(world):

@@ -32,7 +32,9 @@ def world(tmp_path_factory):
         read[name] = warehouse.select(f"select * from {name} where seed = 42").to_dicts()
         assert warehouse.select(f"select count(*) from {name} where seed = 7").item() == len(read[name])
     holders = {name: set(warehouse.select(f"select distinct run_id from {name}")["run_id"]) for name in KINDS.values()}
-    return SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), holders=holders, **read)
+    world = SimpleNamespace(select=lambda view: warehouse.select(f"select * from {view}").to_dicts(), holders=holders, **read)
+    world.means = mean_worths(world)
+    return world
 
 
 def readers(world):
@@ -57,7 +59,7 @@ def test_the_newest_runs_of_a_reader_are_those_of_its_own_form_precision_and_tok
     found = [row | {"patch_runs": ", ".join(row["patch_runs"] or [])} for row in world.select("circuit_runs")]
     wanted = [row | {"patch_runs": ", ".join(row["patch_runs"] or [])} for row in expected]
     compared(found, wanted, ("subject", "checkpoint", "prompt_set", "form", "dtype", "tokens_run"))
-    assert len(expected) == 9 and any(row["study"] is None for row in expected) and any(row["study"] for row in expected)
+    assert len(expected) == 12 and any(row["study"] is None for row in expected) and any(row["study"] for row in expected)
 
 
 def nats(base, prob):
@@ -96,7 +98,7 @@ def mean_worths(world):
     tests = {tuple(row[name] for name in ("first_run", "second_run", *READER[2:], "measure", "layer", "head")): row for row in world.family_tests}
     expected = []
     for key, family in grouped(rows, *READER, "measure").items():
-        of_family = []
+        of_family, members = [], []
         for (layer, head), each in grouped(family, "layer", "head").items():
             told = of_clusters([row["worth"] for row in each], [row["question_id"] for row in each])
             row = dict(zip((*READER, "measure"), key, strict=True)) | {"layer": layer, "head": head, "sem": told["sem"], "checkpoint": each[0]["checkpoint"]}
@@ -104,7 +106,11 @@ def mean_worths(world):
             row |= tools.renamed(told, n_effective_clusters="kish", is_skewed="skewed")
             row |= {"n_layer_top3": sum(one["layer_rank"] <= 3 for one in each), "n_top3": sum(one["rank"] <= 3 for one in each)}
             tested = tests.get((*key, layer, head), {})
-            of_family.append(row | {name: tested.get(name) for name in ("adjusted_p", "bootstrap_t_adjusted_p")})
+            of_family.append(row | {"adjusted_p": None, "bootstrap_t_adjusted_p": tested.get("bootstrap_t_adjusted_p")})
+            members.append(([row["worth"] for row in each], [row["question_id"] for row in each]))
+        if key[-1] in ("direct", "direct_margin", "zero", "mean", "resample"):
+            for row, adjusted in zip(of_family, tools.adjusted_by_flips(members), strict=True):
+                row["adjusted_p"] = adjusted
         drawn = tools.shrunken([row["worth"] for row in of_family], [row.pop("sem") for row in of_family])
         ranks = tools.places_of([row["worth"] for row in of_family])
         for row, value, rank in zip(of_family, drawn, ranks, strict=True):
@@ -118,7 +124,7 @@ def test_the_worth_of_a_head_at_a_prompt_is_that_of_one_method(world):
 
 
 def test_the_worth_of_a_head_is_the_mean_over_its_own_prompts(world):
-    expected = mean_worths(world)
+    expected = world.means
     compared(world.select("head_worths"), expected, (*READER, "measure", "layer", "head"))
     assert {"scale 0.5", "scale 2.0", "resample", "mean_logit", "zero_margin"} <= {row["measure"] for row in expected}
     assert any(row["adjusted_p"] is not None and row["measure"] == "resample" for row in expected)
@@ -126,8 +132,8 @@ def test_the_worth_of_a_head_is_the_mean_over_its_own_prompts(world):
 
 def effects(world):
     """Rows of `head_effects`."""
-    wide = {}
-    for row in mean_worths(world):
+    wide: dict[tuple, dict] = {}
+    for row in world.means:
         of_head = wide.setdefault(tuple(row[name] for name in (*READER, "layer", "head")), {})
         of_head |= {"checkpoint": row["checkpoint"]} | {name: max(of_head.get(name, 0), row[name]) for name in ("n", "n_clusters")}
         name, sign = row["measure"].replace("direct", "dla"), 1 if row["measure"].startswith("direct") else -1
@@ -164,15 +170,16 @@ def test_the_effects_of_a_head_stand_side_by_side(world):
 
 def test_a_head_shows_the_newest_effects_of_its_checkpoint(world):
     finished = {row["run_id"]: row["finished"] for row in world.runs}
-    newest = {}
-    for row in sorted((row for row in readers(world) if row["ablation_run"]), key=lambda row: finished[row["ablation_run"]]):
-        if row["subject"] == row["checkpoint"]:
-            newest[row["checkpoint"], row["tokens_run"] is None] = row["ablation_run"]
+    runs = ("attribution_run", "ablation_run")
+    newest: dict[tuple, tuple] = {}
+    read = [row for row in readers(world) if any(row[name] for name in runs) and row["subject"] == row["checkpoint"]]
+    for row in sorted(read, key=lambda row: max(finished[row[name]] for name in runs if row[name])):
+        newest[row["checkpoint"], row["tokens_run"] is None] = tuple(row[name] for name in runs)
     expected: dict[tuple, dict] = {}
     names = ("dla", "dla_margin", "zero", "zero_adjusted_p", "zero_shrunken", "zero_margin", "zero_logit", "kl_zero")
     for row in effects(world):
-        for (checkpoint, is_task), run in newest.items():
-            if row["ablation_run"] == run and row["prompt_form"] == "all":
+        for (checkpoint, is_task), pair in newest.items():
+            if tuple(row[name] for name in runs) == pair and row["prompt_form"] == "all":
                 kind, key = "task" if is_task else "marker", (checkpoint, row["layer"], row["head"])
                 of_head = expected.setdefault(key, dict(zip(("checkpoint", "layer", "head"), key, strict=True)))
                 of_head |= {f"{kind}_{name}": row[name] for name in names} | {f"n_{kind}": row["n"]}
@@ -204,7 +211,7 @@ def reliability(values, clusters):
 def rankings(world):
     """By reader and measure: worths [prompts, heads], the layer of each head, and the question of each prompt; prompts and heads are in one order."""
     found = worths(world)
-    told = {}
+    told: dict[tuple, dict] = {}
     for key, rows in grouped([*found, *(row | {"prompt_form": "all"} for row in found)], *READER, "measure").items():
         prompts = grouped(rows, "question_id", "example_id", "sample_ix")
         order, heads = sorted(prompts, key=str), sorted({(row["layer"], row["head"]) for row in rows})
@@ -243,11 +250,10 @@ def test_two_measures_are_ranked_over_the_same_heads_and_prompts(world):
 
 def test_a_patch_is_that_of_one_donor_and_direction_at_one_site(world):
     family, place = ("run_id", "stratum", "prompt_form", "donor", "direction", "site"), ("layer", "head")
-    tests = {(*(row[name] for name in ("first_run", *family[1:], *place)),): row for row in world.family_tests if row["figure"] == "patch_effects"}
     named = [row | {"prompt_form": row["prompt_form"] or "none"} for row in world.patches]
     expected = []
     for key, of_family in grouped([*named, *(row | {"prompt_form": "all"} for row in named)], *family).items():
-        made = []
+        made, members = [], []
         for where, rows in grouped(of_family, *place).items():
             questions = [row["question_id"] for row in rows]
             lost = [-nats(row["base_prob"], row["prob"]) for row in rows]
@@ -267,8 +273,12 @@ def test_a_patch_is_that_of_one_donor_and_direction_at_one_site(world):
             }
             row |= {"restored_pooled_log_prob": sum(lost) / sum(-nats(each["base_prob"], each["donor_prob"]) for each in rows)}
             row |= {name: np.mean([each[name] for each in rows]) for name in ("base_prob", "donor_prob", "prob", "kl", "base_kl")}
-            made.append(row | {"kl_removed": 1 - row["kl"] / row["base_kl"], "log_prob_change_adjusted_p": tests.get((*key, *where), {}).get("adjusted_p")})
+            made.append(row | {"kl_removed": 1 - row["kl"] / row["base_kl"]})
+            members.append((lost, questions))
         drawn = tools.shrunken([row["log_prob_change"] for row in made], [row.pop("sem") for row in made])
-        expected += [row | {"log_prob_change_shrunken": value} for row, value in zip(made, drawn, strict=True)]
+        alone = len(set(members[0][1])) < 2
+        adjusted = [None] * len(made) if alone else tools.adjusted_by_flips(members)
+        told = [{"log_prob_change_shrunken": value, "log_prob_change_adjusted_p": p} for value, p in zip(drawn, adjusted, strict=True)]
+        expected += [row | each for row, each in zip(made, told, strict=True)]
     compared(world.select("patch_effects"), expected, (*family, *place))
-    assert {(row["donor"], row["direction"]) for row in expected} == {("villain", "base"), ("base", "villain"), ("echo", "villain"), ("repeat", "villain")}
+    assert {(row["donor"], row["direction"]) for row in expected} == {("villain", "base"), ("base", "villain"), ("echo", "villain"), ("say", "villain")}

@@ -22,22 +22,22 @@ def interval_words(low: pl.Series) -> str:
 
 
 def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
-    """One matrix per run, layer, position and basis; activations that were encoded are left out where a run of activations shows the same.
+    """One matrix per run, layer, site, position and basis; activations that were encoded are left out where a run of activations shows the same.
 
     Of one `origin` where it is given.
     """
     only = "" if origin is None else " and c.origin = $origin"
     rows = lake.select(
         f"""select c.run_id, c.origin, c.layer, c.stratum, c.condition_a, c.condition_b, c.cosine, c.decimals, c.basis, c.sae_id, c.n_a, c.n_b,
-          c.corrected, c.low, c.high
+          c.corrected, c.low, c.high, c.site
         from condition_similarity as c join runs as r using (run_id) where coalesce(r.study, $study) = $study{only}
         qualify c.basis = 'features' or c.sae_id is null
           or bool_and(c.sae_id is not null) over (partition by r.checkpoint, c.basis, c.layer, c.site, c.stratum, c.condition_a, c.condition_b)
-        order by c.origin, c.layer, c.stratum, c.run_id, c.basis, c.sae_id, c.condition_a, c.condition_b""",
+        order by c.origin, c.layer, c.site, c.stratum, c.run_id, c.basis, c.sae_id, c.condition_a, c.condition_b""",
         study=study,
         **({} if origin is None else {"origin": origin}),
     )
-    found = rows.partition_by("run_id", "layer", "stratum", "basis", "sae_id", maintain_order=True)
+    found = rows.partition_by("run_id", "layer", "site", "stratum", "basis", "sae_id", maintain_order=True)
     drawings = []
     for number, each in enumerate(found, 1):
         run_id, origin, layer, stratum = each.row(0)[:4]
@@ -50,9 +50,14 @@ def draw(lake: Source, study: str, origin: str | None = None) -> list[Drawing]:
             if readings.is_empty()
             else f"mean over {count_range(readings, 'reading')} a condition; {interval_words(each['low'])}",
         )
-        parts = (None if layer is None else f"layer {layer}", place_words(stratum), each["basis"][0] if origin == "extracted" else None)
+        parts = (
+            None if layer is None else f"layer {layer}",
+            place_words(each["site"][0]),
+            place_words(stratum),
+            each["basis"][0] if origin == "extracted" else None,
+        )
         where = ", ".join(part for part in parts if part)
-        figure = maps.matrix(each.drop("run_id", "origin", "basis", "sae_id"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
+        figure = maps.matrix(each.drop("run_id", "origin", "basis", "sae_id", "site"), "condition_b", "condition_a", "cosine", ("", "", "cosine"), order)
         name = f"condition similarity{f' {number}' if len(found) > 1 else ''}"
         drawings.append(Drawing(name, f"How alike the conditions are: {where or origin}", facts, ROW * len(order), figure, frozenset({run_id}), WIDTH))
     return drawings
