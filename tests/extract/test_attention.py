@@ -249,7 +249,7 @@ def test_prompts_without_a_system_block_are_told_of(tmp_path, random_checkpoint,
     said: list[str] = []
     job = Job(lake=lake, checkpoint=resolve(random_checkpoint, name="random"), models=models, tokens_from=tokens, say=said.append)
     rows = pl.DataFrame(lake.read(run(Attention(AttentionSettings(), job)), "attention"))
-    assert (rows["system"].max() > 0) == blocks
+    assert (rows["system"] > 0).any() == blocks
     assert sum("no prompt has content in a system block" in line for line in said) == (not blocks)
 
 

@@ -270,7 +270,8 @@ def test_ordinary_answers_that_are_cut_are_told_before_anything_is_steered(world
     lines = list(cut_answers(rows))
     assert len(lines) == bool(told) and all(each in lines[0] for each in told)
     if not ended:
-        made, said = steered(world, **{**GREEDY, "max_new_tokens": 2, "doses": [0.25]}), []
+        made = steered(world, **{**GREEDY, "max_new_tokens": 2, "doses": [0.25]})
+        said: list[str] = []
         made.job.say = said.append
         found = rows_of(world, run(made)).values()
         plain_rows = [row for row in found if row["dose"] == 0]
