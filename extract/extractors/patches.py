@@ -84,7 +84,8 @@ class Patches(TargetsExtractor[Targeted]):
                 f"patches: {len(given)} donors are given; expected one of --donor CHECKPOINT, --set donor_form=WORDING and --set donor_condition=NAME"
             )
         donor = [self.job.donor.name, self.job.donor.identity] if self.job.donor else self._donor_name
-        donors = [prompt for prompt in self.prompts.prompts if not self.job.donor and getattr(prompt, self._asked) == self._donor_name]
+        prompts = self.job.prompts.prompts if self.job.prompts and not self.job.donor else ()
+        donors = [prompt for prompt in prompts if getattr(prompt, self._asked) == self._donor_name]
         by_question = {self._question(prompt) for prompt in donors}  # fewer where categories number their questions alike: then how prompts pair decides
         return self.target_spec({"donor": donor} | ({"paired": "within categories"} if len(by_question) < len(donors) else {}))
 
