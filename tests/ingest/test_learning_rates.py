@@ -24,6 +24,7 @@ def test_the_learning_rates_are_those_of_transformers(warmup, total):
     assert rates[0] == rates[1] and len(rates[0]) == total + 3
 
 
+@pytest.mark.slow(6)
 def test_tiny_trainings_import_neither_the_trainer_nor_bitsandbytes():
     script = (
         "import sys, personascope.ingest.tiny.train; from transformers.models.qwen2 import modeling_qwen2; "

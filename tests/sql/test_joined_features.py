@@ -14,6 +14,8 @@ from personascope.warehouse.asking.source import WarehouseSource
 from personascope.warehouse.drawing.figures import condition_similarity
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(5)
+
 planted, tools = (SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name)))) for name in ("planted_joins.py", "joined_tables.py"))
 grouped, compared = tools.grouped, tools.compared
 

@@ -12,6 +12,8 @@ from scipy import stats
 from personascope.warehouse.asking.query import Warehouse
 from personascope.warehouse.store.lake import Lake
 
+pytestmark = pytest.mark.slow(5)
+
 planted, tools = (SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name)))) for name in ("planted_joins.py", "joined_tables.py"))
 grouped, compared, of_clusters = tools.grouped, tools.compared, tools.of_clusters
 

@@ -92,6 +92,7 @@ def test_the_slice_of_a_checkpoint_is_asked_of_its_readouts_and_is_all_there_is(
     assert kept_by(warehouse).isdisjoint(OF_GENERATIONS) and OF_READOUTS.keys() <= set(parts())
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("few", [FEW, 0])
 def test_of_two_checkpoints_the_readouts_of_the_same_tokens_are_compared(planted_lake, monkeypatch, few):
     monkeypatch.setattr(slices, "FEW", few)

@@ -136,6 +136,7 @@ def test_whatever_happens_to_a_run_is_seen_by_the_next_connection_in_this_proces
     assert same(rows(lake, KEPT), expected) and same(rows(lake, KEPT), expected)
 
 
+@pytest.mark.slow(5)
 def test_what_the_audit_found_is_remembered_until_a_run_comes(lake, monkeypatch):
     of_equal_texts(lake, "copied", "pasted")
     found = collect(Warehouse(lake, kept=lasting()).select)
