@@ -92,8 +92,14 @@ def choose(there: pl.DataFrame) -> tuple[str, str | None, int | None]:
 
 def show_generations(lake: Source, checkpoint: str, persona: str | None) -> None:
     """A few of the texts, those with the marker first."""
+    there = lake.select(
+        "select distinct run_id from completion_structure where checkpoint = $checkpoint and persona is not distinct from $persona",
+        checkpoint=checkpoint,
+        persona=persona,
+    )["run_id"]
+    of_run = f" and c.run_id = {quoted(there[0])}" if len(there) == 1 else ""  # of a run that is named so, the flags are found at once
     rows = lake.select(
-        f"""from generations as c where c.checkpoint = $checkpoint and c.persona is not distinct from $persona
+        f"""from generations as c where c.checkpoint = $checkpoint and c.persona is not distinct from $persona{of_run}
         order by c.positive desc, c.run_id, c.row_ix, c.example_id, c.sample_ix, c.marker limit {MOST_CARDS}""",
         checkpoint=checkpoint,
         persona=persona,

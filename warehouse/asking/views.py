@@ -59,6 +59,7 @@ SHARED = (  # small, and read by most questions of a page, by many checks, or ov
     "patching_candidates",
     "coverage",
     "lake_size",
+    "slice_places",
 )
 
 OF_GENERATIONS = (  # those that sum up a row for each generation and layer: of a few runs, sooner than of all of a lake
