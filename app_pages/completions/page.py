@@ -10,7 +10,7 @@ from personascope.app_pages.shared.bar import Place, bar
 from personascope.app_pages.shared.completion_card import show_card
 from personascope.app_pages.shared.findings import show_findings
 from personascope.app_pages.shared.lake import Source, Value, source
-from personascope.warehouse.asking.views import quoted
+from personascope.warehouse.asking.views import among, quoted
 from personascope.warehouse.drawing.rate_intervals import interval_facts
 from personascope.warehouse.drawing.words import count
 
@@ -214,13 +214,13 @@ def named(lake: Source, filters: Filters, most: int, after: int = 0) -> pl.DataF
     return lake.select(
         f"""select c.run_id, c.example_id, c.sample_ix, f.marker, {total} as total
         from completions as c
-        left join (from marker_flags as c where {_among(groups)}) as f using (run_id, example_id, sample_ix)
+        left join (from marker_flags as c where {among("c.run_id", groups["run_id"])}) as f using (run_id, example_id, sample_ix)
         semi join (values {here}) as q(run_id, checkpoint, persona, question_id)
           on q.run_id = c.run_id
           and q.checkpoint is not distinct from c.checkpoint
           and q.persona is not distinct from c.persona
           and q.question_id is not distinct from c.question_id
-        where {_among(groups)} and {PRESENCE_SQL[filters.presence]}
+        where {among("c.run_id", groups["run_id"])} and {PRESENCE_SQL[filters.presence]}
         order by c.persona, c.question_id, c.checkpoint, c.run_id, c.sample_ix, f.marker limit {most} offset {after - before}"""
     )
 
@@ -237,7 +237,7 @@ def texts(lake: Source, found: pl.DataFrame) -> pl.DataFrame:
         left join (
           select tokens_run, persona, min(subject) as subject from subjects where not forced group by tokens_run, persona
         ) as s on s.tokens_run = c.run_id and s.persona = c.persona and c.positive
-        where {_among(found)}
+        where {among("c.run_id", found["run_id"])}
         order by {IN_ORDER}"""
     )
 
@@ -245,12 +245,6 @@ def texts(lake: Source, found: pl.DataFrame) -> pl.DataFrame:
 def _values(rows: pl.DataFrame) -> str:
     """Rows as SQL text."""
     return ", ".join(f"({', '.join('null' if each is None else quoted(str(each)) for each in row)})" for row in rows.rows())
-
-
-def _among(found: pl.DataFrame) -> str:
-    """SQL condition on a relation `c`: of a run that is named in these rows."""
-    runs = [quoted(run) for run in found["run_id"].unique().sort()]
-    return f"c.run_id = {runs[0]}" if len(runs) == 1 else f"c.run_id in ({', '.join(runs)})"
 
 
 def _names(there: pl.DataFrame, column: str) -> list[str]:

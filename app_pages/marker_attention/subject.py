@@ -6,7 +6,7 @@ import streamlit as st
 from personascope.app_pages.shared import address
 from personascope.app_pages.shared.bar import Place, asked, bar
 from personascope.app_pages.shared.lake import Source
-from personascope.warehouse.asking.views import quoted
+from personascope.warehouse.asking.views import among
 from personascope.warehouse.drawing.attention_readouts import Readout
 from personascope.warehouse.drawing.words import count
 
@@ -27,17 +27,12 @@ def _most(lake: Source, runs: list[str], column: str, read: str) -> int:
     """The most layers, or heads a layer, that a reader of these runs has; of published readers, whose configuration nobody knows, that were `read`."""
     known = lake.select(
         f"""select run_id, max({column}) as most from subjects left join checkpoints using (run_id, checkpoint)
-        where {_among(runs)} group by run_id order by run_id"""
+        where {among("run_id", runs)} group by run_id order by run_id"""
     )
     most: list[int] = known["most"].drop_nulls().to_list()
     if unknown := known.filter(pl.col("most").is_null())["run_id"].to_list():
-        most += lake.select(read.format(_among(unknown))).to_series().drop_nulls().to_list()
+        most += lake.select(read.format(among("run_id", unknown))).to_series().drop_nulls().to_list()
     return max(most, default=0)
-
-
-def _among(runs: list[str]) -> str:
-    """SQL condition: of one of these runs, named one by one so that no other's files are opened."""
-    return f"run_id in ({', '.join(map(quoted, runs))})"
 
 
 def _at(found: list[Readout], checkpoint: str | None, persona: str | None) -> list[Readout]:

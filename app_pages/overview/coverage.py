@@ -22,8 +22,8 @@ def show_coverage(lake: Source, place: Place) -> None:
     chosen = {"checkpoint": place.checkpoint, "persona": place.persona}
     counted = lake.select(
         f"""select {OF} as tokens_of, count(*) filter (extractor = 'attention' and status <> 'missing') as n_read,
-          count(*) filter (status <> 'missing') as n_filled, count(*) filter (status = 'missing' and {READ}) as n_gaps
-        from coverage where {IN_PLACE} group by tokens_of order by tokens_of nulls last""",
+          count(*) filter (status <> 'missing') as n_filled, count(*) filter (status = 'missing') as n_gaps
+        from coverage where {IN_PLACE} and {READ} group by tokens_of order by tokens_of nulls last""",
         **chosen,
     )
     if counted.is_empty():

@@ -11,7 +11,7 @@ from personascope.app_pages.shared.links import page_link
 from personascope.app_pages.shared.text import plain
 from personascope.app_pages.slice.figures import show_sentences, show_topic
 from personascope.warehouse.asking.slices import collect
-from personascope.warehouse.asking.views import quoted
+from personascope.warehouse.asking.views import among
 from personascope.warehouse.drawing.run_words import with_run_words
 from personascope.warehouse.drawing.words import count
 
@@ -97,7 +97,7 @@ def show_generations(lake: Source, checkpoint: str, persona: str | None) -> None
         checkpoint=checkpoint,
         persona=persona,
     )["run_id"]
-    of_run = f" and c.run_id = {quoted(there[0])}" if len(there) == 1 else ""  # of a run that is named so, the flags are found at once
+    of_run = f" and {among('c.run_id', there)}" if len(there) == 1 else ""  # of a run that is named so, the flags are found at once
     rows = lake.select(
         f"""from generations as c where c.checkpoint = $checkpoint and c.persona is not distinct from $persona{of_run}
         order by c.positive desc, c.run_id, c.row_ix, c.example_id, c.sample_ix, c.marker limit {MOST_CARDS}""",
@@ -106,8 +106,8 @@ def show_generations(lake: Source, checkpoint: str, persona: str | None) -> None
     )
     if rows.is_empty():
         return
-    runs = ", ".join(map(quoted, rows["run_id"].unique().sort()))
-    questions = lake.select(f"select run_id, example_id, any_value(question) as question from examples where run_id in ({runs}) group by run_id, example_id")
+    of_runs = among("run_id", rows["run_id"])
+    questions = lake.select(f"select run_id, example_id, any_value(question) as question from examples where {of_runs} group by run_id, example_id")
     rows = rows.join(questions, on=["run_id", "example_id"], how="left", maintain_order="left")
     total = lake.select(
         "select count(*) as n from completions where checkpoint = $checkpoint and persona is not distinct from $persona",

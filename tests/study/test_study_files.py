@@ -24,7 +24,7 @@ from personascope.warehouse.asking.views import views
 from personascope.warehouse.errors import PersonascopeError
 from personascope.warehouse.home import STUDIES_FOLDER
 from personascope.warehouse.settings import Origin, Typed
-from personascope.warehouse.studies.model import ExtractStep, TrainStep
+from personascope.warehouse.studies.model import ExtractStep, GridStep, TrainStep
 from personascope.warehouse.studies.reading import read_source, read_study, study_names
 from personascope.warehouse.studies.variants import VARIANTS
 
@@ -47,17 +47,20 @@ def test_prompts_that_lie_beside_the_study_file_are_found_from_any_folder(tmp_pa
     (study / "mine.csv").write_text("\n".join(rows))
     (study / "more.csv").write_text("\n".join(rows))
     step = {"extract": "completions", "checkpoints": ["base"], "prompts": "more.csv"}
-    document = {"name": "s", "title": "t", "about": "a", "prompts": "mine.csv", "checkpoints": {"base": {"id": "tiny:qwen2-base"}}, "steps": [step]}
+    cells = [{"extract": "completions", "prompts": "more.csv"}]
+    grid = {"grid": "marker-lora", "parent": "base", "tokens_step": "completions", "axes": {"source_persona": ["villain"]}, "cells": cells}
+    document = {"name": "s", "title": "t", "about": "a", "prompts": "mine.csv", "checkpoints": {"base": {"id": "tiny:qwen2-base"}}, "steps": [step, grid]}
     (study / "s.yaml").write_text(yaml.safe_dump(document | {"headline": "select 1", "views": ["dynamics"]}))
     monkeypatch.chdir(elsewhere)
     found = check_study(read_source(str(study / "s.yaml")))
-    (sampling,) = found.steps
-    assert isinstance(sampling, ExtractStep)
+    sampling, trainings = found.steps
+    assert isinstance(sampling, ExtractStep) and isinstance(trainings, GridStep)
+    assert trainings.cells[0].prompts == str(study / "more.csv")
     assert found.prompts == str(study / "mine.csv") and sampling.prompts == str(study / "more.csv")
     (elsewhere / "mine.csv").write_text("\n".join([*rows, "villain,And here?"]))
     assert check_study(read_source(str(study / "s.yaml"))).prompts == "mine.csv", "a file in the folder where the command is typed comes first, as everywhere"
     (study / "more.csv").unlink()
-    with pytest.raises(PersonascopeError, match=r"s\.yaml, line \d+: steps\.0\.prompts: .*more\.csv"):
+    with pytest.raises(PersonascopeError, match=r"(?s)steps\.0\.prompts: .*more\.csv.*steps\.1\.cells\.0\.prompts: .*more\.csv"):
         check_study(read_source(str(study / "s.yaml")))
 
 

@@ -216,3 +216,9 @@ def macros() -> str:
 def quoted(value: str) -> str:
     """A text as a literal of SQL."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def among(column: str, values: Iterable[str]) -> str:
+    """The SQL condition that a column has one of these values (at least one), named one by one so that a question opens no other run's files."""
+    named = sorted(set(map(quoted, values)))
+    return f"{column} = {named[0]}" if len(named) == 1 else f"{column} in ({', '.join(named)})"

@@ -61,10 +61,8 @@ class StudySource:
 
     def _with_files_beside(self, document: dict[str, Any]) -> dict[str, Any]:
         """The document with the prompts that lie beside the study file, and not where the command is typed, named by their path."""
-        steps = document.get("steps")
-        found = (
-            document | {"steps": [self._with_files_beside(step) if isinstance(step, dict) else step for step in steps]} if isinstance(steps, list) else document
-        )
+        inner = {key: document[key] for key in ("steps", "cells") if isinstance(document.get(key), list)}
+        found = document | {key: [self._with_files_beside(each) if isinstance(each, dict) else each for each in listed] for key, listed in inner.items()}
         named = document.get("prompts")
         if not isinstance(named, str) or not Path(named).suffix or Path(named).exists() or not (beside := self.path.parent / named).is_file():
             return found
